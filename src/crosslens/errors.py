@@ -1,0 +1,51 @@
+"""Every failure crosslens can explain. The command line prints the message and exits with status 1."""
+
+from __future__ import annotations
+
+
+class CrosslensError(Exception):
+    """Base class: the message says what is wrong and what to do about it."""
+
+
+class CatalogError(CrosslensError):
+    """A folder, manifest or list that cannot be read as a collection of images."""
+
+
+class LabelsHiddenError(CatalogError):
+    """A method that must not see labels asked for them."""
+
+
+class ImageError(CrosslensError):
+    """One image that cannot be decoded (truncated, too large, not an image)."""
+
+
+class BackboneError(CrosslensError):
+    """A backbone that does not exist, or whose weights do not fit."""
+
+
+class FingerprintError(CrosslensError):
+    """Vectors of one model met another model; the message says how to re-embed."""
+
+
+class FeatureError(CrosslensError):
+    """A feature folder that is missing, incomplete or damaged."""
+
+
+class ConfigError(CrosslensError):
+    """A configuration key or value that is not allowed."""
+
+
+class TrainingError(CrosslensError):
+    """Training that cannot start or had to stop."""
+
+
+class RunError(CrosslensError):
+    """A run or encoder folder that cannot be read."""
+
+
+class EvaluationError(CrosslensError):
+    """A protocol that cannot be applied to these images."""
+
+
+class StoreError(CrosslensError):
+    """An index that cannot be opened, read or written."""

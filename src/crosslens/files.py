@@ -1,0 +1,103 @@
+"""Writing files so that a killed process or a full disk never leaves half a file under its final name."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from crosslens.errors import CrosslensError
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; on success fsync it and rename it over ``target``.
+
+    On any exception the temporary file or folder is removed and ``target`` is left as it was.
+
+    Raises:
+        CrosslensError: when the disk is full or the folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        yield temporary
+        if temporary.is_dir():
+            _replace_folder(temporary, target)
+        else:
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
+    finally:
+        remove(temporary)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write ``text`` to ``target`` atomically (UTF-8)."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write ``value`` to ``target`` atomically as indented JSON; NaN and infinity are refused."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CrosslensError: (or the subclass given) when the file is missing, unreadable or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path} is missing") from None
+    except (OSError, ValueError) as cause:
+        raise error(f"{path} cannot be read as JSON: {cause}") from cause
+    if not isinstance(value, dict):
+        raise error(f"{path} must hold a JSON object, not {type(value).__name__}")
+    return cast(dict[str, Any], value)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all it holds; a missing one is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    for file in new.rglob("*"):
+        if file.is_file():
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+    if not target.exists():
+        os.rename(new, target)
+        return
+    # A folder cannot be renamed over a full one: park the old one, so one of the two always exists.
+    parked = target.parent / f".{target.name}.{secrets.token_hex(4)}.old"
+    os.rename(target, parked)
+    try:
+        os.rename(new, target)
+    except OSError:
+        os.rename(parked, target)
+        raise
+    remove(parked)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
