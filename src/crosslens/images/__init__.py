@@ -1,0 +1,1 @@
+"""Decoding, preprocessing and augmenting images, with Pillow alone."""

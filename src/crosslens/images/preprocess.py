@@ -1,0 +1,101 @@
+"""Preprocessing: what is done to a picture before a backbone sees it. Stored with every encoder and index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from crosslens.images.decode import DecodeMode, decode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# A 90,000 x 1,000 strip scaled to a shorter side of 256 would fill memory; past this it is cropped first.
+_MAX_SCALED_PIXELS = 16_000_000
+
+
+class Preprocess(BaseModel):
+    """Resize the shorter side, centre-crop a square, normalise each channel (torchvision's evaluation recipe).
+
+    Attributes:
+        resize: shorter side in pixels after scaling; equal to ``crop`` with ``squash``.
+        crop: side of the square in pixels.
+        squash: scale to a square without keeping the aspect ratio.
+        interpolation: Pillow's antialiased ``bilinear`` or ``bicubic``.
+        mean, std: per channel, for values in [0, 1].
+        decode: ``exact`` or ``fast`` (scaled JPEG decoding); see ``crosslens.images.decode``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resize: int = Field(256, ge=1)
+    crop: int = Field(224, ge=1)
+    squash: bool = False
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    decode: DecodeMode = "exact"
+
+    def load(self, source: Path | bytes | Image.Image) -> Image.Image:
+        """Decode ``source`` in this mode to RGB.
+
+        Raises:
+            ImageError: when it cannot be decoded.
+        """
+        return decode(source, mode=self.decode, min_side=max(self.resize, self.crop))
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """Scale and crop an RGB image to ``crop`` x ``crop`` pixels."""
+        method = _FILTERS[self.interpolation]
+        if self.squash:
+            return image.resize((self.crop, self.crop), method)
+        width, height = image.size
+        short = min(width, height)
+        new_width = max(self.crop, int(self.resize * width / short))
+        new_height = max(self.crop, int(self.resize * height / short))
+        if new_width * new_height > _MAX_SCALED_PIXELS:
+            return self._square_of_strip(image)
+        scaled = image.resize((new_width, new_height), method)
+        left, top = round((new_width - self.crop) / 2), round((new_height - self.crop) / 2)
+        return scaled.crop((left, top, left + self.crop, top + self.crop))
+
+    def pixels(self, source: Path | bytes | Image.Image) -> NDArray[np.uint8]:
+        """Decode, scale and crop to ``(crop, crop, 3)`` uint8.
+
+        Raises:
+            ImageError: when it cannot be decoded.
+        """
+        return np.asarray(self.square(self.load(source)), dtype=np.uint8)
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``(N, H, W, 3)`` uint8 to ``(N, 3, H, W)`` float32, ``(value / 255 - mean) / std``."""
+        mean = np.asarray(self.mean, np.float32) * 255
+        scale = 1 / (np.asarray(self.std, np.float32) * 255)
+        values = (pixels.astype(np.float32) - mean) * scale
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+    def __call__(self, sources: Sequence[Path | bytes | Image.Image]) -> NDArray[np.float32]:
+        """Preprocess a batch to ``(N, 3, crop, crop)`` float32.
+
+        Raises:
+            ImageError: naming the first image that cannot be decoded.
+        """
+        return self.normalise(np.stack([self.pixels(source) for source in sources]))
+
+    def _square_of_strip(self, image: Image.Image) -> Image.Image:
+        width, height = image.size
+        side = min(width, height) * self.crop / self.resize
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (max(0.0, left), max(0.0, top), min(width, left + side), min(height, top + side))
+        return image.resize((self.crop, self.crop), _FILTERS[self.interpolation], box=box)
