@@ -1,0 +1,144 @@
+"""From a catalog and a backbone to features in memory, through the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosslens.backbones.base import Backbone, Fingerprint
+from crosslens.catalog import Catalog
+from crosslens.errors import FeatureError
+from crosslens.features.embed import embed_catalog
+from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
+from crosslens.images.augment import Augmentation
+from crosslens.places import cache_folder
+from crosslens.progress import note
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the images of a catalog.
+
+    Attributes:
+        catalog: the N images that have features; skipped ones are left out.
+        values: ``(N, 1 + V, D)`` fp16; ``[:, 0]`` is the centre view.
+        fingerprint: of the backbone.
+        skipped: images of the catalog asked for that have none.
+    """
+
+    catalog: Catalog
+    values: NDArray[np.float16]
+    fingerprint: Fingerprint
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def centre(self) -> NDArray[np.float32]:
+        """The centre views ``(N, D)`` float32."""
+        return self.values[:, 0].astype(np.float32)
+
+    @property
+    def views(self) -> int:
+        """V, random views beside the centre view."""
+        return self.values.shape[1] - 1
+
+    def where(self, mask: NDArray[np.bool_]) -> Features:
+        """The rows where ``mask (N,)`` is True."""
+        return Features(self.catalog.where(mask), self.values[mask], self.fingerprint, self.skipped)
+
+    def of_domain(self, domain: str) -> Features:
+        """The rows of one domain.
+
+        Raises:
+            FeatureError: when no image of that domain has features.
+        """
+        mask = np.array([value == domain for value in self.catalog.column("domain")], dtype=bool)
+        if not mask.any():
+            raise FeatureError(f"no image of the domain {domain!r} could be embedded")
+        return self.where(mask)
+
+
+def features_of(
+    catalog: Catalog,
+    backbone: Backbone,
+    *,
+    views: int = 0,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+) -> Features:
+    """Features of every image of ``catalog``: read from the cache, embedded first where they are missing.
+
+    Args:
+        catalog: N images.
+        backbone: gives D-dimensional features.
+        views: V random views beside the centre view.
+        augmentation: how views are drawn; MoCo v2's recipe by default.
+        seed: of the random views.
+        folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder
+            and fingerprint.
+        workers, device: see ``embed_catalog``.
+
+    Raises:
+        FeatureError: when no image could be embedded.
+        FingerprintError: when ``folder`` holds another backbone's vectors.
+    """
+    wanted = FeatureConfig(
+        fingerprint=backbone.fingerprint,
+        views=views,
+        augmentation=(augmentation or Augmentation()) if views else None,
+        seed=seed if views else 0,
+    )
+    place = folder or _cache_place(catalog, wanted)
+    if (place / "features.json").exists():
+        # More views than needed are fine; whose views they are was settled when the folder was made.
+        config = FeatureStore.open(place).config
+    else:
+        config = wanted
+    report = embed_catalog(
+        catalog,
+        backbone,
+        place,
+        views=config.views,
+        augmentation=config.augmentation,
+        seed=config.seed,
+        workers=workers,
+        device=device,
+    )
+    store = FeatureStore.open(place)
+    if report.skipped:
+        first = report.skipped[0]
+        note(f"[yellow]{len(report.skipped)} image(s) skipped[/yellow], the first: {first.reason}")
+    has = np.array([image in store for image in catalog.ids], dtype=bool)
+    if not has.any():
+        reason = f"; the first: {report.skipped[0].reason}" if report.skipped else ""
+        raise FeatureError(f"none of the {len(catalog)} images could be embedded{reason}")
+    kept = catalog.where(has)
+    return Features(kept, store.gather(kept.ids, views), backbone.fingerprint, tuple(report.skipped))
+
+
+def _cache_place(catalog: Catalog, wanted: FeatureConfig) -> Path:
+    """The folder in the cache; without views, one with views serves too if it has every image already."""
+    root = catalog.root.resolve()
+    base = cache_folder() / "features" / f"{root.name or 'root'}-{_short_hash(str(root))}"
+    digest = wanted.fingerprint.digest
+    if wanted.views:
+        return base / f"{digest}-v{wanted.views}-{_short_hash(wanted.model_dump_json())}"
+    for place in sorted(base.glob(f"{digest}-v*")):
+        if (place / "features.json").exists():
+            store = FeatureStore.open(place)
+            if all(image in store for image in catalog.ids):
+                return place
+    return base / f"{digest}-v0"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

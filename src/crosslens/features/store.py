@@ -1,0 +1,232 @@
+"""The feature folder: shards of fp16 vectors with done-marks, readable without the code that wrote them.
+
+    F/features.json                what the vectors are: fingerprint, views, augmentation, seed
+    F/shards/000000.safetensors    ``features (n, 1 + V, D)`` fp16; row 0 is the centre view, then V random views
+    F/shards/000000.json           the done-mark: n ids, n stamps (path, size, time), what was skipped and why
+
+A shard counts only once its done-mark exists, so a killed job loses at most one shard. Where an id occurs in two
+shards the later one holds; that is how changed images are replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from crosslens.backbones.base import Fingerprint
+from crosslens.errors import FeatureError
+from crosslens.files import atomic_path, read_json, remove, write_json
+from crosslens.images.augment import Augmentation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = 1
+_FP16_MAX = 65504.0
+
+
+class FeatureConfig(BaseModel):
+    """What the vectors of a folder are.
+
+    Attributes:
+        fingerprint: the backbone and its preprocessing.
+        views: V, random views beside the centre view.
+        augmentation: how random views are drawn; None without views.
+        seed: of the random views.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    fingerprint: Fingerprint
+    views: int = Field(0, ge=0)
+    augmentation: Augmentation | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image without features, and why."""
+
+    id: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Shard:
+    file: Path
+    ids: list[str]
+    stamps: list[str]
+    skipped: list[Skipped]
+
+
+class FeatureStore:
+    """Read access to a feature folder, and the one way to add a shard to it."""
+
+    def __init__(self, folder: Path, config: FeatureConfig, shards: list[_Shard], damaged: list[Path]) -> None:
+        self.folder = folder
+        self.config = config
+        self.damaged = damaged
+        self._shards = shards
+        self._rows: dict[str, tuple[int, int]] = {}
+        for index, shard in enumerate(shards):
+            for row, image in enumerate(shard.ids):
+                self._rows[image] = (index, row)
+
+    @classmethod
+    def create(cls, folder: Path, config: FeatureConfig) -> FeatureStore:
+        """Open ``folder``, made when missing; an existing one must hold this very configuration.
+
+        Raises:
+            FingerprintError: when it holds vectors of another backbone.
+            FeatureError: when it holds other views, or cannot be read.
+        """
+        if not (folder / "features.json").exists():
+            write_json(folder / "features.json", config.model_dump(mode="json"))
+        store = cls.open(folder)
+        store.config.fingerprint.require(config.fingerprint, f"the feature folder {folder}")
+        if store.config != config:
+            raise FeatureError(
+                f"{folder} holds {store.config.views} views of seed {store.config.seed}, not"
+                f" {config.views} of seed {config.seed} with this augmentation; choose another folder"
+            )
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> FeatureStore:
+        """Open an existing feature folder.
+
+        Raises:
+            FeatureError: when it is none, is of a newer crosslens, or its description is damaged.
+        """
+        if not (folder / "features.json").is_file():
+            raise FeatureError(
+                f"{folder} is no feature folder; make one with 'crosslens embed ROOT --out {folder}'"
+            )
+        description = read_json(folder / "features.json", FeatureError)
+        if description.get("format", 0) > FORMAT:
+            raise FeatureError(f"{folder} was written by a newer crosslens; upgrade to read it")
+        try:
+            config = FeatureConfig.model_validate(description)
+        except ValidationError as error:
+            raise FeatureError(f"{folder}/features.json is damaged: {error}") from error
+        shards, damaged = [], []
+        for mark in sorted((folder / "shards").glob("*.json")):
+            shard = _read_shard(mark, config)
+            if shard is None:
+                damaged.append(mark)
+            else:
+                shards.append(shard)
+        return cls(folder, config, shards, damaged)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._rows
+
+    def stamp(self, image: str) -> str | None:
+        """The stamp (path, size, time) an image had when it was embedded; None when it is not here."""
+        place = self._rows.get(image)
+        return None if place is None else self._shards[place[0]].stamps[place[1]]
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Images that could not be embedded and still have no features."""
+        latest = {entry.id: entry for shard in self._shards for entry in shard.skipped}
+        return [entry for entry in latest.values() if entry.id not in self._rows]
+
+    def gather(self, ids: Sequence[str], views: int | None = None) -> NDArray[np.float16]:
+        """The features of ``ids`` in that order.
+
+        Args:
+            ids: N ids.
+            views: how many random views to read beside the centre; all V by default.
+
+        Returns:
+            ``(N, 1 + views, D)`` fp16.
+
+        Raises:
+            FeatureError: naming an id that is not here, or a damaged shard.
+        """
+        if self.damaged:
+            raise FeatureError(
+                f"{self.damaged[0]} and its .safetensors do not fit together ({len(self.damaged)} damaged shards);"
+                f" run the same 'crosslens embed' again to make them anew"
+            )
+        count = 1 + (self.config.views if views is None else views)
+        if count > 1 + self.config.views:
+            raise FeatureError(f"{self.folder} holds {self.config.views} views an image, not {count - 1}")
+        result = np.empty((len(ids), count, self.config.fingerprint.dim), dtype=np.float16)
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for position, image in enumerate(ids):
+            if image not in self._rows:
+                raise FeatureError(f"{self.folder} has no features of {image!r}; run 'crosslens embed' again")
+            index, row = self._rows[image]
+            wanted.setdefault(index, []).append((position, row))
+        for index, pairs in wanted.items():
+            positions, rows = np.array(pairs).T
+            with safe_open(self._shards[index].file, framework="numpy") as tensors:
+                part = tensors.get_slice("features")[:, :count]
+            result[positions] = part[rows]
+        return result
+
+    def add_shard(
+        self, ids: list[str], stamps: list[str], features: NDArray[np.float32], skipped: list[Skipped]
+    ) -> None:
+        """Append one shard durably: first the vectors, then the done-mark.
+
+        Args:
+            ids: n ids.
+            stamps: n stamps.
+            features: ``(n, 1 + V, D)``.
+            skipped: images tried in this shard that failed.
+
+        Raises:
+            FeatureError: when a value does not fit fp16.
+            CrosslensError: when the disk is full; earlier shards stay as they were.
+        """
+        if features.size and not float(np.abs(features).max()) <= _FP16_MAX:
+            raise FeatureError("a feature is larger than fp16 can hold; this backbone's features need scaling")
+        numbers = [int(m.stem) for m in (self.folder / "shards").glob("*.json") if re.fullmatch(r"\d+", m.stem)]
+        number = max(numbers, default=-1) + 1
+        file = self.folder / "shards" / f"{number:06d}.safetensors"
+        with atomic_path(file) as temporary:
+            save_file({"features": features.astype(np.float16)}, temporary)
+        mark = {"ids": ids, "stamps": stamps, "skipped": [vars(entry) for entry in skipped]}
+        write_json(file.with_suffix(".json"), mark)
+        for row, image in enumerate(ids):
+            self._rows[image] = (len(self._shards), row)
+        self._shards.append(_Shard(file, ids, stamps, skipped))
+
+    def drop_damaged(self) -> int:
+        """Delete shards whose parts do not fit together, so that their images are embedded again; how many."""
+        for mark in self.damaged:
+            remove(mark)
+            remove(mark.with_suffix(".safetensors"))
+        count, self.damaged = len(self.damaged), []
+        return count
+
+
+def _read_shard(mark: Path, config: FeatureConfig) -> _Shard | None:
+    file = mark.with_suffix(".safetensors")
+    try:
+        content = read_json(mark, FeatureError)
+        shard = _Shard(
+            file, list(content["ids"]), list(content["stamps"]), [Skipped(**entry) for entry in content["skipped"]]
+        )
+        with safe_open(file, framework="numpy") as tensors:
+            shape = tuple(tensors.get_slice("features").get_shape())
+    except (FeatureError, KeyError, TypeError, OSError, SafetensorError):
+        return None
+    expected = (len(shard.ids), 1 + config.views, config.fingerprint.dim)
+    return shard if shape == expected and len(shard.stamps) == len(shard.ids) else None

@@ -1,0 +1,66 @@
+"""Progress bars on a terminal, silence elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+
+console = Console(stderr=True)
+"""Where progress and notes go; results go to standard output."""
+
+
+class Advance(Protocol):
+    """Move a bar on by ``steps`` and show ``note`` at its end."""
+
+    def __call__(self, steps: int = 1, note: str = "") -> None:
+        """Move on."""
+        ...
+
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Turn progress bars and notes off (``--quiet``) or on, for the whole process."""
+    global _quiet
+    _quiet = quiet
+
+
+def note(text: str) -> None:
+    """Print one line of information to standard error, unless quiet."""
+    if not _quiet:
+        console.print(text, highlight=False)
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Advance]:
+    """Show a bar of ``total`` steps on a terminal; elsewhere, or when quiet, show nothing."""
+    if _quiet or not console.is_terminal:
+
+        def silent(steps: int = 1, note: str = "") -> None:
+            return
+
+        yield silent
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=total, note="")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            if note:
+                bar.update(task, advance=steps, note=note)
+            else:
+                bar.update(task, advance=steps)
+
+        yield advance
