@@ -15,7 +15,7 @@ from crosslens.errors import ImageError
 DecodeMode = Literal["exact", "fast"]
 
 # EPS, PDF, FPX and the like run interpreters or macros; they are never opened.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 89_478_485
 """Largest width x height that is decoded (Pillow's own bomb limit)."""
 

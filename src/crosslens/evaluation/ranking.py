@@ -1,0 +1,400 @@
+"""Exact rankings by inner product, chunk by chunk, in bounded memory.
+
+Ties are broken by gallery index in every path ("stable" ranking). Queries ``(Q, D)``, gallery ``(G, D)``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crosslens.errors import EvaluationError
+
+Array = NDArray[Any]
+Precision = Literal["float32", "float64"]
+R = TypeVar("R")
+
+DEFAULT_MEMORY = 256 * 2**20
+NO_LABEL = -1
+NO_POSITION = np.iinfo(np.int32).max
+
+# BLAS picks its kernel by the shape of the product. Padding every product to one height gives a query the same
+# bits whatever the chunk, and identical gallery rows the same score, so that their ties are real ties. Tall
+# products, because each call to a threaded BLAS can cost a scheduler tick on a busy machine.
+_TILE = 16
+_MAX_BLOCK = 512
+_BYTES_PER_SCORE = {"float32": 32, "float64": 48}
+# While |score| stays below 1.5, an int32 has a bit to spare beside the score, and this value ranks last.
+_COMPACT_LIMIT = 1.5
+_COMPACT_LAST = -1.75
+
+
+class RankOptions(TypedDict, total=False):
+    """How to rank.
+
+    Attributes:
+        exclude: ``(Q,)`` gallery index to leave out of each query's ranking, -1 for none.
+        precision: arithmetic of the scores, float32 (default) or float64 (several times slower).
+        chunk: queries a chunk; by default as many as the memory budget allows.
+        memory_budget: bytes that all chunks under way may take together (256 MiB by default); 16 queries
+            are always worked on at once.
+        workers: threads; by default one a processor, four at most.
+    """
+
+    exclude: ArrayLike | None
+    precision: Precision
+    chunk: int | None
+    memory_budget: int
+    workers: int | None
+
+
+class RankedChunk(NamedTuple):
+    """Queries ``queries``: gallery indices ``order (q, K) int32``, best first, and their ``scores (q, K)``.
+
+    An excluded gallery item stands last as index -1 with score ``-inf``.
+    """
+
+    queries: slice
+    order: Array
+    scores: Array
+
+
+class JudgedChunk(NamedTuple):
+    """``relevance (q, W) bool`` in rank order, the first K of ``order`` and ``scores``, and where asked for
+    ``tie_scores (q, G)``, the scores of all ranks.
+    """
+
+    queries: slice
+    relevance: Array
+    order: Array
+    scores: Array
+    tie_scores: Array | None = None
+
+
+def rank_chunks(queries: ArrayLike, gallery: ArrayLike, **options: Unpack[RankOptions]) -> Iterator[RankedChunk]:
+    """Rank the whole gallery for every query.
+
+    Args:
+        queries: ``(Q, D)`` finite features; scores are inner products, so unit rows give cosines.
+        gallery: ``(G, D)`` finite features.
+        options: see `RankOptions`.
+
+    Yields:
+        RankedChunk with ``order (q, G)`` and ``scores (q, G)``, in the order of the queries.
+
+    Raises:
+        EvaluationError: features that are not 2-D, of different widths, not finite or so large that
+            their products overflow; an excluded index outside the gallery.
+    """
+    scorer = _Scorer.build(queries, gallery, options)
+
+    def work(rows: slice) -> RankedChunk:
+        return scorer.blank(rows, *_full_order(scorer.score(rows)))
+
+    return scorer.map(work)
+
+
+def top_k_chunks(
+    queries: ArrayLike, gallery: ArrayLike, k: int, **options: Unpack[RankOptions]
+) -> Iterator[RankedChunk]:
+    """Rank only the best ``k``: the same order as the first ``min(k, G)`` columns of `rank_chunks`, ties included.
+
+    Arguments and errors are those of `rank_chunks`; ``k`` must be at least 1.
+    """
+    if k < 1:
+        raise EvaluationError(f"k must be at least 1, not {k}")
+    scorer = _Scorer.build(queries, gallery, options)
+
+    def work(rows: slice) -> RankedChunk:
+        return scorer.blank(rows, *_top_order(scorer.score(rows), k))
+
+    return scorer.map(work)
+
+
+def judged_chunks(
+    queries: ArrayLike,
+    gallery: ArrayLike,
+    query_labels: ArrayLike,
+    gallery_labels: ArrayLike,
+    *,
+    top: int,
+    all_ranks: bool = True,
+    tie_scores: bool = False,
+    **options: Unpack[RankOptions],
+) -> Iterator[JudgedChunk]:
+    """Relevance in rank order, without keeping the order beyond rank ``top``: what metrics need, and fast.
+
+    Args:
+        query_labels: ``(Q,)`` integer label codes, -1 for an item without a label (relevant to nothing).
+        gallery_labels: ``(G,)`` integer label codes.
+        top: ranks to keep of order and scores (capped at ``G``).
+        all_ranks: judge all ``G`` ranks, or only the first ``top``.
+        tie_scores: also return the scores of all ranks (needs ``all_ranks``).
+
+    The other arguments, and the errors, are those of `rank_chunks`; labels of the wrong length are an
+    EvaluationError too.
+    """
+    if top < 1:
+        raise EvaluationError(f"top must be at least 1, not {top}")
+    scorer = _Scorer.build(queries, gallery, options)
+    query_codes = _codes("query_labels", query_labels, len(scorer.queries))
+    gallery_codes = _codes("gallery_labels", gallery_labels, len(scorer.gallery))
+    compact = all_ranks and not tie_scores and scorer.compact
+
+    def work(rows: slice) -> JudgedChunk:
+        codes = query_codes[rows]
+        if compact:
+            scores = scorer.score(rows, last=_COMPACT_LAST)
+            relevance, order, top_scores = _judge_compact(scores, scorer.exclude[rows], codes, gallery_codes, top)
+            return JudgedChunk(rows, relevance, *scorer.blank(rows, order, top_scores)[1:])
+        scores = scorer.score(rows)
+        ranked = scorer.blank(rows, *(_full_order(scores) if all_ranks else _top_order(scores, top)))
+        relevance = relevance_of(ranked.order, codes, gallery_codes)
+        # Copies, so that a chunk kept by the caller does not hold on to all its ranks.
+        kept, kept_scores = ranked.order[:, :top].copy(), ranked.scores[:, :top].copy()
+        return JudgedChunk(rows, relevance, kept, kept_scores, ranked.scores if tie_scores else None)
+
+    return scorer.map(work)
+
+
+def relevance_of(order: Array, query_labels: Array, gallery_labels: Array) -> Array:
+    """``(Q, K) bool``: does the item at each rank of ``order (Q, K)`` share the query's label code?
+
+    Code -1 (no label) and index -1 (no item) are relevant to nothing.
+    """
+    # Index -1 then reads the appended "no label".
+    padded = np.append(gallery_labels, NO_LABEL)
+    return np.asarray(np.take(padded, order, mode="wrap") == _wanted(query_labels))
+
+
+def relevant_counts(query_labels: Array, gallery_labels: Array, exclude: Array | None = None) -> Array:
+    """``(Q,) int64`` relevant gallery items per query; an excluded item (index, -1 for none) does not count."""
+    size = 1 + max(query_labels.max(initial=0), gallery_labels.max(initial=0))
+    counts = np.bincount(gallery_labels[gallery_labels >= 0], minlength=size)
+    n_rel: Array = np.where(query_labels >= 0, counts[query_labels], 0)
+    if exclude is not None:
+        n_rel = n_rel - relevance_of(exclude[:, None], query_labels, gallery_labels)[:, 0]
+    return n_rel
+
+
+def positions(mask: Array) -> Array:
+    """Columns of the true entries of each row of ``mask (Q, W)``: ``(Q, M) int32``, ``M >= 1``.
+
+    Rows with fewer than ``M`` true entries are filled up with `NO_POSITION`.
+    """
+    n_rows, width = mask.shape
+    # Much faster than np.nonzero, which builds both coordinates while it scans.
+    flat = np.flatnonzero(mask)
+    rows = flat // width
+    counts = np.bincount(rows, minlength=n_rows)
+    starts = np.cumsum(counts) - counts
+    columns = np.full((n_rows, max(int(counts.max(initial=0)), 1)), NO_POSITION, dtype=np.int32)
+    columns[rows, np.arange(len(flat)) - starts[rows]] = flat - rows * width
+    return columns
+
+
+@dataclass(frozen=True, eq=False)
+class _Scorer:
+    """Checked features and the scores of a slice of queries."""
+
+    queries: Array
+    gallery: Array
+    exclude: Array
+    compact: bool
+    chunk: int
+    block: int
+    workers: int
+
+    @classmethod
+    def build(cls, queries: ArrayLike, gallery: ArrayLike, options: RankOptions) -> _Scorer:
+        precision, exclude = options.get("precision", "float32"), options.get("exclude")
+        if precision not in _BYTES_PER_SCORE:
+            raise EvaluationError(f"precision must be float32 or float64, not {precision!r}")
+        dtype = np.dtype(precision)
+        left = _checked_features("queries", queries, dtype)
+        right = _checked_features("gallery", gallery, dtype)
+        if left.shape[1] != right.shape[1]:
+            raise EvaluationError(
+                f"queries have {left.shape[1]} dimensions and the gallery {right.shape[1]}; "
+                "embed both with the same encoder"
+            )
+        largest = _largest_norm(left) * _largest_norm(right)
+        if largest >= np.finfo(dtype).max:
+            raise EvaluationError(f"inner products overflow {precision}; scale the features to unit length first")
+        excluded = _codes("exclude", np.full(len(left), -1) if exclude is None else exclude, len(left))
+        if excluded.min() < -1 or excluded.max() >= len(right):
+            raise EvaluationError(f"exclude names an index outside the gallery of {len(right)} items")
+        chunk, workers = options.get("chunk"), options.get("workers")
+        workers = min(4, os.cpu_count() or 1) if workers is None else workers
+        if workers < 1 or (chunk is not None and chunk < 1):
+            raise EvaluationError("chunk and workers must be at least 1")
+        # One chunk more than threads waits for the consumer, and the consumer holds another.
+        share = options.get("memory_budget", DEFAULT_MEMORY) // (workers + 2)
+        block = share // (_BYTES_PER_SCORE[precision] * len(right))
+        block = min(max(block - block % _TILE, _TILE), _MAX_BLOCK)
+        compact = dtype == np.float32 and largest < _COMPACT_LIMIT
+        return cls(left, right, excluded, compact, chunk or block, block, workers)
+
+    def map(self, work: Callable[[slice], R]) -> Iterator[R]:
+        """Results of ``work`` on slices of the queries, in order."""
+        starts = range(0, len(self.queries), self.chunk)
+        slices = (slice(start, min(start + self.chunk, len(self.queries))) for start in starts)
+        return _in_threads(work, slices, self.workers)
+
+    def score(self, rows: slice, last: float = -np.inf) -> Array:
+        """``(q, G)`` scores, the excluded item set to ``last``, -0.0 made +0.0."""
+        part = self.queries[rows]
+        padded = -(-len(part) // self.block) * self.block
+        scores = np.empty((padded, len(self.gallery)), dtype=self.gallery.dtype)
+        for start in range(0, padded, self.block):
+            tile = part[start : start + self.block]
+            if len(tile) < self.block:
+                tile = np.pad(tile, ((0, self.block - len(tile)), (0, 0)))
+            np.matmul(tile, self.gallery.T, out=scores[start : start + self.block])
+        scores = scores[: len(part)]
+        scores += 0.0
+        where = np.flatnonzero(self.exclude[rows] >= 0)
+        scores[where, self.exclude[rows][where]] = last
+        return scores
+
+    def blank(self, rows: slice, order: Array, scores: Array) -> RankedChunk:
+        """Mark the excluded item, wherever it is listed, as no item at all."""
+        excluded = self.exclude[rows]
+        if (excluded >= 0).any():
+            listed = order == np.where(excluded < 0, -2, excluded)[:, None]
+            order[listed] = -1
+            scores[listed] = -np.inf
+        return RankedChunk(rows, order, scores)
+
+
+def _checked_features(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
+    features = np.asarray(value)
+    if features.ndim != 2 or features.dtype.kind not in "fiu":
+        raise EvaluationError(f"{name} must be a (N, D) matrix of numbers, not {features.dtype} {features.shape}")
+    if 0 in features.shape:
+        raise EvaluationError(f"{name} is empty: its shape is {features.shape}")
+    features = np.ascontiguousarray(features, dtype=dtype)
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        raise EvaluationError(
+            f"{len(bad)} of {len(features)} rows of {name} hold NaN or infinity, first at index {bad[0]}; "
+            "leave these items out or embed them again"
+        )
+    return features
+
+
+def _largest_norm(features: Array) -> float:
+    return float(np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64).max()))
+
+
+def _codes(name: str, value: ArrayLike, count: int) -> Array:
+    codes = np.asarray(value)
+    if codes.shape != (count,) or codes.dtype.kind not in "iu":
+        raise EvaluationError(f"{name} must be {count} integers, one an item, not {codes.dtype} {codes.shape}")
+    return codes.astype(np.int32)
+
+
+def _wanted(query_codes: Array) -> Array:
+    """``(Q, 1)`` gallery code that is relevant to each query; no gallery item has that of an unlabelled query."""
+    return np.where(query_codes == NO_LABEL, NO_LABEL - 1, query_codes)[:, None]
+
+
+def _image(scores: Array) -> Array:
+    """Map float32 scores to int32 so that ascending integers are descending scores (and back: see `_decode`)."""
+    bits = scores.view(np.int32)
+    image = bits >> 31
+    image &= 0x7FFFFFFF
+    image ^= bits
+    return np.invert(image, out=image)
+
+
+def _decode(image: Array) -> Array:
+    """Inverse of `_image`: ``(...) int32`` to float32 scores."""
+    bits = np.invert(image)
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    return bits.view(np.float32)
+
+
+def _packed(scores: Array, columns: Array) -> Array:
+    """int64 keys: the score above, the gallery index below. All keys of a row differ, so any sort is stable."""
+    keys = _image(scores).astype(np.int64)
+    keys <<= 32
+    keys |= columns
+    return keys
+
+
+def _unpacked(keys: Array) -> tuple[Array, Array]:
+    return keys.astype(np.int32), _decode((keys >> 32).astype(np.int32))
+
+
+def _full_order(scores: Array) -> tuple[Array, Array]:
+    if scores.dtype != np.float32:
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return order.astype(np.int32), np.take_along_axis(scores, order, axis=1)
+    keys = _packed(scores, np.arange(scores.shape[1]))
+    keys.sort(axis=1)
+    return _unpacked(keys)
+
+
+def _top_order(scores: Array, k: int) -> tuple[Array, Array]:
+    width = scores.shape[1]
+    if k >= width or scores.dtype != np.float32:
+        order, ranked = _full_order(scores)
+        return order[:, :k].copy(), ranked[:, :k].copy()
+    return _order_above(scores, np.partition(scores, width - k, axis=1)[:, width - k], k)
+
+
+def _order_above(scores: Array, threshold: Array, k: int) -> tuple[Array, Array]:
+    """The first ``k`` ranks, given the k-th best score ``(q,)``: only what reaches it is sorted."""
+    columns = positions(scores >= threshold[:, None])
+    present = columns != NO_POSITION
+    found = np.take_along_axis(scores, np.where(present, columns, 0), axis=1)
+    keys = np.where(present, _packed(found, columns), np.iinfo(np.int64).max)
+    keys.sort(axis=1)
+    return _unpacked(keys[:, :k])
+
+
+def _judge_compact(
+    scores: Array, excluded: Array, query_codes: Array, gallery_codes: Array, top: int
+) -> tuple[Array, Array, Array]:
+    """Relevance of all ranks by sorting 32-bit keys ``score, is it relevant``, half the width of the exact keys.
+
+    Such keys lose the gallery index, so rows where a relevant item ties with another one are sorted again.
+    """
+    relevant = gallery_codes == _wanted(query_codes)
+    kept = np.flatnonzero(excluded >= 0)
+    relevant[kept, excluded[kept]] = False
+    keys = _image(scores)
+    keys <<= 1
+    keys |= relevant
+    keys.sort(axis=1)
+    relevance = (keys & 1).astype(bool)
+    top = min(top, scores.shape[1])
+    order, top_scores = _order_above(scores, _decode(keys[:, top - 1] >> 1), top)
+    mixed = np.flatnonzero(((keys[:, 1:] ^ keys[:, :-1]) == 1).any(axis=1))
+    if len(mixed):
+        relevance[mixed] = np.take_along_axis(relevant[mixed], _full_order(scores[mixed])[0], axis=1)
+    return relevance, order, top_scores
+
+
+def _in_threads(function: Callable[[slice], R], items: Iterable[slice], workers: int) -> Iterator[R]:
+    """Map in order, with at most ``workers + 1`` results under way, so memory stays bounded."""
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

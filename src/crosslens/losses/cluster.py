@@ -1,0 +1,71 @@
+"""Cluster-wise contrast with its confidence gate (UCDIR ``builder.py``)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crosslens.losses.instance import bank_logits
+
+
+def gate_probability(keys: Tensor, prototypes: Tensor, cluster: Tensor, temperature: float = 0.2) -> Tensor:
+    """How sure an image is of its own cluster: ``p_i = softmax_c(k_i.P_c / T)`` at its own cluster.
+
+    Args:
+        keys: keys ``(B, d)``, unit rows (the key feature, not the query's).
+        prototypes: unit prototypes ``(C, d)`` of the same domain.
+        cluster: own cluster ``(B,)`` in 0..C-1.
+        temperature: T > 0.
+
+    Returns:
+        ``(B,)`` in (0, 1].
+    """
+    probability = torch.softmax(keys.detach() @ prototypes.detach().t() / temperature, dim=1)
+    return probability.gather(1, cluster[:, None]).squeeze(1)
+
+
+def cluster_members(assignments: Tensor, clusters: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """One row a cluster: ``(C, N)`` with 1/n_c at the n_c members of cluster c and 0 elsewhere.
+
+    Args:
+        assignments: cluster of every bank slot ``(N,)``.
+        clusters: C.
+        dtype: of the result.
+    """
+    members = F.one_hot(assignments, clusters).t().to(dtype)
+    return members / members.sum(1, keepdim=True).clamp_min(1)
+
+
+def cluster_contrast(
+    q: Tensor,
+    bank: Tensor,
+    cluster: Tensor,
+    gate: Tensor,
+    members: Tensor,
+    temperature: float = 0.2,
+    logits: Tensor | None = None,
+) -> Tensor:
+    """Cluster-wise contrast L_C: every bank entry of the own cluster is a positive.
+
+    ``l_i = lse_m(s_im) - mean_{j in cluster(i)} s_ij`` and ``L_C = sum_i g_i l_i / (sum_i g_i + 1e-8)``. The
+    denominator of l_i runs over all N slots, positives and own key included. Since s is linear in the bank, the
+    mean over positives is a product with the cluster's mean bank entry: no ``(B, N)`` mask is built.
+
+    Args:
+        q: queries ``(B, d)``, unit rows; the gradient flows here alone.
+        bank: memory bank ``(N, d)`` of this domain, with the batch's keys already written.
+        cluster: own cluster ``(B,)``.
+        gate: ``(B,)`` of 0/1 or bool: which images are sure enough (``gate_probability > threshold``).
+        members: ``cluster_members(...)`` of this domain, ``(C, N)``.
+        temperature: T > 0.
+        logits: ``bank_logits(q, bank, temperature)`` when already at hand.
+
+    Returns:
+        A scalar; 0 when every image is gated out.
+    """
+    scores = bank_logits(q, bank, temperature) if logits is None else logits
+    means = members.to(bank.dtype) @ bank.detach()
+    attraction = (q * means[cluster]).sum(1) / temperature
+    weight = gate.to(q.dtype)
+    return (weight * (torch.logsumexp(scores, dim=1) - attraction)).sum() / (weight.sum() + 1e-8)

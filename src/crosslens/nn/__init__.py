@@ -1,0 +1,1 @@
+"""Small networks and the momentum encoder that training needs."""

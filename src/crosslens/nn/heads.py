@@ -1,0 +1,46 @@
+"""Heads: the small trainable networks behind a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Head(nn.Module):
+    """A multi-layer perceptron with ReLU between its layers and unit rows at its end (MoCo v2's head).
+
+    Args:
+        sizes: widths, such as ``(1280, 512, 128)``; two of them make a linear map.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        if len(sizes) < 2:
+            raise ValueError(f"a head needs at least an input and an output width, not {tuple(sizes)}")
+        self.sizes = tuple(sizes)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features ``(N, D)`` to unit rows ``(N, d)``."""
+        return F.normalize(self.layers(features), dim=1)
+
+
+class TunedNetwork(nn.Module):
+    """What training changes: an image tower (``tune=full``) or nothing (``tune=head``), and a head behind it."""
+
+    def __init__(self, head: nn.Module, tower: nn.Module | None = None) -> None:
+        super().__init__()
+        self.tower = tower
+        self.head = head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images ``(N, 3, H, W)`` with a tower, features ``(N, D)`` without one, to unit rows ``(N, d)``."""
+        features = inputs if self.tower is None else self.tower(inputs)
+        unit: Tensor = self.head(features)
+        return unit

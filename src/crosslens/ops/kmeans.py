@@ -1,0 +1,153 @@
+"""Euclidean k-means: faiss on a CPU with the papers' settings, a batched Lloyd in torch on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crosslens.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A k-means solution of N points.
+
+    Attributes:
+        assignments: nearest centroid of each point ``(N,)`` int64.
+        centroids: plain means ``(C, d)``.
+        objective: sum of squared distances of the points to their centroids.
+    """
+
+    assignments: Tensor
+    centroids: Tensor
+    objective: float
+
+    @property
+    def prototypes(self) -> Tensor:
+        """The centroids with unit rows ``(C, d)``, as the contrastive losses use them."""
+        return F.normalize(self.centroids, dim=1)
+
+
+def kmeans(
+    points: Tensor,
+    clusters: int,
+    *,
+    seed: int = 0,
+    iterations: int = 20,
+    restarts: int = 5,
+    start: Tensor | None = None,
+) -> Clusters:
+    """Euclidean k-means of ``points``; the best of ``restarts`` runs.
+
+    UCDIR's settings are the defaults: 20 iterations, 5 restarts, seed 0, random distinct points as first
+    centroids, no spherical normalisation. The same input and seed give the same clusters.
+
+    Args:
+        points: ``(N, d)`` float32, finite.
+        clusters: C, at most N.
+        seed: of the first centroids.
+        iterations: Lloyd steps of a run.
+        restarts: runs from other first centroids; one with ``start``.
+        start: first centroids ``(C, d)``, such as the previous epoch's (warm start).
+
+    Raises:
+        TrainingError: when C < 1, C > N, or a value is not finite.
+    """
+    check_points(points, clusters)
+    if points.device.type == "cuda":
+        return lloyd(points, clusters, seed=seed, iterations=iterations, restarts=restarts, start=start)
+    import faiss
+
+    data = np.ascontiguousarray(points.detach().numpy(), dtype=np.float32)
+    dim = data.shape[1]
+    settings = faiss.ClusteringParameters()
+    settings.niter, settings.nredo, settings.seed = iterations, 1 if start is not None else restarts, seed
+    settings.max_points_per_centroid, settings.min_points_per_centroid = 2000, 2
+    job = faiss.Clustering(dim, clusters, settings)
+    if start is not None:
+        faiss.copy_array_to_vector(np.ascontiguousarray(start.detach().numpy(), np.float32).ravel(), job.centroids)
+    index = faiss.IndexFlatL2(dim)
+    job.train(data, index)
+    distances, nearest = index.search(data, 1)
+    centroids = faiss.vector_to_array(job.centroids).reshape(clusters, dim).copy()
+    return Clusters(torch.from_numpy(nearest[:, 0].copy()), torch.from_numpy(centroids), float(distances.sum()))
+
+
+def lloyd(
+    points: Tensor,
+    clusters: int,
+    *,
+    seed: int = 0,
+    iterations: int = 20,
+    restarts: int = 5,
+    start: Tensor | None = None,
+    chunk: int = 65536,
+) -> Clusters:
+    """The same k-means in torch, on any device: restarts share one batched product, points go in chunks.
+
+    Empty clusters take the point farthest from its centroid. Same algorithm as faiss, other random numbers.
+    """
+    check_points(points, clusters)
+    points = points.detach().float()
+    generator = torch.Generator().manual_seed(seed)
+    if start is not None:
+        centroids = start.to(points)[None].clone()
+    else:
+        picks = torch.stack([torch.randperm(len(points), generator=generator)[:clusters] for _ in range(restarts)])
+        centroids = points[picks.to(points.device)]
+    for _ in range(iterations):
+        sums = torch.zeros_like(centroids)
+        counts = torch.zeros(centroids.shape[:2], device=points.device)
+        farthest = []
+        for part in points.split(chunk):
+            distance, nearest = _nearest(part, centroids)
+            sums.scatter_add_(
+                1, nearest[:, :, None].expand(-1, -1, points.shape[1]), part.expand(len(sums), -1, -1)
+            )
+            counts.scatter_add_(1, nearest, torch.ones_like(distance))
+            farthest.append(distance)
+        distances = torch.cat(farthest, dim=1)
+        centroids = torch.where(counts[:, :, None] > 0, sums / counts.clamp_min(1)[:, :, None], centroids)
+        for run in range(len(centroids)):
+            empty = (counts[run] == 0).nonzero().squeeze(1)
+            if len(empty):
+                centroids[run, empty] = points[distances[run].topk(len(empty)).indices]
+    totals, assignments = [], []
+    for run in range(len(centroids)):
+        parts = [_nearest(part, centroids[run : run + 1]) for part in points.split(chunk)]
+        totals.append(sum(float(distance.sum()) for distance, _ in parts))
+        assignments.append(torch.cat([nearest[0] for _, nearest in parts]))
+    best = int(np.argmin(totals))
+    return Clusters(assignments[best], centroids[best], totals[best])
+
+
+def check_points(points: Tensor, clusters: int) -> None:
+    """Check that ``points (N, d)`` can be split into ``clusters``.
+
+    Raises:
+        TrainingError: when C < 1, C > N, or a value is not finite.
+    """
+    if clusters < 1:
+        raise TrainingError(f"the number of clusters must be at least 1, not {clusters}")
+    if clusters > len(points):
+        raise TrainingError(
+            f"{clusters} clusters cannot be made of {len(points)} images; give fewer clusters (--set clusters=N)"
+        )
+    if not torch.isfinite(points).all():
+        bad = int((~torch.isfinite(points).all(1)).sum())
+        raise TrainingError(f"{bad} of {len(points)} features are NaN or infinite; clustering cannot go on")
+
+
+def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance ``(R, n)`` and index ``(R, n)`` of the nearest of ``centroids (R, C, d)``."""
+    squared = (
+        points.square().sum(1)[None, :, None]
+        - 2 * points[None] @ centroids.transpose(1, 2)
+        + centroids.square().sum(2)[:, None, :]
+    )
+    distance, nearest = squared.min(dim=2)
+    return distance.clamp_min(0), nearest

@@ -1,0 +1,199 @@
+"""UCDIR's losses against golden values computed in float64 with the authors' functions, gradients included."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
+from crosslens.losses.distance import assignment_distances, distance_of_distance
+from crosslens.losses.entropy import assignment_entropy, self_entropy
+from crosslens.losses.instance import bank_logits, instance_contrast
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ucdir.json").read_text())
+
+
+def det(n, d, a, b, c):
+    i = torch.arange(n, dtype=torch.float64)[:, None]
+    j = torch.arange(d, dtype=torch.float64)[None, :]
+    return F.normalize(torch.sin(a * i + b * j + c * i * j + 0.1), dim=1)
+
+
+class Inputs:
+    def __init__(self, dtype=torch.float64):
+        self.q = [det(8, 16, 0.31, 0.77, 0.05), det(8, 16, 0.41, 0.67, 0.07)]
+        self.keys = [det(8, 16, 0.33, 0.75, 0.05), det(8, 16, 0.43, 0.65, 0.07)]
+        self.index = [torch.tensor([3, 7, 0, 12, 39, 21, 5, 18]), torch.tensor([1, 4, 29, 0, 17, 9, 22, 13])]
+        self.banks = [det(40, 16, 0.7, 1.3, 0.11), det(30, 16, 0.5, 0.9, 0.17)]
+        for bank, index, keys in zip(self.banks, self.index, self.keys, strict=True):
+            bank[index] = keys
+        self.prototypes = [det(5, 16, 1.1, 0.3, 0.2), det(5, 16, 0.9, 0.4, 0.3)]
+        self.assignments = [(b @ p.t()).argmax(1) for b, p in zip(self.banks, self.prototypes, strict=True)]
+        for name in ("q", "keys", "banks", "prototypes"):
+            setattr(self, name, [t.to(dtype) for t in getattr(self, name)])
+        for q in self.q:
+            q.requires_grad_(True)
+
+    def instance(self, domain):
+        return instance_contrast(self.q[domain], self.keys[domain], self.banks[domain], self.index[domain], 0.2)
+
+    def cluster(self, domain, threshold, assignments=None, gate_on=None):
+        own = (self.assignments if assignments is None else assignments)[domain]
+        gate_own, prototypes = gate_on or (self.assignments[domain], self.prototypes[domain])
+        gate = gate_probability(self.keys[domain], prototypes, gate_own[self.index[domain]], 0.2) > threshold
+        members = cluster_members(own, int(own.max()) + 1, self.q[domain].dtype)
+        return cluster_contrast(
+            self.q[domain], self.banks[domain], own[self.index[domain]], gate, members, temperature=0.2
+        )
+
+    def total(self, threshold):
+        halves = [self.instance(d) + 0.5 * self.cluster(d, threshold) for d in (0, 1)]
+        entropy = self_entropy(self.q, self.prototypes, 0.1)
+        distance = distance_of_distance(self.q, tuple(self.prototypes), 0.01)
+        return sum(halves) / 2 + 1.0 * entropy + 0.5 * distance
+
+    def gradients(self, loss):
+        return [
+            float(g.norm()) if g is not None else 0.0 for g in torch.autograd.grad(loss, self.q, allow_unused=True)
+        ]
+
+
+@pytest.fixture
+def inputs():
+    return Inputs()
+
+
+def test_assignments(inputs):
+    assert inputs.assignments[0].tolist() == GOLDEN["assignments_a"]
+    assert inputs.assignments[1].tolist() == GOLDEN["assignments_b"]
+
+
+@pytest.mark.parametrize("domain", [0, 1])
+def test_instance(inputs, domain):
+    loss = inputs.instance(domain)
+    assert loss.item() == pytest.approx(GOLDEN["instance"]["value"][domain], abs=1e-9)
+    assert inputs.gradients(loss)[domain] == pytest.approx(GOLDEN["instance"]["gradient"][domain], abs=1e-9)
+
+
+@pytest.mark.parametrize("domain", [0, 1])
+@pytest.mark.parametrize("threshold", [0.2, 0.6])
+def test_cluster(inputs, domain, threshold):
+    golden = GOLDEN[f"cluster_gate_{threshold}"]
+    loss = inputs.cluster(domain, threshold)
+    assert loss.item() == pytest.approx(golden["value"][domain], abs=1e-7)
+    assert inputs.gradients(loss)[domain] == pytest.approx(golden["gradient"][domain], abs=1e-7)
+
+
+def test_gate_probabilities(inputs):
+    for domain, name in enumerate("ab"):
+        own = inputs.assignments[domain][inputs.index[domain]]
+        probability = gate_probability(inputs.keys[domain], inputs.prototypes[domain], own, 0.2)
+        assert probability.tolist() == pytest.approx(GOLDEN[f"gate_probability_{name}"], abs=5e-5)
+
+
+def test_entropy(inputs):
+    pairs = [assignment_entropy(q, p, 0.1) for q in inputs.q for p in inputs.prototypes]
+    assert [p.item() for p in pairs] == pytest.approx(GOLDEN["entropies"], abs=1e-9)
+    loss = self_entropy(inputs.q, inputs.prototypes, 0.1)
+    assert loss.item() == pytest.approx(GOLDEN["self_entropy"]["value"], abs=1e-9)
+    assert inputs.gradients(loss) == pytest.approx(GOLDEN["self_entropy"]["gradient"], abs=1e-9)
+
+
+def test_distance_of_distance(inputs):
+    terms = [distance_of_distance([q], tuple(inputs.prototypes), 0.01).item() for q in inputs.q]
+    assert terms == pytest.approx(GOLDEN["distance_terms"], abs=1e-9)
+    loss = distance_of_distance(inputs.q, tuple(inputs.prototypes), 0.01)
+    assert loss.item() == pytest.approx(GOLDEN["distance_of_distance"]["value"], abs=1e-9)
+    assert inputs.gradients(loss) == pytest.approx(GOLDEN["distance_of_distance"]["gradient"], abs=1e-9)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.6])
+def test_total(inputs, threshold):
+    golden = GOLDEN[f"total_gate_{threshold}"]
+    loss = inputs.total(threshold)
+    assert loss.item() == pytest.approx(golden["value"], abs=1e-7)
+    assert inputs.gradients(loss) == pytest.approx(golden["gradient"], abs=1e-7)
+
+
+def test_two_cluster_counts_with_the_cumulative_mask(inputs):
+    golden = GOLDEN["two_counts"]
+    second = [det(3, 16, 1.7, 0.2, 0.4), det(3, 16, 1.9, 0.6, 0.5)]
+    for domain in (0, 1):
+        coarse = (inputs.banks[domain] @ second[domain].t()).argmax(1)
+        both = inputs.assignments[domain] * 3 + coarse
+        both = torch.unique(both, return_inverse=True)[1]
+        first = inputs.cluster(domain, 0.2)
+        joint = inputs.cluster(domain, 0.2, assignments=[both, both], gate_on=(coarse, second[domain]))
+        assert ((first + joint) / 2).item() == pytest.approx(golden["cluster"][domain], abs=1e-7)
+    entropy = [self_entropy(inputs.q, p, 0.1) for p in (inputs.prototypes, second)]
+    distance = [distance_of_distance(inputs.q, tuple(p), 0.01) for p in (inputs.prototypes, second)]
+    assert (sum(entropy) / 2).item() == pytest.approx(golden["self_entropy"], abs=1e-9)
+    assert (sum(distance) / 2).item() == pytest.approx(golden["distance_of_distance"], abs=1e-9)
+
+
+def test_float32_agrees():
+    inputs = Inputs(torch.float32)
+    assert inputs.total(0.2).item() == pytest.approx(GOLDEN["total_gate_0.2"]["value"], rel=5e-6)
+
+
+def plain_instance(q, keys, bank, index, temperature):
+    losses = []
+    for i in range(len(q)):
+        positive = torch.exp(q[i] @ keys[i] / temperature)
+        negatives = [torch.exp(q[i] @ bank[j] / temperature) for j in range(len(bank)) if j != index[i]]
+        losses.append(-torch.log(positive / (positive + sum(negatives))))
+    return sum(losses) / len(losses)
+
+
+def plain_cluster(q, bank, assignments, index, gate, temperature):
+    losses, count = [], 0.0
+    for i in range(len(q)):
+        if not gate[i]:
+            continue
+        exps = torch.exp(bank @ q[i] / temperature)
+        positives = [j for j in range(len(bank)) if assignments[j] == assignments[index[i]]]
+        logs = [torch.log(exps[j] / exps.sum()) for j in positives]
+        losses.append(-sum(logs) / len(positives))
+        count += 1
+    return sum(losses) / (count + 1e-8) if losses else torch.zeros(())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shared_logits_equal_the_plain_formulas_also_for_repeated_images(seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def rows(n):
+        return F.normalize(torch.randn(n, 6, generator=generator, dtype=torch.float64), dim=1)
+
+    q, keys, bank = rows(5).requires_grad_(True), rows(5), rows(20)
+    index = torch.tensor([2, 7, 7, 19, 0])
+    bank[index] = keys
+    assignments = torch.randint(0, 3, (20,), generator=generator)
+    gate = torch.tensor([True, False, True, True, seed % 2 == 0])
+    logits = bank_logits(q, bank, 0.2)
+    fast = instance_contrast(q, keys, bank, index, 0.2, logits) + cluster_contrast(
+        q, bank, assignments[index], gate, cluster_members(assignments, 3, torch.float64), 0.2, logits
+    )
+    plain = plain_instance(q, keys, bank, index, 0.2) + plain_cluster(q, bank, assignments, index, gate, 0.2)
+    assert fast.item() == pytest.approx(plain.item(), abs=1e-7)
+    a, b = torch.autograd.grad(fast, q)[0], torch.autograd.grad(plain, q)[0]
+    assert torch.allclose(a, b, atol=1e-7)
+
+
+def test_everything_gated_out_costs_nothing(inputs):
+    loss = inputs.cluster(0, 2.0)
+    assert loss.item() == 0.0
+    assert inputs.gradients(loss)[0] == 0.0
+
+
+def test_assignment_distances_are_cosine_distances():
+    q = F.normalize(torch.randn(6, 4, dtype=torch.float64), dim=1)
+    prototypes = F.normalize(torch.randn(3, 4, dtype=torch.float64), dim=1)
+    distances = assignment_distances(q, prototypes, 0.1)
+    soft = torch.softmax(q @ prototypes.t() / 0.1, 1)
+    for i in range(6):
+        for j in range(6):
+            expected = 1 - F.cosine_similarity(soft[i], soft[j], dim=0)
+            assert distances[i, j].item() == pytest.approx(expected.item(), abs=1e-12)
