@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crosslens.errors import BackboneError
@@ -10,6 +11,28 @@ from crosslens.errors import BackboneError
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone
     from crosslens.images.decode import DecodeMode
+
+
+@dataclass(frozen=True)
+class BackboneKind:
+    """One way to obtain a backbone; call it with the part of the name after the colon.
+
+    Attributes:
+        source: what follows the colon: ``FOLDER``, ``FILE``, or nothing.
+        about: one line for ``--help``.
+        load: from that source to a backbone; imports what it needs only when called.
+    """
+
+    source: str
+    about: str
+    load: Callable[[str], Backbone]
+
+    def __call__(self, source: str) -> Backbone:
+        """Load from ``source``, the part of the name after the colon."""
+        return self.load(source)
+
+
+# Each loader imports its module itself, so that a name costs nothing until it is used.
 
 
 def _lite(source: str) -> Backbone:
@@ -20,7 +43,74 @@ def _lite(source: str) -> Backbone:
     return LiteBackbone()
 
 
-BACKBONES: dict[str, Callable[[str], Backbone]] = {"lite": _lite}
+def _clip(source: str) -> Backbone:
+    from crosslens.backbones.clip import load_clip
+
+    return load_clip(source)
+
+
+def _siglip(source: str) -> Backbone:
+    from crosslens.backbones.clip import load_siglip
+
+    return load_siglip(source)
+
+
+def _openai_clip(source: str) -> Backbone:
+    from crosslens.backbones.clip_files import load_clip_file
+
+    return load_clip_file("openai-clip", source)
+
+
+def _open_clip(source: str) -> Backbone:
+    from crosslens.backbones.clip_files import load_clip_file
+
+    return load_clip_file("open-clip", source)
+
+
+def _dinov2(source: str) -> Backbone:
+    from crosslens.backbones.vit import load_dinov2
+
+    return load_dinov2(source)
+
+
+def _vit(source: str) -> Backbone:
+    from crosslens.backbones.vit import load_vit
+
+    return load_vit(source)
+
+
+def _resnet(source: str) -> Backbone:
+    from crosslens.backbones.resnet import load_resnet
+
+    return load_resnet(source)
+
+
+def _torchvision_resnet(source: str) -> Backbone:
+    from crosslens.backbones.resnet import load_torchvision_resnet
+
+    return load_torchvision_resnet(source)
+
+
+def _moco(source: str) -> Backbone:
+    from crosslens.backbones.resnet import load_moco
+
+    return load_moco(source)
+
+
+BACKBONES: dict[str, BackboneKind] = {
+    "lite": BackboneKind("", "EfficientNet-Lite0 and MiniLM, offline; images and text", _lite),
+    "clip": BackboneKind("FOLDER", "CLIP in transformers' format; images and text", _clip),
+    "siglip": BackboneKind("FOLDER", "SigLIP in transformers' format; images and text", _siglip),
+    "openai-clip": BackboneKind("FILE", "CLIP ViT weights of OpenAI's code; images and text", _openai_clip),
+    "open-clip": BackboneKind(
+        "FILE", "CLIP ViT weights of open_clip; FILE?act=quick_gelu where needed", _open_clip
+    ),
+    "dinov2": BackboneKind("FOLDER", "DINOv2 in transformers' format; images", _dinov2),
+    "vit": BackboneKind("FOLDER", "ViT or DINO in transformers' format; images", _vit),
+    "resnet": BackboneKind("FOLDER", "ResNet in transformers' format; images", _resnet),
+    "torchvision-resnet50": BackboneKind("FILE", "ResNet-50 weights of torchvision; images", _torchvision_resnet),
+    "moco-v2": BackboneKind("FILE", "MoCo v2's ResNet-50 (moco_v2_800ep_pretrain.pth.tar); images", _moco),
+}
 
 
 def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:
@@ -35,7 +125,14 @@ def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:
     """
     kind, _, source = name.partition(":")
     if kind not in BACKBONES:
-        raise BackboneError(f"there is no backbone {name!r}; known: {', '.join(f'{k}:SOURCE' for k in BACKBONES)}")
+        raise BackboneError(f"there is no backbone {name!r}; known are:\n{describe_backbones()}")
     backbone = BACKBONES[kind](source)
     backbone.preprocess = backbone.preprocess.model_copy(update={"decode": decode})
     return backbone
+
+
+def describe_backbones() -> str:
+    """One line a kind, as ``load_backbone`` takes it and what it is; FOLDER may also be a Hugging Face hub id."""
+    forms = {kind: f"{kind}:{entry.source}" if entry.source else kind for kind, entry in BACKBONES.items()}
+    width = max(map(len, forms.values()))
+    return "\n".join(f"  {forms[kind]:<{width}}  {entry.about}" for kind, entry in BACKBONES.items())

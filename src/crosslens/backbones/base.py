@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Self
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +23,8 @@ from crosslens.images.preprocess import Preprocess
 class Fingerprint(BaseModel):
     """Identity of an embedding: model, weights, preprocessing (with decode mode) and dimension.
 
-    Two sets of vectors may be compared only when their fingerprints are equal.
+    Two sets of vectors may be compared only when their fingerprints are equal. Where the weights were read from
+    is kept in ``model`` so that they can be found again, but is not compared: a model folder may be moved.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,10 +35,22 @@ class Fingerprint(BaseModel):
     dim: int
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The fields that are compared; of ``model`` only its kind and option (``open-clip?act=quick_gelu``)."""
+        kind, _, source = self.model.partition(":")
+        _, mark, option = source.partition("?act=")
+        return {**self.model_dump(mode="json"), "model": kind + mark + option}
+
+    @property
     def digest(self) -> str:
-        """16 hexadecimal characters that stand for all of it."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """16 hexadecimal characters that stand for all that is compared."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def require(self, other: Fingerprint, what: str) -> None:
         """Check that ``other`` is this very embedding.
@@ -42,7 +58,7 @@ class Fingerprint(BaseModel):
         Raises:
             FingerprintError: naming the fields that differ and how to make ``what`` anew.
         """
-        mine, theirs = self.model_dump(), other.model_dump()
+        mine, theirs = self.identity, other.identity
         differing = [f"{key}: {mine[key]} here, {theirs[key]} there" for key in mine if mine[key] != theirs[key]]
         if differing:
             raise FingerprintError(
@@ -60,6 +76,8 @@ class Backbone(ABC):
         dim: D, the length of an image feature.
         joint_dim: J, the length of a vector in the space shared with text; None without a text tower.
         tower: the image network, ``(N, 3, H, W)`` preprocessed float32 to ``(N, D)``, in evaluation mode.
+        pretrained_head: a projection head that came with the weights (MoCo v2), ``(N, D)`` to ``(N, d)``; features
+            do not pass through it.
     """
 
     name: str
@@ -67,21 +85,28 @@ class Backbone(ABC):
     dim: int
     joint_dim: int | None = None
     tower: nn.Module
+    pretrained_head: nn.Module | None = None
 
     @property
     def has_text(self) -> bool:
         """Whether ``embed_texts`` and ``to_joint`` work."""
         return self.joint_dim is not None
 
-    @cached_property
+    @property
     def fingerprint(self) -> Fingerprint:
         """The identity of this backbone's image features."""
-        return Fingerprint(
-            model=self.name,
-            weights=hash_weights(self.tower.state_dict()),
-            preprocess=self.preprocess,
-            dim=self.dim,
-        )
+        return Fingerprint(model=self.name, weights=self._weights_hash, preprocess=self.preprocess, dim=self.dim)
+
+    @cached_property
+    def _weights_hash(self) -> str:
+        return hash_weights(self.tower.state_dict())
+
+    def with_tower(self, tower: nn.Module) -> Self:
+        """This backbone with another image network of the same shape (one that was trained further)."""
+        twin = copy.copy(self)
+        twin.tower = tower
+        twin.__dict__.pop("fingerprint", None)
+        return twin
 
     @torch.inference_mode()
     def embed_images(self, images: Tensor) -> Tensor:
@@ -92,8 +117,9 @@ class Backbone(ABC):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise BackboneError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
-        features: Tensor = self.tower(images)
-        return features.float()
+        home = next(self.tower.parameters()).device
+        features: Tensor = self.tower(images.to(home))
+        return features.float().to(images.device)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts to unit rows ``(T, J)`` of the space shared with images.
@@ -173,7 +199,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, ig
     ]
     if missing or unexpected or shapes:
         parts = [
-            f"{len(names)} {kind} ({_shorten(names)})"
+            f"{len(names)} {kind} ({list_names(names)})"
             for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
             if names
         ]
@@ -181,6 +207,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, ig
     module.load_state_dict(given, strict=False)
 
 
-def _shorten(names: Sequence[str], most: int = 8) -> str:
+def list_names(names: Sequence[str], most: int = 8) -> str:
+    """The first ``most`` names, comma-separated, and how many more there are."""
     more = f", and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -125,12 +128,13 @@ def make_engine(backbone: Backbone, device: str | None = None) -> Engine:
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if chosen == "torch-cpu":
         return TorchEngine(backbone, "cpu")
-    if chosen.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise BackboneError("no CUDA device is available here; use --device cpu")
+    if re.fullmatch(r"cuda(:\d+)?", chosen):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(chosen.partition(":")[2] or 0) >= count:
+            raise BackboneError(f"{chosen} is not here ({count} CUDA devices found); use --device cpu")
         return TorchEngine(backbone, chosen)
     if chosen != "cpu":
-        raise BackboneError(f"there is no device {chosen!r}; use cpu, torch-cpu or cuda")
+        raise BackboneError(f"there is no device {chosen!r}; use cpu, torch-cpu, cuda or cuda:NUMBER")
     try:
         return OnnxEngine(backbone)
     except ExportError as error:
@@ -171,13 +175,15 @@ def export_onnx(module: nn.Module, example: Tensor, file: Path, *, tolerance: fl
     """
     import onnxruntime
 
+    # Its own generator: whether a graph was cached must not change what a seeded training run draws next.
+    rng = torch.Generator().manual_seed(0)
     if example.dtype == torch.uint8:
-        probe = torch.randint(0, 256, (3, *example.shape[1:]), dtype=torch.uint8)
+        probe = torch.randint(0, 256, (3, *example.shape[1:]), dtype=torch.uint8, generator=rng)
     else:
-        probe = torch.randn(3, *example.shape[1:])
+        probe = torch.randn(3, *example.shape[1:], generator=rng)
     with atomic_path(file) as temporary:
         try:
-            with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"):
+            with warnings.catch_warnings(), _silenced("torch.onnx"), _silenced("onnxscript"):
                 warnings.simplefilter("ignore")
                 program = torch.onnx.export(
                     module,
@@ -205,15 +211,12 @@ def cpu_workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-class _quiet:  # noqa: N801 - used as a context manager
-    """Silence a logger inside a ``with`` block."""
-
-    def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(name)
-
-    def __enter__(self) -> None:
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *exception: object) -> None:
-        self._logger.setLevel(self._level)
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

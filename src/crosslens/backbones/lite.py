@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -134,15 +135,18 @@ class LiteBackbone(Backbone):
     @cached_property
     def class_texts(self) -> Tensor:
         """Unit text vectors ``(1000, 384)`` of the ImageNet class names, computed once and cached on disk."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file, save_file
 
         names = imagenet_names()
         key = hash_weights(self.text_tower.model.state_dict())
         file = cache_folder() / "lite" / f"class-texts-{key}.safetensors"
         if file.is_file():
-            cached = load_file(file)["texts"]
-            if cached.shape == (len(names), 384):
-                return cached
+            # A damaged cache is no more than a missing one.
+            with suppress(SafetensorError, KeyError):
+                cached = load_file(file)["texts"]
+                if cached.shape == (len(names), 384):
+                    return cached
         texts = self.text_tower(names)
         with atomic_path(file) as temporary:
             save_file({"texts": texts}, temporary)

@@ -9,26 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crosslens.backbones.torchscript import is_torchscript, read_torchscript
 from crosslens.errors import BackboneError
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors`` file or of a published PyTorch checkpoint.
+    """Read the tensors of a ``.safetensors`` file, of a published PyTorch checkpoint or of a TorchScript archive.
 
     A checkpoint may wrap its tensors in ``state_dict`` or ``model``. Nothing but tensors and plain containers is
-    unpickled (``weights_only=True``).
+    unpickled (``weights_only=True``), and no program in an archive is run.
+
+    Returns:
+        Names to tensors, with the types they have in the file.
 
     Raises:
         BackboneError: when the file is missing, damaged, holds code, or holds no tensors.
     """
     file = Path(path)
     if not file.is_file():
-        raise BackboneError(f"the weights {file} do not exist")
+        raise BackboneError(f"{file} is not a file; give the path of a weights file")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return dict(load_file(file))
+        if is_torchscript(file):
+            return read_torchscript(file)
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BackboneError(
@@ -40,7 +46,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    state = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    items = content.items() if isinstance(content, dict) else ()
+    state = {name: value for name, value in items if isinstance(name, str) and isinstance(value, Tensor)}
     if not state:
         raise BackboneError(f"{file} holds no tensors")
     return state

@@ -141,6 +141,19 @@ class Metric:
         empty = {"neg": "count 0", "pos": "count 1", "skip": "are skipped", "error": "are an error"}
         return ", ".join(parts) + f"; queries without relevant items {empty[self.empty]}"
 
+    def check_empty(self, n_rel: Array) -> None:
+        """Refuse queries without relevant items under ``empty="error"``; ``n_rel (Q,)``.
+
+        Raises:
+            EvaluationError: saying how many there are, and the index of the first.
+        """
+        empty = n_rel == 0
+        if self.empty == "error" and empty.any():
+            raise EvaluationError(
+                f"{int(empty.sum())} of {len(empty)} queries have no relevant item in the gallery (first at index "
+                f"{int(np.argmax(empty))}); choose how they count: empty='neg' (0), 'pos' (1) or 'skip'"
+            )
+
     def settle(self, numerators: Array, denominators: Array, n_rel: Array) -> tuple[Array, Array]:
         """Apply `empty` and prepare for `aggregate`: ``(Q,)`` numerators and denominators, all float64.
 
@@ -150,12 +163,8 @@ class Metric:
         Raises:
             EvaluationError: a query without relevant items under ``empty="error"``.
         """
+        self.check_empty(n_rel)
         empty = n_rel == 0
-        if self.empty == "error" and empty.any():
-            raise EvaluationError(
-                f"{int(empty.sum())} of {len(empty)} queries have no relevant item in the gallery (first in this "
-                f"chunk: {int(np.argmax(empty))}); choose how they count: empty='neg' (0), 'pos' (1) or 'skip'"
-            )
         if self.average != "micro":
             # A query with relevant items but a zero denominator has no hit in the top k: it counts 0.
             numerators = np.divide(numerators, denominators, out=np.zeros(len(empty)), where=denominators > 0)
@@ -244,7 +253,7 @@ class Convention:
             if same and _definition(metric) not in {_definition(template) for template in same}:
                 raise EvaluationError(
                     f"{metric.key} ({metric.describe()}) is not what convention {self.name!r} reports "
-                    f"({same[0].describe()}); pass convention='custom', or its own metrics()"
+                    f"({replace(same[0], k=metric.k).describe()}); pass convention='custom', or its own metrics()"
                 )
 
 
@@ -306,3 +315,19 @@ _CONVENTIONS = (
     ),
 )
 CONVENTIONS: dict[str, Convention] = {convention.name: convention for convention in _CONVENTIONS}
+
+
+def choose_metrics(convention: str, metrics: Sequence[Metric] | None = None) -> list[Metric]:
+    """``metrics``, checked if ``convention`` is one of `CONVENTIONS`, or else that convention's own.
+
+    Raises:
+        EvaluationError: an unknown convention without metrics, or metrics that break a known one.
+    """
+    known = CONVENTIONS.get(convention)
+    if metrics is None:
+        if known is None:
+            raise EvaluationError(f"unknown convention {convention!r}; take one of {', '.join(CONVENTIONS)}")
+        return known.metrics()
+    if known is not None:
+        known.check(metrics)
+    return list(metrics)

@@ -226,7 +226,7 @@ class _Scorer:
                 "embed both with the same encoder"
             )
         largest = _largest_norm(left) * _largest_norm(right)
-        if largest >= np.finfo(dtype).max:
+        if largest >= float(np.finfo(dtype).max):
             raise EvaluationError(f"inner products overflow {precision}; scale the features to unit length first")
         excluded = _codes("exclude", np.full(len(left), -1) if exclude is None else exclude, len(left))
         if excluded.min() < -1 or excluded.max() >= len(right):
@@ -238,7 +238,7 @@ class _Scorer:
         # One chunk more than threads waits for the consumer, and the consumer holds another.
         share = options.get("memory_budget", DEFAULT_MEMORY) // (workers + 2)
         block = share // (_BYTES_PER_SCORE[precision] * len(right))
-        block = min(max(block - block % _TILE, _TILE), _MAX_BLOCK)
+        block = min(max(block - block % _TILE, _TILE), _MAX_BLOCK, -(-len(left) // _TILE) * _TILE)
         compact = dtype == np.float32 and largest < _COMPACT_LIMIT
         return cls(left, right, excluded, compact, chunk or block, block, workers)
 

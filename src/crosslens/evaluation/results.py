@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import CONVENTIONS, Metric, ratio
+from crosslens.evaluation.conventions import Metric, choose_metrics, ratio
 from crosslens.evaluation.metrics import CURVE_POINTS, MetricAccumulator
 from crosslens.evaluation.ranking import DEFAULT_MEMORY, Precision, judged_chunks, relevance_of, relevant_counts
 from crosslens.files import atomic_path
@@ -22,7 +22,8 @@ Array = NDArray[Any]
 Labels = Sequence[str | None] | Array
 
 FORMAT = 1
-_ARRAYS = tuple("query_ids gallery_ids top scores query_labels gallery_labels relevant n_relevant curve".split())
+_RANKED = ("query_ids", "gallery_ids", "top", "scores")
+_ARRAYS = (*_RANKED, "query_labels", "gallery_labels", "relevant", "n_relevant", "curve")
 _TEXTS = ("convention", "query_domain", "gallery_domain", "precision")
 
 
@@ -286,24 +287,24 @@ def evaluate_retrieval(
         EvaluationError: features that are not finite or do not fit, labels or ids of the wrong number,
             metrics that break the convention, ``exclude_same_id`` without ids, or no query that counts.
     """
-    chosen = _chosen(metrics, convention)
+    chosen = choose_metrics(convention, metrics)
     _require(depth >= 1, f"depth must be at least 1, not {depth}")
     named = query_ids is not None and gallery_ids is not None
     _require(named or not exclude_same_id, "exclude_same_id needs query_ids and gallery_ids")
     rows, items = len(np.asarray(queries)), len(np.asarray(gallery))
     _require(len(query_labels) == rows, f"{rows} queries but {len(query_labels)} query labels")
     _require(len(gallery_labels) == items, f"{items} gallery items but {len(gallery_labels)} gallery labels")
-    left = _ids("query", query_ids, rows)
-    right = _ids("gallery", gallery_ids, items)
+    left, right = _ids("query", query_ids, rows), _ids("gallery", gallery_ids, items)
     left_codes, right_codes = label_codes(query_labels, gallery_labels)
     exclude = self_matches(left, right) if exclude_same_id else np.full(rows, -1)
     n_relevant = relevant_counts(left_codes, right_codes, exclude)
     sizes = items - (exclude >= 0)
     smallest = int(sizes.min(initial=items))
     _require(smallest >= 1, "the gallery holds nothing but the query itself")
+    for metric in chosen:
+        metric.check_empty(n_relevant)
 
     all_ranks = any(metric.needs_all_ranks for metric in chosen)
-    top = max([depth, *(metric.k or 1 for metric in chosen)])
     accumulator = MetricAccumulator(chosen, curve=all_ranks)
     kept: list[tuple[Array, Array, Array]] = []
     for chunk in judged_chunks(
@@ -311,7 +312,7 @@ def evaluate_retrieval(
         gallery,
         left_codes,
         right_codes,
-        top=depth if all_ranks else top,
+        top=depth if all_ranks else max([depth, *(metric.k or 1 for metric in chosen)]),
         all_ranks=all_ranks,
         tie_scores=any(metric.ties == "expected" for metric in chosen),
         exclude=exclude,
@@ -348,16 +349,6 @@ def evaluate_retrieval(
         curve=accumulator.curve(),
         precision=precision,
     )
-
-
-def _chosen(metrics: Sequence[Metric] | None, convention: str) -> list[Metric]:
-    known = CONVENTIONS.get(convention)
-    if known is None:
-        _require(metrics is not None, f"unknown convention {convention!r}; take one of {', '.join(CONVENTIONS)}")
-        return list(metrics or ())
-    chosen = known.metrics() if metrics is None else list(metrics)
-    known.check(chosen)
-    return chosen
 
 
 def label_codes(*labels: Labels) -> tuple[Array, ...]:

@@ -24,7 +24,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode(
-    source: Path | bytes | Image.Image,
+    source: str | Path | bytes | Image.Image,
     *,
     mode: DecodeMode = "exact",
     min_side: int = 256,
@@ -57,7 +57,7 @@ def decode(
         if mode == "fast":
             image.draft("RGB", _scaled_size(width, height, min_side))
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
+        return to_rgb(_upright(image))
     except ImageError:
         raise
     except FileNotFoundError:
@@ -66,8 +66,9 @@ def decode(
         raise ImageError(f"{name} is not an image ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than the limit of {max_pixels / 1e6:.0f} million") from None
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, MemoryError) as error:
-        # Pillow's plugins raise all of these on damaged files.
+    except Exception as error:
+        # Damaged files bring out every kind of error from Pillow's plugins (struct.error, KeyError, zlib.error, …),
+        # and one bad file must not end a job of a million.
         raise ImageError(f"{name} cannot be decoded: {error or type(error).__name__}") from error
 
 
@@ -84,16 +85,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _open(source: Path | bytes) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # A damaged EXIF block says nothing about the pixels, which are fine by now.
+        return image
+
+
+def _open(source: str | Path | bytes) -> Image.Image:
     if isinstance(source, bytes):
         if not source:
             raise ImageError("the image is empty (0 bytes)")
         return Image.open(io.BytesIO(source), formats=FORMATS)
-    if source.stat().st_size == 0:
+    # Read at once: the file is closed again, and a path that changes underneath cannot surprise the decoder.
+    content = Path(source).read_bytes()
+    if not content:
         raise ImageError(f"{source} is empty (0 bytes)")
-    with open(source, "rb") as handle:
-        # Read at once: the file is closed again, and a path that changes underneath cannot surprise the decoder.
-        return Image.open(io.BytesIO(handle.read()), formats=FORMATS)
+    return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def _scaled_size(width: int, height: int, min_side: int) -> tuple[int, int]:

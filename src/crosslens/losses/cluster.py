@@ -69,3 +69,21 @@ def cluster_contrast(
     attraction = (q * means[cluster]).sum(1) / temperature
     weight = gate.to(q.dtype)
     return (weight * (torch.logsumexp(scores, dim=1) - attraction)).sum() / (weight.sum() + 1e-8)
+
+
+def prototype_contrast(q: Tensor, prototypes: Tensor, cluster: Tensor, temperatures: Tensor) -> Tensor:
+    """The prototype term of ProtoNCE: a softmax over all prototypes, each with its own temperature (PCL, eq. 11).
+
+    ``mean_i -log( exp(q_i.c_s/phi_s) / sum_c exp(q_i.c_c/phi_c) )`` with s the own cluster. PCL draws a few
+    thousand negatives where there are many prototypes; here all of them take part.
+
+    Args:
+        q: queries ``(B, d)``, unit rows; the gradient flows here alone.
+        prototypes: ``(C, d)``, unit rows.
+        cluster: own cluster ``(B,)``.
+        temperatures: concentrations phi ``(C,)``, positive.
+
+    Returns:
+        A scalar >= 0.
+    """
+    return F.cross_entropy(q @ prototypes.detach().t() / temperatures, cluster)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,10 +15,13 @@ class Head(nn.Module):
 
     Args:
         sizes: widths, such as ``(1280, 512, 128)``; two of them make a linear map.
+        unit_inputs: scale every input row to the length sqrt(D) first. Frozen features need it, since their
+            lengths differ from backbone to backbone; a head that was trained with its backbone does not.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], *, unit_inputs: bool = True) -> None:
         super().__init__()
+        self.unit_inputs = unit_inputs
         if len(sizes) < 2:
             raise ValueError(f"a head needs at least an input and an output width, not {tuple(sizes)}")
         self.sizes = tuple(sizes)
@@ -28,6 +32,8 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(N, D)`` to unit rows ``(N, d)``."""
+        if self.unit_inputs:
+            features = F.normalize(features, dim=1) * math.sqrt(self.sizes[0])
         return F.normalize(self.layers(features), dim=1)
 
 

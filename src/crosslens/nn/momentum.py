@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -78,10 +79,10 @@ def momentum_update(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
     torch._foreach_add_(slow_parameters, fast_parameters, alpha=1 - momentum)
 
 
-def shuffled_forward(network: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
+def shuffled_forward(network: Callable[[Tensor], Tensor], inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Run ``inputs (N, ...)`` in random order and put the rows ``(N, d)`` back: MoCo's batch shuffle."""
     order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
-    shuffled: Tensor = network(inputs[order])
+    shuffled = network(inputs[order])
     result = torch.empty_like(shuffled)
     result[order] = shuffled
     return result

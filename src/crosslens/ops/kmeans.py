@@ -151,3 +151,28 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     )
     distance, nearest = squared.min(dim=2)
     return distance.clamp_min(0), nearest
+
+
+def concentration(points: Tensor, clusters: Clusters, temperature: float, smooth: float = 10.0) -> Tensor:
+    """PCL's concentration phi of each cluster (PCL, eq. 12): small for large and tight clusters.
+
+    ``phi_c = sum_i |x_i - c| / (n_c log(n_c + smooth))``, clipped to its 10th and 90th percentile and scaled to
+    the mean ``temperature``. Clusters of one point take the largest phi.
+
+    Args:
+        points: ``(N, d)``.
+        clusters: their k-means solution.
+        temperature: T > 0, the mean of the result.
+        smooth: keeps small clusters from a huge phi.
+
+    Returns:
+        ``(C,)``, positive.
+    """
+    count = len(clusters.centroids)
+    distances = (points - clusters.centroids[clusters.assignments]).norm(dim=1)
+    sizes = torch.bincount(clusters.assignments, minlength=count).float()
+    sums = torch.zeros(count).index_add_(0, clusters.assignments, distances)
+    phi = torch.where(sizes > 1, sums / sizes.clamp_min(1) / torch.log(sizes + smooth), torch.zeros(count))
+    phi = torch.where(sizes > 1, phi, phi.max())
+    phi = phi.clamp(torch.quantile(phi, 0.1), torch.quantile(phi, 0.9)).clamp_min(1e-6)
+    return temperature * phi / phi.mean()

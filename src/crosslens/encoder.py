@@ -1,0 +1,317 @@
+"""The Encoder: backbone, per-domain centre and head in one folder; what search and evaluation use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+from torch.nn import functional as F
+
+from crosslens.backbones import load_backbone
+from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
+from crosslens.backbones.engine import Engine, cpu_workers, make_engine
+from crosslens.errors import BackboneError, RunError
+from crosslens.files import atomic_path, read_json, write_json
+from crosslens.nn.heads import Head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = 1
+Space = Literal["features", "joint"]
+ImageSource = Path | str | bytes | Image.Image
+
+
+class EncoderConfig(BaseModel):
+    """What ``config.json`` of an encoder folder holds.
+
+    Attributes:
+        format: version of the layout.
+        method: how the encoder was obtained, such as ``ucdir`` or ``frozen``.
+        backbone: name for ``load_backbone``.
+        fingerprint: of the backbone's own features, checked on loading.
+        space: ``features``, or ``joint`` for the space shared with text.
+        head: widths of the head, or None.
+        unit_inputs: see ``Head``.
+        domains: domains with a centre of their own.
+        tuned: whether the folder holds the image tower's own, trained weights.
+        trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    method: str
+    backbone: str
+    fingerprint: Fingerprint
+    space: Space = "features"
+    head: tuple[int, ...] | None = None
+    unit_inputs: bool = True
+    domains: tuple[str, ...] = ()
+    tuned: bool = False
+    trained: dict[str, Any] = {}
+
+
+class Encoder:
+    """Turns images, and where the space allows it texts, into unit vectors that ignore the domain.
+
+    Args:
+        backbone: the network with its preprocessing.
+        method: how the encoder was obtained.
+        head: what training put behind the backbone, or None.
+        means: per domain the ``(D,)`` centre that is subtracted before the head; empty without centring.
+        space: ``features`` or ``joint``.
+        tuned: whether the backbone's tower was trained and belongs to the encoder.
+        trained: facts for the model card.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        method: str = "frozen",
+        head: Head | None = None,
+        means: Mapping[str, Tensor] | None = None,
+        space: Space = "features",
+        tuned: bool = False,
+        trained: Mapping[str, Any] | None = None,
+    ) -> None:
+        if space == "joint" and not backbone.has_text:
+            raise BackboneError(
+                f"{backbone.name} has no space shared with text; use lite, clip:PATH or siglip:PATH"
+            )
+        self.backbone = backbone
+        self.method = method
+        self.head = None if head is None else head.cpu().eval().requires_grad_(False)
+        self.means = {domain: mean.detach().cpu().float() for domain, mean in sorted((means or {}).items())}
+        self.space = space
+        self.tuned = tuned
+        self.trained = dict(trained or {})
+
+    @property
+    def dim(self) -> int:
+        """d, the length of an encoded vector."""
+        if self.head is not None:
+            return self.head.sizes[-1]
+        return self.backbone.joint_dim or 0 if self.space == "joint" else self.backbone.dim
+
+    @property
+    def name(self) -> str:
+        """Backbone and method, for tables."""
+        joint = ":joint" if self.space == "joint" else ""
+        return f"{self.backbone.name}{joint}" + ("" if self.method == "frozen" else f"+{self.method}")
+
+    @property
+    def has_text(self) -> bool:
+        """Whether texts can be encoded into the same space: only where no head left the joint space."""
+        return self.space == "joint" and self.head is None
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Identity of the encoded vectors; an index refuses those of another."""
+        own = {"head." + k: v for k, v in self.head.state_dict().items()} if self.head else {}
+        own |= {f"mean.{domain}": mean for domain, mean in self.means.items()}
+        base = self.backbone.fingerprint
+        weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
+        return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
+
+    @torch.inference_mode()
+    def encode_features(
+        self, features: NDArray[np.floating[Any]] | Tensor, domains: Sequence[str | None] | str | None = None
+    ) -> NDArray[np.float32]:
+        """Backbone features to unit vectors.
+
+        Args:
+            features: ``(N, D)``.
+            domains: the domain of all rows, or one a row; rows of an unknown domain (None, or one without a
+                centre) get the mean of the known centres.
+
+        Returns:
+            ``(N, d)`` float32.
+        """
+        if isinstance(features, Tensor):
+            rows = features.float()
+        else:
+            rows = torch.from_numpy(np.asarray(features, dtype=np.float32))
+        names = [domains] * len(rows) if domains is None or isinstance(domains, str) else list(domains)
+        parts = []
+        for start in range(0, len(rows), 8192):
+            part = rows[start : start + 8192]
+            if self.space == "joint":
+                part = self.backbone.to_joint(part)
+            if self.means:
+                part = part - self._centres(names[start : start + 8192])
+            parts.append(F.normalize(part, dim=1) if self.head is None else self.head(part))
+        return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), np.float32)
+
+    def encode_images(
+        self,
+        images: Sequence[ImageSource] | ImageSource | Tensor,
+        domain: str | None = None,
+        *,
+        device: str | None = None,
+    ) -> NDArray[np.float32]:
+        """Images to unit vectors ``(N, d)``.
+
+        Args:
+            images: paths, encoded bytes or Pillow images, one or many; or a preprocessed tensor ``(N, 3, H, W)``.
+            domain: the images' domain, where it is known.
+            device: see ``crosslens.backbones.engine.make_engine``.
+
+        Raises:
+            ImageError: naming the first image that cannot be decoded.
+        """
+        if isinstance(images, Tensor):
+            return self.encode_features(self.backbone.embed_images(images), domain)
+        sources = [images] if isinstance(images, ImageSource) else list(images)
+        opened = [Path(s) if isinstance(s, str) else s for s in sources]
+        engine = self._engine(device)
+        with ThreadPoolExecutor(cpu_workers()) as pool:
+            batches = _batches(iter(opened), engine.batch_size)
+            rows = list(pool.map(lambda batch: self._run(engine, batch), batches))
+        if not rows:
+            return np.empty((0, self.dim), np.float32)
+        return self.encode_features(np.concatenate(rows), domain)
+
+    def encode_texts(self, texts: Sequence[str] | str) -> NDArray[np.float32]:
+        """Texts to unit vectors ``(T, d)``.
+
+        Raises:
+            BackboneError: when this encoder's space is not shared with text.
+        """
+        if not self.has_text:
+            raise BackboneError(
+                f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
+            )
+        return self.backbone.embed_texts([texts] if isinstance(texts, str) else list(texts)).numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``, all or nothing."""
+        from safetensors.torch import save_file
+
+        from crosslens.model_card import model_card
+
+        config = EncoderConfig(
+            method=self.method,
+            backbone=self.backbone.name,
+            fingerprint=self.backbone.fingerprint,
+            space=self.space,
+            head=None if self.head is None else self.head.sizes,
+            unit_inputs=True if self.head is None else self.head.unit_inputs,
+            domains=tuple(self.means),
+            tuned=self.tuned,
+            trained=self.trained,
+        )
+        tensors = {f"head.{k}": v.contiguous() for k, v in self.head.state_dict().items()} if self.head else {}
+        tensors |= {f"mean.{index}": mean.contiguous() for index, mean in enumerate(self.means.values())}
+        if self.tuned:
+            tensors |= {f"tower.{k}": v.cpu().contiguous() for k, v in self.backbone.tower.state_dict().items()}
+        with atomic_path(folder) as temporary:
+            temporary.mkdir(parents=True)
+            save_file(tensors, temporary / "model.safetensors")
+            (temporary / "README.md").write_text(model_card(config, self.dim), encoding="utf-8")
+            write_json(temporary / "config.json", config.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Encoder:
+        """Read an encoder folder.
+
+        Raises:
+            RunError: when it is none, is damaged, or of a newer crosslens.
+            FingerprintError: when the backbone found here is not the one it was trained behind.
+        """
+        from safetensors.torch import load_file
+
+        description = read_json(folder / "config.json", RunError)
+        if int(description.get("format", 0)) > FORMAT:
+            raise RunError(f"{folder} was written by a newer crosslens; upgrade to read it")
+        try:
+            config = EncoderConfig.model_validate(description)
+            tensors = load_file(folder / "model.safetensors")
+        except ValidationError as error:
+            raise RunError(f"{folder}/config.json is damaged: {error}") from error
+        except Exception as error:
+            # safetensors raises its own kinds on a damaged file.
+            raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
+        backbone = load_backbone(config.backbone, decode=config.fingerprint.preprocess.decode)
+        head = None
+        try:
+            if config.tuned:
+                backbone.tower.load_state_dict(_below(tensors, "tower."))
+            if config.head is not None:
+                head = Head(config.head, unit_inputs=config.unit_inputs)
+                head.load_state_dict(_below(tensors, "head."))
+            means = {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)}
+        except (RuntimeError, KeyError) as error:
+            raise RunError(f"{folder}/model.safetensors does not fit its config.json: {error}") from error
+        config.fingerprint.require(backbone.fingerprint, f"the encoder {folder}")
+        return cls(
+            backbone,
+            method=config.method,
+            head=head,
+            means=means,
+            space=config.space,
+            tuned=config.tuned,
+            trained=config.trained,
+        )
+
+    def _centres(self, names: Sequence[str | None]) -> Tensor:
+        unknown = torch.stack(list(self.means.values())).mean(0)
+        return torch.stack([self.means.get(name or "", unknown) for name in names])
+
+    def _engine(self, device: str | None) -> Engine:
+        engines: dict[str | None, Engine] = self.__dict__.setdefault("_engines", {})
+        if device not in engines:
+            engines[device] = make_engine(self.backbone, device)
+        return engines[device]
+
+    def _run(self, engine: Engine, batch: list[Path | bytes | Image.Image]) -> NDArray[np.float32]:
+        return engine.run(np.stack([self.backbone.preprocess.pixels(source) for source in batch]))
+
+
+def load_encoder(source: str | Path) -> Encoder:
+    """An encoder from whatever names one: a run folder, an encoder folder, or a backbone's name.
+
+    A backbone's name gives the frozen encoder; ``lite:joint`` gives its space shared with text.
+
+    Raises:
+        RunError: for a run that has not finished.
+        BackboneError: when ``source`` is none of these.
+    """
+    folder = Path(source)
+    if (folder / "encoder" / "config.json").is_file():
+        return Encoder.load(folder / "encoder")
+    if (folder / "config.json").is_file():
+        return Encoder.load(folder)
+    if (folder / "config.yaml").is_file():
+        raise RunError(f"the run {folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
+    name = str(source)
+    if name.endswith(":joint"):
+        return Encoder(load_backbone(name.removesuffix(":joint")), space="joint")
+    try:
+        backbone = load_backbone(name)
+    except BackboneError as error:
+        raise BackboneError(f"{source} is no run, no encoder folder and no backbone: {error}") from error
+    # A space that text shares already costs nothing to use.
+    joint = backbone.joint_dim == backbone.dim
+    return Encoder(backbone, space="joint" if joint else "features")
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _batches(
+    sources: Iterator[Path | bytes | Image.Image], size: int
+) -> Iterator[list[Path | bytes | Image.Image]]:
+    while batch := list(islice(sources, size)):
+        yield batch

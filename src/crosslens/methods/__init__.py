@@ -1,0 +1,33 @@
+"""Methods by name: one way each to obtain an Encoder."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from crosslens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crosslens.methods.base import Method
+
+METHODS: dict[str, str] = {
+    "frozen": "crosslens.methods.baselines:Frozen",
+    "centred": "crosslens.methods.baselines:Centred",
+    "instance": "crosslens.methods.instance:Instance",
+    "protonce": "crosslens.methods.protonce:ProtoNCE",
+    "ucdir": "crosslens.methods.ucdir:UCDIR",
+    "supervised": "crosslens.methods.supervised:Supervised",
+}
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        ConfigError: for an unknown name, listing the known ones.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"there is no method {name!r}; known: {', '.join(METHODS)}")
+    module, _, attribute = METHODS[name].partition(":")
+    found: type[Method] = getattr(import_module(module), attribute)
+    return found

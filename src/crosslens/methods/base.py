@@ -1,0 +1,136 @@
+"""What a method is: a frozen configuration and ``fit``, from unlabelled images to an Encoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crosslens.backbones.base import Backbone
+from crosslens.catalog import Catalog
+from crosslens.encoder import Encoder
+from crosslens.errors import ConfigError
+from crosslens.features.load import Features, features_of
+from crosslens.images.augment import Augmentation
+from crosslens.methods.oracle import Oracle
+from crosslens.training.distributed import World
+from crosslens.training.run import Run
+
+Tune = Literal["head", "full"]
+
+
+class MethodConfig(BaseModel):
+    """Base of every method's configuration: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One fit: which images, which backbone, where to.
+
+    Attributes:
+        catalog: the images; labels are hidden unless the method is supervised.
+        domains: the domains to learn from, in the order given.
+        backbone: the network to start from.
+        run: the folder of this run.
+        tune: what may change: ``head`` or ``full``.
+        seed: of everything random.
+        features: a feature folder made before, or None for the cache.
+        device: where to train; None chooses a GPU when there is one.
+        workers: decoding threads; None takes one a processor.
+        world: the processes that train together.
+        oracle: see ``Oracle``; None in an honest run.
+    """
+
+    catalog: Catalog
+    domains: tuple[str, ...]
+    backbone: Backbone
+    run: Run
+    tune: Tune = "head"
+    seed: int = 0
+    features: Path | None = None
+    device: str | None = None
+    workers: int | None = None
+    world: World = field(default_factory=World)
+    oracle: Oracle | None = None
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device to train on."""
+        if self.device:
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def features_by_domain(self, views: int = 0, augmentation: Augmentation | None = None) -> dict[str, Features]:
+        """Features of each domain's images, ``(N, 1 + views, D)``, from the cache or embedded now.
+
+        Raises:
+            FeatureError: when a domain has no image that can be embedded.
+        """
+        together = features_of(
+            self.catalog,
+            self.backbone,
+            views=views,
+            augmentation=augmentation,
+            seed=0,
+            folder=self.features,
+            workers=self.workers,
+            device=self.device,
+        )
+        return {domain: together.of_domain(domain) for domain in self.domains}
+
+
+class Method(ABC):
+    """One way to obtain an Encoder.
+
+    Attributes:
+        name: as on the command line.
+        Config: its configuration.
+        needs_labels: whether ``fit`` sees labels.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    needs_labels: ClassVar[bool] = False
+    tunes: ClassVar[tuple[str, ...]] = ("head",)
+
+    def __init__(self, config: MethodConfig | None = None) -> None:
+        self.settings = config or self.Config()
+
+    @abstractmethod
+    def fit(self, job: FitJob) -> Encoder:
+        """Learn from ``job.catalog`` and return the encoder of the last epoch."""
+
+    def facts(self, job: FitJob) -> dict[str, Any]:
+        """What the model card says about this fit."""
+        facts: dict[str, Any] = {
+            "method": self.name,
+            "domains": list(job.domains),
+            "images": len(job.catalog),
+            "tune": job.tune,
+            "seed": job.seed,
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        if job.oracle is not None:
+            facts["oracle"] = "labels gave the number of clusters, and the best epoch where one was chosen"
+        return facts
+
+
+def make_config(config: type[MethodConfig], values: Mapping[str, Any], method: str) -> MethodConfig:
+    """Validate ``values`` as a method's configuration.
+
+    Raises:
+        ConfigError: naming the key that is unknown or out of range, and listing the keys there are.
+    """
+    try:
+        return config.model_validate(dict(values))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        known = ", ".join(config.model_fields) or "none"
+        raise ConfigError(f"{method}: {problems}. Keys of {method}: {known}") from error

@@ -1,0 +1,101 @@
+"""ProtoNCE (PCL, Li et al., ICLR 2021) per domain: the cluster-level baseline before UCDIR."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from crosslens.losses.cluster import prototype_contrast
+from crosslens.losses.instance import instance_contrast
+from crosslens.methods.two_view import Embedded, TwoViewConfig, TwoViewMethod
+from crosslens.ops.cluster_count import count_ladder, estimate_clusters
+from crosslens.ops.kmeans import concentration, kmeans
+
+
+class ProtoNCEConfig(TwoViewConfig):
+    """Settings of ProtoNCE.
+
+    Attributes:
+        clusters: clusters per domain, several counts; empty estimates them.
+        cluster_epoch: first epoch with prototypes.
+        prototype_weight: weight of the prototype term beside the instance term.
+        restarts, iterations: of k-means.
+    """
+
+    clusters: tuple[int, ...] = ()
+    cluster_epoch: int = Field(4, ge=0)
+    prototype_weight: float = Field(1.0, ge=0)
+    restarts: int = Field(5, ge=1)
+    iterations: int = Field(20, ge=1)
+
+
+class ProtoNCE(TwoViewMethod):
+    """Instance contrast plus a softmax over prototypes whose temperatures follow their clusters' concentration."""
+
+    name = "protonce"
+    Config = ProtoNCEConfig
+
+    # Per domain and count: assignments (N,), prototypes (C, d), temperatures (C,).
+    clusterings: tuple[list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]] = ([], [])
+
+    @property
+    def config(self) -> ProtoNCEConfig:
+        """The settings, typed."""
+        assert isinstance(self.settings, ProtoNCEConfig)
+        return self.settings
+
+    def start_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Cluster the momentum encoder's centre features, each domain alone."""
+        if epoch < self.config.cluster_epoch:
+            return {}
+        found = self.job.world.share([self._cluster(self.centre_features(domain).cpu()) for domain in (0, 1)])
+        device = self.banks[0].device
+        on_device = [[tuple(t.to(device) for t in parts) for parts in domain] for domain in found]
+        self.clusterings = (on_device[0], on_device[1])
+        return {f"clusters_{n}": len(c[-1][1]) for n, c in zip("ab", self.clusterings, strict=True)}
+
+    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
+        """Instance and prototype terms, the mean over both domains."""
+        losses: dict[str, Tensor] = {}
+        total = torch.zeros((), device=parts[0].q.device)
+        for name, part, clusterings in zip("ab", parts, self.clusterings, strict=True):
+            own = instance_contrast(part.q, part.keys, part.bank, part.index, self.config.temperature)
+            losses[f"instance_{name}"] = own
+            total = total + own / 2
+            if clusterings:
+                terms = [
+                    prototype_contrast(part.q, prototypes, assignments[part.index], temperatures)
+                    for assignments, prototypes, temperatures in clusterings
+                ]
+                losses[f"prototype_{name}"] = torch.stack(terms).mean()
+                total = total + self.config.prototype_weight * losses[f"prototype_{name}"] / 2
+        return {"total": total, **losses}
+
+    def _cluster(self, features: Tensor) -> list[tuple[Tensor, ...]]:
+        if self.job.oracle is not None:
+            counts = sorted(set(self.job.oracle.classes.values()))
+        else:
+            counts = sorted(self.config.clusters) or count_ladder(estimate_clusters(features), len(features))
+        result: list[tuple[Tensor, ...]] = []
+        for position, count in enumerate(counts):
+            found = kmeans(
+                features, count, seed=position, iterations=self.config.iterations, restarts=self.config.restarts
+            )
+            temperatures = concentration(features, found, self.config.temperature)
+            result.append((found.assignments, F.normalize(found.centroids, dim=1), temperatures))
+        return result
+
+    def extra_state(self) -> dict[str, Any]:
+        """Clusters of the epoch."""
+        return {"clusters": [[list(parts) for parts in domain] for domain in self.clusterings]}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``extra_state`` gave."""
+        device = self.banks[0].device
+        loaded = [[tuple(t.to(device) for t in parts) for parts in domain] for domain in state["clusters"]]
+        self.clusterings = (loaded[0], loaded[1])

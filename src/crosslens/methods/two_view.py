@@ -1,0 +1,292 @@
+"""What instance contrast, ProtoNCE and UCDIR share: two views, a momentum encoder, a memory bank per domain."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from crosslens.encoder import Encoder
+from crosslens.errors import ConfigError, TrainingError
+from crosslens.images.augment import Augmentation
+from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.nn.heads import Head, TunedNetwork
+from crosslens.nn.momentum import momentum_copy, momentum_update, shuffled_forward
+from crosslens.training.batches import PairBatches, generator_for
+from crosslens.training.loop import train
+from crosslens.training.views import CachedViews, ImageViews, Views
+
+
+class TwoViewConfig(MethodConfig):
+    """Settings of every two-view method; the defaults are for a head on cached features.
+
+    Attributes:
+        epochs: passes over the larger domain.
+        batch_size: images per domain and step.
+        optimizer: ``adamw``, or ``sgd`` with momentum 0.9 as in the papers.
+        lr: base learning rate; a cosine, set once an epoch, takes it to 0.
+        weight_decay: on all trainable weights.
+        ema: momentum of the momentum encoder, per step.
+        temperature: T of every contrast.
+        head: hidden and output widths; the last is the length of an encoded vector.
+        pretrained_head: start from the head that came with the backbone (MoCo v2) instead of a new one.
+        views: random views cached per image (``tune=head``).
+        augmentation: how random views are drawn.
+        centre: subtract each domain's mean from its features first (``tune=head``); the encoder keeps the means.
+        order: ``independent`` shuffles each domain alone; ``joint`` is the authors' loader.
+        amp: bfloat16 autocast of the image tower (``tune=full`` on a GPU).
+    """
+
+    epochs: int = Field(40, ge=1)
+    batch_size: int = Field(64, ge=2)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    ema: float = Field(0.99, ge=0, lt=1)
+    temperature: float = Field(0.2, gt=0)
+    head: tuple[int, ...] = (512, 128)
+    pretrained_head: bool = False
+    views: int = Field(3, ge=1)
+    augmentation: Augmentation = Augmentation()
+    centre: bool = False
+    order: Literal["independent", "joint"] = "independent"
+    amp: bool = True
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One domain's part of a step, over the whole batch of all processes.
+
+    Attributes:
+        q: query features ``(B, d)``, unit rows, with gradient.
+        keys: key features ``(B, d)``, unit rows.
+        index: bank slots ``(B,)``.
+        bank: ``(N, d)`` with the keys written.
+    """
+
+    q: Tensor
+    keys: Tensor
+    index: Tensor
+    bank: Tensor
+
+
+class TwoViewMethod(Method):
+    """Trains a network on two views of every image of two domains; subclasses say with which losses.
+
+    The order within a step is UCDIR's: query forward, momentum update, key forward in shuffled order, bank
+    write, losses, optimiser step.
+    """
+
+    Config = TwoViewConfig
+    tunes = ("head", "full")
+
+    @property
+    def config(self) -> TwoViewConfig:
+        """The settings, typed."""
+        assert isinstance(self.settings, TwoViewConfig)
+        return self.settings
+
+    @abstractmethod
+    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
+        """The losses of one step: ``total`` and its parts."""
+
+    def start_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Called before every epoch; clusters here. Returns numbers for the log."""
+        return {}
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a subclass adds to a checkpoint."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``extra_state`` gave."""
+
+    def fit(self, job: FitJob) -> Encoder:
+        """Train, resuming where the run stopped, and return the momentum encoder of the last epoch.
+
+        Raises:
+            TrainingError: unless two domains are given, or when a loss stops being finite.
+        """
+        self._prepare(job)
+        train(self, job.run, world=job.world, after_epoch=self._observe if job.oracle else None)
+        return self._encoder(self.slow)
+
+    def _prepare(self, job: FitJob) -> None:
+        if len(job.domains) != 2:
+            raise TrainingError(
+                f"{self.name} learns from exactly two domains (--domains A,B), not {len(job.domains)}"
+            )
+        self.job = job
+        self.epochs = self.config.epochs
+        torch.manual_seed(job.seed)
+        self.means: dict[str, Tensor] = {}
+        views = self._image_views(job) if job.tune == "full" else self._cached_views(job)
+        self.batches = PairBatches(views, self.config.batch_size, job.seed, self.config.order, job.world)
+        self.steps = self.batches.steps
+        device = job.torch_device
+        self.network = self._network(job).to(device)
+        self.slow = momentum_copy(self.network)
+        self.optimizer = self._optimizer()
+        self._amp = self.config.amp and device.type == "cuda" and job.tune == "full"
+        self._best_score = -1.0
+        self.banks = [self.centre_features(domain) for domain in (0, 1)]
+
+    def _cached_views(self, job: FitJob) -> tuple[Views, Views]:
+        by_domain = job.features_by_domain(self.config.views, self.config.augmentation)
+        self.catalogs = [by_domain[domain].catalog for domain in job.domains]
+        views = []
+        for domain in job.domains:
+            features = by_domain[domain]
+            mean = torch.from_numpy(features.centre).mean(0) if self.config.centre else None
+            if mean is not None:
+                self.means[domain] = mean
+            views.append(CachedViews(features.values, mean, job.torch_device))
+        return views[0], views[1]
+
+    def _image_views(self, job: FitJob) -> tuple[Views, Views]:
+        if self.config.centre:
+            raise ConfigError("centre works on cached features; with --tune full leave it out")
+        # Embedding them once finds the images that cannot be read before hours of training do.
+        readable = job.features_by_domain()
+        self.catalogs = [readable[domain].catalog for domain in job.domains]
+        views = [
+            ImageViews(
+                catalog.paths,
+                job.backbone.preprocess,
+                self.config.augmentation,
+                job.torch_device,
+                job.workers,
+            )
+            for catalog in self.catalogs
+        ]
+        return views[0], views[1]
+
+    def _network(self, job: FitJob) -> TunedNetwork:
+        tower = copy.deepcopy(job.backbone.tower).requires_grad_(True) if job.tune == "full" else None
+        if not self.config.pretrained_head:
+            return TunedNetwork(Head((job.backbone.dim, *self.config.head)), tower)
+        given = getattr(job.backbone, "pretrained_head", None)
+        if given is None:
+            raise ConfigError(
+                f"{job.backbone.name} brings no head of its own; use moco-v2:FILE or --set pretrained_head=false"
+            )
+        linear = [layer for layer in given if isinstance(layer, nn.Linear)]
+        head = Head((linear[0].in_features, *(layer.out_features for layer in linear)), unit_inputs=False)
+        head.layers.load_state_dict(given.state_dict())
+        return TunedNetwork(head, tower)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=self.config.lr, momentum=0.9, weight_decay=self.config.weight_decay
+            )
+        return torch.optim.AdamW(parameters, lr=self.config.lr, weight_decay=self.config.weight_decay)
+
+    @torch.no_grad()
+    def centre_features(self, domain: int) -> Tensor:
+        """Momentum-encoder features ``(N, d)`` of every centre view, in evaluation mode."""
+        with _evaluating(self.slow):
+            return torch.cat([self._forward(self.slow, inputs) for inputs in self.batches.views[domain].centres()])
+
+    def step(self, epoch: int, step: int) -> dict[str, Tensor]:
+        """One step's losses; writes the banks and moves the momentum encoder on."""
+        batch = self.batches.get(epoch, step)
+        world, half = self.job.world, len(batch.queries[0])
+        q = self._forward(self.network.train(), torch.cat(batch.queries)).split(half)
+        momentum_update(self.slow, self.network, self.config.ema)
+        with torch.no_grad():
+            keys = self._keys(torch.cat(batch.keys), epoch, step).split(half)
+        parts = []
+        for domain in (0, 1):
+            whole_keys = world.gather(keys[domain])
+            index = batch.index[domain].to(whole_keys.device)
+            self.banks[domain].index_copy_(0, index, whole_keys)
+            parts.append(Embedded(world.gather(q[domain]), whole_keys, index, self.banks[domain]))
+        return self.losses(epoch, (parts[0], parts[1]))
+
+    def _keys(self, inputs: Tensor, epoch: int, step: int) -> Tensor:
+        self.slow.train()
+        generator = generator_for(self.job.seed + 1, epoch, step)
+        return shuffled_forward(lambda x: self._forward(self.slow, x), inputs, generator)
+
+    def _forward(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=getattr(self, "_amp", False)):
+            rows: Tensor = network(inputs)
+        return rows.float()
+
+    def state(self) -> dict[str, Any]:
+        """Networks, banks, optimiser and the subclass's own."""
+        return {
+            "network": self.network.state_dict(),
+            "slow": self.slow.state_dict(),
+            "banks": list(self.banks),
+            "optimizer": self.optimizer.state_dict(),
+            "best_score": self._best_score,
+            "extra": self.extra_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        self.network.load_state_dict(state["network"])
+        self.slow.load_state_dict(state["slow"])
+        for own, saved in zip(self.banks, state["banks"], strict=True):
+            if own.shape != saved.shape:
+                raise ValueError(f"a domain had {len(saved)} images and has {len(own)} now")
+            own.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._best_score = state["best_score"]
+        self.load_extra_state(state["extra"])
+
+    def _encoder(self, network: nn.Module) -> Encoder:
+        assert isinstance(network, TunedNetwork)
+        assert isinstance(network.head, Head)
+        job = self.job
+        backbone = job.backbone
+        if network.tower is not None:
+            backbone = backbone.with_tower(copy.deepcopy(backbone.tower))
+            # Split batch normalisation is ordinary in evaluation, and has the same state.
+            backbone.tower.load_state_dict(network.tower.state_dict())
+            backbone.tower.eval().requires_grad_(False)
+        head = Head(network.head.sizes, unit_inputs=network.head.unit_inputs)
+        head.load_state_dict(network.head.state_dict())
+        return Encoder(
+            backbone,
+            method=self.name,
+            head=head,
+            means=self.means,
+            tuned=network.tower is not None,
+            trained=self.facts(job),
+        )
+
+    def _observe(self, epoch: int) -> Mapping[str, float]:
+        """With ``--oracle``: score the epoch with labels and keep the best one's encoder, as the authors do."""
+        assert self.job.oracle is not None
+        ids = [catalog.ids for catalog in self.catalogs]
+        score = self.job.oracle.score((ids[0], ids[1]), (self.centre_features(0), self.centre_features(1)))
+        if score > self._best_score and self.job.world.is_main:
+            self._best_score = score
+            self._encoder(self.slow).save(self.job.run.oracle_folder)
+        return {"oracle_score": score}
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def weighted_total(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """``sum_i w_i L_i`` over the terms whose weight is not 0."""
+    return torch.stack([weight * loss for weight, loss in terms if weight]).sum()

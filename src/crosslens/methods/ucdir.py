@@ -1,0 +1,211 @@
+"""UCDIR (Hu and Lee, ECCV 2022): unsupervised cross-domain image retrieval.
+
+Two unlabelled domains with the same classes. Per domain: instance contrast (L_I) and, once clusters mean
+something, cluster-wise contrast (L_C). Across domains, without matching clusters: self-entropy (L_SE) and the
+distance-of-distance loss (L_DD).
+
+    L = 1/2 sum_D (L_I^D + w_C(e) L_C^D) + lam_SE L_SE + lam_DD L_DD
+
+The authors fix one number of clusters, the true number of classes. Here several counts around an estimate are
+clustered at once and their losses averaged, which needs no label and steadies the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from crosslens.errors import ConfigError
+from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
+from crosslens.losses.distance import distance_of_distance
+from crosslens.losses.entropy import self_entropy
+from crosslens.losses.instance import bank_logits, instance_contrast
+from crosslens.methods.two_view import Embedded, TwoViewConfig, TwoViewMethod, weighted_total
+from crosslens.ops.cluster_count import count_ladder, estimate_clusters
+from crosslens.ops.kmeans import kmeans
+from crosslens.training.schedules import linear_ramp
+
+
+class UCDIRConfig(TwoViewConfig):
+    """Settings of UCDIR; weights and temperatures are those of the authors' DomainNet script.
+
+    Attributes:
+        clusters: clusters per domain: ``auto`` estimates a count and takes several around it; a number, or
+            several, are taken as given.
+        cluster_epoch: first epoch with clusters; L_C starts at weight 0 there.
+        align_epoch: first epoch with L_SE and L_DD; w_C reaches its full value here.
+        cluster_weight: full value of w_C.
+        entropy_weight, entropy_temperature: lam_SE and its temperature.
+        distance_weight, distance_temperature: lam_DD and its temperature.
+        gate: least share of its own cluster that lets an image take part in L_C.
+        restarts, iterations: of k-means.
+        warm_start: start k-means from the previous epoch's centroids (changes the algorithm).
+        several: how losses of several counts combine: ``mean`` averages them; ``cumulative`` also asks
+            positives of a count to share the clusters of all counts before it (the authors' code).
+    """
+
+    clusters: Literal["auto"] | tuple[int, ...] = "auto"
+    cluster_epoch: int = Field(4, ge=0)
+    align_epoch: int = Field(20, ge=0)
+    cluster_weight: float = Field(1.0, ge=0)
+    entropy_weight: float = Field(0.5, ge=0)
+    entropy_temperature: float = Field(0.1, gt=0)
+    distance_weight: float = Field(0.1, ge=0)
+    distance_temperature: float = Field(0.01, gt=0)
+    gate: float = Field(0.2, ge=0, le=1)
+    restarts: int = Field(5, ge=1)
+    iterations: int = Field(20, ge=1)
+    warm_start: bool = False
+    several: Literal["mean", "cumulative"] = "mean"
+
+    @field_validator("clusters", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Clustering(NamedTuple):
+    """One domain's clusters at one count, fixed during an epoch."""
+
+    assignments: Tensor
+    centroids: Tensor
+    positives: Tensor
+    members: Tensor
+
+    @property
+    def prototypes(self) -> Tensor:
+        """The centroids with unit rows ``(C, d)``."""
+        return F.normalize(self.centroids, dim=1)
+
+
+class UCDIR(TwoViewMethod):
+    """UCDIR on a head or on the whole network."""
+
+    name = "ucdir"
+    Config = UCDIRConfig
+
+    @property
+    def config(self) -> UCDIRConfig:
+        """The settings, typed."""
+        assert isinstance(self.settings, UCDIRConfig)
+        return self.settings
+
+    clusterings: tuple[list[Clustering], list[Clustering]] = ([], [])
+    counts: tuple[list[int], list[int]] = ([], [])
+
+    def start_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Cluster the momentum encoder's centre features, each domain alone (the E-step)."""
+        if epoch < self.config.cluster_epoch:
+            return {}
+        features = (self.centre_features(0).cpu(), self.centre_features(1).cpu())
+        if not self.counts[0]:
+            self.counts = self.job.world.share(self._choose_counts(features))
+        found = self.job.world.share([self._cluster(domain, features[domain]) for domain in (0, 1)])
+        self.clusterings = (found[0], found[1])
+        info: dict[str, float] = {}
+        for name, clusterings in zip("ab", self.clusterings, strict=True):
+            largest = max(clusterings, key=lambda c: len(c.centroids))
+            sizes = torch.bincount(largest.assignments, minlength=len(largest.centroids)).float()
+            info[f"clusters_{name}"] = len(sizes)
+            info[f"largest_cluster_{name}"] = float(sizes.max() / sizes.sum())
+        info["cluster_weight"] = self._cluster_weight(epoch)
+        return info
+
+    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
+        """All terms that are active in this epoch."""
+        weight = self._cluster_weight(epoch)
+        losses: dict[str, Tensor] = {}
+        terms: list[tuple[float, Tensor]] = []
+        for name, part, clusterings in zip("ab", parts, self.clusterings, strict=True):
+            logits = bank_logits(part.q, part.bank, self.config.temperature)
+            instance = instance_contrast(part.q, part.keys, part.bank, part.index, self.config.temperature, logits)
+            losses[f"instance_{name}"] = instance
+            terms.append((0.5, instance))
+            if clusterings and epoch >= self.config.cluster_epoch:
+                cluster = torch.stack([self._cluster_loss(part, c, logits) for c in clusterings]).mean()
+                losses[f"cluster_{name}"] = cluster
+                terms.append((0.5 * weight, cluster))
+        if epoch >= self.config.align_epoch and self.clusterings[0]:
+            losses["entropy"], losses["distance"] = self._alignment(parts)
+            terms.append((self.config.entropy_weight, losses["entropy"]))
+            terms.append((self.config.distance_weight, losses["distance"]))
+        return {"total": weighted_total(terms), **losses}
+
+    def _cluster_weight(self, epoch: int) -> float:
+        return self.config.cluster_weight * linear_ramp(epoch, self.config.cluster_epoch, self.config.align_epoch)
+
+    def _cluster_loss(self, part: Embedded, clustering: Clustering, logits: Tensor) -> Tensor:
+        temperature = self.config.temperature
+        own = clustering.assignments[part.index]
+        sure = gate_probability(part.keys, clustering.prototypes, own, temperature) > self.config.gate
+        positives = clustering.positives[part.index]
+        return cluster_contrast(part.q, part.bank, positives, sure, clustering.members, temperature, logits)
+
+    def _alignment(self, parts: tuple[Embedded, Embedded]) -> tuple[Tensor, Tensor]:
+        features = [part.q for part in parts]
+        entropies, distances = [], []
+        for a, b in zip(*self.clusterings, strict=True):
+            prototypes = (a.prototypes, b.prototypes)
+            entropies.append(self_entropy(features, prototypes, self.config.entropy_temperature))
+            distances.append(distance_of_distance(features, prototypes, self.config.distance_temperature))
+        return torch.stack(entropies).mean(), torch.stack(distances).mean()
+
+    def _cluster(self, domain: int, features: Tensor) -> list[Clustering]:
+        device = self.banks[domain].device
+        clusterings: list[Clustering] = []
+        positives: Tensor | None = None
+        for position, count in enumerate(self.counts[domain]):
+            start = self._previous_centroids(domain, position) if self.config.warm_start else None
+            found = kmeans(
+                features,
+                count,
+                seed=position,
+                iterations=self.config.iterations,
+                restarts=self.config.restarts,
+                start=start,
+            )
+            assignments = found.assignments
+            if self.config.several == "cumulative" and positives is not None:
+                joined = positives * (int(assignments.max()) + 1) + assignments
+                positives = torch.unique(joined, return_inverse=True)[1]
+            else:
+                positives = assignments
+            members = cluster_members(positives, int(positives.max()) + 1)
+            parts = (assignments, found.centroids, positives, members)
+            clusterings.append(Clustering(*(part.to(device) for part in parts)))
+        return clusterings
+
+    def _previous_centroids(self, domain: int, position: int) -> Tensor | None:
+        before = self.clusterings[domain]
+        return before[position].centroids.cpu() if position < len(before) else None
+
+    def _choose_counts(self, features: tuple[Tensor, Tensor]) -> tuple[list[int], list[int]]:
+        if self.job.oracle is not None:
+            true = [self.job.oracle.classes[domain] for domain in self.job.domains]
+            return [true[0]], [true[1]]
+        if self.config.clusters == "auto":
+            estimates = [estimate_clusters(rows) for rows in features]
+            # Both domains show the same classes, so they share one ladder.
+            ladder = count_ladder(round((estimates[0] * estimates[1]) ** 0.5), min(map(len, features)))
+            return ladder, list(ladder)
+        counts = sorted(self.config.clusters)
+        if counts[-1] > min(map(len, features)):
+            raise ConfigError(f"{counts[-1]} clusters cannot be made of {min(map(len, features))} images")
+        return counts, list(counts)
+
+    def extra_state(self) -> dict[str, Any]:
+        """Clusters of the epoch and the counts chosen."""
+        clusters = [[list(clustering) for clustering in domain] for domain in self.clusterings]
+        return {"clusters": clusters, "counts": [list(counts) for counts in self.counts]}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``extra_state`` gave."""
+        device = self.banks[0].device
+        loaded = [[Clustering(*(t.to(device) for t in parts)) for parts in domain] for domain in state["clusters"]]
+        self.clusterings = (loaded[0], loaded[1])
+        self.counts = (list(state["counts"][0]), list(state["counts"][1]))

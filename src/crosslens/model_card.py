@@ -1,0 +1,63 @@
+"""The model card that every encoder folder carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from crosslens.encoder import EncoderConfig
+
+_METHODS = {
+    "frozen": "the backbone as it is, without training",
+    "centred": "the backbone's features minus the mean of each domain",
+    "instance": "instance contrast per domain, without labels",
+    "protonce": "instance contrast and ProtoNCE per domain, without labels",
+    "ucdir": "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels",
+    "supervised": "a head trained with the labels of a part of the images: an upper bound, no rival of the others",
+}
+
+
+def model_card(config: EncoderConfig, dim: int) -> str:
+    """Markdown that says what an encoder is, what it was trained on and how to use it."""
+    trained = dict(config.trained)
+    oracle = trained.pop("oracle", None)
+    domain = f', domain="{config.domains[0]}"' if config.domains else ""
+    lines = [
+        "---",
+        "library_name: crosslens",
+        "tags: [cross-domain-image-retrieval]",
+        "---",
+        "",
+        f"# {config.method} on {config.backbone}",
+        "",
+        f"Made by {_METHODS.get(config.method, config.method)}.",
+        f"Gives unit vectors of {dim} numbers; compare them by their inner product.",
+        "",
+        "```python",
+        "import crosslens",
+        'encoder = crosslens.load_encoder("PATH OF THIS FOLDER")',
+        f'vectors = encoder.encode_images(["a.jpg", "b.png"]{domain})',
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| backbone | `{config.backbone}` |",
+        f"| fingerprint | `{config.fingerprint.digest}` |",
+        f"| space | {config.space} |",
+        f"| domains with a centre of their own | {', '.join(config.domains) or 'none'} |",
+        f"| backbone weights trained too | {'yes' if config.tuned else 'no'} |",
+        "",
+    ]
+    if oracle:
+        lines += [f"> **Oracle:** {oracle}. Such results must not be compared with label-free ones.", ""]
+    if trained:
+        text = yaml.safe_dump(trained, sort_keys=False, allow_unicode=True).strip()
+        lines += ["## How it was made", "", "```yaml", text, "```", ""]
+    lines += [
+        "Vectors of this encoder can be compared only with its own. What it was measured on stands in its"
+        " run's `metrics.json`.",
+        "",
+    ]
+    return "\n".join(lines)

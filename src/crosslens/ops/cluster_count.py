@@ -1,0 +1,92 @@
+"""How many clusters there are, estimated from features alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crosslens.errors import ConfigError, TrainingError
+from crosslens.ops.kmeans import Clusters, kmeans
+
+
+def candidate_counts(images: int, most: int = 150) -> list[int]:
+    """Counts to try for N images: 2, 3, .. 30, then every fifth up to min(150, N / 5) (UEM's elbow range)."""
+    largest = max(2, min(most, images // 5))
+    return [k for k in range(2, largest + 1) if k <= 30 or k % 5 == 0]
+
+
+def two_segments(counts: Sequence[int], errors: Sequence[float]) -> int:
+    """The count where the curve is best fitted by two straight lines (least squares), each through its points.
+
+    Args:
+        counts: ascending.
+        errors: sum of squared distances at each count.
+    """
+    x, y = np.asarray(counts, float), np.asarray(errors, float)
+    if len(x) < 4:
+        return int(x[len(x) // 2])
+
+    def residual(part: slice) -> float:
+        design = np.stack([x[part], np.ones_like(x[part])], axis=1)
+        solution = np.linalg.lstsq(design, y[part], rcond=None)[0]
+        return float(((design @ solution - y[part]) ** 2).sum())
+
+    breaks = range(1, len(x) - 2)
+    costs = [residual(slice(0, b + 1)) + residual(slice(b, len(x))) for b in breaks]
+    return int(x[breaks[int(np.argmin(costs))]])
+
+
+def largest_distance_to_chord(counts: Sequence[int], errors: Sequence[float]) -> int:
+    """The count farthest below the straight line between the curve's ends, both axes scaled to [0, 1]."""
+    x, y = np.asarray(counts, float), np.asarray(errors, float)
+    x = (x - x[0]) / max(x[-1] - x[0], 1e-12)
+    y = (y - y[-1]) / max(y[0] - y[-1], 1e-12)
+    return int(counts[int(np.argmax(1 - x - y))])
+
+
+ELBOWS: dict[str, Callable[[Sequence[int], Sequence[float]], int]] = {
+    "two-segments": two_segments,
+    "chord": largest_distance_to_chord,
+}
+
+
+def estimate_clusters(points: Tensor, *, method: str = "two-segments", seed: int = 0, most: int = 150) -> int:
+    """Estimate the number of clusters of ``points (N, d)`` from the elbow of the k-means error.
+
+    Args:
+        points: features, finite; unit rows make the curve comparable between domains.
+        method: ``two-segments`` or ``chord``.
+        seed: of k-means.
+        most: largest count tried.
+
+    Returns:
+        A count in 2 .. min(most, N / 5).
+
+    Raises:
+        TrainingError: for fewer than 10 points.
+        ConfigError: for an unknown method.
+    """
+    if method not in ELBOWS:
+        raise ConfigError(f"there is no elbow {method!r}; use {' or '.join(ELBOWS)}")
+    if len(points) < 10:
+        raise TrainingError(f"{len(points)} images are too few to estimate a number of clusters; give it yourself")
+    counts = candidate_counts(len(points), most)
+    errors = [_fit(points, count, seed).objective for count in counts]
+    return ELBOWS[method](counts, errors)
+
+
+def count_ladder(centre: int, images: int, steps: Sequence[float] = (0.5, 0.7, 1.0, 1.4, 2.0)) -> list[int]:
+    """Several counts around an estimate, each at least 2 and at most N / 5, without repeats.
+
+    Clustering at several counts at once makes training robust to a wrong estimate: what is one cluster at a
+    coarse count stays together, what only a fine count separates is pulled apart more weakly.
+    """
+    limit = max(2, images // 5)
+    return sorted({min(limit, max(2, round(centre * step))) for step in steps})
+
+
+def _fit(points: Tensor, count: int, seed: int) -> Clusters:
+    return kmeans(points.float() if points.dtype != torch.float32 else points, count, seed=seed, restarts=2)

@@ -1,0 +1,140 @@
+"""The training loop: epochs and steps, logging, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from crosslens.errors import TrainingError
+from crosslens.progress import note, progress
+from crosslens.training.distributed import World
+from crosslens.training.run import Run
+from crosslens.training.schedules import cosine
+
+
+class Trainable(Protocol):
+    """What the loop trains. Its steps are functions of its state and (epoch, step)."""
+
+    epochs: int
+    steps: int
+    optimizer: torch.optim.Optimizer
+
+    def start_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Cluster, refresh, set weights; returns numbers for the log."""
+        ...
+
+    def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
+        """The losses of one step: ``total``, which is minimised, and its parts for the log."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as tensors and plain values."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        ...
+
+
+def train(
+    job: Trainable,
+    run: Run,
+    *,
+    world: World | None = None,
+    checkpoint_seconds: float = 60.0,
+    after_epoch: Callable[[int], Mapping[str, float]] | None = None,
+) -> None:
+    """Train to the end, from the run's last checkpoint when it has one.
+
+    A resumed run computes, bit for bit on a CPU, what an uninterrupted one computes: every step depends on the
+    saved state and its own number alone.
+
+    Args:
+        job: what to train.
+        run: its folder.
+        world: the processes that train together.
+        checkpoint_seconds: how long between checkpoints, at least; 0 saves after every step.
+        after_epoch: called after every epoch; returns numbers for the log.
+
+    Raises:
+        TrainingError: when a loss or gradient stops being finite; the state is kept in ``checkpoints/failed.pt``.
+    """
+    world = world or World()
+    bases = [group["lr"] for group in job.optimizer.param_groups]
+    first_epoch, first_step, sums = _restore(job, run)
+    if first_epoch >= job.epochs:
+        return
+    saved = time.monotonic()
+
+    def save(epoch: int, step: int, sums: dict[str, float]) -> None:
+        nonlocal saved
+        if world.is_main:
+            run.save_checkpoint({"epoch": epoch, "step": step, "sums": sums, "job": job.state()})
+        saved = time.monotonic()
+
+    with progress(job.epochs * job.steps, "training") as advance:
+        advance(first_epoch * job.steps + first_step)
+        for epoch in range(first_epoch, job.epochs):
+            started = time.monotonic()
+            for group, base in zip(job.optimizer.param_groups, bases, strict=True):
+                group["lr"] = base * cosine(epoch, job.epochs)
+            resumed = epoch == first_epoch and first_step > 0
+            info = {} if resumed else dict(job.start_epoch(epoch))
+            if not resumed:
+                sums = {}
+            for step in range(first_step if resumed else 0, job.steps):
+                losses = job.step(epoch, step)
+                _check_finite(losses, job, run, world, epoch, step)
+                job.optimizer.zero_grad(set_to_none=True)
+                losses["total"].backward()
+                world.sum_gradients(p for group in job.optimizer.param_groups for p in group["params"])
+                job.optimizer.step()
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + float(value.detach())
+                advance(1, f"epoch {epoch + 1}/{job.epochs}  loss {float(losses['total'].detach()):.3f}")
+                if time.monotonic() - saved >= checkpoint_seconds and step + 1 < job.steps:
+                    save(epoch, step + 1, sums)
+            means = {name: value / job.steps for name, value in sums.items()}
+            extra = dict(after_epoch(epoch)) if after_epoch else {}
+            if world.is_main:
+                rate = job.optimizer.param_groups[0]["lr"]
+                seconds = round(time.monotonic() - started, 3)
+                run.log({"epoch": epoch, "lr": rate, "seconds": seconds, "losses": means, **info, **extra})
+            if time.monotonic() - saved >= checkpoint_seconds or epoch + 1 == job.epochs:
+                save(epoch + 1, 0, {})
+    world.barrier()
+
+
+def _restore(job: Trainable, run: Run) -> tuple[int, int, dict[str, float]]:
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
+        return 0, 0, {}
+    try:
+        job.load_state(checkpoint["job"])
+        place = int(checkpoint["epoch"]), int(checkpoint["step"]), dict(checkpoint["sums"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"the checkpoint in {run.folder} does not fit this run: {error}") from error
+    note(f"resuming at epoch {place[0]}, step {place[1]}")
+    return place
+
+
+def _check_finite(
+    losses: Mapping[str, Tensor], job: Trainable, run: Run, world: World, epoch: int, step: int
+) -> None:
+    if bool(torch.isfinite(losses["total"].detach())):
+        return
+    values = {name: float(value.detach()) for name, value in losses.items()}
+    if world.is_main:
+        run.save_checkpoint({"epoch": epoch, "step": step, "sums": {}, "job": job.state()}, "failed")
+        run.log(
+            {"failed": True, "at_epoch": epoch, "at_step": step, "losses": {k: str(v) for k, v in values.items()}}
+        )
+    shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+    raise TrainingError(
+        f"the loss is not finite at epoch {epoch}, step {step} ({shown}). The state before this step is in"
+        f" {run.folder / 'checkpoints' / 'failed.pt'}; try a lower learning rate (--set lr=...)"
+    )

@@ -1,0 +1,157 @@
+"""The run folder: everything about one training, readable without the code that made it.
+
+RUN/config.yaml      what was asked for, resolved
+RUN/log.jsonl        one line an epoch
+RUN/checkpoints/     last.pt, and failed.pt after a NaN
+RUN/encoder/         the result
+RUN/metrics.json     what ``crosslens evaluate`` measured
+RUN/report.html      what ``crosslens report`` drew
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml
+
+from crosslens.errors import RunError
+from crosslens.files import atomic_path, read_json, write_json, write_text
+
+FORMAT = 1
+
+
+class Run:
+    """One run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def encoder_folder(self) -> Path:
+        """Where the encoder of the last epoch lies."""
+        return self.folder / "encoder"
+
+    @property
+    def oracle_folder(self) -> Path:
+        """Where an ``--oracle`` run keeps the encoder of the epoch that labels liked best."""
+        return self.folder / "encoder-oracle-best"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training came to its end."""
+        return (self.encoder_folder / "config.json").is_file()
+
+    @classmethod
+    def start(cls, folder: Path, config: dict[str, Any], *, resume: bool) -> Run:
+        """Begin a run in a new folder, or continue one whose configuration is the same.
+
+        Raises:
+            RunError: when the folder holds another run, or ``resume`` is missing or meets other settings.
+        """
+        run = cls(folder)
+        resolved = {"format": FORMAT, **config}
+        if (folder / "config.yaml").is_file():
+            if not resume:
+                raise RunError(f"{folder} holds a run already; continue it with --resume or choose another folder")
+            differing = _differences(run.config(), resolved)
+            if differing:
+                raise RunError(f"{folder} was started with other settings, so it cannot go on: {differing}")
+            return run
+        if folder.is_dir() and any(folder.iterdir()):
+            raise RunError(f"{folder} is not empty and holds no run; choose another folder")
+        write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+        return run
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration.
+
+        Raises:
+            RunError: when it is missing, damaged, or of a newer crosslens.
+        """
+        file = self.folder / "config.yaml"
+        try:
+            value = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.folder} is no run folder (no config.yaml)") from None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RunError(f"{file} cannot be read: {error}") from error
+        if not isinstance(value, dict):
+            raise RunError(f"{file} must hold key: value pairs")
+        if int(value.get("format", 0)) > FORMAT:
+            raise RunError(
+                f"{self.folder} was written by a newer crosslens (format {value['format']}); upgrade to read it"
+            )
+        return cast(dict[str, Any], value)
+
+    def log(self, entry: dict[str, Any]) -> None:
+        """Append one line to ``log.jsonl``."""
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(entry) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Every complete line of the log; of an epoch run twice (after a resume) the later one."""
+        file = self.folder / "log.jsonl"
+        if not file.is_file():
+            return []
+        entries: dict[Any, dict[str, Any]] = {}
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # a line cut off by a kill
+            entries[entry.get("epoch", f"line {number}")] = entry
+        return list(entries.values())
+
+    def save_checkpoint(self, state: dict[str, Any], name: str = "last") -> None:
+        """Write tensors and plain values to ``checkpoints/<name>.pt`` atomically."""
+        with atomic_path(self.folder / "checkpoints" / f"{name}.pt") as temporary:
+            torch.save(state, temporary)
+
+    def load_checkpoint(self, name: str = "last") -> dict[str, Any] | None:
+        """Read a checkpoint; None when there is none yet.
+
+        Raises:
+            RunError: when it is damaged.
+        """
+        file = self.folder / "checkpoints" / f"{name}.pt"
+        if not file.is_file():
+            return None
+        try:
+            return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
+        except Exception as error:
+            # torch raises many kinds on a damaged archive.
+            raise RunError(f"{file} cannot be read ({error}); delete it to start this run anew") from error
+
+    def write_held_out(self, ids: list[str]) -> None:
+        """Name the images that training left out, which alone may be evaluated."""
+        write_json(self.folder / "held_out.json", {"ids": ids})
+
+    def read_held_out(self) -> set[str] | None:
+        """The images to evaluate on; None when training saw no label and all may be used."""
+        file = self.folder / "held_out.json"
+        return set(read_json(file, RunError)["ids"]) if file.is_file() else None
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write ``metrics.json``."""
+        write_json(self.folder / "metrics.json", metrics)
+
+    def read_metrics(self) -> dict[str, Any] | None:
+        """The content of ``metrics.json``; None when nothing was measured yet."""
+        file = self.folder / "metrics.json"
+        return read_json(file, RunError) if file.is_file() else None
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            inner = _differences(a, b, f"{prefix}{key}.")
+            if inner:
+                found.append(inner)
+        elif a != b:
+            found.append(f"{prefix}{key}: {a} then, {b} now")
+    return "; ".join(found)

@@ -1,0 +1,17 @@
+"""Learning-rate and weight schedules, as functions of the epoch."""
+
+from __future__ import annotations
+
+import math
+
+
+def cosine(epoch: int, epochs: int) -> float:
+    """Factor ``(1 + cos(pi e / E)) / 2`` in (0, 1], set once an epoch (MoCo, UCDIR)."""
+    return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+def linear_ramp(epoch: int, start: int, end: int) -> float:
+    """0 up to ``start``, then linear to 1 at ``end`` and beyond; a step when ``end <= start``."""
+    if epoch <= start:
+        return 0.0
+    return 1.0 if epoch >= end else (epoch - start) / (end - start)
