@@ -6,6 +6,7 @@ Columns: ``id`` (unique string), ``path`` (relative to ``root`` or absolute), ``
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,8 @@ class Catalog:
         notes: what the reader left out and why (stray files, symlink loops), one sentence each.
 
     Raises:
-        CatalogError: when ids repeat, a cell is empty or a role is unknown; the message names the row.
+        CatalogError: when columns or their types differ, ids repeat, a cell is empty or a role is unknown; the
+            message names the row.
     """
 
     table: pa.Table
@@ -55,6 +57,9 @@ class Catalog:
     def __post_init__(self) -> None:
         if self.table.schema.names != SCHEMA.names:
             raise CatalogError(f"a catalog has the columns {SCHEMA.names}, not {self.table.schema.names}")
+        if self.table.schema.types != SCHEMA.types:
+            wrong = [f"{field.name} ({field.type})" for field in self.table.schema if field.type != pa.string()]
+            raise CatalogError(f"every column of a catalog holds text; these do not: {', '.join(wrong)}")
         _check_rows(self.table)
 
     def __len__(self) -> int:
@@ -113,10 +118,11 @@ class Catalog:
         labels: Collection[str] | None = None,
         splits: Collection[str] | None = None,
     ) -> Catalog:
-        """The rows whose domain, label and split are among those given, in the same order.
+        """The rows whose domain, label and split are among those given (one name or several), in the same order.
 
         Raises:
             CatalogError: when a name given does not occur at all, listing those that do.
+            LabelsHiddenError: for ``labels`` when labels are hidden.
         """
         mask = np.ones(len(self), dtype=bool)
         for name, wanted in (("domain", domains), ("label", labels), ("split", splits)):
@@ -124,11 +130,11 @@ class Catalog:
                 continue
             values = self.column(name)
             present = set(values)
-            missing = sorted(value for value in wanted if value not in present)
+            keep = {wanted} if isinstance(wanted, str) else set(wanted)
+            missing = sorted(keep - present)
             if missing:
                 have = ", ".join(sorted(str(v) for v in present if v is not None)) or "none"
                 raise CatalogError(f"no image has the {name} {', '.join(missing)}; the {name}s here are: {have}")
-            keep = set(wanted)
             mask &= np.fromiter((value in keep for value in values), dtype=bool, count=len(self))
         return self.where(mask)
 
@@ -155,36 +161,57 @@ class Catalog:
         return {domain: dict(sorted(row.items())) for domain, row in sorted(counts.items())}
 
     def write(self, target: Path) -> None:
-        """Write a manifest (``.parquet`` or ``.csv``) that ``crosslens.readers.read_manifest`` reads back."""
+        """Write a manifest (``.parquet`` or ``.csv``) that ``crosslens.readers.read_manifest`` reads back.
+
+        A manifest's paths start from its own folder, so they are rewritten when ``target`` lies elsewhere than in
+        ``root``: relative where the image is below the manifest, absolute where it is not. Ids stay as they are.
+
+        Raises:
+            CatalogError: for another suffix.
+            CrosslensError: when the file cannot be written.
+        """
         import pyarrow.csv as pa_csv
         import pyarrow.parquet as pa_parquet
 
         if target.suffix not in (".parquet", ".csv"):
             raise CatalogError(f"a manifest ends in .parquet or .csv, not {target.suffix!r}")
+        table = self._rooted_at(target.parent)
         with atomic_path(target) as temporary:
             if target.suffix == ".parquet":
-                pa_parquet.write_table(self.table, temporary)
+                pa_parquet.write_table(table, temporary)
             else:
-                pa_csv.write_csv(self.table, temporary)
+                pa_csv.write_csv(table, temporary)
+
+    def _rooted_at(self, folder: Path) -> pa.Table:
+        """The table with paths that start from ``folder`` instead of ``root``."""
+        here, there = os.path.abspath(self.root), os.path.abspath(folder)
+        if here == there:
+            return self.table
+        below = there.rstrip(os.sep) + os.sep
+        whole = [os.path.join(here, path) for path in self.column("path")]
+        paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
+        return self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
 
     @classmethod
     def from_rows(cls, rows: Iterable[dict[str, Any]], root: Path, notes: Sequence[str] = ()) -> Catalog:
-        """Build a catalog from dictionaries with at least ``path`` and ``domain``; ``id`` defaults to the path.
+        """Build a catalog from dictionaries with at least ``path`` and ``domain``.
+
+        ``id`` (text or a whole number) defaults to the path, ``role`` to ``both``; other keys are ignored.
 
         Raises:
-            CatalogError: naming the first row that is wrong.
+            CatalogError: naming the first row that is wrong: no path or domain, a label that is a number.
         """
         columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
         for number, row in enumerate(rows, start=1):
-            path, domain = row.get("path"), row.get("domain")
-            if not path or not domain:
+            path, domain = _text(row, "path", number), _text(row, "domain", number)
+            if path is None or domain is None:
                 raise CatalogError(f"row {number} lacks a {'domain' if path else 'path'}: {row}")
-            columns["id"].append(str(row.get("id") or path))
-            columns["path"].append(str(path))
-            columns["domain"].append(str(domain))
-            columns["label"].append(row.get("label") or None)
-            columns["split"].append(row.get("split") or None)
-            columns["role"].append(row.get("role") or "both")
+            columns["id"].append(_text(row, "id", number) or path)
+            columns["path"].append(path)
+            columns["domain"].append(domain)
+            columns["label"].append(_text(row, "label", number))
+            columns["split"].append(_text(row, "split", number))
+            columns["role"].append(_text(row, "role", number) or "both")
         return cls(pa.table(columns, schema=SCHEMA), root, tuple(notes))
 
     @classmethod
@@ -199,7 +226,11 @@ class Catalog:
         return readers.read(Path(source))
 
     def relabel(self, rename: Callable[[str], str]) -> Catalog:
-        """The same images with every class name passed through ``rename`` (class-name maps, aliases)."""
+        """The same images with every class name passed through ``rename`` (class-name maps, aliases).
+
+        Raises:
+            LabelsHiddenError: when labels are hidden.
+        """
         labels = [None if label is None else rename(label) for label in self.labels]
         column = pa.array(labels, pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
@@ -210,8 +241,10 @@ def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
     """Join catalogs of the same root; ids must stay unique.
 
     Raises:
-        CatalogError: when roots differ or an id occurs twice.
+        CatalogError: when there is none, roots differ or an id occurs twice.
     """
+    if not catalogs:
+        raise CatalogError("there is no catalog to join; give at least one")
     roots = {catalog.root for catalog in catalogs}
     if len(roots) != 1:
         raise CatalogError(f"catalogs of different roots cannot be joined: {sorted(map(str, roots))}")
@@ -220,7 +253,27 @@ def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
     return Catalog(pa.concat_tables([c.table for c in catalogs]), roots.pop(), notes, hidden)
 
 
+def _text(row: dict[str, Any], name: str, number: int) -> str | None:
+    """One cell of row ``number`` as text; None for null, NaN (a data frame's null) and the empty text."""
+    value = row.get(name)
+    if value is None or value == "" or value != value:
+        return None
+    if isinstance(value, str | Path):
+        return str(value)
+    if name == "id" and isinstance(value, int):
+        return str(value)
+    advice = "a class is given by its name, never by a number" if name == "label" else "it must be text"
+    raise CatalogError(f"row {number}: the {name} is {value!r}; {advice}")
+
+
 def _check_rows(table: pa.Table) -> None:
+    for name in SCHEMA.names:
+        empty = pc.equal(table.column(name), "")
+        # Null means "unknown" where the schema allows it; an empty text never means anything.
+        empty = pc.fill_null(empty, not SCHEMA.field(name).nullable)
+        if pc.any(empty).as_py():
+            number = empty.to_pylist().index(True) + 1
+            raise CatalogError(f"row {number}: the column {name!r} is empty")
     ids = table.column("id")
     if len(pc.unique(ids)) != len(ids):
         seen: dict[str, int] = {}
@@ -228,11 +281,6 @@ def _check_rows(table: pa.Table) -> None:
             if value in seen:
                 raise CatalogError(f"row {number}: the id {value!r} was already used in row {seen[value]}")
             seen[value] = number
-    for name in ("id", "path", "domain"):
-        empty = pc.or_kleene(pc.is_null(table.column(name)), pc.equal(table.column(name), ""))
-        if pc.any(empty).as_py():
-            number = empty.to_pylist().index(True) + 1
-            raise CatalogError(f"row {number}: the column {name!r} is empty")
     known = pc.is_in(table.column("role"), value_set=pa.array(ROLES))
     if not pc.all(known).as_py():
         number = known.to_pylist().index(False) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".parquet"})
 _MANIFEST_COLUMNS = frozenset(
     {"id", "path", "domain", "label", "class", "split", "role", "width", "height", "sha256"}
 )
+_LIST_LINE = re.compile(r"(?P<path>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
 def read(source: Path) -> Catalog:
@@ -81,11 +83,19 @@ def read_manifest(path: Path) -> Catalog:
             table = pa_parquet.read_table(path)
         else:
             options = pa_csv.ConvertOptions(
-                column_types={name: pa.string() for name in _MANIFEST_COLUMNS}, strings_can_be_null=True
+                column_types={name: pa.string() for name in _MANIFEST_COLUMNS},
+                strings_can_be_null=True,
+                null_values=[""],  # Arrow's own list would swallow classes named "null", "nan" or "NA"
             )
-            table = pa_csv.read_csv(path, convert_options=options)
+            # One thread: only then does Arrow name the row that cannot be parsed.
+            table = pa_csv.read_csv(
+                path,
+                read_options=pa_csv.ReadOptions(use_threads=False),
+                parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+                convert_options=options,
+            )
     except (pa.ArrowException, OSError) as error:
-        raise CatalogError(f"{path} cannot be read: {error}") from error
+        raise CatalogError(f"{path} cannot be read as a manifest: {error}") from error
     names = set(table.column_names)
     unknown = sorted(names - _MANIFEST_COLUMNS)
     if unknown or not {"path", "domain"} <= names:
@@ -108,40 +118,44 @@ def read_list(
     root: Path | None = None,
     domain: str | None = None,
     class_names: Mapping[int, str] | None = None,
+    split: str | None = None,
 ) -> Catalog:
     """Read a list of ``path label`` lines, split at the *last* space (paths may hold spaces).
 
     Args:
-        path: the list file.
+        path: the list file, UTF-8.
         root: folder the paths start from; the list's own folder by default.
-        domain: the domain of every line; by default the first part of each path.
-        class_names: number to class name; without it the class is the folder that holds the image.
+        domain: the domain of every line; by default the first part of each path, ``<domain>/...``.
+        class_names: number to class name (mind the base: some lists count from 1). Without it the class is the
+            folder that holds the image, and the number is not used.
+        split: the split of every line.
 
     Raises:
-        CatalogError: naming the line that is wrong.
+        CatalogError: naming the line that is wrong: no number, a number without a class name, no domain.
     """
     rows: list[dict[str, Any]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path} cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        file, _, label = line.strip().rpartition(" ")
-        if not file or not label.lstrip("-").isdigit():
+        match = _LIST_LINE.fullmatch(line.strip())
+        if match is None:
             raise CatalogError(f"{path} line {number}: expected 'path label' with a whole number, got {line!r}")
-        if class_names is None:
-            name: str | None = Path(file).parent.name or None
-        else:
-            name = class_names.get(int(label))
-            if name is None:
-                known = f"{min(class_names)} to {max(class_names)}" if class_names else "none"
-                raise CatalogError(f"{path} line {number}: label {label} has no class name (known: {known})")
-        rows.append({"path": file, "domain": domain or Path(file).parts[0], "label": name})
+        file = Path(match["path"])
+        if domain is None and (file.is_absolute() or len(file.parts) < 2):
+            raise CatalogError(
+                f"{path} line {number}: {match['path']!r} does not start with a domain's folder; give the domain"
+            )
+        label = _list_label(file, int(match["label"]), class_names, has_domain=domain is None)
+        if class_names is not None and label is None:
+            known = f"{min(class_names)} to {max(class_names)}" if class_names else "none"
+            raise CatalogError(f"{path} line {number}: label {match['label']} has no class name (known: {known})")
+        rows.append({"path": file.as_posix(), "domain": domain or file.parts[0], "label": label, "split": split})
     if not rows:
         raise CatalogError(f"{path} lists no image")
-    return Catalog.from_rows(rows, root or path.parent)
+    try:
+        return Catalog.from_rows(rows, root or path.parent)
+    except CatalogError as error:
+        raise CatalogError(f"{path}: {error}") from error
 
 
 def read_class_names(path: Path) -> list[str]:
@@ -150,10 +164,7 @@ def read_class_names(path: Path) -> list[str]:
     Raises:
         CatalogError: when there is none, or a name occurs twice.
     """
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path} cannot be read: {error}") from error
+    names = [line.strip() for line in _lines(path) if line.strip()]
     if not names:
         raise CatalogError(f"{path} holds no class name; write one name a line")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -165,7 +176,8 @@ def read_class_names(path: Path) -> list[str]:
 def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
     """Every image file below ``folder``, relative to it, sorted by name within each folder.
 
-    Links to folders are followed; a link back to a folder that holds it is left out and noted.
+    Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
+    that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped.
 
     Raises:
         CatalogError: when a folder cannot be listed.
@@ -182,19 +194,39 @@ def _walk(folder: Path, relative: Path, above: frozenset[str], notes: list[str])
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        raise CatalogError(f"the folder {folder} cannot be read: {error.strerror}") from error
-    stray = 0
+        raise CatalogError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
+    left_out: dict[str, list[str]] = {}
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        kind = _kind(entry)
+        if kind == "folder":
             yield from _walk(folder / entry.name, relative / entry.name, above | {real}, notes)
-        elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+        elif kind == "image":
             yield relative / entry.name
         else:
-            stray += 1
-    if stray:
-        notes.append(f"{stray} file(s) in {folder} are no images and were left out")
+            left_out.setdefault(kind, []).append(entry.name)
+    for kind, names in left_out.items():
+        some = ", ".join(ascii(name)[1:-1] for name in names[:3]) + (", ..." if len(names) > 3 else "")
+        notes.append(f"{len(names)} file(s) in {folder} were left out, being {kind}: {some}")
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """``folder``, ``image``, or in words why the entry is neither."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return "named in an encoding other than UTF-8"
+    try:
+        if entry.is_dir():
+            return "folder"
+        # Only regular files: opening a pipe or a device that is named like an image would wait for ever.
+        if entry.is_file():
+            suffix = os.path.splitext(entry.name)[1].lower()
+            return "image" if suffix in IMAGE_SUFFIXES else "no images"
+    except OSError:  # a link to itself
+        return "broken links"
+    return "broken links" if entry.is_symlink() else "no regular files"
 
 
 def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
@@ -205,3 +237,18 @@ def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
         else:
             label = parts[1] if len(parts) > 2 else None
             yield {"path": path.as_posix(), "domain": parts[0], "label": label}
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file; only line feeds end a line, so any other character may occur in a name."""
+    try:
+        return path.read_bytes().decode("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path} cannot be read: {error}") from error
+
+
+def _list_label(file: Path, number: int, class_names: Mapping[int, str] | None, *, has_domain: bool) -> str | None:
+    if class_names is not None:
+        return class_names.get(number)
+    folders = file.parts[1:-1] if has_domain else file.parts[:-1]
+    return folders[-1] if folders else None

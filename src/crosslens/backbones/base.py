@@ -8,8 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Self
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -102,10 +101,10 @@ class Backbone(ABC):
         return hash_weights(self.tower.state_dict())
 
     def with_tower(self, tower: nn.Module) -> Self:
-        """This backbone with another image network of the same shape (one that was trained further)."""
+        """The same backbone with another image network of the same shape (one that was trained further)."""
         twin = copy.copy(self)
         twin.tower = tower
-        twin.__dict__.pop("fingerprint", None)
+        twin.__dict__.pop("_weights_hash", None)
         return twin
 
     @torch.inference_mode()

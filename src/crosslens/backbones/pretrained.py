@@ -142,6 +142,8 @@ def preprocess_from(settings: Mapping[str, Any], default: Preprocess, what: str)
     factor = settings.get("rescale_factor", 1 / 255)
     if not settings.get("do_rescale", True) or abs(factor * 255 - 1) > 1e-6:
         raise BackboneError(f"{what} does not scale pixels to [0, 1], which is the only scaling known")
+    if not squash and crop > resize:
+        raise BackboneError(f"{what} cuts {crop} pixels out of pictures of {resize}, which is not known here")
     normalises = settings.get("do_normalize", True)
     return Preprocess(
         resize=resize,

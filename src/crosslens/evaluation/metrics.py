@@ -219,7 +219,7 @@ class JudgedRanks:
             raise EvaluationError(
                 f"scores {self.scores.shape} and relevance {self.relevance.shape} differ in shape"
             )
-        if (np.count_nonzero(self.relevance, axis=1) > self.n_rel).any():
+        if (self.stable.hits_at(self.width) > self.n_rel).any():
             raise EvaluationError("n_rel must count all relevant items of the gallery, but the ranks hold more")
 
     @cached_property
@@ -289,7 +289,10 @@ class JudgedRanks:
 
 
 class _StableHits:
-    """Hits in the order given; ``ranks (Q, M)`` holds the 1-based rank of each, then fillers beyond any rank."""
+    """Hits in the order given; ``ranks (Q, M)`` holds the 1-based rank of each, then fillers beyond any rank.
+
+    The i-th hit stands at rank i or later, so a cut at rank k never needs more than the first k columns.
+    """
 
     def __init__(self, relevance: Array) -> None:
         columns = positions(relevance)
@@ -297,16 +300,16 @@ class _StableHits:
         self.precisions = np.arange(1, columns.shape[1] + 1) / self.ranks
 
     def hits_at(self, cut: Array | int) -> Array:
-        return (self.ranks <= np.reshape(cut, (-1, 1))).sum(axis=1)
+        return (self.ranks[:, : np.max(cut, initial=0)] <= np.reshape(cut, (-1, 1))).sum(axis=1)
 
     def envelope(self, cut: int) -> Array:
-        """``(Q, M)`` best precision at each hit of the top ``cut`` or a later one of them, 0 beyond."""
-        kept = np.where(self.ranks <= cut, self.precisions, 0.0)
+        """``(Q, min(M, cut))`` best precision at each hit of the top ``cut`` or a later one of them."""
+        kept = np.where(self.ranks[:, :cut] <= cut, self.precisions[:, :cut], 0.0)
         return np.maximum.accumulate(kept[:, ::-1], axis=1)[:, ::-1]
 
     def precision_sum(self, cut: int, envelope: bool) -> Array:
-        precisions = self.envelope(cut) if envelope else self.precisions
-        return np.where(self.ranks <= cut, precisions, 0.0).sum(axis=1)
+        precisions = self.envelope(cut) if envelope else self.precisions[:, :cut]
+        return precisions.sum(axis=1, where=self.ranks[:, :cut] <= cut)
 
     def any_hit(self, cut: int) -> Array:
         return (self.ranks[:, 0] <= cut).astype(np.float64)
@@ -315,7 +318,8 @@ class _StableHits:
         return np.where(self.ranks[:, 0] <= cut, 1 / self.ranks[:, 0], 0.0)
 
     def discounted(self, cut: int) -> Array:
-        return np.where(self.ranks <= cut, _discount(self.ranks), 0.0).sum(axis=1)
+        ranks = self.ranks[:, :cut]
+        return _discount(ranks).sum(axis=1, where=ranks <= cut)
 
 
 class _ExpectedHits:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
@@ -29,8 +29,10 @@ NO_POSITION = np.iinfo(np.int32).max
 # bits whatever the chunk, and identical gallery rows the same score, so that their ties are real ties. Tall
 # products, because each call to a threaded BLAS can cost a scheduler tick on a busy machine.
 _TILE = 16
-_MAX_BLOCK = 512
-_BYTES_PER_SCORE = {"float32": 32, "float64": 48}
+# Scores sorted at once: few enough to stay in a processor's cache.
+_CHUNK_BYTES = 2**21
+# What the work on a chunk takes, in multiples of its scores.
+_CHUNK_COST = 12
 # While |score| stays below 1.5, an int32 has a bit to spare beside the score, and this value ranks last.
 _COMPACT_LIMIT = 1.5
 _COMPACT_LAST = -1.75
@@ -42,7 +44,7 @@ class RankOptions(TypedDict, total=False):
     Attributes:
         exclude: ``(Q,)`` gallery index to leave out of each query's ranking, -1 for none.
         precision: arithmetic of the scores, float32 (default) or float64 (several times slower).
-        chunk: queries a chunk; by default as many as the memory budget allows.
+        chunk: queries a chunk at most; by default what suits the processor's cache.
         memory_budget: bytes that all chunks under way may take together (256 MiB by default); 16 queries
             are always worked on at once.
         workers: threads; by default one a processor, four at most.
@@ -94,11 +96,7 @@ def rank_chunks(queries: ArrayLike, gallery: ArrayLike, **options: Unpack[RankOp
             their products overflow; an excluded index outside the gallery.
     """
     scorer = _Scorer.build(queries, gallery, options)
-
-    def work(rows: slice) -> RankedChunk:
-        return scorer.blank(rows, *_full_order(scorer.score(rows)))
-
-    return scorer.map(work)
+    return scorer.map(lambda rows, scores: scorer.blank(rows, *_full_order(scores)))
 
 
 def top_k_chunks(
@@ -111,11 +109,7 @@ def top_k_chunks(
     if k < 1:
         raise EvaluationError(f"k must be at least 1, not {k}")
     scorer = _Scorer.build(queries, gallery, options)
-
-    def work(rows: slice) -> RankedChunk:
-        return scorer.blank(rows, *_top_order(scorer.score(rows), k))
-
-    return scorer.map(work)
+    return scorer.map(lambda rows, scores: scorer.blank(rows, *_top_order(scores, k)))
 
 
 def judged_chunks(
@@ -146,22 +140,22 @@ def judged_chunks(
     scorer = _Scorer.build(queries, gallery, options)
     query_codes = _codes("query_labels", query_labels, len(scorer.queries))
     gallery_codes = _codes("gallery_labels", gallery_labels, len(scorer.gallery))
-    compact = all_ranks and not tie_scores and scorer.compact
 
-    def work(rows: slice) -> JudgedChunk:
-        codes = query_codes[rows]
-        if compact:
-            scores = scorer.score(rows, last=_COMPACT_LAST)
-            relevance, order, top_scores = _judge_compact(scores, scorer.exclude[rows], codes, gallery_codes, top)
-            return JudgedChunk(rows, relevance, *scorer.blank(rows, order, top_scores)[1:])
-        scores = scorer.score(rows)
-        ranked = scorer.blank(rows, *(_full_order(scores) if all_ranks else _top_order(scores, top)))
-        relevance = relevance_of(ranked.order, codes, gallery_codes)
+    def judge(rows: slice, scores: Array) -> JudgedChunk:
+        found = _full_order(scores) if all_ranks else _top_order(scores, top)
+        ranked = scorer.blank(rows, *found)
+        relevance = relevance_of(ranked.order, query_codes[rows], gallery_codes)
         # Copies, so that a chunk kept by the caller does not hold on to all its ranks.
         kept, kept_scores = ranked.order[:, :top].copy(), ranked.scores[:, :top].copy()
         return JudgedChunk(rows, relevance, kept, kept_scores, ranked.scores if tie_scores else None)
 
-    return scorer.map(work)
+    def judge_compact(rows: slice, scores: Array) -> JudgedChunk:
+        relevance, *found = _judge_compact(scores, query_codes[rows], scorer.exclude[rows], gallery_codes, top)
+        return JudgedChunk(rows, relevance, *scorer.blank(rows, *found)[1:])
+
+    if all_ranks and not tie_scores and scorer.compact:
+        return scorer.map(judge_compact, last=_COMPACT_LAST)
+    return scorer.map(judge)
 
 
 def relevance_of(order: Array, query_labels: Array, gallery_labels: Array) -> Array:
@@ -190,13 +184,11 @@ def positions(mask: Array) -> Array:
     Rows with fewer than ``M`` true entries are filled up with `NO_POSITION`.
     """
     n_rows, width = mask.shape
-    # Much faster than np.nonzero, which builds both coordinates while it scans.
     flat = np.flatnonzero(mask)
-    rows = flat // width
-    counts = np.bincount(rows, minlength=n_rows)
-    starts = np.cumsum(counts) - counts
+    row_starts = np.arange(n_rows + 1) * width
+    counts = np.diff(np.searchsorted(flat, row_starts))
     columns = np.full((n_rows, max(int(counts.max(initial=0)), 1)), NO_POSITION, dtype=np.int32)
-    columns[rows, np.arange(len(flat)) - starts[rows]] = flat - rows * width
+    columns[np.arange(columns.shape[1]) < counts[:, None]] = flat - np.repeat(row_starts[:-1], counts)
     return columns
 
 
@@ -215,7 +207,7 @@ class _Scorer:
     @classmethod
     def build(cls, queries: ArrayLike, gallery: ArrayLike, options: RankOptions) -> _Scorer:
         precision, exclude = options.get("precision", "float32"), options.get("exclude")
-        if precision not in _BYTES_PER_SCORE:
+        if precision not in ("float32", "float64"):
             raise EvaluationError(f"precision must be float32 or float64, not {precision!r}")
         dtype = np.dtype(precision)
         left = _checked_features("queries", queries, dtype)
@@ -235,30 +227,46 @@ class _Scorer:
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
         if workers < 1 or (chunk is not None and chunk < 1):
             raise EvaluationError("chunk and workers must be at least 1")
-        # One chunk more than threads waits for the consumer, and the consumer holds another.
-        share = options.get("memory_budget", DEFAULT_MEMORY) // (workers + 2)
-        block = share // (_BYTES_PER_SCORE[precision] * len(right))
-        block = min(max(block - block % _TILE, _TILE), _MAX_BLOCK, -(-len(left) // _TILE) * _TILE)
+        # Half of the memory for the scores of a block, half for the chunks of it that are being sorted or wait.
+        half, row = options.get("memory_budget", DEFAULT_MEMORY) // 2, dtype.itemsize * len(right)
+        block = min(half // row, len(left))
+        block = max(-(-block // _TILE) * _TILE, _TILE)
+        cached = min(_CHUNK_BYTES, half // (_CHUNK_COST * (workers + 2)))
         compact = dtype == np.float32 and largest < _COMPACT_LIMIT
-        return cls(left, right, excluded, compact, chunk or block, block, workers)
+        return cls(left, right, excluded, compact, chunk or max(1, cached // row), block, workers)
 
-    def map(self, work: Callable[[slice], R]) -> Iterator[R]:
-        """Results of ``work`` on slices of the queries, in order."""
-        starts = range(0, len(self.queries), self.chunk)
-        slices = (slice(start, min(start + self.chunk, len(self.queries))) for start in starts)
-        return _in_threads(work, slices, self.workers)
+    def map(self, work: Callable[[slice, Array], R], last: float = -np.inf) -> Iterator[R]:
+        """Results of ``work(rows, scores)`` on chunks of the queries, in order; ``last`` as in `score`.
 
-    def score(self, rows: slice, last: float = -np.inf) -> Array:
-        """``(q, G)`` scores, the excluded item set to ``last``, -0.0 made +0.0."""
+        The scores of a block come from one product, and threads then share the chunks of it, at most
+        ``workers + 1`` of them under way.
+        """
+        with ThreadPoolExecutor(self.workers) as pool:
+            for start in range(0, len(self.queries), self.block):
+                yield from self._map_block(pool, work, start, last)
+
+    def _map_block(
+        self, pool: ThreadPoolExecutor, work: Callable[[slice, Array], R], start: int, last: float
+    ) -> Iterator[R]:
+        pending: deque[Future[R]] = deque()
+        scores = self.score(slice(start, start + self.block), last)
+        try:
+            for first in range(0, len(scores), self.chunk):
+                part = scores[first : first + self.chunk]
+                pending.append(pool.submit(work, slice(start + first, start + first + len(part)), part))
+                if len(pending) > self.workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def score(self, rows: slice, last: float) -> Array:
+        """``(q, G)`` scores of one block, the excluded item set to ``last``, -0.0 made +0.0."""
         part = self.queries[rows]
-        padded = -(-len(part) // self.block) * self.block
-        scores = np.empty((padded, len(self.gallery)), dtype=self.gallery.dtype)
-        for start in range(0, padded, self.block):
-            tile = part[start : start + self.block]
-            if len(tile) < self.block:
-                tile = np.pad(tile, ((0, self.block - len(tile)), (0, 0)))
-            np.matmul(tile, self.gallery.T, out=scores[start : start + self.block])
-        scores = scores[: len(part)]
+        padding = self.block - len(part)
+        scores = (np.pad(part, ((0, padding), (0, 0))) @ self.gallery.T)[: len(part)]
         scores += 0.0
         where = np.flatnonzero(self.exclude[rows] >= 0)
         scores[where, self.exclude[rows][where]] = last
@@ -362,7 +370,7 @@ def _order_above(scores: Array, threshold: Array, k: int) -> tuple[Array, Array]
 
 
 def _judge_compact(
-    scores: Array, excluded: Array, query_codes: Array, gallery_codes: Array, top: int
+    scores: Array, query_codes: Array, excluded: Array, gallery_codes: Array, top: int
 ) -> tuple[Array, Array, Array]:
     """Relevance of all ranks by sorting 32-bit keys ``score, is it relevant``, half the width of the exact keys.
 
@@ -382,19 +390,3 @@ def _judge_compact(
     if len(mixed):
         relevance[mixed] = np.take_along_axis(relevant[mixed], _full_order(scores[mixed])[0], axis=1)
     return relevance, order, top_scores
-
-
-def _in_threads(function: Callable[[slice], R], items: Iterable[slice], workers: int) -> Iterator[R]:
-    """Map in order, with at most ``workers + 1`` results under way, so memory stays bounded."""
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

@@ -98,11 +98,8 @@ def features_of(
         seed=seed if views else 0,
     )
     place = folder or _cache_place(catalog, wanted)
-    if (place / "features.json").exists():
-        # More views than needed are fine; whose views they are was settled when the folder was made.
-        config = FeatureStore.open(place).config
-    else:
-        config = wanted
+    # More views than needed are fine; whose views they are was settled when the folder was made.
+    config = FeatureStore.open(place).config if (place / "features.json").exists() else wanted
     report = embed_catalog(
         catalog,
         backbone,

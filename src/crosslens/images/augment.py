@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Generator = np.random.Generator
 
@@ -41,6 +41,13 @@ class Augmentation(BaseModel):
     blur_p: float = Field(0.5, ge=0, le=1)
     blur: tuple[float, float] = (0.1, 2.0)
     flip_p: float = Field(0.5, ge=0, le=1)
+
+    @field_validator("scale", "ratio", "blur")
+    @classmethod
+    def _is_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError(f"must be two positive numbers, the smaller first, not {value}")
+        return value
 
     def view(self, image: Image.Image, size: int, rng: Generator) -> Image.Image:
         """One random view of an RGB image, ``size`` x ``size`` pixels.

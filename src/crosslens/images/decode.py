@@ -67,8 +67,8 @@ def decode(
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than the limit of {max_pixels / 1e6:.0f} million") from None
     except Exception as error:
-        # Damaged files bring out every kind of error from Pillow's plugins (struct.error, KeyError, zlib.error, …),
-        # and one bad file must not end a job of a million.
+        # Damaged files bring out every kind of error from Pillow's plugins (struct.error, KeyError, …), and one
+        # bad file must not end a job of a million.
         raise ImageError(f"{name} cannot be decoded: {error or type(error).__name__}") from error
 
 
@@ -76,12 +76,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any Pillow mode to RGB: transparency onto white, 16-bit and float grey scaled to 8 bits."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode.startswith(("I", "F")):
+        # Pillow's own conversions clip such values instead of scaling them.
+        values = np.asarray(image)
+        grey = _to_eight_bits(values)
+        if isinstance(transparent := image.info.get("transparency"), int):
+            grey[values == transparent] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")
         canvas = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(canvas, layer).convert("RGB")
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
     return image.convert("RGB")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crosslens.images.decode import DecodeMode, decode
 
@@ -47,7 +47,13 @@ class Preprocess(BaseModel):
     std: tuple[float, float, float] = IMAGENET_STD
     decode: DecodeMode = "exact"
 
-    def load(self, source: Path | bytes | Image.Image) -> Image.Image:
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Preprocess:
+        if not self.squash and self.resize < self.crop:
+            raise ValueError(f"a crop of {self.crop} pixels does not fit into a picture scaled to {self.resize}")
+        return self
+
+    def load(self, source: str | Path | bytes | Image.Image) -> Image.Image:
         """Decode ``source`` in this mode to RGB.
 
         Raises:
@@ -62,15 +68,14 @@ class Preprocess(BaseModel):
             return image.resize((self.crop, self.crop), method)
         width, height = image.size
         short = min(width, height)
-        new_width = max(self.crop, int(self.resize * width / short))
-        new_height = max(self.crop, int(self.resize * height / short))
+        new_width, new_height = int(self.resize * width / short), int(self.resize * height / short)
         if new_width * new_height > _MAX_SCALED_PIXELS:
             return self._square_of_strip(image)
         scaled = image.resize((new_width, new_height), method)
         left, top = round((new_width - self.crop) / 2), round((new_height - self.crop) / 2)
         return scaled.crop((left, top, left + self.crop, top + self.crop))
 
-    def pixels(self, source: Path | bytes | Image.Image) -> NDArray[np.uint8]:
+    def pixels(self, source: str | Path | bytes | Image.Image) -> NDArray[np.uint8]:
         """Decode, scale and crop to ``(crop, crop, 3)`` uint8.
 
         Raises:
@@ -85,7 +90,7 @@ class Preprocess(BaseModel):
         values = (pixels.astype(np.float32) - mean) * scale
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
-    def __call__(self, sources: Sequence[Path | bytes | Image.Image]) -> NDArray[np.float32]:
+    def __call__(self, sources: Sequence[str | Path | bytes | Image.Image]) -> NDArray[np.float32]:
         """Preprocess a batch to ``(N, 3, crop, crop)`` float32.
 
         Raises:

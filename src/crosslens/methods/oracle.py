@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from crosslens.catalog import Catalog
-from crosslens.evaluation.metrics import Metric
+from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.results import evaluate_retrieval
 
 
@@ -46,6 +46,7 @@ class Oracle:
                 [self.labels.get(image) for image in ids[query]],
                 [self.labels.get(image) for image in ids[gallery]],
                 metrics=[metric],
+                convention="oracle",
                 depth=self.k,
             )
             values.append(result.metrics[metric.key])

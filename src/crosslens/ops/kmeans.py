@@ -12,6 +12,10 @@ from torch.nn import functional as F
 from crosslens.errors import TrainingError
 
 
+_SMALL = 50_000_000
+"""Multiplications of one Lloyd step below which one thread is used."""
+
+
 @dataclass(frozen=True)
 class Clusters:
     """A k-means solution of N points.
@@ -71,8 +75,15 @@ def kmeans(
     if start is not None:
         faiss.copy_array_to_vector(np.ascontiguousarray(start.detach().numpy(), np.float32).ravel(), job.centroids)
     index = faiss.IndexFlatL2(dim)
-    job.train(data, index)
-    distances, nearest = index.search(data, 1)
+    # Threads that wait for each other cost more than they save on small problems, above all on a busy machine.
+    threads = faiss.omp_get_max_threads()
+    if data.size * clusters < _SMALL:
+        faiss.omp_set_num_threads(1)
+    try:
+        job.train(data, index)
+        distances, nearest = index.search(data, 1)
+    finally:
+        faiss.omp_set_num_threads(threads)
     centroids = faiss.vector_to_array(job.centroids).reshape(clusters, dim).copy()
     return Clusters(torch.from_numpy(nearest[:, 0].copy()), torch.from_numpy(centroids), float(distances.sum()))
 

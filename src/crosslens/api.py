@@ -1,0 +1,264 @@
+"""The verbs of the command line as Python functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from crosslens.backbones import load_backbone
+from crosslens.catalog import Catalog
+from crosslens.encoder import Encoder, load_encoder
+from crosslens.errors import CatalogError, ConfigError, RunError
+from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
+from crosslens.features.embed import EmbedReport, embed_catalog
+from crosslens.images.decode import DecodeMode
+from crosslens.methods import method_class
+from crosslens.methods.base import FitJob, make_config
+from crosslens.methods.oracle import Oracle
+from crosslens.recipes import read_recipe
+from crosslens.training.distributed import World, join_world
+from crosslens.training.run import Run
+
+Source = Catalog | str | Path
+
+
+def embed(
+    source: Source,
+    *,
+    out: str | Path,
+    backbone: str = "lite",
+    views: int = 0,
+    decode: DecodeMode = "exact",
+    device: str | None = None,
+    workers: int | None = None,
+    shard_size: int = 2048,
+) -> EmbedReport:
+    """Embed every image of ``source`` into the feature folder ``out``; see ``features.embed.embed_catalog``."""
+    network = load_backbone(backbone, decode=decode)
+    return embed_catalog(
+        open_catalog(source),
+        network,
+        Path(out),
+        views=views,
+        device=device,
+        workers=workers,
+        shard_size=shard_size,
+    )
+
+
+def fit(
+    method: str,
+    source: Source,
+    *,
+    out: str | Path,
+    domains: Sequence[str] | None = None,
+    backbone: str = "lite",
+    tune: Literal["head", "full"] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
+    decode: DecodeMode = "exact",
+    features: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    oracle: bool = False,
+) -> Run:
+    """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
+
+    Args:
+        method: a name in ``crosslens.methods.METHODS``.
+        source: the images: a folder, a manifest or a Catalog.
+        out: the run folder; must be new unless ``resume``.
+        domains: the domains to learn from; all of the catalog's by default.
+        backbone: a name for ``load_backbone``.
+        tune: ``head`` on cached features, or ``full`` for the backbone too; the recipe's, else ``head``.
+        seed: of everything random.
+        settings: keys of the method's configuration.
+        recipe: a recipe's name or file; ``settings`` go on top of it.
+        decode: ``exact`` or ``fast`` JPEG decoding.
+        features: a feature folder from ``embed``; by default features are cached.
+        device: where to train and embed; None chooses.
+        workers: decoding threads; None takes one a processor.
+        resume: continue the run in ``out``.
+        oracle: use labels as the published code does: the true number of classes for clustering, and the epoch
+            they like best kept beside the last one. Results are marked.
+
+    Returns:
+        The run.
+
+    Raises:
+        CrosslensError: of the kind that fits, with what to do about it.
+    """
+    kind = method_class(method)
+    values: dict[str, Any] = {}
+    if recipe is not None:
+        content = read_recipe(recipe)
+        if content["method"] != method:
+            raise ConfigError(f"the recipe {recipe} is for {content['method']}, not for {method}")
+        values |= content.get("settings") or {}
+        tune = tune or content.get("tune")
+    values |= settings or {}
+    tune = tune or "head"
+    config = make_config(kind.Config, values, method)
+    if tune not in kind.tunes:
+        raise ConfigError(f"{method} has no --tune {tune}; it has {', '.join(kind.tunes)}")
+    labelled = open_catalog(source)
+    chosen = tuple(domains or labelled.domains)
+    if len(set(chosen)) != len(chosen):
+        raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
+    labelled = labelled.select(domains=chosen)
+    network = load_backbone(backbone, decode=decode)
+    folder = Path(out)
+    resolved = {
+        "method": method,
+        "root": str(labelled.root.resolve()),
+        "domains": list(chosen),
+        "images": len(labelled),
+        "backbone": backbone,
+        "fingerprint": network.fingerprint.digest,
+        "tune": tune,
+        "seed": seed,
+        "oracle": oracle,
+        "settings": config.model_dump(mode="json"),
+    }
+    world = join_world(_device(device))
+    run = _start(folder, resolved, resume=resume, world=world)
+    if run.is_finished:
+        return run
+    job = FitJob(
+        catalog=labelled if kind.needs_labels else labelled.hide_labels(),
+        domains=chosen,
+        backbone=network,
+        run=run,
+        tune=tune,
+        seed=seed,
+        features=None if features is None else Path(features),
+        device=device,
+        workers=workers,
+        world=world,
+        oracle=Oracle.from_catalog(labelled) if oracle else None,
+    )
+    if not world.is_main:
+        _finish(kind(config).fit(job), run, world)
+        return run
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            _finish(kind(config).fit(job), run, world)
+    except Timeout:
+        raise RunError(f"another process is training in {folder}") from None
+    return run
+
+
+def evaluate(
+    encoder: Encoder | str | Path,
+    source: Source | None = None,
+    *,
+    protocol: str = "pairs",
+    convention: str = "standard",
+    domains: Sequence[str] | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    depth: int = 100,
+    features: str | Path | None = None,
+    device: str | None = None,
+) -> Evaluation:
+    """Measure an encoder, a run or a backbone on labelled images.
+
+    A run is measured on its own domains and images unless others are given, and its numbers are written to its
+    ``metrics.json``.
+
+    Args:
+        encoder: an Encoder, a run folder, an encoder folder or a backbone's name.
+        source: labelled images; a run's own by default.
+        protocol: a name in ``PROTOCOLS``.
+        convention: how metrics are defined; a name in ``CONVENTIONS``.
+        domains: the domains to rank between.
+        ks: cuts of P@k.
+        depth: ranks kept per query.
+        features: a feature folder, or None for the cache.
+        device: where to embed; None chooses.
+
+    Raises:
+        ConfigError: for an unknown protocol.
+        EvaluationError: when the protocol cannot be applied to these images.
+    """
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
+    marks: list[str] = []
+    only: set[str] | None = None
+    if run is not None:
+        config = run.config()
+        source = source if source is not None else config["root"]
+        domains = domains or config["domains"]
+        only = run.read_held_out()
+        if only is not None:
+            marks.append("supervised: measured on the held-out images only")
+        if config.get("oracle"):
+            marks.append("oracle: labels chose the number of clusters")
+    if source is None:
+        raise ConfigError("give the images to evaluate on; only a run remembers its own")
+    loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+
+    def measure(encoder: Encoder, marks: list[str]) -> Evaluation:
+        return PROTOCOLS[protocol](
+            encoder,
+            open_catalog(source),
+            domains=domains,
+            convention=convention,
+            ks=ks,
+            depth=depth,
+            only=only,
+            features=None if features is None else Path(features),
+            device=device,
+            marks=marks,
+        )
+
+    result = measure(loaded, marks)
+    if run is not None:
+        metrics = {protocol: result.to_json()}
+        if (run.oracle_folder / "config.json").is_file():
+            best = measure(Encoder.load(run.oracle_folder), [*marks, "oracle: labels chose the epoch"])
+            metrics["oracle-best"] = best.to_json()
+        run.write_metrics((run.read_metrics() or {}) | metrics)
+    return result
+
+
+def open_catalog(source: Source) -> Catalog:
+    """The catalog of a folder, a manifest, an image or a list; a Catalog is returned as it is.
+
+    Raises:
+        CatalogError: when there is nothing to read.
+    """
+    return source if isinstance(source, Catalog) else Catalog.open(source)
+
+
+def _device(device: str | None) -> Any:
+    import torch
+
+    if device:
+        return torch.device("cpu" if device == "torch-cpu" else device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World) -> Run:
+    if world.is_main:
+        run = Run.start(folder, resolved, resume=resume)
+        world.barrier()
+        return run
+    world.barrier()
+    return Run(folder)
+
+
+def _finish(encoder: Encoder, run: Run, world: World) -> None:
+    if world.is_main:
+        encoder.save(run.encoder_folder)
+    world.barrier()
+
+
+def _run_at(path: Path) -> Run | None:
+    return Run(path) if (path / "config.yaml").is_file() else None

@@ -1,0 +1,133 @@
+"""``crosslens evaluate`` and ``crosslens compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_json, print_table, split_names
+from crosslens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crosslens.evaluation.protocols import Evaluation
+
+Protocol = Annotated[str, typer.Option("--protocol", help="pairs: every two domains, ranked both ways.")]
+Convention = Annotated[
+    str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
+]
+Ks = Annotated[str, typer.Option("--k", help="Cuts of P@k, separated by commas.")]
+
+
+def evaluate(
+    encoder: Annotated[str, typer.Argument(help="A run, an encoder folder, or a backbone such as lite.")],
+    root: Annotated[str | None, typer.Argument(help="Labelled images; a run's own by default.")] = None,
+    protocol: Protocol = "pairs",
+    convention: Convention = "standard",
+    domains: Domains = None,
+    k: Ks = "1,5,15,50,100,200",
+    features: Features = None,
+    device: Device = None,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure an encoder on labelled images, with confidence intervals.
+
+    Example: crosslens evaluate runs/first        crosslens evaluate lite pictures/ --domains sketch,photo
+    """
+    from crosslens import api
+    from crosslens.progress import set_quiet
+
+    set_quiet(quiet)
+    result = api.evaluate(
+        encoder,
+        root,
+        protocol=protocol,
+        convention=convention,
+        domains=split_names(domains),
+        ks=_cuts(k),
+        features=features,
+        device=device,
+    )
+    value = result.to_json()
+    emit_json(json, value)
+    if not quiet:
+        _show(result, value)
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Two or more runs, encoders or backbones; the first is the base.")
+    ],
+    root: Annotated[
+        str | None, typer.Option("--on", help="Labelled images; the first run's own by default.")
+    ] = None,
+    metric: Annotated[str, typer.Option("--metric", help="What to compare, such as map@all or p@50.")] = "map@all",
+    protocol: Protocol = "pairs",
+    convention: Convention = "standard",
+    domains: Domains = None,
+    features: Features = None,
+    device: Device = None,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare encoders query by query: difference, paired randomisation test, classes that gained or lost.
+
+    Example: crosslens compare lite runs/first --on pictures/ --domains sketch,photo
+    """
+    from crosslens import api
+    from crosslens.evaluation.compare import compare_evaluations
+    from crosslens.progress import set_quiet
+    from crosslens.training.run import Run
+
+    set_quiet(quiet)
+    if len(runs) < 2:
+        raise ConfigError("compare takes at least two runs, encoders or backbones")
+    names = split_names(domains)
+    for place in runs:
+        if (Path(place) / "config.yaml").is_file():
+            config = Run(Path(place)).config()
+            root = root or config["root"]
+            names = names or config["domains"]
+            break
+    options: dict[str, Any] = {"protocol": protocol, "convention": convention, "domains": names}
+    options |= {"features": features, "device": device}
+    measured = [api.evaluate(api.load_encoder(place), root, **options) for place in runs]
+    comparisons = [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
+    emit_json(json, {"base": runs[0], "metric": metric, "others": [c.to_json() for c in comparisons]})
+    if quiet:
+        return
+    rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
+    for name, other, c in zip(runs[1:], measured[1:], comparisons, strict=True):
+        flipped = f"{c.gained} / {c.lost}"
+        rows.append((name, f"{other.metrics[metric]:.4f}", f"{c.difference:+.4f}", f"{c.p_value:.4f}", flipped))
+    print_table(f"{metric} ({convention})", ("encoder", metric, "difference", "p", "queries better / worse"), rows)
+
+
+def _show(result: Evaluation, value: dict[str, Any]) -> None:
+    keys = list(result.metrics)
+    header = ("direction", *keys)
+    rows = []
+    for direction in value["directions"]:
+        cells = []
+        for key in keys:
+            low, high = direction["intervals"][key]["queries"]
+            cells.append(f"{direction['metrics'][key]:.3f} [{low:.3f}, {high:.3f}]")
+        rows.append((f"{direction['query']} -> {direction['gallery']}", *cells))
+    rows.append(("mean", *(f"{result.metrics[key]:.4f}" for key in keys)))
+    print_table(f"{result.encoder}, protocol {result.protocol}, convention {result.convention}", header, rows)
+    for mark in result.marks:
+        typer.echo(f"note: {mark}", err=True)
+    if result.skipped:
+        typer.echo(f"note: {result.skipped} image(s) could not be embedded and took no part", err=True)
+
+
+def _cuts(text: str) -> list[int]:
+    try:
+        cuts = [int(part) for part in text.split(",")]
+    except ValueError:
+        cuts = []
+    if not cuts or min(cuts) < 1:
+        raise ConfigError(f"--k takes whole numbers from 1 up, separated by commas, not {text!r}")
+    return cuts

@@ -1,0 +1,81 @@
+"""``crosslens fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crosslens.cli.options import (
+    Backbone,
+    Decode,
+    Device,
+    Domains,
+    Features,
+    Json,
+    Quiet,
+    Workers,
+    emit_json,
+    parse_settings,
+    split_names,
+)
+
+
+def fit(
+    method: Annotated[
+        str, typer.Argument(help="ucdir, or a baseline: frozen, centred, instance, protonce, supervised.")
+    ],
+    root: Annotated[str, typer.Argument(help="A folder root/<domain>/..., a manifest or a list.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
+    domains: Domains = None,
+    backbone: Backbone = "lite",
+    tune: Annotated[str | None, typer.Option("--tune", help="head (minutes on a CPU) or full (a GPU).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the method, key=value; again for more.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="ucdir-office-home, ucdir-domainnet, or a YAML file.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
+    oracle: Annotated[
+        bool,
+        typer.Option(
+            "--oracle", help="Let labels choose the number of clusters and the epoch; results are marked."
+        ),
+    ] = False,
+    decode: Decode = "exact",
+    features: Features = None,
+    device: Device = None,
+    workers: Workers = None,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train an encoder for the domains of ROOT, without labels unless the method is 'supervised'.
+
+    Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
+    """
+    from crosslens import api
+    from crosslens.progress import note, set_quiet
+
+    set_quiet(quiet)
+    run = api.fit(
+        method,
+        root,
+        out=out,
+        domains=split_names(domains),
+        backbone=backbone,
+        tune=tune,  # type: ignore[arg-type]
+        seed=seed,
+        settings=parse_settings(settings or []),
+        recipe=recipe,
+        decode=decode,  # type: ignore[arg-type]
+        features=features,
+        device=device,
+        workers=workers,
+        resume=resume,
+        oracle=oracle,
+    )
+    emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
+    note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}")

@@ -1,0 +1,112 @@
+"""Options that many commands share, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from crosslens.errors import ConfigError
+
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Write the result as JSON to this file; - for the screen.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, no notes.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or torch-cpu; a GPU is used when there is one.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Decoding threads; one a processor by default.")
+]
+Backbone = Annotated[
+    str, typer.Option("--backbone", "-b", help="lite (offline), or KIND:SOURCE such as clip:./clip-vit-b-32.")
+]
+Domains = Annotated[
+    str | None,
+    typer.Option("--domains", help="Domains by name, separated by commas: sketch,photo. All by default."),
+]
+Features = Annotated[
+    Path | None, typer.Option("--features", help="A feature folder from 'crosslens embed'; the cache by default.")
+]
+Decode = Annotated[
+    str,
+    typer.Option("--decode", help="exact, or fast: scaled JPEG decoding, several times faster on large photos."),
+]
+
+
+def split_names(value: str | None) -> list[str] | None:
+    """``a,b`` to ``[a, b]``; None stays None.
+
+    Raises:
+        ConfigError: for an empty name.
+    """
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    if not all(names):
+        raise ConfigError(f"{value!r} holds an empty name; write A,B")
+    return names
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` pairs to a dictionary; values are read as YAML, so ``5``, ``0.1``, ``true``, ``[6, 12]`` work.
+
+    Raises:
+        ConfigError: for a pair without ``=`` or a value that is no YAML.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set takes key=value, not {pair!r}")
+        try:
+            settings[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {pair!r}: the value cannot be read: {error}") from error
+        # YAML reads 1e-3 as a string; a number is what everybody means.
+        if isinstance(settings[key.strip()], str):
+            settings[key.strip()] = _number_or_text(settings[key.strip()])
+    return settings
+
+
+def emit_json(target: Path | None, value: Any) -> None:
+    """Write a result where ``--json`` says; nowhere without it."""
+    from crosslens.files import write_json
+
+    if target is None:
+        return
+    if str(target) == "-":
+        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        write_json(target, value)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to standard output: drawn on a terminal, tab-separated elsewhere."""
+    if not sys.stdout.isatty():
+        print("\t".join(header))
+        for row in rows:
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _number_or_text(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text

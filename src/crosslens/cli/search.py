@@ -1,0 +1,49 @@
+"""``crosslens search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crosslens.cli.options import Json, Quiet, emit_json, print_table
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture; again for more.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", "-t", help="Words, where the index knows text.")
+    ] = None,
+    like: Annotated[list[str] | None, typer.Option("--like", help="The id of an indexed item.")] = None,
+    weight: Annotated[
+        list[float] | None, typer.Option("--weight", "-w", help="One a query: pictures, texts, then ids.")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="The domain of the pictures, where known.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show.")] = 10,
+    min_score: Annotated[float, typer.Option("--min-score", help="Leave out what is less similar.")] = -1.0,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find the indexed images most like pictures, words or indexed items, or a weighted mix of them.
+
+    Example: crosslens search photos.index --image sketch.png --domain sketch --top 5
+    """
+    from crosslens.progress import set_quiet
+    from crosslens.search.index import Index
+    from crosslens.search.query import query_vector
+    from crosslens.search.query import search as find
+
+    set_quiet(quiet)
+    opened = Index.open(index)
+    vector = query_vector(
+        opened, images=image or [], texts=text or [], like=like or [], weights=weight or [], domain=domain
+    )
+    hits = find(opened, vector, top=top, min_score=min_score, exclude=like or [])
+    emit_json(json, {"hits": [vars(hit) for hit in hits]})
+    if not quiet and str(json) != "-":
+        rows = [(f"{hit.score:.3f}", hit.domain, hit.label or "", hit.path) for hit in hits]
+        print_table(f"{len(hits)} of {len(opened)}", ("score", "domain", "label", "path"), rows)

@@ -1,0 +1,33 @@
+"""The published benchmarks by name, and the built-in emoji data (``crosslens.datasets.emoji``)."""
+
+from __future__ import annotations
+
+from crosslens.datasets import domainnet, office31, office_home, pacs, quickdraw, sketchy, tu_berlin
+from crosslens.datasets.benchmark import Benchmark
+from crosslens.datasets.layout import key
+from crosslens.errors import CatalogError
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "office-31": office31.OFFICE31,
+    "office-home": office_home.OFFICE_HOME,
+    "domainnet": domainnet.DOMAINNET,
+    "domainnet-7": domainnet.DOMAINNET_7,
+    "pacs": pacs.PACS,
+    "sketchy": sketchy.SKETCHY,
+    "sketchy-all": sketchy.SKETCHY_ALL,
+    "tu-berlin": tu_berlin.TU_BERLIN,
+    "quickdraw": quickdraw.QUICKDRAW,
+}
+"""Every benchmark by the name that ``--as`` takes."""
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark called ``name``: its name, title or an alias; case, spaces and hyphens do not matter.
+
+    Raises:
+        CatalogError: when there is none, listing the names.
+    """
+    for benchmark in BENCHMARKS.values():
+        if key(name) in map(key, (benchmark.name, benchmark.title, *benchmark.aliases)):
+            return benchmark
+    raise CatalogError(f"there is no benchmark {name!r}; known are {', '.join(BENCHMARKS)}")

@@ -1,0 +1,169 @@
+"""Finding a benchmark's folders whatever wrapping an archive left around them, and spelling names one way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crosslens.catalog import Catalog
+from crosslens.errors import CatalogError
+from crosslens.readers import list_images
+
+MAX_DEPTH = 2
+"""How many folders an archive may wrap around the domains, as in ``OfficeHomeDataset_10072016/Art``."""
+
+SPLIT_FOLDERS = frozenset({"train", "val", "test"})
+WRAPPERS = SPLIT_FOLDERS | {"images"}
+
+
+def key(name: str) -> str:
+    """What two spellings of one name share: letters and digits, case folded.
+
+    ``hot-air_balloon``, ``hot_air_balloon`` and ``Hot Air Balloon`` have one key; so have ``Real World`` and
+    ``Real_World``, ``back_pack`` and ``backpack``, ``mouse (animal)`` and ``mouse_(animal)``.
+    """
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+class Spelling:
+    """Maps any spelling of a name to the published one; an unknown name stays as it is."""
+
+    def __init__(self, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
+        self._published = {key(name): name for name in names}
+        self._published |= {key(alias): name for alias, name in (aliases or {}).items()}
+
+    def __contains__(self, name: str) -> bool:
+        return key(name) in self._published
+
+    def __call__(self, name: str) -> str:
+        return self._published.get(key(name), name)
+
+
+@dataclass(frozen=True)
+class DomainFolders:
+    """Where a benchmark's domains lie: ``base`` and, by domain, the folder relative to it."""
+
+    base: Path
+    folders: Mapping[str, str]
+
+
+def find_domains(root: Path, spelling: Spelling, domains: Sequence[str], layout: str) -> DomainFolders:
+    """Find the folder below ``root`` (or ``root`` itself) that holds the domains' folders.
+
+    The shallowest level that holds any wins, and on it the folder that holds most.
+
+    Raises:
+        CatalogError: when none is found, a folder cannot be listed, or two folders spell the same domain.
+    """
+    for level in _levels(root):
+        candidates = [DomainFolders(base, _match(base, spelling)) for base in level]
+        best = max(candidates, key=lambda found: len(found.folders))
+        if best.folders:
+            present = {domain: best.folders[domain] for domain in domains if domain in best.folders}
+            return DomainFolders(best.base, present)
+    raise CatalogError(f"none of the domains {', '.join(domains)} was found below {root}; expected {layout}")
+
+
+def find_file(root: Path, base: Path, name: str) -> Path | None:
+    """The list file ``name`` beside the domains, in ``root``, or one folder below either; None when absent."""
+    for place in (base, root, *subfolders(base), *subfolders(root)):
+        if (place / name).is_file():
+            return place / name
+    return None
+
+
+def class_rows(
+    base: Path, folder: str, domain: str, classes: Spelling, notes: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Rows of ``base/folder/<class>/*``; paths are relative to ``base``.
+
+    Folders named ``images``, ``train``, ``val`` or ``test`` above the class are stepped over, unless a class is
+    called so (DomainNet and TU-Berlin have a class ``train``); the last three give the split.
+
+    Raises:
+        CatalogError: when a folder cannot be listed.
+    """
+    outside = 0
+    for path in list_images(base / folder, notes):
+        parts, split = path.parts, None
+        while len(parts) > 1 and parts[0] in WRAPPERS and parts[0] not in classes:
+            split = parts[0] if parts[0] in SPLIT_FOLDERS else split
+            parts = parts[1:]
+        label = classes(parts[0]) if len(parts) > 1 else None
+        outside += label is None
+        yield {"path": f"{folder}/{path.as_posix()}", "domain": domain, "label": label, "split": split}
+    if outside:
+        notes.append(f"{outside} image(s) in {base / folder} lie in no class folder and have no label")
+
+
+def read_folders(root: Path, domains: Spelling, names: Sequence[str], classes: Spelling, layout: str) -> Catalog:
+    """Read ``<domain>/<class>/*`` with all images of every domain ``names`` that is there.
+
+    Raises:
+        CatalogError: when no domain is found or holds an image.
+    """
+    found = find_domains(root, domains, names, layout)
+    notes = absent_domains(found, names)
+    rows = [
+        row
+        for domain, folder in found.folders.items()
+        for row in class_rows(found.base, folder, domain, classes, notes)
+    ]
+    return catalog_of(rows, found.base, notes, layout)
+
+
+def catalog_of(rows: Sequence[dict[str, Any]], base: Path, notes: Sequence[str], layout: str) -> Catalog:
+    """The catalog of ``rows``.
+
+    Raises:
+        CatalogError: when there is no row.
+    """
+    if not rows:
+        raise CatalogError(f"the folders in {base} hold no image; expected {layout}")
+    return Catalog.from_rows(rows, base, notes)
+
+
+def absent_domains(found: DomainFolders, domains: Sequence[str]) -> list[str]:
+    """One sentence for each domain that has no folder."""
+    return [f"{found.base} has no folder of the domain {d}" for d in domains if d not in found.folders]
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in ``folder`` that are not hidden, sorted by name.
+
+    Raises:
+        CatalogError: when it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as listing:
+            names = [entry.name for entry in listing if not entry.name.startswith(".")]
+    except OSError as error:
+        raise CatalogError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
+    # Not DirEntry.is_dir, which raises on a link to itself.
+    return [folder / name for name in sorted(names) if (folder / name).is_dir()]
+
+
+def _levels(root: Path) -> Iterator[list[Path]]:
+    level = [root]
+    for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return
+        yield level
+        level = [child for folder in level for child in subfolders(folder)]
+
+
+def _match(base: Path, spelling: Spelling) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for child in subfolders(base):
+        if child.name not in spelling:
+            continue
+        domain = spelling(child.name)
+        if domain in found:
+            raise CatalogError(
+                f"{base} holds both {found[domain]!r} and {child.name!r}, which are the same domain; keep one"
+            )
+        found[domain] = child.name
+    return found

@@ -1,0 +1,40 @@
+"""Recipes: one YAML file a paper experiment, found by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crosslens.errors import ConfigError
+
+_FOLDER = Path(__file__).parent
+_KEYS = {"method", "tune", "settings"}
+
+
+def recipe_names() -> list[str]:
+    """The names of the recipes in the package."""
+    return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
+
+
+def read_recipe(name: str | Path) -> dict[str, Any]:
+    """Read a recipe of the package by name, or a YAML file with the keys ``method``, ``tune``, ``settings``.
+
+    Raises:
+        ConfigError: when there is no such recipe, or the file holds anything else.
+    """
+    file = Path(name)
+    if not file.is_file():
+        file = _FOLDER / f"{name}.yaml"
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no recipe {str(name)!r}; known: {', '.join(recipe_names())}, or give a YAML file"
+        )
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"the recipe {file} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not set(content) <= _KEYS or "method" not in content:
+        raise ConfigError(f"the recipe {file} must hold the keys method, tune and settings, and no others")
+    return content

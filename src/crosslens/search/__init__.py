@@ -1,0 +1,1 @@
+"""Searching: an index of encoded images, and queries made of pictures and words."""

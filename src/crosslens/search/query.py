@@ -1,0 +1,72 @@
+"""Queries made of pictures, words and indexed items, with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosslens.errors import ConfigError
+from crosslens.search.index import Hit, Index
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def query_vector(
+    index: Index,
+    *,
+    images: Sequence[Path | bytes] = (),
+    texts: Sequence[str] = (),
+    like: Sequence[str] = (),
+    weights: Sequence[float] = (),
+    domain: str | None = None,
+) -> NDArray[np.float32]:
+    """One unit vector ``(d,)`` for a mix of queries: the weighted sum of their unit vectors.
+
+    Args:
+        index: whose encoder understands the queries.
+        images: pictures.
+        texts: words; only where the index's encoder shares its space with text.
+        like: ids of indexed items.
+        weights: one a query, in the order images, texts, like; 1 each by default. Negative ones push away.
+        domain: of the pictures, where it is known.
+
+    Raises:
+        ConfigError: without any query, with another number of weights, or when the mix cancels out.
+        ImageError: naming a picture that cannot be decoded.
+        BackboneError: for text where the encoder knows none.
+        StoreError: for an unknown id.
+    """
+    rows: list[NDArray[np.float32]] = []
+    if images:
+        rows.extend(index.encoder.encode_images(images, domain))
+    if texts:
+        rows.extend(index.encoder.encode_texts(list(texts)))
+    rows.extend(index.get(image)[1] for image in like)
+    if not rows:
+        raise ConfigError("give at least one query: a picture, a text or an indexed item")
+    chosen = list(weights) or [1.0] * len(rows)
+    if len(chosen) != len(rows):
+        raise ConfigError(f"{len(rows)} queries need {len(rows)} weights, not {len(chosen)}")
+    mixed = np.tensordot(np.asarray(chosen, np.float32), np.stack(rows), axes=1)
+    length = float(np.linalg.norm(mixed))
+    if length < 1e-6:
+        raise ConfigError("these queries and weights cancel each other out")
+    return np.asarray(mixed / length, dtype=np.float32)
+
+
+def search(
+    index: Index,
+    vector: NDArray[np.float32],
+    *,
+    top: int = 10,
+    min_score: float = -1.0,
+    exclude: Sequence[str] = (),
+) -> list[Hit]:
+    """The best ``top`` items for one vector ``(d,)``, those below ``min_score`` and ``exclude`` left out."""
+    hits = index.search(vector[None], top + len(exclude))[0]
+    left_out = set(exclude)
+    return [hit for hit in hits if hit.id not in left_out and hit.score >= min_score][:top]
