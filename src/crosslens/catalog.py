@@ -282,7 +282,7 @@ def _check_rows(table: pa.Table) -> None:
                 raise CatalogError(f"row {number}: the id {value!r} was already used in row {seen[value]}")
             seen[value] = number
     known = pc.is_in(table.column("role"), value_set=pa.array(ROLES))
-    if not pc.all(known).as_py():
+    if pc.all(known).as_py() is False:  # null for no row at all
         number = known.to_pylist().index(False) + 1
         value = table.column("role")[number - 1].as_py()
         raise CatalogError(f"row {number}: the role {value!r} is none of {', '.join(ROLES)}")

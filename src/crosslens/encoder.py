@@ -21,7 +21,7 @@ from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
-from crosslens.nn.heads import Head
+from crosslens.nn.heads import Head, HeadGroup
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class EncoderConfig(BaseModel):
         fingerprint: of the backbone's own features, checked on loading.
         space: ``features``, or ``joint`` for the space shared with text.
         head: widths of the head, or None.
+        members: heads side by side.
         unit_inputs: see ``Head``.
         domains: domains with a centre of their own.
         tuned: whether the folder holds the image tower's own, trained weights.
@@ -55,6 +56,7 @@ class EncoderConfig(BaseModel):
     fingerprint: Fingerprint
     space: Space = "features"
     head: tuple[int, ...] | None = None
+    members: int = 1
     unit_inputs: bool = True
     domains: tuple[str, ...] = ()
     tuned: bool = False
@@ -67,7 +69,7 @@ class Encoder:
     Args:
         backbone: the network with its preprocessing.
         method: how the encoder was obtained.
-        head: what training put behind the backbone, or None.
+        head: what training put behind the backbone, one head or several side by side, or None.
         means: per domain the ``(D,)`` centre that is subtracted before the head; empty without centring.
         space: ``features`` or ``joint``.
         tuned: whether the backbone's tower was trained and belongs to the encoder.
@@ -79,7 +81,7 @@ class Encoder:
         backbone: Backbone,
         *,
         method: str = "frozen",
-        head: Head | None = None,
+        head: Head | HeadGroup | None = None,
         means: Mapping[str, Tensor] | None = None,
         space: Space = "features",
         tuned: bool = False,
@@ -91,7 +93,8 @@ class Encoder:
             )
         self.backbone = backbone
         self.method = method
-        self.head = None if head is None else head.cpu().eval().requires_grad_(False)
+        group = HeadGroup([head]) if isinstance(head, Head) else head
+        self.head = None if group is None else group.cpu().eval().requires_grad_(False)
         self.means = {domain: mean.detach().cpu().float() for domain, mean in sorted((means or {}).items())}
         self.space = space
         self.tuned = tuned
@@ -101,7 +104,7 @@ class Encoder:
     def dim(self) -> int:
         """d, the length of an encoded vector."""
         if self.head is not None:
-            return self.head.sizes[-1]
+            return self.head.dim
         return self.backbone.joint_dim or 0 if self.space == "joint" else self.backbone.dim
 
     @property
@@ -206,6 +209,7 @@ class Encoder:
             fingerprint=self.backbone.fingerprint,
             space=self.space,
             head=None if self.head is None else self.head.sizes,
+            members=1 if self.head is None else len(self.head.members),
             unit_inputs=True if self.head is None else self.head.unit_inputs,
             domains=tuple(self.means),
             tuned=self.tuned,
@@ -248,7 +252,8 @@ class Encoder:
             if config.tuned:
                 backbone.tower.load_state_dict(_below(tensors, "tower."))
             if config.head is not None:
-                head = Head(config.head, unit_inputs=config.unit_inputs)
+                members = [Head(config.head, unit_inputs=config.unit_inputs) for _ in range(config.members)]
+                head = HeadGroup(members)
                 head.load_state_dict(_below(tensors, "head."))
             means = {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)}
         except (RuntimeError, KeyError) as error:

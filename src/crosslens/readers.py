@@ -18,7 +18,7 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".parquet"})
 _MANIFEST_COLUMNS = frozenset(
     {"id", "path", "domain", "label", "class", "split", "role", "width", "height", "sha256"}
 )
-_LIST_LINE = re.compile(r"(?P<path>.*\S)\s+(?P<label>-?[0-9]+)")
+_LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
 def read(source: Path) -> Catalog:
@@ -134,16 +134,16 @@ def read_list(
         CatalogError: naming the line that is wrong: no number, a number without a class name, no domain.
     """
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         match = _LIST_LINE.fullmatch(line.strip())
         if match is None:
             raise CatalogError(f"{path} line {number}: expected 'path label' with a whole number, got {line!r}")
-        file = Path(match["path"])
+        file = Path(match["name"])
         if domain is None and (file.is_absolute() or len(file.parts) < 2):
             raise CatalogError(
-                f"{path} line {number}: {match['path']!r} does not start with a domain's folder; give the domain"
+                f"{path} line {number}: {match['name']!r} does not start with a domain's folder; give the domain"
             )
         label = _list_label(file, int(match["label"]), class_names, has_domain=domain is None)
         if class_names is not None and label is None:
@@ -164,13 +164,47 @@ def read_class_names(path: Path) -> list[str]:
     Raises:
         CatalogError: when there is none, or a name occurs twice.
     """
-    names = [line.strip() for line in _lines(path) if line.strip()]
+    names = [line.strip() for line in read_lines(path) if line.strip()]
     if not names:
         raise CatalogError(f"{path} holds no class name; write one name a line")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise CatalogError(f"{path} names {', '.join(twice)} more than once")
     return names
+
+
+def read_class_numbers(path: Path) -> dict[int, str]:
+    """Read ``class number`` lines, split at the last space: what ``read_list`` takes as ``class_names``.
+
+    Raises:
+        CatalogError: naming the line without a number, or whose number already stands for another class.
+    """
+    names: dict[int, str] = {}
+    for position, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        match = _LIST_LINE.fullmatch(line.strip())
+        if match is None:
+            raise CatalogError(f"{path} line {position}: expected 'class number', got {line!r}")
+        number = int(match["label"])
+        if number in names:
+            raise CatalogError(f"{path} line {position}: the number {number} already stands for {names[number]}")
+        names[number] = match["name"]
+    if not names:
+        raise CatalogError(f"{path} names no class")
+    return names
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file; only a line feed ends one, so any other character may occur in a name.
+
+    Raises:
+        CatalogError: when the file cannot be read or is no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path} cannot be read: {error}") from error
 
 
 def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
@@ -237,14 +271,6 @@ def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
         else:
             label = parts[1] if len(parts) > 2 else None
             yield {"path": path.as_posix(), "domain": parts[0], "label": label}
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file; only line feeds end a line, so any other character may occur in a name."""
-    try:
-        return path.read_bytes().decode("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path} cannot be read: {error}") from error
 
 
 def _list_label(file: Path, number: int, class_names: Mapping[int, str] | None, *, has_domain: bool) -> str | None:

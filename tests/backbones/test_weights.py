@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,19 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from backbones.tiny_models import Malicious
 from crosslens.backbones.torchscript import is_torchscript, read_torchscript
 from crosslens.backbones.weights import read_state
 from crosslens.errors import BackboneError
-
-
-class Malicious:
-    """Unpickling this makes a folder."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.target),)
 
 
 class Scripted(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,16 @@ VISION = {
     "image_size": 16,
     "patch_size": 8,
 }
+
+
+class Malicious:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
 
 
 def save_clip(folder: Path, **text_options: Any) -> Any:

@@ -234,7 +234,9 @@ def test_damaged_files_are_explained(tmp_path: Path) -> None:
         RetrievalResults.load(tmp_path)
     file = evaluate().save(tmp_path)
     whole = file.read_bytes()
-    for damaged in (b"", b"text", whole[: len(whole) // 2]):
+    flipped = bytearray(whole)
+    flipped[60:90] = bytes(30)
+    for damaged in (b"", b"text", whole[: len(whole) // 2], bytes(flipped)):
         file.write_bytes(damaged)
         with pytest.raises(EvaluationError, match="evaluate again"):
             RetrievalResults.load(tmp_path)

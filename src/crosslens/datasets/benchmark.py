@@ -26,7 +26,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Split:
-    """Seen and unseen classes of a zero-shot or universal protocol, by name and in the order of the published list.
+    """Seen and unseen classes of a zero-shot or universal protocol, in the order of the published lists.
 
     Attributes:
         name: what papers or list folders call it.

@@ -39,6 +39,7 @@ class Spelling:
         return key(name) in self._published
 
     def __call__(self, name: str) -> str:
+        """The published spelling of ``name``."""
         return self._published.get(key(name), name)
 
 
@@ -58,7 +59,7 @@ def find_domains(root: Path, spelling: Spelling, domains: Sequence[str], layout:
     Raises:
         CatalogError: when none is found, a folder cannot be listed, or two folders spell the same domain.
     """
-    for level in _levels(root):
+    for level in levels(root):
         candidates = [DomainFolders(base, _match(base, spelling)) for base in level]
         best = max(candidates, key=lambda found: len(found.folders))
         if best.folders:
@@ -146,7 +147,12 @@ def subfolders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if (folder / name).is_dir()]
 
 
-def _levels(root: Path) -> Iterator[list[Path]]:
+def levels(root: Path) -> Iterator[list[Path]]:
+    """The folder ``root``, then the folders in it, and so on down to ``MAX_DEPTH``; lazily.
+
+    Raises:
+        CatalogError: when a folder cannot be listed.
+    """
     level = [root]
     for _ in range(MAX_DEPTH + 1):
         if not level:

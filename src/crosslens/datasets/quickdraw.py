@@ -45,7 +45,7 @@ QUICKDRAW = Benchmark(
     counts=read_counts("quickdraw"),
     reader=read,
     layout=LAYOUT,
-    aliases=("quickdraw-ext", "quickdraw-extended"),
+    aliases=("quickdraw-ext",),
     splits={SPLIT.name: SPLIT},
     notes=(
         "The totals are widely quoted and unverified; the counts of the 30 unseen classes come from list files.",

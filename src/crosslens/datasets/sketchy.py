@@ -5,14 +5,13 @@ Sources: Sangkloy et al., SIGGRAPH 2016; photos of Liu et al., CVPR 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
-from crosslens.datasets.layout import MAX_DEPTH, Spelling, catalog_of, class_rows, subfolders
+from crosslens.datasets.layout import Spelling, catalog_of, class_rows, levels, subfolders
 from crosslens.errors import CatalogError
 
 Photos = Literal["extended", "original", "all"]
@@ -28,6 +27,11 @@ VARIANTS = ("tx_000000000000", "tx_000000000000_ready")
 _SKETCHES = ("256x256/sketch", "sketch")
 _ORIGINALS = ("256x256/photo", "photo")
 _EXTENDED = ("EXTEND_image_sketchy", "EXTEND_image_sketchy_ready", "extended_photo")
+_PHOTOS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "extended": (_EXTENDED,),
+    "original": (_ORIGINALS,),
+    "all": (_ORIGINALS, _EXTENDED),
+}
 
 
 def read(root: Path, *, photos: Photos = "extended") -> Catalog:
@@ -44,27 +48,22 @@ def read(root: Path, *, photos: Photos = "extended") -> Catalog:
         CatalogError: when a folder is missing, cannot be listed, or holds only other variants of the sketches.
     """
     base = _find_base(root)
-    wanted = {"extended": [_EXTENDED], "original": [_ORIGINALS], "all": [_ORIGINALS, _EXTENDED]}[photos]
+    if photos not in _PHOTOS:
+        raise CatalogError(f"photos is {photos!r}; choose one of {', '.join(_PHOTOS)}")
     notes: list[str] = []
     classes = Spelling(CLASSES)
     rows = list(class_rows(base, _folder(base, _SKETCHES), "sketch", classes, notes))
-    for choices in wanted:
+    for choices in _PHOTOS[photos]:
         rows += class_rows(base, _folder(base, choices), "photo", classes, notes)
     return catalog_of(rows, base, notes, LAYOUT)
 
 
 def _find_base(root: Path) -> Path:
-    for folder in _breadth_first(root):
-        if any((folder / name).is_dir() for name in _SKETCHES):
-            return folder
+    for level in levels(root):
+        for folder in level:
+            if any((folder / name).is_dir() for name in _SKETCHES):
+                return folder
     raise CatalogError(f"no folder of sketches was found below {root}; expected {LAYOUT}")
-
-
-def _breadth_first(root: Path) -> Iterator[Path]:
-    level = [root]
-    for _ in range(MAX_DEPTH + 1):
-        yield from level
-        level = [child for folder in level for child in subfolders(folder)]
 
 
 def _folder(base: Path, choices: tuple[str, ...]) -> str:

@@ -47,9 +47,9 @@ TU_BERLIN = Benchmark(
     counts=read_counts("tu_berlin"),
     reader=read,
     layout=LAYOUT,
-    aliases=("tuberlin", "tu-berlin-ext"),
+    aliases=("tu-berlin-ext",),
     splits={SPLIT.name: SPLIT},
     notes=(
-        "At least two choices of 30 unseen classes are in use: MA-ZS-SBIR tests on others (2,400 and 25,708 images).",
+        "Two choices of 30 unseen classes are in use: MA-ZS-SBIR tests on others (2,400 sketches, 25,708 photos).",
     ),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crosslens.catalog import Catalog, concatenate
 from crosslens.errors import CatalogError
-from crosslens.readers import read_list
+from crosslens.readers import read_class_numbers, read_list
 
 SKETCH_STEMS = ("sketch", "png_ready")
 PHOTO_STEMS = ("all_photo", "ImageResized_ready")
@@ -36,7 +36,7 @@ def read_zero_shot_lists(root: str | Path, lists: str | Path) -> Catalog:
         domain = _domain(stem)
         if domain is None or part not in PARTS:
             continue
-        names = _class_numbers(lists / _NAMES_FILE[part])
+        names = read_class_numbers(lists / _NAMES_FILE[part])
         catalogs.append(read_list(path, root=Path(root), domain=domain, class_names=names, split=PARTS[part]))
     if not catalogs:
         raise CatalogError(
@@ -49,24 +49,3 @@ def _domain(stem: str) -> str | None:
     if stem.startswith(SKETCH_STEMS):
         return "sketch"
     return "photo" if stem.startswith(PHOTO_STEMS) else None
-
-
-def _class_numbers(path: Path) -> dict[int, str]:
-    """Number to class name, from ``name number`` lines; names may hold spaces."""
-    names: dict[int, str] = {}
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path} cannot be read: {error}") from error
-    for position, line in enumerate(lines, start=1):
-        name, _, number = line.strip().rpartition(" ")
-        if not line.strip():
-            continue
-        if not name or not (number.isascii() and number.isdigit()):
-            raise CatalogError(f"{path} line {position}: expected 'class number', got {line!r}")
-        if int(number) in names:
-            raise CatalogError(
-                f"{path} line {position}: the number {number} already stands for {names[int(number)]}"
-            )
-        names[int(number)] = name
-    return names

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,23 +19,23 @@ from crosslens.errors import EvaluationError
 
 Array = NDArray[Any]
 Precision = Literal["float32", "float64"]
-R = TypeVar("R")
+# What turns the scores of some rows into arrays of as many rows, and these arrays for one chunk.
+Work = Callable[[slice, Array], tuple[Array, ...]]
+Made = tuple[slice, tuple[Array, ...]]
 
 DEFAULT_MEMORY = 256 * 2**20
 NO_LABEL = -1
 NO_POSITION = np.iinfo(np.int32).max
 
-# BLAS picks its kernel by the shape of the product. Padding every product to one height gives a query the same
-# bits whatever the chunk, and identical gallery rows the same score, so that their ties are real ties. Tall
-# products, because each call to a threaded BLAS can cost a scheduler tick on a busy machine.
-_TILE = 16
-# Scores sorted at once: few enough to stay in a processor's cache.
-_CHUNK_BYTES = 2**21
+# BLAS picks its kernel by the shape of the product. Padding every product to one height, a multiple of this, gives
+# a query the same bits whatever the chunk, and identical gallery rows the same score: their ties are real ties.
+# Products are as tall as memory allows, because each call to a threaded BLAS can stall on a busy machine.
+_BLOCK_ROWS = 16
+# Bytes of scores handed on at once, and scores sorted at once: few enough to stay in a processor's cache.
+_CHUNK_BYTES = 2**22
+_CACHED_SCORES = 2**17
 # What the work on a chunk takes, in multiples of its scores.
-_CHUNK_COST = 12
-# While |score| stays below 1.5, an int32 has a bit to spare beside the score, and this value ranks last.
-_COMPACT_LIMIT = 1.5
-_COMPACT_LAST = -1.75
+_CHUNK_COST = 6
 
 
 class RankOptions(TypedDict, total=False):
@@ -45,8 +45,8 @@ class RankOptions(TypedDict, total=False):
         exclude: ``(Q,)`` gallery index to leave out of each query's ranking, -1 for none.
         precision: arithmetic of the scores, float32 (default) or float64 (several times slower).
         chunk: queries a chunk at most; by default what suits the processor's cache.
-        memory_budget: bytes that all chunks under way may take together (256 MiB by default); 16 queries
-            are always worked on at once.
+        memory_budget: bytes for the scores and all chunks under way (256 MiB by default); the scores of at
+            least 16 queries are always held.
         workers: threads; by default one a processor, four at most.
     """
 
@@ -96,7 +96,8 @@ def rank_chunks(queries: ArrayLike, gallery: ArrayLike, **options: Unpack[RankOp
             their products overflow; an excluded index outside the gallery.
     """
     scorer = _Scorer.build(queries, gallery, options)
-    return scorer.map(lambda rows, scores: scorer.blank(rows, *_full_order(scores)))
+    chunks = scorer.map(lambda rows, scores: scorer.ranked(rows, scores, _full_order(scores)))
+    return (RankedChunk(rows, order, scores) for rows, (order, scores) in chunks)
 
 
 def top_k_chunks(
@@ -109,7 +110,8 @@ def top_k_chunks(
     if k < 1:
         raise EvaluationError(f"k must be at least 1, not {k}")
     scorer = _Scorer.build(queries, gallery, options)
-    return scorer.map(lambda rows, scores: scorer.blank(rows, *_top_order(scores, k)))
+    chunks = scorer.map(lambda rows, scores: scorer.ranked(rows, scores, _top_order(scores, k)))
+    return (RankedChunk(rows, order, scores) for rows, (order, scores) in chunks)
 
 
 def judged_chunks(
@@ -126,8 +128,8 @@ def judged_chunks(
     """Relevance in rank order, without keeping the order beyond rank ``top``: what metrics need, and fast.
 
     Args:
-        query_labels: ``(Q,)`` integer label codes, -1 for an item without a label (relevant to nothing).
-        gallery_labels: ``(G,)`` integer label codes.
+        query_labels: ``(Q,)`` integer label codes >= 0, or -1 for an item without a label, relevant to nothing.
+        gallery_labels: ``(G,)`` label codes likewise.
         top: ranks to keep of order and scores (capped at ``G``).
         all_ranks: judge all ``G`` ranks, or only the first ``top``.
         tie_scores: also return the scores of all ranks (needs ``all_ranks``).
@@ -141,21 +143,13 @@ def judged_chunks(
     query_codes = _codes("query_labels", query_labels, len(scorer.queries))
     gallery_codes = _codes("gallery_labels", gallery_labels, len(scorer.gallery))
 
-    def judge(rows: slice, scores: Array) -> JudgedChunk:
-        found = _full_order(scores) if all_ranks else _top_order(scores, top)
-        ranked = scorer.blank(rows, *found)
-        relevance = relevance_of(ranked.order, query_codes[rows], gallery_codes)
-        # Copies, so that a chunk kept by the caller does not hold on to all its ranks.
-        kept, kept_scores = ranked.order[:, :top].copy(), ranked.scores[:, :top].copy()
-        return JudgedChunk(rows, relevance, kept, kept_scores, ranked.scores if tie_scores else None)
+    def judge(rows: slice, scores: Array) -> tuple[Array, ...]:
+        order = scorer.blank(rows, _full_order(scores) if all_ranks else _top_order(scores, top))
+        relevance = relevance_of(order, query_codes[rows], gallery_codes)
+        best = scorer.ranked(rows, scores, order[:, :top])
+        return (relevance, *best, scorer.ranked(rows, scores, order)[1]) if tie_scores else (relevance, *best)
 
-    def judge_compact(rows: slice, scores: Array) -> JudgedChunk:
-        relevance, *found = _judge_compact(scores, query_codes[rows], scorer.exclude[rows], gallery_codes, top)
-        return JudgedChunk(rows, relevance, *scorer.blank(rows, *found)[1:])
-
-    if all_ranks and not tie_scores and scorer.compact:
-        return scorer.map(judge_compact, last=_COMPACT_LAST)
-    return scorer.map(judge)
+    return (JudgedChunk(rows, *arrays) for rows, arrays in scorer.map(judge))
 
 
 def relevance_of(order: Array, query_labels: Array, gallery_labels: Array) -> Array:
@@ -199,7 +193,6 @@ class _Scorer:
     queries: Array
     gallery: Array
     exclude: Array
-    compact: bool
     chunk: int
     block: int
     workers: int
@@ -217,11 +210,10 @@ class _Scorer:
                 f"queries have {left.shape[1]} dimensions and the gallery {right.shape[1]}; "
                 "embed both with the same encoder"
             )
-        largest = _largest_norm(left) * _largest_norm(right)
-        if largest >= float(np.finfo(dtype).max):
+        if _largest_norm(left) * _largest_norm(right) >= float(np.finfo(dtype).max):
             raise EvaluationError(f"inner products overflow {precision}; scale the features to unit length first")
         excluded = _codes("exclude", np.full(len(left), -1) if exclude is None else exclude, len(left))
-        if excluded.min() < -1 or excluded.max() >= len(right):
+        if excluded.max() >= len(right):
             raise EvaluationError(f"exclude names an index outside the gallery of {len(right)} items")
         chunk, workers = options.get("chunk"), options.get("workers")
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
@@ -229,31 +221,36 @@ class _Scorer:
             raise EvaluationError("chunk and workers must be at least 1")
         # Half of the memory for the scores of a block, half for the chunks of it that are being sorted or wait.
         half, row = options.get("memory_budget", DEFAULT_MEMORY) // 2, dtype.itemsize * len(right)
-        block = min(half // row, len(left))
-        block = max(-(-block // _TILE) * _TILE, _TILE)
-        cached = min(_CHUNK_BYTES, half // (_CHUNK_COST * (workers + 2)))
-        compact = dtype == np.float32 and largest < _COMPACT_LIMIT
-        return cls(left, right, excluded, compact, chunk or max(1, cached // row), block, workers)
+        most, needed = max(half // (row * _BLOCK_ROWS), 1), -(-len(left) // _BLOCK_ROWS)
+        # As many blocks as memory asks for, of even size, so that the last one is not mostly padding.
+        block = _BLOCK_ROWS * -(-needed // -(-needed // most))
+        chunk = chunk or max(1, min(_CHUNK_BYTES, half // (_CHUNK_COST * (workers + 2))) // row)
+        return cls(left, right, excluded, chunk, block, workers)
 
-    def map(self, work: Callable[[slice, Array], R], last: float = -np.inf) -> Iterator[R]:
-        """Results of ``work(rows, scores)`` on chunks of the queries, in order; ``last`` as in `score`.
+    def map(self, work: Work) -> Iterator[Made]:
+        """Chunks of queries in order, each with what ``work(rows, scores)`` makes of its rows.
 
         The scores of a block come from one product, and threads then share the chunks of it, at most
         ``workers + 1`` of them under way.
         """
         with ThreadPoolExecutor(self.workers) as pool:
             for start in range(0, len(self.queries), self.block):
-                yield from self._map_block(pool, work, start, last)
+                yield from self._map_block(pool, work, start)
 
-    def _map_block(
-        self, pool: ThreadPoolExecutor, work: Callable[[slice, Array], R], start: int, last: float
-    ) -> Iterator[R]:
-        pending: deque[Future[R]] = deque()
-        scores = self.score(slice(start, start + self.block), last)
+    def _map_block(self, pool: ThreadPoolExecutor, work: Work, start: int) -> Iterator[Made]:
+        step = max(1, _CACHED_SCORES // len(self.gallery))
+
+        def chunk(rows: slice, part: Array) -> Made:
+            cuts = (slice(i, min(i + step, len(part))) for i in range(0, len(part), step))
+            found = [work(slice(rows.start + c.start, rows.start + c.stop), part[c]) for c in cuts]
+            return rows, tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+
+        pending: deque[Future[Made]] = deque()
+        scores = self.score(slice(start, start + self.block))
         try:
             for first in range(0, len(scores), self.chunk):
                 part = scores[first : first + self.chunk]
-                pending.append(pool.submit(work, slice(start + first, start + first + len(part)), part))
+                pending.append(pool.submit(chunk, slice(start + first, start + first + len(part)), part))
                 if len(pending) > self.workers:
                     yield pending.popleft().result()
             while pending:
@@ -262,24 +259,30 @@ class _Scorer:
             for future in pending:
                 future.cancel()
 
-    def score(self, rows: slice, last: float) -> Array:
-        """``(q, G)`` scores of one block, the excluded item set to ``last``, -0.0 made +0.0."""
+    def score(self, rows: slice) -> Array:
+        """``(q, G)`` scores of one block, the excluded item set to -inf, -0.0 made +0.0."""
         part = self.queries[rows]
         padding = self.block - len(part)
         scores = (np.pad(part, ((0, padding), (0, 0))) @ self.gallery.T)[: len(part)]
         scores += 0.0
         where = np.flatnonzero(self.exclude[rows] >= 0)
-        scores[where, self.exclude[rows][where]] = last
+        scores[where, self.exclude[rows][where]] = -np.inf
         return scores
 
-    def blank(self, rows: slice, order: Array, scores: Array) -> RankedChunk:
-        """Mark the excluded item, wherever it is listed, as no item at all."""
+    def blank(self, rows: slice, order: Array) -> Array:
+        """``order`` with -1 for the excluded item, wherever it is listed."""
         excluded = self.exclude[rows]
         if (excluded >= 0).any():
-            listed = order == np.where(excluded < 0, -2, excluded)[:, None]
-            order[listed] = -1
-            scores[listed] = -np.inf
-        return RankedChunk(rows, order, scores)
+            order[order == np.where(excluded < 0, -2, excluded)[:, None]] = -1
+        return order
+
+    def ranked(self, rows: slice, scores: Array, order: Array) -> tuple[Array, Array]:
+        """``order`` as int32 and the scores in that order, given all ``scores`` of ``rows``."""
+        ranked = np.take_along_axis(scores, order, axis=1)
+        order = self.blank(rows, order)
+        # Index -1 fetched the score of some other item.
+        ranked[order < 0] = -np.inf
+        return order.astype(np.int32), ranked
 
 
 def _checked_features(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
@@ -304,8 +307,10 @@ def _largest_norm(features: Array) -> float:
 
 def _codes(name: str, value: ArrayLike, count: int) -> Array:
     codes = np.asarray(value)
-    if codes.shape != (count,) or codes.dtype.kind not in "iu":
-        raise EvaluationError(f"{name} must be {count} integers, one an item, not {codes.dtype} {codes.shape}")
+    if codes.shape != (count,) or codes.dtype.kind not in "iu" or codes.min(initial=0) < -1:
+        raise EvaluationError(
+            f"{name} must be {count} integers of at least -1, one an item, not {codes.dtype} {codes.shape}"
+        )
     return codes.astype(np.int32)
 
 
@@ -315,78 +320,40 @@ def _wanted(query_codes: Array) -> Array:
 
 
 def _image(scores: Array) -> Array:
-    """Map float32 scores to int32 so that ascending integers are descending scores (and back: see `_decode`)."""
+    """Map float32 scores to uint32 so that ascending integers are descending scores."""
     bits = scores.view(np.int32)
     image = bits >> 31
     image &= 0x7FFFFFFF
     image ^= bits
-    return np.invert(image, out=image)
+    image ^= 0x7FFFFFFF
+    return image.view(np.uint32)
 
 
-def _decode(image: Array) -> Array:
-    """Inverse of `_image`: ``(...) int32`` to float32 scores."""
-    bits = np.invert(image)
-    bits ^= (bits >> 31) & 0x7FFFFFFF
-    return bits.view(np.float32)
-
-
-def _packed(scores: Array, columns: Array) -> Array:
-    """int64 keys: the score above, the gallery index below. All keys of a row differ, so any sort is stable."""
-    keys = _image(scores).astype(np.int64)
-    keys <<= 32
-    keys |= columns
-    return keys
-
-
-def _unpacked(keys: Array) -> tuple[Array, Array]:
-    return keys.astype(np.int32), _decode((keys >> 32).astype(np.int32))
-
-
-def _full_order(scores: Array) -> tuple[Array, Array]:
+def _full_order(scores: Array) -> Array:
+    """``(q, G) int64`` stable descending order of ``scores (q, G)``."""
     if scores.dtype != np.float32:
-        order = np.argsort(-scores, axis=1, kind="stable")
-        return order.astype(np.int32), np.take_along_axis(scores, order, axis=1)
-    keys = _packed(scores, np.arange(scores.shape[1]))
-    keys.sort(axis=1)
-    return _unpacked(keys)
+        return np.argsort(-scores, axis=1, kind="stable")
+    # A radix sort by halves: NumPy sorts 16-bit keys stably in linear time, far faster than any wider key.
+    image = _image(scores)
+    row_starts = (np.arange(len(scores)) * scores.shape[1])[:, None]
+    first = np.argsort(image.astype(np.uint16), axis=1, kind="stable")
+    first += row_starts
+    image >>= 16
+    second = np.argsort(image.astype(np.uint16).ravel().take(first), axis=1, kind="stable")
+    second += row_starts
+    order: Array = first.ravel().take(second)
+    order -= row_starts
+    return order
 
 
-def _top_order(scores: Array, k: int) -> tuple[Array, Array]:
+def _top_order(scores: Array, k: int) -> Array:
+    """The first ``k`` columns of `_full_order`."""
     width = scores.shape[1]
     if k >= width or scores.dtype != np.float32:
-        order, ranked = _full_order(scores)
-        return order[:, :k].copy(), ranked[:, :k].copy()
-    return _order_above(scores, np.partition(scores, width - k, axis=1)[:, width - k], k)
-
-
-def _order_above(scores: Array, threshold: Array, k: int) -> tuple[Array, Array]:
-    """The first ``k`` ranks, given the k-th best score ``(q,)``: only what reaches it is sorted."""
+        return _full_order(scores)[:, :k]
+    # Only what reaches the k-th best score is sorted; fillers come last.
+    threshold = np.partition(scores, width - k, axis=1)[:, width - k]
     columns = positions(scores >= threshold[:, None])
-    present = columns != NO_POSITION
-    found = np.take_along_axis(scores, np.where(present, columns, 0), axis=1)
-    keys = np.where(present, _packed(found, columns), np.iinfo(np.int64).max)
-    keys.sort(axis=1)
-    return _unpacked(keys[:, :k])
-
-
-def _judge_compact(
-    scores: Array, query_codes: Array, excluded: Array, gallery_codes: Array, top: int
-) -> tuple[Array, Array, Array]:
-    """Relevance of all ranks by sorting 32-bit keys ``score, is it relevant``, half the width of the exact keys.
-
-    Such keys lose the gallery index, so rows where a relevant item ties with another one are sorted again.
-    """
-    relevant = gallery_codes == _wanted(query_codes)
-    kept = np.flatnonzero(excluded >= 0)
-    relevant[kept, excluded[kept]] = False
-    keys = _image(scores)
-    keys <<= 1
-    keys |= relevant
-    keys.sort(axis=1)
-    relevance = (keys & 1).astype(bool)
-    top = min(top, scores.shape[1])
-    order, top_scores = _order_above(scores, _decode(keys[:, top - 1] >> 1), top)
-    mixed = np.flatnonzero(((keys[:, 1:] ^ keys[:, :-1]) == 1).any(axis=1))
-    if len(mixed):
-        relevance[mixed] = np.take_along_axis(relevant[mixed], _full_order(scores[mixed])[0], axis=1)
-    return relevance, order, top_scores
+    found = np.take_along_axis(scores, np.minimum(columns, width - 1), axis=1)
+    found[columns == NO_POSITION] = -np.inf
+    return np.take_along_axis(columns, _full_order(found)[:, :k], axis=1).astype(np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -217,8 +218,7 @@ class RetrievalResults:
         for group in ("per_query", "weights"):
             arrays.update({f"{group}/{key}": values for key, values in getattr(self, group).items()})
         header = {name: getattr(self, name) for name in _TEXTS}
-        header |= {"format": FORMAT, "metrics": self.metrics}
-        header["definitions"] = [asdict(metric) for metric in self.definitions]
+        header |= {"format": FORMAT, "metrics": self.metrics, "definitions": [asdict(m) for m in self.definitions]}
         arrays["header"] = np.array(json.dumps(header, allow_nan=False))
         with atomic_path(file) as temporary, open(temporary, "wb") as handle:
             np.savez_compressed(handle, **arrays)
@@ -245,10 +245,8 @@ class RetrievalResults:
                 return cls(**fields, definitions=tuple(Metric(**metric) for metric in header["definitions"]))
         except FileNotFoundError:
             raise EvaluationError(f"{file} is missing; evaluate and save first") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as cause:
-            raise EvaluationError(
-                f"{file} cannot be read as retrieval results ({cause}); evaluate again"
-            ) from cause
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
+            raise EvaluationError(f"{file} cannot be read as results ({cause}); evaluate again") from cause
 
 
 def evaluate_retrieval(

@@ -41,13 +41,17 @@ class ProtoNCE(TwoViewMethod):
     Config = ProtoNCEConfig
 
     # Per domain and count: assignments (N,), prototypes (C, d), temperatures (C,).
-    clusterings: tuple[list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]] = ([], [])
+    clusterings: tuple[list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]]
 
     @property
     def config(self) -> ProtoNCEConfig:
         """The settings, typed."""
         assert isinstance(self.settings, ProtoNCEConfig)
         return self.settings
+
+    def reset(self) -> None:
+        """No clusters yet."""
+        self.clusterings = ([], [])
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Cluster the momentum encoder's centre features, each domain alone."""

@@ -17,7 +17,7 @@ from crosslens.encoder import Encoder
 from crosslens.errors import ConfigError, TrainingError
 from crosslens.images.augment import Augmentation
 from crosslens.methods.base import FitJob, Method, MethodConfig
-from crosslens.nn.heads import Head, TunedNetwork
+from crosslens.nn.heads import Head, HeadGroup, TunedNetwork
 from crosslens.nn.momentum import momentum_copy, momentum_update, shuffled_forward
 from crosslens.training.batches import PairBatches, generator_for
 from crosslens.training.loop import train
@@ -35,7 +35,9 @@ class TwoViewConfig(MethodConfig):
         weight_decay: on all trainable weights.
         ema: momentum of the momentum encoder, per step.
         temperature: T of every contrast.
-        head: hidden and output widths; the last is the length of an encoded vector.
+        head: hidden and output widths; the last is the length of one head's vector.
+        members: heads trained one after the other from different seeds and joined in the encoder, which averages
+            out the chance in single trainings (``tune=head``).
         pretrained_head: start from the head that came with the backbone (MoCo v2) instead of a new one.
         views: random views cached per image (``tune=head``).
         augmentation: how random views are drawn.
@@ -52,6 +54,7 @@ class TwoViewConfig(MethodConfig):
     ema: float = Field(0.99, ge=0, lt=1)
     temperature: float = Field(0.2, gt=0)
     head: tuple[int, ...] = (512, 128)
+    members: int = Field(1, ge=1)
     pretrained_head: bool = False
     views: int = Field(3, ge=1)
     augmentation: Augmentation = Augmentation()
@@ -101,6 +104,9 @@ class TwoViewMethod(Method):
         """Called before every epoch; clusters here. Returns numbers for the log."""
         return {}
 
+    def reset(self) -> None:
+        """Forget the clusters of a previous member; called before every training."""
+
     def extra_state(self) -> dict[str, Any]:
         """What a subclass adds to a checkpoint."""
         return {}
@@ -114,21 +120,40 @@ class TwoViewMethod(Method):
         Raises:
             TrainingError: unless two domains are given, or when a loss stops being finite.
         """
-        self._prepare(job)
-        train(self, job.run, world=job.world, after_epoch=self._observe if job.oracle else None)
-        return self._encoder(self.slow)
-
-    def _prepare(self, job: FitJob) -> None:
         if len(job.domains) != 2:
             raise TrainingError(
                 f"{self.name} learns from exactly two domains (--domains A,B), not {len(job.domains)}"
             )
+        members = self.config.members
+        if members > 1 and (job.tune == "full" or job.oracle is not None):
+            raise ConfigError("members needs --tune head and no --oracle; add --set members=1")
         self.job = job
         self.epochs = self.config.epochs
-        torch.manual_seed(job.seed)
         self.means: dict[str, Tensor] = {}
         views = self._image_views(job) if job.tune == "full" else self._cached_views(job)
-        self.batches = PairBatches(views, self.config.batch_size, job.seed, self.config.order, job.world)
+        trained = []
+        for member in range(members):
+            self._prepare(job, views, job.seed if members == 1 else 1000 * job.seed + member)
+            train(
+                self,
+                job.run,
+                world=job.world,
+                name="last" if members == 1 else f"member-{member}",
+                label="training" if members == 1 else f"training head {member + 1} of {members}",
+                after_epoch=self._observe if job.oracle else None,
+            )
+            trained.append(self._encoder(self.slow))
+        if members == 1:
+            return trained[0]
+        heads = [head for encoder in trained if encoder.head for head in encoder.head.members]
+        return Encoder(
+            job.backbone, method=self.name, head=HeadGroup(heads), means=self.means, trained=self.facts(job)
+        )
+
+    def _prepare(self, job: FitJob, views: tuple[Views, Views], seed: int) -> None:
+        torch.manual_seed(seed)
+        self.seed = seed
+        self.batches = PairBatches(views, self.config.batch_size, seed, self.config.order, job.world)
         self.steps = self.batches.steps
         device = job.torch_device
         self.network = self._network(job).to(device)
@@ -137,6 +162,7 @@ class TwoViewMethod(Method):
         self._amp = self.config.amp and device.type == "cuda" and job.tune == "full"
         self._best_score = -1.0
         self.banks = [self.centre_features(domain) for domain in (0, 1)]
+        self.reset()
 
     def _cached_views(self, job: FitJob) -> tuple[Views, Views]:
         by_domain = job.features_by_domain(self.config.views, self.config.augmentation)
@@ -214,7 +240,7 @@ class TwoViewMethod(Method):
 
     def _keys(self, inputs: Tensor, epoch: int, step: int) -> Tensor:
         self.slow.train()
-        generator = generator_for(self.job.seed + 1, epoch, step)
+        generator = generator_for(self.seed + 1, epoch, step)
         return shuffled_forward(lambda x: self._forward(self.slow, x), inputs, generator)
 
     def _forward(self, network: nn.Module, inputs: Tensor) -> Tensor:

@@ -95,8 +95,13 @@ class UCDIR(TwoViewMethod):
         assert isinstance(self.settings, UCDIRConfig)
         return self.settings
 
-    clusterings: tuple[list[Clustering], list[Clustering]] = ([], [])
-    counts: tuple[list[int], list[int]] = ([], [])
+    clusterings: tuple[list[Clustering], list[Clustering]]
+    counts: tuple[list[int], list[int]]
+
+    def reset(self) -> None:
+        """No clusters yet."""
+        self.clusterings = ([], [])
+        self.counts = ([], [])
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Cluster the momentum encoder's centre features, each domain alone (the E-step)."""

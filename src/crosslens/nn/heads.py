@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,6 +36,32 @@ class Head(nn.Module):
         if self.unit_inputs:
             features = F.normalize(features, dim=1) * math.sqrt(self.sizes[0])
         return F.normalize(self.layers(features), dim=1)
+
+
+class HeadGroup(nn.Module):
+    """Several heads side by side: their unit vectors joined and scaled to unit length again.
+
+    The cosine of two joined vectors is the mean of the members' cosines, so a group averages out what single
+    trainings got wrong by chance.
+
+    Args:
+        heads: at least one, all of the same widths.
+    """
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.sizes = heads[0].sizes
+        self.unit_inputs = heads[0].unit_inputs
+        self.members: Sequence[Head] = nn.ModuleList(heads)  # type: ignore[assignment]
+
+    @property
+    def dim(self) -> int:
+        """Length of a joined vector."""
+        return len(self.members) * self.sizes[-1]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features ``(N, D)`` to unit rows ``(N, members x d)``."""
+        return torch.cat([head(features) for head in self.members], dim=1) / math.sqrt(len(self.members))
 
 
 class TunedNetwork(nn.Module):

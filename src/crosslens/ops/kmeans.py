@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from crosslens.errors import TrainingError
 
-
 _SMALL = 50_000_000
 """Multiplications of one Lloyd step below which one thread is used."""
 

@@ -45,6 +45,8 @@ def train(
     run: Run,
     *,
     world: World | None = None,
+    name: str = "last",
+    label: str = "training",
     checkpoint_seconds: float = 60.0,
     after_epoch: Callable[[int], Mapping[str, float]] | None = None,
 ) -> None:
@@ -57,6 +59,8 @@ def train(
         job: what to train.
         run: its folder.
         world: the processes that train together.
+        name: of the checkpoint.
+        label: of the progress bar, and of this training's lines in the log where a run holds several.
         checkpoint_seconds: how long between checkpoints, at least; 0 saves after every step.
         after_epoch: called after every epoch; returns numbers for the log.
 
@@ -65,7 +69,7 @@ def train(
     """
     world = world or World()
     bases = [group["lr"] for group in job.optimizer.param_groups]
-    first_epoch, first_step, sums = _restore(job, run)
+    first_epoch, first_step, sums = _restore(job, run, name)
     if first_epoch >= job.epochs:
         return
     saved = time.monotonic()
@@ -73,10 +77,10 @@ def train(
     def save(epoch: int, step: int, sums: dict[str, float]) -> None:
         nonlocal saved
         if world.is_main:
-            run.save_checkpoint({"epoch": epoch, "step": step, "sums": sums, "job": job.state()})
+            run.save_checkpoint({"epoch": epoch, "step": step, "sums": sums, "job": job.state()}, name)
         saved = time.monotonic()
 
-    with progress(job.epochs * job.steps, "training") as advance:
+    with progress(job.epochs * job.steps, label) as advance:
         advance(first_epoch * job.steps + first_step)
         for epoch in range(first_epoch, job.epochs):
             started = time.monotonic()
@@ -93,24 +97,34 @@ def train(
                 losses["total"].backward()
                 world.sum_gradients(p for group in job.optimizer.param_groups for p in group["params"])
                 job.optimizer.step()
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + float(value.detach())
+                for term, value in losses.items():
+                    sums[term] = sums.get(term, 0.0) + float(value.detach())
                 advance(1, f"epoch {epoch + 1}/{job.epochs}  loss {float(losses['total'].detach()):.3f}")
                 if time.monotonic() - saved >= checkpoint_seconds and step + 1 < job.steps:
                     save(epoch, step + 1, sums)
-            means = {name: value / job.steps for name, value in sums.items()}
+            means = {term: value / job.steps for term, value in sums.items()}
             extra = dict(after_epoch(epoch)) if after_epoch else {}
             if world.is_main:
                 rate = job.optimizer.param_groups[0]["lr"]
                 seconds = round(time.monotonic() - started, 3)
-                run.log({"epoch": epoch, "lr": rate, "seconds": seconds, "losses": means, **info, **extra})
+                run.log(
+                    {
+                        "name": name,
+                        "epoch": epoch,
+                        "lr": rate,
+                        "seconds": seconds,
+                        "losses": means,
+                        **info,
+                        **extra,
+                    }
+                )
             if time.monotonic() - saved >= checkpoint_seconds or epoch + 1 == job.epochs:
                 save(epoch + 1, 0, {})
     world.barrier()
 
 
-def _restore(job: Trainable, run: Run) -> tuple[int, int, dict[str, float]]:
-    checkpoint = run.load_checkpoint()
+def _restore(job: Trainable, run: Run, name: str) -> tuple[int, int, dict[str, float]]:
+    checkpoint = run.load_checkpoint(name)
     if checkpoint is None:
         return 0, 0, {}
     try:
@@ -118,7 +132,8 @@ def _restore(job: Trainable, run: Run) -> tuple[int, int, dict[str, float]]:
         place = int(checkpoint["epoch"]), int(checkpoint["step"]), dict(checkpoint["sums"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the checkpoint in {run.folder} does not fit this run: {error}") from error
-    note(f"resuming at epoch {place[0]}, step {place[1]}")
+    if place[0] < job.epochs:
+        note(f"resuming at epoch {place[0]}, step {place[1]}")
     return place
 
 
@@ -127,13 +142,13 @@ def _check_finite(
 ) -> None:
     if bool(torch.isfinite(losses["total"].detach())):
         return
-    values = {name: float(value.detach()) for name, value in losses.items()}
+    values = {term: float(value.detach()) for term, value in losses.items()}
     if world.is_main:
         run.save_checkpoint({"epoch": epoch, "step": step, "sums": {}, "job": job.state()}, "failed")
         run.log(
             {"failed": True, "at_epoch": epoch, "at_step": step, "losses": {k: str(v) for k, v in values.items()}}
         )
-    shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+    shown = ", ".join(f"{term} {value:.3g}" for term, value in values.items())
     raise TrainingError(
         f"the loss is not finite at epoch {epoch}, step {step} ({shown}). The state before this step is in"
         f" {run.folder / 'checkpoints' / 'failed.pt'}; try a lower learning rate (--set lr=...)"

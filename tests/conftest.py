@@ -1,0 +1,52 @@
+"""Fixtures that every part of the tests may use."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A busy machine is slow, not wrong.
+settings.register_profile("crosslens", deadline=None)
+settings.load_profile("crosslens")
+
+
+@pytest.fixture
+def pacs_root() -> Path:
+    """The PACS images, whole or in part; the test is skipped where there are none."""
+    root = Path(os.environ.get("CROSSLENS_PACS") or REPOSITORY.parent / "shared" / "data" / "pacs")
+    if not root.is_dir():
+        pytest.skip("no PACS images: set CROSSLENS_PACS")
+    return root
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A factory of folders with small real pictures: ``tree("photo/cat/1.jpg", "lists/a.txt", ...)``.
+
+    Every picture is another one; a file that is no picture is given with its text: ``{"a.txt": "..."}``.
+    """
+    shades = random.Random(0)
+
+    def make(*pictures: str, texts: dict[str, str] | None = None, root: str = "data") -> Path:
+        folder = tmp_path / root
+        folder.mkdir(exist_ok=True)
+        for name in pictures:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.new("RGB", (8, 8), tuple(shades.randbytes(3)))
+            image.putpixel((0, 0), tuple(shades.randbytes(3)))
+            image.save(path)
+        for name, text in (texts or {}).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return folder
+
+    return make

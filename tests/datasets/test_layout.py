@@ -1,0 +1,62 @@
+import pytest
+
+from crosslens.datasets.layout import Spelling, class_rows, find_domains, find_file, key
+from crosslens.errors import CatalogError
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("hot-air_balloon", "hot_air_balloon", "hot air balloon"),
+        ("jack-o-lantern", "jack_o_lantern"),
+        ("Real World", "Real_World", "RealWorld"),
+        ("back_pack", "backpack"),
+        ("mouse (animal)", "mouse_(animal)", "mouse_animal"),
+        ("t-shirt", "t_shirt", "T-Shirt"),
+    ],
+)
+def test_spellings_of_one_name(spellings):
+    assert len({key(name) for name in spellings}) == 1
+    assert {Spelling([spellings[0]])(name) for name in spellings} == {spellings[0]}
+
+
+def test_unknown_names_stay_and_aliases_lead_elsewhere():
+    spelling = Spelling(["photo"], {"images": "photo"})
+    assert (spelling("Images"), spelling("PHOTO"), spelling("Clip Art")) == ("photo", "photo", "Clip Art")
+    assert "images" in spelling
+    assert "Clip Art" not in spelling
+
+
+def test_the_fullest_folder_of_the_shallowest_level_wins(tree):
+    root = tree("a/photo/x/1.jpg", "b/photo/x/1.jpg", "b/sketch/x/1.jpg", "c/d/photo/x/1.jpg")
+    found = find_domains(root, Spelling(["photo", "sketch"]), ["sketch", "photo"], "a layout")
+    assert found.base == root / "b"
+    assert list(found.folders) == ["sketch", "photo"]
+
+
+def test_too_deep_or_twice(tree):
+    domains = Spelling(["Real World"])
+    with pytest.raises(CatalogError, match=r"none of the domains Real World was found .* expected a layout"):
+        find_domains(tree("a/b/c/Real World/x/1.jpg", root="deep"), domains, ["Real World"], "a layout")
+    with pytest.raises(
+        CatalogError, match=r"holds both 'Real World' and 'Real_World'|'Real_World' and 'Real World'"
+    ):
+        find_domains(tree("Real World/x/1.jpg", "Real_World/x/2.jpg"), domains, ["Real World"], "a layout")
+
+
+def test_wrappers_are_stepped_over_unless_they_are_classes(tree):
+    root = tree("photo/train/cat/1.jpg", "photo/images/dog/1.jpg", "photo/2.jpg")
+    notes = []
+    rows = list(class_rows(root, "photo", "photo", Spelling(["cat", "dog"]), notes))
+    assert [(row["label"], row["split"]) for row in rows] == [(None, None), ("dog", None), ("cat", "train")]
+    assert notes == [f"1 image(s) in {root / 'photo'} lie in no class folder and have no label"]
+    rows = list(class_rows(root, "photo", "photo", Spelling(["cat", "train"]), []))
+    assert [row["label"] for row in rows] == [None, "dog", "train"]
+
+
+def test_links_to_themselves_do_not_stop_the_search(tree):
+    root = tree("wrap/photo/x/1.jpg", texts={"wrap/list.txt": ""})
+    (root / "self").symlink_to("self")
+    assert find_domains(root, Spelling(["photo"]), ["photo"], "").base == root / "wrap"
+    assert find_file(root, root, "list.txt") == root / "wrap" / "list.txt"
+    assert find_file(root, root, "other.txt") is None
