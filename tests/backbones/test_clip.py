@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class TestClip:
         (tmp_path / "merges.txt").unlink()
         backbone = load(f"clip:{tmp_path}")
         assert backbone.embed_images(torch.rand(1, 3, 16, 16)).shape == (1, 8)
-        with pytest.raises(BackboneError, match="tokenizer"):
+        with pytest.raises(BackboneError, match="has no tokenizer, so images can be embedded but texts cannot"):
             backbone.embed_texts(["dog"])
 
     def test_another_models_tokenizer_is_noticed(self, tmp_path: Path) -> None:
@@ -143,7 +144,17 @@ class TestSiglip:
     def test_a_tokenizer_that_cannot_be_read(self, tmp_path: Path) -> None:
         save_siglip(tmp_path)
         (tmp_path / "tokenizer.json").unlink()
-        with pytest.raises(BackboneError, match="tokenizer"):
+        with pytest.raises(BackboneError, match="has no tokenizer"):
+            load(f"siglip:{tmp_path}").embed_texts(["dog"])
+        (tmp_path / "tokenizer.json").write_text("{}")
+        with pytest.raises(BackboneError, match=r"the tokenizer of .* cannot be loaded"):
+            load(f"siglip:{tmp_path}").embed_texts(["dog"])
+
+    @pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="sentencepiece is here")
+    def test_a_sentencepiece_model_alone_says_what_it_needs(self, tmp_path: Path) -> None:
+        save_siglip(tmp_path)
+        (tmp_path / "tokenizer.json").rename(tmp_path / "spiece.model")
+        with pytest.raises(BackboneError, match=r"needs the package sentencepiece, or a tokenizer.json"):
             load(f"siglip:{tmp_path}").embed_texts(["dog"])
 
 
@@ -226,26 +237,35 @@ class TestSources:
         with pytest.raises(BackboneError, match=r"openai/clip .*\(no connection\).*give its local folder"):
             load("clip:openai/clip")
 
-    def test_hub_models_are_read_from_its_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An id goes to the hub's functions for every file, and a file that the hub lacks is no error."""
+    def test_what_the_hubs_cache_has_needs_no_network(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A cache as the hub's library makes it: snapshots by commit, and a note of files that do not exist."""
         import huggingface_hub
-        from huggingface_hub.errors import LocalEntryNotFoundError
 
-        from crosslens.backbones.pretrained import Pretrained
+        repository = tmp_path / "models--openai--clip"
+        expected = save_clip(repository / "snapshots" / "0123")
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0123")
+        absent = repository / ".no_exist" / "0123"
+        absent.mkdir(parents=True)
+        for name in ("preprocessor_config.json", "processor_config.json"):
+            (absent / name).touch()
+        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+            (absent / name).touch()
+        for name in ("added_tokens.json", "spiece.model"):
+            (absent / name).touch()
 
-        save_clip(tmp_path)
+        def refuse(*_: Any, **__: Any) -> str:
+            raise AssertionError("the network was asked")
 
-        def download(source: str, name: str) -> str:
-            assert source == "openai/clip"
-            if name != "config.json":
-                raise LocalEntryNotFoundError("offline")
-            return str(tmp_path / name)
-
-        monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-        monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: huggingface_hub._CACHED_NO_EXIST)
-        found = Pretrained("clip", "openai/clip", ("clip",))
-        assert found.config["model_type"] == "clip"
-        assert found.file("preprocessor_config.json") is None
-        monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
-        with pytest.raises(BackboneError, match="reachable"):
-            found.file("preprocessor_config.json")
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+        for module in ("huggingface_hub.constants", "huggingface_hub.file_download", "transformers.utils.hub"):
+            for constant in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+                monkeypatch.setattr(f"{module}.{constant}", str(tmp_path), raising=False)
+        backbone = load("clip:openai/clip")
+        images = torch.rand(1, 3, 16, 16)
+        with torch.inference_mode():
+            rows = expected.visual_projection(expected.vision_model(pixel_values=images).pooler_output)
+        assert torch.allclose(backbone.embed_images(images), rows, atol=1e-6)
+        assert backbone.embed_texts(["dog"]).shape == (1, 8)

@@ -1,6 +1,5 @@
 import pytest
 
-from crosslens.datasets.quickdraw import QUICKDRAW
 from crosslens.datasets.tu_berlin import TU_BERLIN
 
 
@@ -20,16 +19,3 @@ def test_layouts(tree, paths):
 
 def test_a_class_called_train_is_a_class(tree):
     assert TU_BERLIN.read(tree("png_ready/train/1.png")).labels == ["train"]
-
-
-@pytest.mark.parametrize(
-    "paths",
-    [
-        ("sketches/palm tree/1.png", "images/palm tree/1.jpg"),
-        ("QuickDraw_sketches_final/palm_tree/1.png", "QuickDraw_images_final/palm_tree/1.jpg"),
-    ],
-)
-def test_quickdraw(tree, paths):
-    catalog = QUICKDRAW.read(tree(*paths))
-    assert catalog.column("domain") == ["sketch", "photo"]
-    assert catalog.classes == ["palm tree"]

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
-from crosslens.losses.distance import assignment_distances, distance_of_distance
+from crosslens.losses.distance import distance_of_distance, unit_assignments
 from crosslens.losses.entropy import assignment_entropy, self_entropy
 from crosslens.losses.instance import bank_logits, instance_contrast
 
@@ -173,8 +173,9 @@ def test_shared_logits_equal_the_plain_formulas_also_for_repeated_images(seed):
     assignments = torch.randint(0, 3, (20,), generator=generator)
     gate = torch.tensor([True, False, True, True, seed % 2 == 0])
     logits = bank_logits(q, bank, 0.2)
+    members = cluster_members(assignments, 3, torch.float64)
     fast = instance_contrast(q, keys, bank, index, 0.2, logits) + cluster_contrast(
-        q, bank, assignments[index], gate, cluster_members(assignments, 3, torch.float64), 0.2, logits
+        q, bank, assignments[index], gate, members, 0.2, torch.logsumexp(logits, 1)
     )
     plain = plain_instance(q, keys, bank, index, 0.2) + plain_cluster(q, bank, assignments, index, gate, 0.2)
     assert fast.item() == pytest.approx(plain.item(), abs=1e-7)
@@ -188,12 +189,19 @@ def test_everything_gated_out_costs_nothing(inputs):
     assert inputs.gradients(loss)[0] == 0.0
 
 
-def test_assignment_distances_are_cosine_distances():
-    q = F.normalize(torch.randn(6, 4, dtype=torch.float64), dim=1)
-    prototypes = F.normalize(torch.randn(3, 4, dtype=torch.float64), dim=1)
-    distances = assignment_distances(q, prototypes, 0.1)
-    soft = torch.softmax(q @ prototypes.t() / 0.1, 1)
-    for i in range(6):
-        for j in range(6):
-            expected = 1 - F.cosine_similarity(soft[i], soft[j], dim=0)
-            assert distances[i, j].item() == pytest.approx(expected.item(), abs=1e-12)
+def test_distance_of_distance_compares_cosine_distances_of_assignments():
+    torch.manual_seed(0)
+    q = [F.normalize(torch.randn(n, 4, dtype=torch.float64), dim=1) for n in (5, 5)]
+    prototypes = [F.normalize(torch.randn(n, 4, dtype=torch.float64), dim=1) for n in (3, 6)]
+    terms = []
+    for rows in q:
+        soft = [torch.softmax(rows @ p.t() / 0.1, 1) for p in prototypes]
+        total = 0.0
+        for i in range(5):
+            for j in range(5):
+                a, b = (1 - F.cosine_similarity(s[i], s[j], dim=0) for s in soft)
+                total += float((a - b + 1e-6) ** 2)
+        terms.append(total / 5)
+    assert distance_of_distance(q, tuple(prototypes), 0.1).item() == pytest.approx(sum(terms) / 2, abs=1e-9)
+    lengths = unit_assignments(q[0], prototypes[0], 0.1).norm(dim=1)
+    assert torch.allclose(lengths, torch.ones_like(lengths))

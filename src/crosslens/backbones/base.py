@@ -116,7 +116,8 @@ class Backbone(ABC):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise BackboneError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
-        home = next(self.tower.parameters()).device
+        # An engine may have moved the tower to a GPU; a tower without weights is at home anywhere.
+        home = next(self.tower.parameters(), images).device
         features: Tensor = self.tower(images.to(home))
         return features.float().to(images.device)
 
@@ -196,14 +197,15 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, ig
         for key in own
         if key in given and given[key].shape != own[key].shape
     ]
-    if missing or unexpected or shapes:
-        parts = [
-            f"{len(names)} {kind} ({list_names(names)})"
-            for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-            if names
-        ]
-        raise BackboneError(f"{source} does not fit this network: {'; '.join(parts)}")
+    if faults := describe_faults({"missing": missing, "unexpected": unexpected, "of another shape": shapes}):
+        raise BackboneError(f"{source} does not fit this network: {faults}")
     module.load_state_dict(given, strict=False)
+
+
+def describe_faults(faults: Mapping[str, Sequence[str]]) -> str:
+    """Counts and names of weights by what is wrong with them; empty when nothing is."""
+    parts = [f"{len(names)} {what} ({list_names(names)})" for what, names in faults.items() if names]
+    return "; ".join(parts)
 
 
 def list_names(names: Sequence[str], most: int = 8) -> str:

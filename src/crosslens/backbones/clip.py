@@ -11,12 +11,9 @@ from torch import Tensor, nn
 
 from crosslens.backbones.base import VisionLanguageBackbone
 from crosslens.backbones.clip_tokens import Tokens, clip_tokens, siglip_tokens
-from crosslens.backbones.pretrained import Pretrained
+from crosslens.backbones.pretrained import Pretrained, require_side
 from crosslens.errors import BackboneError
-from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
-
-HALF = (0.5, 0.5, 0.5)
-"""Mean and standard deviation of SigLIP and of the first ViT."""
+from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD, HALF, Preprocess
 
 
 class ImageTower(nn.Module):
@@ -66,15 +63,15 @@ class ClipBackbone(VisionLanguageBackbone):
         vision, text = model.config.vision_config, model.config.text_config
         require_side(name, preprocess, vision.image_size)
         # SigLIP's towers end in the joint space, CLIP's need a linear map each.
-        self.tower = ImageTower(model.vision_model, getattr(model, "visual_projection", nn.Identity())).eval()
-        self.text_tower = TextTower(model.text_model, getattr(model, "text_projection", nn.Identity())).eval()
-        self.dim = model.config.projection_dim if hasattr(model, "visual_projection") else vision.hidden_size
+        is_siglip = model.config.model_type == "siglip"
+        self.tower = ImageTower(model.vision_model, nn.Identity() if is_siglip else model.visual_projection).eval()
+        self.text_tower = TextTower(model.text_model, nn.Identity() if is_siglip else model.text_projection).eval()
+        self.dim = vision.hidden_size if is_siglip else model.config.projection_dim
         self.joint_dim = self.dim
         self._make_tokens = tokens
         self._vocabulary = text.vocab_size
-        # Number 2 stands in old configurations for "the highest number in the text"; SigLIP does not look for it.
-        reads_at_end = hasattr(model, "text_projection") and text.eos_token_id != 2
-        self._end = text.eos_token_id if reads_at_end else None
+        # CLIP reads a text at its end token, which old configurations give as 2 for "the highest number".
+        self._end = None if is_siglip or text.eos_token_id == 2 else text.eos_token_id
 
     @cached_property
     def _tokens(self) -> Tokens:
@@ -129,16 +126,3 @@ def load_siglip(source: str) -> ClipBackbone:
 def clip_preprocess(side: int) -> Preprocess:
     """CLIP's own preprocessing for images of ``side`` pixels: shorter side and centre crop, bicubic."""
     return Preprocess(resize=side, crop=side, interpolation="bicubic", mean=CLIP_MEAN, std=CLIP_STD)
-
-
-def require_side(name: str, preprocess: Preprocess, side: int) -> None:
-    """Check that ``preprocess`` gives squares of ``side`` pixels.
-
-    Raises:
-        BackboneError: when it does not.
-    """
-    if preprocess.crop != side:
-        raise BackboneError(
-            f"{name} was made for images of {side} pixels, but its preprocessing gives {preprocess.crop}; correct"
-            " preprocessor_config.json"
-        )

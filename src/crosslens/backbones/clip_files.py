@@ -56,7 +56,7 @@ _RENAMED = {
     "ln_final.bias": "text_model.final_layer_norm.bias",
     "text_projection": "text_projection.weight",
 }
-_BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)\.(weight|bias)")
+_BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)")
 _IN_BLOCK = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -94,19 +94,19 @@ def load_clip_file(kind: str, source: str) -> ClipBackbone:
     usual = "quick_gelu" if kind == "openai-clip" else "gelu"
     told = "quick_gelu" if settings.get("model_cfg", {}).get("quick_gelu") else usual
     activation = wanted or told
-    config = infer_config(state, activation)
-    model = CLIPModel(config)
+    try:
+        config = infer_config(state, activation)
+        model = CLIPModel(config)
+    except Exception as error:
+        # transformers refuses sizes that do not go together with errors of its own.
+        raise BackboneError(f"{path} has sizes that no CLIP has: {error}") from error
     load_weights(model, to_transformers(state), path, ignore=_IGNORED)
     preprocess = _preprocess(settings.get("preprocess_cfg", {}), config.vision_config.image_size, file)
     # The activation is part of the fingerprint through the name, as the weights do not tell it.
     name = f"{kind}:{path}" if activation == usual else f"{kind}:{path}?act={activation}"
     length = config.text_config.max_position_embeddings
-    return ClipBackbone(
-        name,
-        model.eval().requires_grad_(False),
-        preprocess,
-        lambda: clip_file_tokens(file.parent, length),
-    )
+    model = model.eval().requires_grad_(False)
+    return ClipBackbone(name, model, preprocess, lambda: clip_file_tokens(file.parent, length))
 
 
 def infer_config(state: Mapping[str, Tensor], activation: str) -> Any:
@@ -156,17 +156,18 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, stored in state.items():
         value = stored.float()
         block = _BLOCK.fullmatch(key)
-        if key in ("visual.proj", "text_projection"):
-            renamed[_RENAMED[key]] = value.T.contiguous()
-        elif key == "logit_scale":
-            renamed[key] = value.reshape(())
-        elif match := re.fullmatch(r"(visual\.)?transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)", key):
-            tower, number, what = "vision_model" if match[1] else "text_model", match[2], match[3]
-            for part, rows in zip("qkv", value.chunk(3), strict=True):
-                renamed[f"{tower}.encoder.layers.{number}.self_attn.{part}_proj.{what}"] = rows
+        layer = f"{'vision' if block[1] else 'text'}_model.encoder.layers.{block[2]}" if block else ""
+        if block and block[3] == "attn.in_proj":
+            rows = len(value) // 3
+            for index, part in enumerate("qkv"):
+                own = value[index * rows : (index + 1) * rows]
+                renamed[f"{layer}.self_attn.{part}_proj.{block[4]}"] = own
         elif block and block[3] in _IN_BLOCK:
-            tower, number, what = "vision_model" if block[1] else "text_model", block[2], block[4]
-            renamed[f"{tower}.encoder.layers.{number}.{_IN_BLOCK[block[3]]}.{what}"] = value
+            renamed[f"{layer}.{_IN_BLOCK[block[3]]}.{block[4]}"] = value
+        elif key in ("visual.proj", "text_projection"):
+            renamed[_RENAMED[key]] = value.t().contiguous()
+        elif key == "logit_scale":
+            renamed[key] = value.squeeze()
         else:
             renamed[_RENAMED.get(key, key)] = value
     return renamed

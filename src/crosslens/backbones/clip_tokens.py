@@ -28,7 +28,17 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 MERGES = "bpe_simple_vocab_16e6.txt.gz"
 """The file with CLIP's vocabulary that OpenAI published beside its code; open_clip's package carries it too."""
 
-_MERGE_COUNT = 49152 - 256 - 2
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+)
+# The published file lists more merges than CLIP's vocabulary of 49,408 uses beside letters, start and end.
+_MERGE_COUNT = 49408 - 512 - 2
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -157,22 +167,34 @@ def _package_folders() -> list[Path]:
 
 
 def _load_tokenizer(model: Pretrained) -> Any:
+    # transformers makes an empty tokenizer when it finds none; and it is only shown files that are at hand.
+    present = {name for name in _TOKENIZER_FILES if model.file(name) is not None}
+    if not present & {"tokenizer.json", "vocab.json", "spiece.model"}:
+        raise BackboneError(
+            f"{model.source} has no tokenizer, so images can be embedded but texts cannot; put its tokenizer.json"
+            " there"
+        )
+    try:
+        return _read_tokenizer(model.source, has_json="tokenizer.json" in present)
+    except ImportError as error:
+        raise BackboneError(
+            f"the tokenizer of {model.source} needs the package sentencepiece, or a tokenizer.json beside it"
+        ) from error
+    except Exception as error:
+        # transformers and tokenizers raise many kinds for damaged files.
+        raise BackboneError(f"the tokenizer of {model.source} cannot be loaded: {error}") from error
+
+
+def _read_tokenizer(source: str, *, has_json: bool) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        return AutoTokenizer.from_pretrained(
-            model.source, local_files_only=model.is_local, trust_remote_code=False
-        )
+        return AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except ImportError:
         # SigLIP's tokenizer class wants sentencepiece; tokenizer.json, where there is one, does without.
-        if model.file("tokenizer.json") is None:
-            raise BackboneError(
-                f"the tokenizer of {model.source} needs the package sentencepiece, or a tokenizer.json beside it"
-            ) from None
-        return PreTrainedTokenizerFast.from_pretrained(model.source, local_files_only=model.is_local)
-    except Exception as error:
-        # transformers and tokenizers raise many kinds for missing and damaged files.
-        raise BackboneError(f"the tokenizer of {model.source} cannot be loaded: {error}") from error
+        if not has_json:
+            raise
+        return PreTrainedTokenizerFast.from_pretrained(source, local_files_only=True)
 
 
 def _numbers(tokenizer: Any, texts: Sequence[str], length: int, *, padding: str) -> Tensor:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crosslens.backbones.base import list_names
+from crosslens.backbones.base import describe_faults
 from crosslens.errors import BackboneError
 from crosslens.files import read_json
 from crosslens.images.preprocess import Preprocess
@@ -50,30 +50,23 @@ class Pretrained:
     def load(self, model_class: Any, **options: Any) -> Any:
         """The model in float32 and evaluation mode, without gradients, every weight read from the source.
 
+        Weights that ``model_class`` has no use for, such as a classifier's, are ignored.
+
         Raises:
             BackboneError: listing weights that are missing or of another shape, or when files are damaged.
         """
         try:
             with _quiet(hide_progress=self.is_local):
-                model, found = model_class.from_pretrained(
-                    self.source,
-                    local_files_only=self.is_local,
-                    output_loading_info=True,
-                    ignore_mismatched_sizes=True,
-                    **options,
+                model, found = self._read(
+                    model_class, output_loading_info=True, ignore_mismatched_sizes=True, **options
                 )
         except Exception as error:
             # transformers, safetensors and the hub raise dozens of kinds; the reader needs one.
             raise BackboneError(f"the model {self.source} cannot be loaded: {error}") from error
         missing = [key for key in found["missing_keys"] if not key.endswith("num_batches_tracked")]
         shapes = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
-        if missing or shapes:
-            parts = [
-                f"{len(names)} {what} ({list_names(sorted(names))})"
-                for what, names in (("missing", missing), ("of another shape", shapes))
-                if names
-            ]
-            raise BackboneError(f"the weights of {self.source} do not fit its config.json: {'; '.join(parts)}")
+        if faults := describe_faults({"missing": sorted(missing), "of another shape": sorted(shapes)}):
+            raise BackboneError(f"the weights of {self.source} do not fit its config.json: {faults}")
         return model.float().eval().requires_grad_(False)
 
     def preprocess(self, default: Preprocess) -> Preprocess:
@@ -93,32 +86,46 @@ class Pretrained:
         return preprocess_from(settings, default, f"the preprocessing of {self.source}")
 
     def file(self, name: str) -> Path | None:
-        """A file of the model, fetched from the hub when it is not here; None when the model has no such file."""
+        """A file of the model; None when the model has no such file.
+
+        A hub's file is taken from the local cache, and fetched only when it is not there: what was downloaded
+        once works without a network, and does not change under its fingerprint.
+
+        Raises:
+            BackboneError: when the hub has to be asked and cannot be reached, or has no such model.
+        """
         if self.is_local:
             file = Path(self.source) / name
             return file if file.is_file() else None
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+        cached = huggingface_hub.try_to_load_from_cache(self.source, name)
+        if isinstance(cached, str):
+            return Path(cached)
+        if cached is huggingface_hub._CACHED_NO_EXIST:
+            return None
         try:
             return Path(huggingface_hub.hf_hub_download(self.source, name))
-        except LocalEntryNotFoundError as error:
-            # The cache remembers files that the hub does not have.
-            if huggingface_hub.try_to_load_from_cache(self.source, name) is huggingface_hub._CACHED_NO_EXIST:
-                return None
-            raise self._unreachable(error) from error
-        except EntryNotFoundError:
-            return None
         except Exception as error:
-            # No such repository, no permission, no network: each library below has its own exceptions.
-            raise self._unreachable(error) from error
+            # A file that the hub lacks is an answer. That nothing could be asked is a subclass of it, and besides
+            # there are no such repository, no permission, and the network library's own exceptions.
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                return None
+            reason = str(error).strip().split("\n")[0]
+            raise BackboneError(
+                f"{self.source} is neither a folder here nor reachable on the Hugging Face hub ({reason}). Where"
+                " there is no network, download the model elsewhere and give its local folder"
+            ) from error
 
-    def _unreachable(self, error: Exception) -> BackboneError:
-        reason = str(error).strip().split("\n")[0]
-        return BackboneError(
-            f"{self.source} is neither a folder here nor reachable on the Hugging Face hub ({reason}). Where there"
-            " is no network, download the model elsewhere and give its local folder"
-        )
+    def _read(self, model_class: Any, **options: Any) -> Any:
+        """``from_pretrained``, which asks the network only when the hub's cache lacks something."""
+        try:
+            return model_class.from_pretrained(self.source, local_files_only=True, **options)
+        except OSError:
+            if self.is_local:
+                raise
+            return model_class.from_pretrained(self.source, **options)
 
 
 def preprocess_from(settings: Mapping[str, Any], default: Preprocess, what: str) -> Preprocess:
@@ -153,6 +160,19 @@ def preprocess_from(settings: Mapping[str, Any], default: Preprocess, what: str)
         mean=_channels(settings.get("image_mean", default.mean)) if normalises else (0.0, 0.0, 0.0),
         std=_channels(settings.get("image_std", default.std)) if normalises else (1.0, 1.0, 1.0),
     )
+
+
+def require_side(name: str, preprocess: Preprocess, side: int) -> None:
+    """Check that ``preprocess`` gives squares of ``side`` pixels.
+
+    Raises:
+        BackboneError: when it does not.
+    """
+    if preprocess.crop != side:
+        raise BackboneError(
+            f"{name} was made for images of {side} pixels, but its preprocessing gives {preprocess.crop}; correct"
+            " preprocessor_config.json"
+        )
 
 
 def _geometry(

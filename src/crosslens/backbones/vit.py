@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
-from crosslens.backbones.clip import HALF, require_side
-from crosslens.backbones.pretrained import Pretrained
-from crosslens.images.preprocess import Preprocess
+from crosslens.backbones.pretrained import Pretrained, require_side
+from crosslens.images.preprocess import HALF, Preprocess
 
 
 class ClassToken(nn.Module):

@@ -122,8 +122,9 @@ def emoji_catalog(
             version of the packages lie in one subfolder.
         flags: with the flags of countries and regions.
         skin_tones: with the skin-tone variants, labelled as what they vary.
-        groups: only these Unicode groups, as ``("Animals & Nature", "Food & Drink")``.
-        min_members: leave out labels with fewer concepts than this.
+        groups: only these Unicode groups, as ``("Animals & Nature", "Food & Drink")``; naming ``Flags`` here
+            is enough.
+        min_members: leave out labels with fewer emoji than this.
         on_progress: called with (pictures drawn, pictures to draw) while drawing.
 
     Returns:
@@ -195,36 +196,49 @@ def _draw_missing(
     A batch of a domain is drawn as a whole; then its ledger, a file with the size of every picture (0 for a
     blank one), marks it done. A killed run leaves no ledger but whole pictures, which the next run keeps.
     """
-    batches = sorted({concept.batch for concept in chosen})
-    ledgers = {(domain, batch): folder / f"{domain}-{batch}.json" for domain in domains for batch in batches}
-    sizes = {part: _sizes_on_disk(folder / part[0], ledger) for part, ledger in ledgers.items()}
-    wanted = {batch: [c.code for c in _named().values() if c.batch == batch] for batch in batches}
+    wanted: dict[str, list[str]] = {concept.batch: [] for concept in chosen}
+    for concept in _named().values():
+        if concept.batch in wanted:
+            wanted[concept.batch].append(concept.code)
+    sizes: dict[tuple[Look, str], dict[str, int]] = {}
+    for domain in domains:
+        there = _sizes_on_disk(folder / domain)
+        for batch, codes in wanted.items():
+            sizes[domain, batch] = _drawn(folder, domain, batch, codes, there)
     missing = [
         (domain, batch, code)
-        for (domain, batch), known in sizes.items()
+        for (domain, batch), drawn in sizes.items()
         for code in wanted[batch]
-        if code not in known
+        if code not in drawn
     ]
     if missing:
-        _write_about(folder)
-        for domain in domains:
-            (folder / domain).mkdir(exist_ok=True)
+        _make_folders(folder, domains)
         jobs = [_job(folder, domain, code) for domain, _, code in missing]
         for (domain, batch, code), size in zip(missing, draw_all(jobs, on_progress), strict=True):
             sizes[domain, batch][code] = size
-        for domain, batch in {(domain, batch) for domain, batch, _ in missing}:
-            write_json(ledgers[domain, batch], dict(sorted(sizes[domain, batch].items())))
-    codes = {concept.code for concept in chosen}
-    return {code for known in sizes.values() for code, size in known.items() if size == 0 and code in codes}
+        for domain, batch in sorted({(domain, batch) for domain, batch, _ in missing}):
+            write_json(_ledger(folder, domain, batch), dict(sorted(sizes[domain, batch].items())))
+    shown = {concept.code for concept in chosen}
+    return {code for drawn in sizes.values() for code, size in drawn.items() if size == 0 and code in shown}
 
 
-def _sizes_on_disk(pictures: Path, ledger: Path) -> dict[str, int]:
-    """Size by code of the pictures that are there and whole; 0 for those the ledger knows to be blank."""
-    there = {path.stem: path.stat().st_size for path in pictures.glob("*.png")} if pictures.is_dir() else {}
-    if ledger.is_file():
-        noted = read_json(ledger, CatalogError)
-        return {code: size for code, size in noted.items() if size == there.get(code, 0)}
-    return {code: size for code, size in there.items() if is_whole(pictures / f"{code}.png")}
+def _ledger(folder: Path, domain: Look, batch: str) -> Path:
+    return folder / f"{domain}-{batch}.json"
+
+
+def _sizes_on_disk(pictures: Path) -> dict[str, int]:
+    return {path.stem: path.stat().st_size for path in pictures.glob("*.png")} if pictures.is_dir() else {}
+
+
+def _drawn(
+    folder: Path, domain: Look, batch: str, codes: Sequence[str], there: Mapping[str, int]
+) -> dict[str, int]:
+    """Size by code of the batch's pictures that are there and whole; 0 for those the ledger knows to be blank."""
+    try:
+        noted = read_json(_ledger(folder, domain, batch), CatalogError)
+    except CatalogError:  # not done yet, or damaged, which drawing again repairs
+        return {code: there[code] for code in codes if is_whole(folder / domain / f"{code}.png")}
+    return {code: noted[code] for code in codes if code in noted and noted[code] == there.get(code, 0)}
 
 
 def _job(folder: Path, domain: Look, code: str) -> Job:
@@ -232,8 +246,15 @@ def _job(folder: Path, domain: Look, code: str) -> Job:
     return domain, svg, str(folder / domain / f"{code}.png")
 
 
-def _write_about(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _make_folders(folder: Path, domains: Sequence[Look]) -> None:
+    try:
+        for domain in domains:
+            (folder / domain).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogError(
+            f"the emoji cannot be drawn into {folder}: {error.strerror or error}; give another folder as cache or"
+            " in the environment variable CROSSLENS_CACHE"
+        ) from error
     write_json(folder / "ABOUT.json", {"attribution": dict(ATTRIBUTION), "made_with": _versions()})
 
 

@@ -44,7 +44,7 @@ def cluster_contrast(
     gate: Tensor,
     members: Tensor,
     temperature: float = 0.2,
-    logits: Tensor | None = None,
+    log_total: Tensor | None = None,
 ) -> Tensor:
     """Cluster-wise contrast L_C: every bank entry of the own cluster is a positive.
 
@@ -59,16 +59,18 @@ def cluster_contrast(
         gate: ``(B,)`` of 0/1 or bool: which images are sure enough (``gate_probability > threshold``).
         members: ``cluster_members(...)`` of this domain, ``(C, N)``.
         temperature: T > 0.
-        logits: ``bank_logits(q, bank, temperature)`` when already at hand.
+        log_total: ``logsumexp(bank_logits(q, bank, temperature))`` of each query ``(B,)`` when already at hand;
+            several cluster counts share it.
 
     Returns:
         A scalar; 0 when every image is gated out.
     """
-    scores = bank_logits(q, bank, temperature) if logits is None else logits
+    if log_total is None:
+        log_total = torch.logsumexp(bank_logits(q, bank, temperature), dim=1)
     means = members.to(bank.dtype) @ bank.detach()
     attraction = (q * means[cluster]).sum(1) / temperature
     weight = gate.to(q.dtype)
-    return (weight * (torch.logsumexp(scores, dim=1) - attraction)).sum() / (weight.sum() + 1e-8)
+    return (weight * (log_total - attraction)).sum() / (weight.sum() + 1e-8)
 
 
 def prototype_contrast(q: Tensor, prototypes: Tensor, cluster: Tensor, temperatures: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def assignment_distances(q: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
-    """Cosine distances between the samples' soft assignments to a set of prototypes.
+def unit_assignments(q: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
+    """Soft assignments to a set of prototypes, scaled to unit rows; their products are cosines.
 
     Args:
         q: features ``(B, d)``, unit rows.
@@ -18,11 +18,9 @@ def assignment_distances(q: Tensor, prototypes: Tensor, temperature: float) -> T
         temperature: T > 0.
 
     Returns:
-        ``(B, B)`` in [0, 1], about 0 on the diagonal.
+        ``(B, C)``, non-negative.
     """
-    assignment = torch.softmax(q @ prototypes.detach().t() / temperature, dim=1)
-    unit = F.normalize(assignment, dim=1)
-    return 1 - unit @ unit.t()
+    return F.normalize(torch.softmax(q @ prototypes.detach().t() / temperature, dim=1), dim=1)
 
 
 def distance_of_distance(
@@ -30,8 +28,9 @@ def distance_of_distance(
 ) -> Tensor:
     """L_DD: samples must be as far apart as seen by A's prototypes as they are seen by B's.
 
-    Per feature domain: ``mean_i sum_j (D^A_ij - D^B_ij + 1e-6)^2``, where ``D`` are ``assignment_distances``;
-    then the mean over the feature domains. The sum over j makes the value grow with the batch.
+    With ``D`` the cosine distances ``1 - S S^T`` between the samples' assignments S, per feature domain:
+    ``mean_i sum_j (D^A_ij - D^B_ij + 1e-6)^2``; then the mean over the feature domains. The sum over j makes the
+    value grow with the batch.
 
     Args:
         features: per domain ``(B, d)``, unit rows.
@@ -41,9 +40,12 @@ def distance_of_distance(
     Returns:
         A scalar >= 0, at most about B.
     """
+    together = torch.cat(tuple(features))
+    sizes = [len(q) for q in features]
+    seen_by = [unit_assignments(together, p, temperature).split(sizes) for p in prototypes]
     terms = []
-    for q in features:
-        first, second = (assignment_distances(q, p, temperature) for p in prototypes)
-        # 1e-6 is what torch.nn.functional.pairwise_distance adds to a difference.
-        terms.append((first - second + 1e-6).square().sum(1).mean())
+    for by_a, by_b in zip(*seen_by, strict=True):
+        # D^A - D^B without the two ones; 1e-6 is what torch's pairwise_distance adds to a difference.
+        difference = by_b @ by_b.t() - by_a @ by_a.t() + 1e-6
+        terms.append(difference.square().sum(1).mean())
     return torch.stack(terms).mean()

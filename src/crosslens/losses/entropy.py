@@ -19,20 +19,20 @@ def assignment_entropy(q: Tensor, prototypes: Tensor, temperature: float) -> Ten
     Returns:
         A scalar in [0, log C], in nats.
     """
-    logits = q @ prototypes.detach().t() / temperature
-    return -(torch.softmax(logits, 1) * torch.log_softmax(logits, 1)).sum(1).mean()
+    logs = torch.log_softmax(q @ prototypes.detach().t() / temperature, dim=1)
+    return -(logs.exp() * logs).sum(1).mean()
 
 
 def self_entropy(features: Sequence[Tensor], prototypes: Sequence[Tensor], temperature: float) -> Tensor:
     """L_SE: the mean of ``assignment_entropy`` over every pair of feature domain and prototype domain.
 
     Args:
-        features: per domain ``(B, d)``, unit rows.
+        features: per domain ``(B, d)``, unit rows; the same B in each, so that they go through one product.
         prototypes: per domain ``(C, d)``, unit rows.
         temperature: T > 0.
 
     Returns:
         A scalar >= 0; with two domains ``(H(A,A) + H(A,B) + H(B,A) + H(B,B)) / 4``.
     """
-    terms = [assignment_entropy(q, p, temperature) for q in features for p in prototypes]
-    return torch.stack(terms).mean()
+    together = torch.cat(tuple(features))
+    return torch.stack([assignment_entropy(together, p, temperature) for p in prototypes]).mean()

@@ -126,7 +126,7 @@ class TwoViewMethod(Method):
             )
         members = self.config.members
         if members > 1 and (job.tune == "full" or job.oracle is not None):
-            raise ConfigError("members needs --tune head and no --oracle; add --set members=1")
+            raise ConfigError("several members need --tune head and no --oracle; add --set members=1")
         self.job = job
         self.epochs = self.config.epochs
         self.means: dict[str, Tensor] = {}

@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
-from torch.nn import functional as F
 
 from crosslens.errors import ConfigError
 from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
@@ -35,6 +34,7 @@ class UCDIRConfig(TwoViewConfig):
     """Settings of UCDIR; weights and temperatures are those of the authors' DomainNet script.
 
     Attributes:
+        members: see ``TwoViewConfig``; several by default, since single trainings swing by several points.
         clusters: clusters per domain: ``auto`` estimates a count and takes several around it; a number, or
             several, are taken as given.
         cluster_epoch: first epoch with clusters; L_C starts at weight 0 there.
@@ -49,6 +49,7 @@ class UCDIRConfig(TwoViewConfig):
             positives of a count to share the clusters of all counts before it (the authors' code).
     """
 
+    members: int = Field(3, ge=1)
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
     cluster_epoch: int = Field(4, ge=0)
     align_epoch: int = Field(20, ge=0)
@@ -74,13 +75,9 @@ class Clustering(NamedTuple):
 
     assignments: Tensor
     centroids: Tensor
+    prototypes: Tensor
     positives: Tensor
     members: Tensor
-
-    @property
-    def prototypes(self) -> Tensor:
-        """The centroids with unit rows ``(C, d)``."""
-        return F.normalize(self.centroids, dim=1)
 
 
 class UCDIR(TwoViewMethod):
@@ -132,7 +129,8 @@ class UCDIR(TwoViewMethod):
             losses[f"instance_{name}"] = instance
             terms.append((0.5, instance))
             if clusterings and epoch >= self.config.cluster_epoch:
-                cluster = torch.stack([self._cluster_loss(part, c, logits) for c in clusterings]).mean()
+                log_total = torch.logsumexp(logits, dim=1)
+                cluster = torch.stack([self._cluster_loss(part, c, log_total) for c in clusterings]).mean()
                 losses[f"cluster_{name}"] = cluster
                 terms.append((0.5 * weight, cluster))
         if epoch >= self.config.align_epoch and self.clusterings[0]:
@@ -144,12 +142,12 @@ class UCDIR(TwoViewMethod):
     def _cluster_weight(self, epoch: int) -> float:
         return self.config.cluster_weight * linear_ramp(epoch, self.config.cluster_epoch, self.config.align_epoch)
 
-    def _cluster_loss(self, part: Embedded, clustering: Clustering, logits: Tensor) -> Tensor:
+    def _cluster_loss(self, part: Embedded, clustering: Clustering, log_total: Tensor) -> Tensor:
         temperature = self.config.temperature
         own = clustering.assignments[part.index]
         sure = gate_probability(part.keys, clustering.prototypes, own, temperature) > self.config.gate
         positives = clustering.positives[part.index]
-        return cluster_contrast(part.q, part.bank, positives, sure, clustering.members, temperature, logits)
+        return cluster_contrast(part.q, part.bank, positives, sure, clustering.members, temperature, log_total)
 
     def _alignment(self, parts: tuple[Embedded, Embedded]) -> tuple[Tensor, Tensor]:
         features = [part.q for part in parts]
@@ -181,7 +179,7 @@ class UCDIR(TwoViewMethod):
             else:
                 positives = assignments
             members = cluster_members(positives, int(positives.max()) + 1)
-            parts = (assignments, found.centroids, positives, members)
+            parts = (assignments, found.centroids, found.prototypes, positives, members)
             clusterings.append(Clustering(*(part.to(device) for part in parts)))
         return clusterings
 
