@@ -23,7 +23,7 @@ import crosslens
 from crosslens.api import open_catalog
 from crosslens.training.run import Run
 
-# The authors' schedule and weights; only what a frozen backbone forces is changed (no pretrained head to start from).
+# The authors' schedule and weights; a frozen backbone only brings no pretrained head to start from.
 PAPER = {"recipe": "ucdir-domainnet", "tune": "head", "settings": {"pretrained_head": False, "head": [2048, 128]}}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "frozen": ("frozen", {}),

@@ -50,3 +50,25 @@ def tree(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _exports(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny_world(_exports, monkeypatch):
+    """A tiny backbone under the name ``tiny``, and a cache of this test session's own."""
+    from tiny import register_tiny
+
+    monkeypatch.setenv("CROSSLENS_CACHE", str(_exports))
+    register_tiny()
+
+
+@pytest.fixture
+def pictures(tiny_world, tmp_path):
+    """Two looks of four shapes, 12 pictures each: ``root/<look>/<shape>/*.png``."""
+    from tiny import make_pictures
+
+    return make_pictures(tmp_path / "pictures")

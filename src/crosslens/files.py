@@ -23,9 +23,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if temporary.is_dir():
             _replace_folder(temporary, target)

@@ -13,9 +13,9 @@ console = Console(stderr=True)
 
 
 class Advance(Protocol):
-    """Move a bar on by ``steps`` and show ``note`` at its end."""
+    """Move a bar on by ``steps`` and show ``note`` at its end; ``total`` corrects what was not known before."""
 
-    def __call__(self, steps: int = 1, note: str = "") -> None:
+    def __call__(self, steps: int = 1, note: str = "", total: int | None = None) -> None:
         """Move on."""
         ...
 
@@ -40,7 +40,7 @@ def progress(total: int, label: str) -> Iterator[Advance]:
     """Show a bar of ``total`` steps on a terminal; elsewhere, or when quiet, show nothing."""
     if _quiet or not console.is_terminal:
 
-        def silent(steps: int = 1, note: str = "") -> None:
+        def silent(steps: int = 1, note: str = "", total: int | None = None) -> None:
             return
 
         yield silent
@@ -57,10 +57,8 @@ def progress(total: int, label: str) -> Iterator[Advance]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=total, note="")
 
-        def advance(steps: int = 1, note: str = "") -> None:
-            if note:
-                bar.update(task, advance=steps, note=note)
-            else:
-                bar.update(task, advance=steps)
+        def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
+            shown = {"note": note} if note else {}
+            bar.update(task, advance=steps, total=total, **shown)
 
         yield advance

@@ -1,0 +1,10 @@
+"""The report: tables, curves, maps and retrieved images of one or several encoders, in one HTML file."""
+
+from __future__ import annotations
+
+from crosslens.report.maps import Embeddings
+from crosslens.report.page import write_report
+from crosslens.report.run import RunReport, report_run
+from crosslens.report.tables import Section
+
+__all__ = ["Embeddings", "RunReport", "Section", "report_run", "write_report"]

@@ -77,9 +77,10 @@ def draw_grids(section: Section, thumbnails: Thumbnails, *, queries: int, depth:
     queries = min(queries, max(1, pictures // (a_query * count)))
     shown = min(count, pictures // (a_query * queries)) if queries else 0
     grids = []
+    ends = [next(iter(section.evaluations)), list(section.evaluations)[-1]]
     for base, last in list(zip(section.base.directions, section.last.directions, strict=True))[:shown]:
         results = [last] if section.base is section.last else [base, last]
-        names = [list(section.evaluations)[0], list(section.evaluations)[-1]][-len(results) :]
+        names = ends[-len(results) :]
         examples = []
         for row, kind in choose_queries(base, last, section.metric, queries):
             identity = str(last.query_ids[row])
@@ -88,12 +89,16 @@ def draw_grids(section: Section, thumbnails: Thumbnails, *, queries: int, depth:
                 own = np.flatnonzero(result.query_ids == identity)
                 # The base may have skipped this image.
                 strips += [_strip(name, result, int(place), section.metric, depth, thumbnails) for place in own]
-            examples.append(Example(_picture(last.query_ids, last.query_labels, row, thumbnails), kind, tuple(strips)))
+            examples.append(
+                Example(_picture(last.query_ids, last.query_labels, row, thumbnails), kind, tuple(strips))
+            )
         grids.append(Grid(f"{last.query_domain} → {last.gallery_domain}", tuple(examples)))
     return grids
 
 
-def choose_queries(base: RetrievalResults, last: RetrievalResults, metric: str, count: int) -> list[tuple[int, str]]:
+def choose_queries(
+    base: RetrievalResults, last: RetrievalResults, metric: str, count: int
+) -> list[tuple[int, str]]:
     """At most ``count`` queries of ``last`` as ``(row, why)``: typical ones, and the two ends.
 
     The ends are the best gains and the worst losses against ``base``, or the best and worst values where ``base``
@@ -131,7 +136,7 @@ def _spread(order: Array, labels: Array | None, count: int, taken: set[int]) -> 
     if labels is None:
         return free[:count]
     seen: set[str] = set()
-    firsts = []
+    firsts: list[int] = []
     for row in free:
         if len(firsts) < count and str(labels[row]) not in seen:
             seen.add(str(labels[row]))

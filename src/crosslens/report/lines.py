@@ -1,7 +1,7 @@
 """Line plots as SVG that lives inside the page: it takes the page's colours, light or dark.
 
-A plot holds numbers and axis names only. Whatever a user named (encoders, losses, domains) stands in the HTML around
-it, where it is escaped, wraps on a phone and can be read aloud.
+A plot holds numbers and axis names only. Whatever a user named (encoders, losses, domains) stands in the HTML
+around it, where it is escaped, wraps on a phone and can be read aloud.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DASHES: list[Any] = [
 ]
 _SVG_DASHES = ("", "7 3", "2 2", "9 3 2 3", "", "7 3", "2 2", "")
 _LONG_DECIMALS = re.compile(r"(?<=\d)\.(\d\d)\d+")
-_LAYOUT = {"svg.fonttype": "none", "svg.hashsalt": "crosslens", "font.size": 10.0, "path.simplify": True}
+_LAYOUT: Any = {"svg.fonttype": "none", "svg.hashsalt": "crosslens", "font.size": 10.0, "path.simplify": True}
 
 
 @dataclass(frozen=True)

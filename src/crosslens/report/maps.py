@@ -15,7 +15,7 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.features.load import features_of
-from crosslens.features.store import Skipped
+from crosslens.features.store import FeatureStore, Skipped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,15 +79,14 @@ class Embeddings:
         Args:
             encoders: by the names their evaluations have.
             catalog: N images.
-            features: a feature folder of the encoders' backbone, or None for the cache.
+            features: a feature folder for the encoders whose backbone made it, or None; the cache serves others.
             device: see ``crosslens.backbones.engine.make_engine``.
 
         Raises:
             FeatureError: when no image could be embedded.
-            FingerprintError: when ``features`` holds another backbone's vectors.
         """
         found = {
-            name: features_of(catalog, encoder.backbone, folder=features, device=device)
+            name: features_of(catalog, encoder.backbone, folder=folder_for(encoder, features), device=device)
             for name, encoder in encoders.items()
         }
         skipped = {skip.id: skip for part in found.values() for skip in part.skipped}
@@ -99,6 +98,14 @@ class Embeddings:
             here = part.where(np.array([image in kept for image in part.catalog.ids], dtype=bool))
             vectors[name] = encoders[name].encode_features(here.centre, domains)
         return cls(rows.ids, domains, vectors, tuple(skipped.values()))
+
+
+def folder_for(encoder: Encoder, features: Path | None) -> Path | None:
+    """``features`` if the encoder's backbone made that folder (or it is still empty), else None for the cache."""
+    if features is None or not (features / "features.json").is_file():
+        return features
+    made_by = FeatureStore.open(features).config.fingerprint
+    return features if made_by == encoder.backbone.fingerprint else None
 
 
 @dataclass(frozen=True)
@@ -145,8 +152,8 @@ def draw_maps(
     rows = np.arange(len(embeddings.ids))
     if len(rows) > points:
         rows = np.sort(np.random.default_rng(seed).choice(rows, points, replace=False))
-    domains = [embeddings.domains[row] for row in rows]
-    classes = [labels.get(embeddings.ids[row], "") for row in rows]
+    domains = [embeddings.domains[row] for row in rows.tolist()]
+    classes = [labels.get(embeddings.ids[row], "") for row in rows.tolist()]
     maps = []
     for encoder in encoders:
         places, layout = lay_out(np.asarray(embeddings.vectors[encoder])[rows], seed)

@@ -45,8 +45,8 @@ class Section:
         kinds = {(e.protocol, e.convention, _routes(e), tuple(e.directions[0].metrics)) for e in self.all}
         if len(kinds) > 1:
             raise EvaluationError(
-                f"the evaluations of the section {self.title!r} differ in protocol, convention, metrics or directions;"
-                " evaluate all encoders in the same way, or give each way a section of its own"
+                f"the evaluations of the section {self.title!r} differ in protocol, convention, metrics or"
+                " directions; evaluate all encoders in the same way, or give each way a section of its own"
             )
         keys = list(self.base.directions[0].per_query)
         metric = self.metric or ("map@all" if "map@all" in keys else keys[0] if keys else "")

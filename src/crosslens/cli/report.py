@@ -1,0 +1,56 @@
+"""``crosslens report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crosslens.cli.evaluate import Convention
+from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_json, split_names
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="A finished run folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The HTML file; RUN/report.html by default.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            help="Show it beside this: frozen or centred (the run's own backbone), another backbone, a run or an"
+            " encoder folder; again for more, the first is the base. Both baselines by default.",
+        ),
+    ] = None,
+    convention: Convention = "standard",
+    domains: Domains = None,
+    features: Features = None,
+    device: Device = None,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write one HTML page about a run: numbers, retrieved images, curves, a map of the embeddings.
+
+    The page needs nothing but itself, and shows the run beside its baselines.
+
+    Example: crosslens report runs/first        crosslens report runs/first --against lite --against runs/second
+    """
+    from crosslens.progress import set_quiet
+    from crosslens.report import report_run
+
+    set_quiet(quiet)
+    made = report_run(
+        run,
+        out=out,
+        against=against or None,
+        domains=split_names(domains),
+        convention=convention,
+        features=features,
+        device=device,
+    )
+    values = {name: evaluation.to_json(intervals=False) for name, evaluation in made.evaluations.items()}
+    emit_json(json, {"report": str(made.path), "convention": convention, "encoders": values})
+    if not quiet and str(json) != "-":
+        typer.echo(made.path)
