@@ -122,6 +122,9 @@ def test_failures_are_reported_and_only_they_are_tried_again(catalog, tmp_path, 
     assert set(reasons) == {*broken, "sketch/square/03.png"}
     assert "empty" in reasons["photo/circle/00.png"]
     assert "does not exist" in reasons["sketch/square/03.png"]
+    shards = len(list((tmp_path / "f" / "shards").iterdir()))
+    assert embed_catalog(catalog, TinyBackbone(), tmp_path / "f").embedded == 0
+    assert len(list((tmp_path / "f" / "shards").iterdir())) == shards
     for name in broken:
         (pictures / name).write_bytes(good)
     report = embed_catalog(catalog, TinyBackbone(), tmp_path / "f")
@@ -261,6 +264,12 @@ class TestCache:
         features_of(catalog, TinyBackbone(), views=1)
         monkeypatch.setattr(OnnxEngine, "run", None)
         assert features_of(catalog, TinyBackbone()).views == 0
+
+    def test_images_that_failed_are_not_tried_again_until_they_change(self, catalog, pictures, monkeypatch):
+        (pictures / "photo" / "circle" / "00.png").write_bytes(b"x")
+        assert len(features_of(catalog, TinyBackbone()).skipped) == 1
+        monkeypatch.setattr("crosslens.features.embed.make_engine", None)
+        assert len(features_of(catalog, TinyBackbone()).skipped) == 1
 
     def test_domains_are_taken_apart(self, catalog):
         features = features_of(catalog, TinyBackbone())

@@ -82,6 +82,8 @@ def embed_catalog(
     shard_size: int = 2048,
     workers: int | None = None,
     device: str | None = None,
+    retry: bool = True,
+    wait: bool = False,
 ) -> EmbedReport:
     """Embed every image of ``catalog`` that ``folder`` lacks; images that failed before are tried again.
 
@@ -98,6 +100,8 @@ def embed_catalog(
         shard_size: images per shard; what a killed job loses at most.
         workers: threads; one a processor by default.
         device: see ``crosslens.backbones.engine.make_engine``.
+        retry: try images again that failed before and did not change since.
+        wait: for another process that writes to the folder, instead of an error.
 
     Raises:
         FeatureError: when another process writes to the folder, or the backbone gives non-finite values.
@@ -113,23 +117,36 @@ def embed_catalog(
     )
     folder.mkdir(parents=True, exist_ok=True)
     report = EmbedReport(folder)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            store = FeatureStore.create(folder, config)
-            if store.drop_damaged():
-                note("damaged shards were dropped; their images are embedded again")
-            todo = [item for item in _items(catalog) if store.stamp(item.id) != item.stamp]
-            report.reused = len(catalog) - len(todo)
-            if todo:
-                _run(todo, backbone, store, report, shard_size, workers or cpu_workers(), device)
-    except Timeout:
-        raise FeatureError(
-            f"another process is writing to {folder}; wait for it or choose another folder"
-        ) from None
+    store = FeatureStore.create(folder, config)
+    if _todo(catalog, store, retry) or store.damaged:
+        try:
+            with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+                # Read again: another process may have embedded some of them while this one waited.
+                store = FeatureStore.create(folder, config)
+                if store.drop_damaged():
+                    note("damaged shards were dropped; their images are embedded again")
+                todo = _todo(catalog, store, retry)
+                if todo:
+                    _run(todo, backbone, store, report, shard_size, workers or cpu_workers(), device)
+        except Timeout:
+            raise FeatureError(
+                f"another process is writing to {folder}; wait for it or choose another folder"
+            ) from None
     wanted = set(catalog.ids)
     report.skipped = [entry for entry in store.skipped if entry.id in wanted]
+    report.reused = len(catalog) - report.embedded - len(report.skipped)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _todo(catalog: Catalog, store: FeatureStore, retry: bool) -> list[_Item]:
+    """Images without features or changed since; with ``retry`` also those that failed and did not change."""
+    failed = {} if retry else {entry.id: entry.stamp for entry in store.skipped}
+    return [
+        item
+        for item in _items(catalog)
+        if store.stamp(item.id) != item.stamp and failed.get(item.id) != item.stamp
+    ]
 
 
 def _run(
@@ -175,7 +192,10 @@ class _Pending:
         if not batches:
             return
         items = [item for batch in batches for item in batch.items]
-        skipped = [entry for batch in batches for entry in batch.skipped]
+        known = set(store.skipped)
+        skipped = [entry for batch in batches for entry in batch.skipped if entry not in known]
+        if not items and not skipped:
+            return
         with work.timed("write"):
             store.add_shard(
                 [item.id for item in items],
@@ -205,7 +225,7 @@ class _Work:
                 squares.extend(self._squares(item))
                 kept.append(item)
             except ImageError as error:
-                skipped.append(Skipped(item.id, str(item.path), str(error)))
+                skipped.append(Skipped(item.id, str(item.path), str(error), item.stamp))
         per_image, dim = 1 + self.config.views, self.config.fingerprint.dim
         if not kept:
             return _Batch([], np.empty((0, per_image, dim), np.float32), skipped)

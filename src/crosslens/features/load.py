@@ -109,6 +109,8 @@ def features_of(
         seed=config.seed,
         workers=workers,
         device=device,
+        retry=False,
+        wait=True,
     )
     store = FeatureStore.open(place)
     if report.skipped:

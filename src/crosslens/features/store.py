@@ -54,11 +54,12 @@ class FeatureConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image without features, and why."""
+    """An image without features, and why; the stamp tells whether it changed since."""
 
     id: str
     path: str
     reason: str
+    stamp: str
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ class ProtoNCEConfig(TwoViewConfig):
     """
 
     clusters: tuple[int, ...] = ()
-    cluster_epoch: int = Field(4, ge=0)
+    cluster_epoch: int = Field(2, ge=0)
     prototype_weight: float = Field(1.0, ge=0)
-    restarts: int = Field(5, ge=1)
+    restarts: int = Field(2, ge=1)
     iterations: int = Field(20, ge=1)
 
 

@@ -46,7 +46,7 @@ class TwoViewConfig(MethodConfig):
         amp: bfloat16 autocast of the image tower (``tune=full`` on a GPU).
     """
 
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(20, ge=1)
     batch_size: int = Field(64, ge=2)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)

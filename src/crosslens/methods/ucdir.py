@@ -43,7 +43,7 @@ class UCDIRConfig(TwoViewConfig):
         entropy_weight, entropy_temperature: lam_SE and its temperature.
         distance_weight, distance_temperature: lam_DD and its temperature.
         gate: least share of its own cluster that lets an image take part in L_C.
-        restarts, iterations: of k-means.
+        restarts, iterations: of k-means (the authors take the best of 5; with several counts 2 do as well).
         warm_start: start k-means from the previous epoch's centroids (changes the algorithm).
         several: how losses of several counts combine: ``mean`` averages them; ``cumulative`` also asks
             positives of a count to share the clusters of all counts before it (the authors' code).
@@ -51,15 +51,15 @@ class UCDIRConfig(TwoViewConfig):
 
     members: int = Field(3, ge=1)
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
-    cluster_epoch: int = Field(4, ge=0)
-    align_epoch: int = Field(20, ge=0)
+    cluster_epoch: int = Field(2, ge=0)
+    align_epoch: int = Field(10, ge=0)
     cluster_weight: float = Field(1.0, ge=0)
     entropy_weight: float = Field(0.5, ge=0)
     entropy_temperature: float = Field(0.1, gt=0)
     distance_weight: float = Field(0.1, ge=0)
     distance_temperature: float = Field(0.01, gt=0)
     gate: float = Field(0.2, ge=0, le=1)
-    restarts: int = Field(5, ge=1)
+    restarts: int = Field(2, ge=1)
     iterations: int = Field(20, ge=1)
     warm_start: bool = False
     several: Literal["mean", "cumulative"] = "mean"

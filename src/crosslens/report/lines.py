@@ -33,7 +33,7 @@ _DASHES: list[Any] = [
 ]
 _SVG_DASHES = ("", "7 3", "2 2", "9 3 2 3", "", "7 3", "2 2", "")
 _LONG_DECIMALS = re.compile(r"(?<=\d)\.(\d\d)\d+")
-_LAYOUT: Any = {"svg.fonttype": "none", "svg.hashsalt": "crosslens", "font.size": 10.0, "path.simplify": True}
+_LAYOUT: Any = {"svg.fonttype": "none", "svg.hashsalt": "crosslens", "font.size": 11.0, "path.simplify": True}
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def draw_lines(
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1.01)
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)

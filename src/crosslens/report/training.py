@@ -81,7 +81,8 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
             curves = quantities.setdefault(_SIDE.sub("", key), {})
             curves.setdefault((side[1] if side else "", stage), {})[epoch] = value
     names = dict(zip("ab", domains, strict=True)) if len(domains) == 2 else {}
-    drawn = list(quantities.items())[:MAX_PANELS]
+    # A loss that joins in a later epoch still stands with the others.
+    drawn = sorted(quantities.items(), key=lambda item: not item[0].startswith("loss "))[:MAX_PANELS]
     panels = [_panel(index, title, curves, names) for index, (title, curves) in enumerate(drawn)]
     left_out = len(quantities) - len(drawn)
     return Training(tuple(panels), tuple(stages), tuple(failures), epochs, seconds, left_out)
