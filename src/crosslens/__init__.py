@@ -15,6 +15,7 @@ _LAZY = {
     "CrosslensError": "crosslens.errors",
     "Encoder": "crosslens.encoder",
     "Index": "crosslens.search.index",
+    "compare": "crosslens.api",
     "embed": "crosslens.api",
     "evaluate": "crosslens.api",
     "fit": "crosslens.api",
@@ -23,7 +24,7 @@ _LAZY = {
 }
 
 if TYPE_CHECKING:
-    from crosslens.api import embed, evaluate, fit
+    from crosslens.api import compare, embed, evaluate, fit
     from crosslens.backbones import load_backbone
     from crosslens.catalog import Catalog
     from crosslens.encoder import Encoder, load_encoder
@@ -36,6 +37,7 @@ __all__ = [
     "Encoder",
     "Index",
     "__version__",
+    "compare",
     "embed",
     "evaluate",
     "fit",

@@ -12,6 +12,7 @@ from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import CatalogError, ConfigError, RunError
+from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
 from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
 from crosslens.features.embed import EmbedReport, embed_catalog
@@ -21,7 +22,7 @@ from crosslens.methods.base import FitJob, make_config
 from crosslens.methods.oracle import Oracle
 from crosslens.recipes import read_recipe
 from crosslens.training.distributed import World, join_world
-from crosslens.training.run import Run
+from crosslens.training.run import IMAGES, Run
 
 Source = Catalog | str | Path
 
@@ -108,6 +109,7 @@ def fit(
     if tune not in kind.tunes:
         raise ConfigError(f"{method} has no --tune {tune}; it has {', '.join(kind.tunes)}")
     labelled = open_catalog(source)
+    everything = labelled
     chosen = tuple(domains or labelled.domains)
     if len(set(chosen)) != len(chosen):
         raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
@@ -116,6 +118,7 @@ def fit(
     folder = Path(out)
     resolved = {
         "method": method,
+        "source": str(Path(IMAGES) if isinstance(source, Catalog) else Path(source).resolve()),
         "root": str(labelled.root.resolve()),
         "domains": list(chosen),
         "images": len(labelled),
@@ -128,6 +131,8 @@ def fit(
     }
     world = join_world(_device(device))
     run = _start(folder, resolved, resume=resume, world=world)
+    if isinstance(source, Catalog) and world.is_main:
+        everything.write(folder / IMAGES)
     if run.is_finished:
         return run
     job = FitJob(
@@ -163,6 +168,7 @@ def evaluate(
     domains: Sequence[str] | None = None,
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    only: set[str] | None = None,
     features: str | Path | None = None,
     device: str | None = None,
 ) -> Evaluation:
@@ -179,6 +185,7 @@ def evaluate(
         domains: the domains to rank between.
         ks: cuts of P@k.
         depth: ranks kept per query.
+        only: ids to measure on; all by default, or those that a supervised run did not train on.
         features: a feature folder, or None for the cache.
         device: where to embed; None chooses.
 
@@ -190,24 +197,25 @@ def evaluate(
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
     marks: list[str] = []
-    only: set[str] | None = None
     if run is not None:
         config = run.config()
-        source = source if source is not None else config["root"]
+        source = run.catalog() if source is None else source
         domains = domains or config["domains"]
-        only = run.read_held_out()
-        if only is not None:
+        held_out = run.read_held_out()
+        if held_out is not None:
+            only = held_out if only is None else only & held_out
             marks.append("supervised: measured on the held-out images only")
         if config.get("oracle"):
             marks.append("oracle: labels chose the number of clusters")
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+    catalog = open_catalog(source)
 
     def measure(encoder: Encoder, marks: list[str]) -> Evaluation:
         return PROTOCOLS[protocol](
             encoder,
-            open_catalog(source),
+            catalog,
             domains=domains,
             convention=convention,
             ks=ks,
@@ -226,6 +234,46 @@ def evaluate(
             metrics["oracle-best"] = best.to_json()
         run.write_metrics((run.read_metrics() or {}) | metrics)
     return result
+
+
+def compare(
+    encoders: Sequence[str | Path],
+    source: Source | None = None,
+    *,
+    metric: str = "map@all",
+    domains: Sequence[str] | None = None,
+    **options: Any,
+) -> tuple[list[Evaluation], list[Comparison]]:
+    """Measure several encoders on the same images and hold each against the first, query by query.
+
+    Where one was trained with labels, all are measured on the images it did not see.
+
+    Args:
+        encoders: runs, encoder folders or backbones, at least two.
+        source: labelled images; those of the first run among ``encoders`` by default.
+        metric: what is compared, such as ``map@all``.
+        domains: the domains to rank between; those of the first run by default.
+        options: see ``evaluate``.
+
+    Returns:
+        One evaluation per encoder, and one comparison for each but the first.
+
+    Raises:
+        ConfigError: for fewer than two encoders, or when no images are known.
+        EvaluationError: when the metric has no per-query values.
+    """
+    if len(encoders) < 2:
+        raise ConfigError("compare takes at least two runs, encoders or backbones")
+    runs = [run for run in (_run_at(Path(place)) for place in encoders) if run is not None]
+    if runs:
+        source = runs[0].catalog() if source is None else source
+        domains = domains or runs[0].config()["domains"]
+    held_out = [ids for ids in (run.read_held_out() for run in runs) if ids is not None]
+    only = set.intersection(*held_out) if held_out else None
+    if source is None:
+        raise ConfigError("give the images to compare on; only a run remembers its own")
+    measured = [evaluate(load_encoder(e), source, domains=domains, only=only, **options) for e in encoders]
+    return measured, [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
 
 
 def open_catalog(source: Source) -> Catalog:

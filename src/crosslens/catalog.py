@@ -175,22 +175,23 @@ class Catalog:
 
         if target.suffix not in (".parquet", ".csv"):
             raise CatalogError(f"a manifest ends in .parquet or .csv, not {target.suffix!r}")
-        table = self._rooted_at(target.parent)
+        table = self.rooted_at(target.parent).table
         with atomic_path(target) as temporary:
             if target.suffix == ".parquet":
                 pa_parquet.write_table(table, temporary)
             else:
                 pa_csv.write_csv(table, temporary)
 
-    def _rooted_at(self, folder: Path) -> pa.Table:
-        """The table with paths that start from ``folder`` instead of ``root``."""
+    def rooted_at(self, folder: Path) -> Catalog:
+        """The same images with paths that start from ``folder``; those outside it become absolute."""
         here, there = os.path.abspath(self.root), os.path.abspath(folder)
         if here == there:
-            return self.table
+            return self
         below = there.rstrip(os.sep) + os.sep
         whole = [os.path.join(here, path) for path in self.column("path")]
         paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
-        return self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
+        table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
+        return Catalog(table, folder, self.notes, self.labels_hidden)
 
     @classmethod
     def from_rows(cls, rows: Iterable[dict[str, Any]], root: Path, notes: Sequence[str] = ()) -> Catalog:

@@ -58,7 +58,8 @@ def progress(total: int, label: str) -> Iterator[Advance]:
         task = bar.add_task(label, total=total, note="")
 
         def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
-            shown = {"note": note} if note else {}
-            bar.update(task, advance=steps, total=total, **shown)
+            bar.update(task, advance=steps, total=total)
+            if note:
+                bar.update(task, note=note)
 
         yield advance

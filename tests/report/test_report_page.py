@@ -25,20 +25,21 @@ LOG = [
 def make_page(world, tmp_path):
     """Write a page about a weak and a strong encoder and parse it; keywords go to ``write_report``."""
 
-    def make(sections=None, **options) -> Page:
+    def make(sections=None, maps=False, **options) -> Page:
         weak, strong = world.vectors(0.3), world.vectors(1.5)
         if sections is None:
             evaluations = {"frozen": world.evaluation(weak), "ucdir": world.evaluation(strong)}
             sections = Section("Results", evaluations)
         options = {"title": "A page", "catalog": world.catalog} | options
-        options.setdefault("embeddings", world.embeddings(frozen=weak, ucdir=strong))
+        if maps:
+            options["embeddings"] = world.embeddings(frozen=weak, ucdir=strong)
         return Page.read(write_report(sections, tmp_path / "report.html", **options))
 
     return make
 
 
 def test_page_asks_nothing_of_the_network(make_page):
-    page = make_page(log=LOG, settings={"method": "ucdir", "domains": ["photo", "sketch"]})
+    page = make_page(maps=True, log=LOG, settings={"method": "ucdir", "domains": ["photo", "sketch"]})
     assert page.html.startswith("<!DOCTYPE html>")
     outside = [r for r in page.references if not r.startswith(("data:image/", "#"))]
     assert outside == []
@@ -48,7 +49,7 @@ def test_page_asks_nothing_of_the_network(make_page):
 
 
 def test_ids_are_unique_and_references_inside_the_page_resolve(make_page):
-    page = make_page(log=LOG)
+    page = make_page(maps=True, log=LOG)
     ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
     assert len(ids) == len(set(ids))
     inner = {r.removeprefix("#") for r in page.references if r.startswith("#")}
@@ -82,7 +83,7 @@ def test_every_table_of_numbers_names_the_convention_and_has_scopes(make_page):
 
 
 def test_pictures_have_texts_and_plots_are_described(make_page):
-    page = make_page(log=LOG)
+    page = make_page(maps=True, log=LOG)
     assert all(e.attributes.get("alt") for e in page.all("img"))
     for plot in page.all("svg", "plot"):
         assert "figure" in plot.inside
@@ -91,7 +92,7 @@ def test_pictures_have_texts_and_plots_are_described(make_page):
 
 def test_wrong_and_right_in_the_grids_are_the_relevance(world, make_page):
     evaluation = world.evaluation(world.vectors(0.5), depth=5)
-    page = make_page(Section("Results", {"only": evaluation}), grid_queries=99, grid_depth=5, embeddings=None)
+    page = make_page(Section("Results", {"only": evaluation}), grid_queries=99, grid_depth=5)
     right = sum(int(result.relevant.sum()) for result in evaluation.directions)
     total = sum(result.relevant.size for result in evaluation.directions)
     assert 0 < right < total
@@ -148,7 +149,7 @@ def test_hostile_names_stay_text(make_world, tmp_path):
         world.catalog.ids,
         world.catalog.column("domain"),
         {evil: weak, "$\\frac{": strong},
-        (Skipped(evil, evil, evil),),
+        (Skipped(id=evil, path=evil, reason=evil, stamp=""),),
     )
     log = [{"epoch": 0, "name": evil, "losses": {evil: 1.0, "$\\frac{": 2.0}}, {"failed": True, "at_epoch": evil}]
     path = write_report(
@@ -176,14 +177,14 @@ def test_missing_and_corrupt_images_become_placeholders(world, make_page, tmp_pa
     (tmp_path / paths[0]).unlink()
     (tmp_path / paths[1]).write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
     (tmp_path / paths[2]).write_bytes(b"")
-    page = make_page(grid_queries=12, grid_depth=12, embeddings=None)
+    page = make_page(grid_queries=12, grid_depth=12)
     missing = {e.text for e in page.all("div", "missing")}
     assert missing == set(paths[:3])
 
 
 def test_images_of_another_catalog_are_named(world, make_page):
     other = Catalog.from_rows([{"path": "x.png", "domain": "photo"}], world.catalog.root)
-    page = make_page(catalog=other, embeddings=None)
+    page = make_page(catalog=other)
     assert page.all("div", "missing")
     assert not page.all("img")
 
@@ -222,7 +223,7 @@ def test_two_label_levels_make_two_chapters(world, make_page):
         )
         for level in ("class", "concept")
     ]
-    page = make_page(sections)
+    page = make_page(sections, maps=True)
     assert [e.text for e in page.all("h2")][:2] == ["Class", "Concept"]
     assert "What to make of concept." in page.text
     assert f"{sections[1].last.metrics['map@all']:.4f}" in page.text
@@ -284,7 +285,7 @@ def test_settings_are_listed(make_page):
 
 def test_skipped_images_and_reader_notes(world, make_page):
     weak = world.vectors(0.3)
-    skipped = tuple(Skipped(f"id-{n}", "p", "it is empty") for n in range(60))
+    skipped = tuple(Skipped(id=f"id-{n}", path="p", reason="it is empty", stamp="") for n in range(60))
     embeddings = Embeddings(world.catalog.ids, world.catalog.column("domain"), {"frozen": weak}, skipped)
     catalog = Catalog(world.catalog.table, world.catalog.root, ("a stray file",))
     page = make_page(embeddings=embeddings, catalog=catalog)
@@ -295,7 +296,7 @@ def test_skipped_images_and_reader_notes(world, make_page):
 
 
 def test_same_input_same_page(make_page):
-    assert make_page(log=LOG).html == make_page(log=LOG).html
+    assert make_page(maps=True, log=LOG).html == make_page(maps=True, log=LOG).html
 
 
 def test_size_is_bounded_by_the_pictures(make_world, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,24 +76,19 @@ def compare(
     Example: crosslens compare lite runs/first --on pictures/ --domains sketch,photo
     """
     from crosslens import api
-    from crosslens.evaluation.compare import compare_evaluations
     from crosslens.progress import set_quiet
-    from crosslens.training.run import Run
 
     set_quiet(quiet)
-    if len(runs) < 2:
-        raise ConfigError("compare takes at least two runs, encoders or backbones")
-    names = split_names(domains)
-    for place in runs:
-        if (Path(place) / "config.yaml").is_file():
-            config = Run(Path(place)).config()
-            root = root or config["root"]
-            names = names or config["domains"]
-            break
-    options: dict[str, Any] = {"protocol": protocol, "convention": convention, "domains": names}
-    options |= {"features": features, "device": device}
-    measured = [api.evaluate(api.load_encoder(place), root, **options) for place in runs]
-    comparisons = [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
+    measured, comparisons = api.compare(
+        runs,
+        root,
+        metric=metric,
+        protocol=protocol,
+        convention=convention,
+        domains=split_names(domains),
+        features=features,
+        device=device,
+    )
     emit_json(json, {"base": runs[0], "metric": metric, "others": [c.to_json() for c in comparisons]})
     if quiet:
         return

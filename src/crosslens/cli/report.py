@@ -50,7 +50,7 @@ def report(
         features=features,
         device=device,
     )
-    values = {name: evaluation.to_json(intervals=False) for name, evaluation in made.evaluations.items()}
+    values = {name: {"metrics": e.metrics, "marks": list(e.marks)} for name, e in made.evaluations.items()}
     emit_json(json, {"report": str(made.path), "convention": convention, "encoders": values})
     if not quiet and str(json) != "-":
         typer.echo(made.path)

@@ -65,7 +65,8 @@ def compare_evaluations(base: Evaluation, other: Evaluation, metric: str, *, mos
         if metric not in first.per_query or metric not in second.per_query:
             known = ", ".join(first.per_query)
             raise EvaluationError(f"there is no per-query {metric!r} to compare; there are {known}")
-        delta = np.nan_to_num(second.per_query[metric]) - np.nan_to_num(first.per_query[metric])
+        # A query that does not count in either (NaN) is no difference; one that counts in one only is refused below.
+        delta = np.nan_to_num(second.per_query[metric] - first.per_query[metric])
         test = paired_randomisation(second.per_query[metric], first.per_query[metric])
         directions.append(
             {

@@ -179,7 +179,10 @@ def _direction_json(result: RetrievalResults, intervals: bool) -> dict[str, Any]
         "queries": len(result.query_ids),
         "gallery_size": len(result.gallery_ids),
         "metrics": dict(result.metrics),
-        "per_class": result.per_class(),
+        "per_class": {
+            name: {key: value if np.isfinite(value) else None for key, value in row.items()}
+            for name, row in result.per_class().items()
+        },
     }
     if intervals:
         value["intervals"] = {key: _intervals(result, key) for key in result.metrics}

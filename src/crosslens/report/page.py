@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from crosslens import __version__
 from crosslens.catalog import Catalog
 from crosslens.errors import ConfigError
 from crosslens.files import write_text
@@ -40,7 +41,7 @@ class _View:
 
     section: Section
     convention: str
-    lead: tuple[str, ...]
+    lead: str
     headline: tables.Table
     pairs: tuple[tables.Against, ...]
     directions: tuple[tables.Table, ...]
@@ -122,21 +123,18 @@ def write_report(
         grids = draw_grids(section, thumbnails, queries=grid_queries, depth=grid_depth, pictures=pictures)
         views.append(_view(section, index, grids))
     skipped = embeddings.skipped if embeddings else ()
-    text = (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            title=title,
-            version=_version(),
-            notes=notes,
-            views=views,
-            maps=_maps(chapters, embeddings, map_points, seed),
-            training=read_training(log, (settings or {}).get("domains") or ()) if log else None,
-            skipped=skipped[:MAX_LISTED],
-            skipped_count=max([len(skipped), *(e.skipped for section in chapters for e in section.all)]),
-            catalog_notes=catalog.notes[:MAX_LISTED],
-            settings=list(_flat(settings or {})),
-        )
+    template = _environment().get_template("page.html.j2")
+    text = template.render(
+        title=title,
+        version=__version__,
+        notes=notes,
+        views=views,
+        maps=_maps(chapters, embeddings, map_points, seed),
+        training=read_training(log, (settings or {}).get("domains") or ()) if log else None,
+        skipped=skipped[:MAX_LISTED],
+        skipped_count=max([len(skipped), *(e.skipped for section in chapters for e in section.all)]),
+        catalog_notes=catalog.notes[:MAX_LISTED],
+        settings=list(_flat(settings or {})),
     )
     # A lone surrogate in a name has no place in a file.
     write_text(target, text.encode("utf-8", "replace").decode("utf-8"))
@@ -148,7 +146,7 @@ def _view(section: Section, index: int, grids: Sequence[Grid]) -> _View:
     return _View(
         section=section,
         convention=tables.convention(section),
-        lead=tuple(_lead(section, pairs)),
+        lead=_lead(section, pairs),
         headline=tables.headline(section),
         pairs=tuple(pairs),
         directions=tuple(tables.directions(section)),
@@ -159,14 +157,14 @@ def _view(section: Section, index: int, grids: Sequence[Grid]) -> _View:
     )
 
 
-def _lead(section: Section, pairs: Sequence[tables.Against]) -> Iterator[str]:
+def _lead(section: Section, pairs: Sequence[tables.Against]) -> str:
     """What the section comes to, in a sentence."""
     names = list(section.evaluations)
     key = section.metric
     value = section.last.metrics[key]
     if not pairs:
-        yield f"{_short(names[0])} reaches {key} {value:.3f}, mean over {len(section.last.directions)} directions."
-        return
+        count = len(section.last.directions)
+        return f"{_short(names[0])} reaches {key} {value:.3f}, the mean over {count} directions."
     before = section.base.metrics[key]
     sentence = (
         f"{_short(names[-1])} reaches {key} {value:.3f}, {_short(names[0])} {before:.3f}: {value - before:+.3f}"
@@ -175,7 +173,7 @@ def _lead(section: Section, pairs: Sequence[tables.Against]) -> Iterator[str]:
     if comparison is not None:
         counts = f"{comparison.gained} queries are better and {comparison.lost} worse"
         sentence += f" (paired test p {_p_value(comparison.p_value, '=')}; {counts})"
-    yield sentence + "."
+    return sentence + "."
 
 
 def _curves(section: Section, index: int) -> Iterator[_Curve]:
@@ -246,9 +244,3 @@ def _signed(value: float) -> str:
 
 def _p_value(value: float, equals: str = "") -> str:
     return "< 0.001" if value < 0.001 else f"{equals} {value:.3f}".strip()
-
-
-def _version() -> str:
-    from crosslens import __version__
-
-    return __version__

@@ -86,7 +86,7 @@ def report_run(
         raise RunError(f"the run {record.folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
     place = None if features is None else Path(features)
     chosen = list(domains or config.get("domains") or []) or None
-    catalog = api.open_catalog(config["root"])
+    catalog = record.catalog()
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
     names = [name for name in BASELINES if name != own.encoder.method] if against is None else against

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from crosslens.report.lines import Line, draw_lines, swatch
 
 MAX_PANELS = 24
+MAX_FAILURES = 10
 _NOT_DRAWN = ("epoch", "seconds")
 # Terms of the two domains of a pair end like this and belong into one plot.
 _SIDE = re.compile(r"_([ab])$")
@@ -34,7 +35,7 @@ class Training:
     Attributes:
         panels: the plots.
         stages: names of the trainings in the log; each has a line of its own in every plot.
-        failures: a sentence for each time training failed.
+        failures: a sentence for each of the last ``MAX_FAILURES`` times that training failed.
         epochs: epochs that were logged, all trainings together.
         seconds: that they took.
         left_out: quantities that are not drawn, because there are so many.
@@ -80,12 +81,18 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
             side = _SIDE.search(key)
             curves = quantities.setdefault(_SIDE.sub("", key), {})
             curves.setdefault((side[1] if side else "", stage), {})[epoch] = value
-    names = dict(zip("ab", domains, strict=True)) if len(domains) == 2 else {}
+    names = dict(zip("ab", map(str, domains), strict=True)) if len(domains) == 2 else {}
     # A loss that joins in a later epoch still stands with the others.
     drawn = sorted(quantities.items(), key=lambda item: not item[0].startswith("loss "))[:MAX_PANELS]
     panels = [_panel(index, title, curves, names) for index, (title, curves) in enumerate(drawn)]
-    left_out = len(quantities) - len(drawn)
-    return Training(tuple(panels), tuple(stages), tuple(failures), epochs, seconds, left_out)
+    return Training(
+        tuple(panels),
+        tuple(stages),
+        tuple(failures[-MAX_FAILURES:]),
+        epochs,
+        seconds,
+        len(quantities) - len(drawn),
+    )
 
 
 def _numbers(entry: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -100,12 +107,13 @@ def _numbers(entry: Mapping[str, Any]) -> list[tuple[str, float]]:
 def _panel(index: int, title: str, curves: _Curves, names: Mapping[str, str]) -> CurvePanel:
     """The plot of one quantity: the sides differ in style, several trainings of one side do not."""
     sides = sorted({side for side, _ in curves})
+    several = len({stage for _, stage in curves}) > 1
     lines, ends = [], []
     for (side, stage), points in sorted(curves.items()):
         x = sorted(points)
         y = [points[epoch] for epoch in x]
         lines.append(Line(x, y, sides.index(side)))
-        who = " ".join(part for part in (names.get(side, side), stage) if part)
+        who = " ".join(part for part in (names.get(side, side), stage if several else "") if part)
         ends.append(f"{who} from {y[0]:.4g} to {y[-1]:.4g}".strip())
     legend = [(swatch(style), names.get(side, side) or "both") for style, side in enumerate(sides)]
     plot = draw_lines(f"training-{index}", lines, x_name="epoch", size=(3.4, 2.2))

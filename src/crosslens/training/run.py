@@ -17,10 +17,13 @@ from typing import Any, cast
 import torch
 import yaml
 
+from crosslens.catalog import Catalog
 from crosslens.errors import RunError
 from crosslens.files import atomic_path, read_json, write_json, write_text
 
 FORMAT = 1
+IMAGES = "images.parquet"
+"""Manifest in a run folder of what a Catalog object held, which no path would find again."""
 
 
 class Run:
@@ -85,6 +88,20 @@ class Run:
                 f"{self.folder} was written by a newer crosslens (format {value['format']}); upgrade to read it"
             )
         return cast(dict[str, Any], value)
+
+    def catalog(self) -> Catalog:
+        """All images that the run was started on, its own domains and others, with labels where there are any.
+
+        Raises:
+            RunError: when the run does not say which.
+            CatalogError: when they are no longer there.
+        """
+        config = self.config()
+        if "source" not in config:
+            raise RunError(f"{self.folder}/config.yaml does not say which images the run began with; name them")
+        # An absolute source stays what it is; a manifest of the run's own lies in its folder.
+        catalog = Catalog.open(self.folder / config["source"])
+        return catalog.rooted_at(Path(config["root"])) if config["source"] == IMAGES else catalog
 
     def log(self, entry: dict[str, Any]) -> None:
         """Append one line to ``log.jsonl``."""

@@ -1,0 +1,37 @@
+"""``crosslens demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crosslens.cli.options import Json, Quiet, emit_json
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the results go.")] = Path("crosslens-demo"),
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show the whole story on built-in pictures, offline, in a few minutes on a laptop.
+
+    Embeds line drawings and flat colour pictures of the same things, trains UCDIR without labels, shows what it
+    gained, builds an index, searches it and writes a report.
+    """
+    from crosslens.demo import run_demo
+    from crosslens.progress import set_quiet
+
+    set_quiet(quiet)
+    result = run_demo(out, (lambda line: None) if quiet else typer.echo)
+    emit_json(json, result.to_json())
+    if quiet:
+        return
+    seconds = sum(result.seconds.values())
+    typer.echo(
+        f"\nDone in {seconds:.0f} s. Look at {out / 'report.html'} in a browser. Then, on your own pictures:"
+    )
+    typer.echo("  crosslens fit ucdir PICTURES --domains sketch,photo --out runs/mine    (PICTURES/<domain>/...)")
+    typer.echo("  crosslens index build PICTURES --domains photo --encoder runs/mine --out photos.index")
+    typer.echo("  crosslens search photos.index --image my-sketch.png --domain sketch")
