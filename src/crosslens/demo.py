@@ -180,7 +180,9 @@ def _begun(folder: Path) -> bool:
 
 def _centred(catalog: Catalog, backbone: Any) -> Encoder:
     features = features_of(catalog, backbone)
-    means: dict[str, torch.Tensor] = {d: torch.from_numpy(features.of_domain(d).centre).mean(0) for d in (QUERY, GALLERY)}
+    means: dict[str, torch.Tensor] = {}
+    for domain in (QUERY, GALLERY):
+        means[domain] = torch.from_numpy(features.of_domain(domain).centre).mean(0)
     return Encoder(backbone, method="centred", means=means)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+INTERRUPTED = "interrupted; what was finished is kept. Run the same command again (fit: with --resume) to go on"
+
 
 def main() -> None:
     """Run ``crosslens``; errors that crosslens can explain become one message instead of a traceback."""
@@ -15,9 +17,11 @@ def main() -> None:
     except CrosslensError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept. Run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as leaving:
+        # typer turns Ctrl-C into this status without a word.
+        if leaving.code == 130:
+            print(INTERRUPTED, file=sys.stderr)
+        raise
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:

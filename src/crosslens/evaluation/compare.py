@@ -65,7 +65,7 @@ def compare_evaluations(base: Evaluation, other: Evaluation, metric: str, *, mos
         if metric not in first.per_query or metric not in second.per_query:
             known = ", ".join(first.per_query)
             raise EvaluationError(f"there is no per-query {metric!r} to compare; there are {known}")
-        # A query that does not count in either (NaN) is no difference; one that counts in one only is refused below.
+        # NaN is a query that counts in neither; one that counts in one only is refused by the test below.
         delta = np.nan_to_num(second.per_query[metric] - first.per_query[metric])
         test = paired_randomisation(second.per_query[metric], first.per_query[metric])
         directions.append(
