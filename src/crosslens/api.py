@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
+from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import CatalogError, ConfigError, RunError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
@@ -18,7 +19,7 @@ from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
 from crosslens.features.embed import EmbedReport, embed_catalog
 from crosslens.images.decode import DecodeMode
 from crosslens.methods import method_class
-from crosslens.methods.base import FitJob, make_config
+from crosslens.methods.base import FitJob, Method, make_config
 from crosslens.methods.oracle import Oracle
 from crosslens.recipes import read_recipe
 from crosslens.training.distributed import World, join_world
@@ -68,6 +69,7 @@ def fit(
     workers: int | None = None,
     resume: bool = False,
     oracle: bool = False,
+    classes: str | Path | Sequence[str] | None = None,
 ) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
@@ -88,6 +90,7 @@ def fit(
         resume: continue the run in ``out``.
         oracle: use labels as the published code does: the true number of classes for clustering, and the epoch
             they like best kept beside the last one. Results are marked.
+        classes: class names, or a file with one a line, for the methods that learn from names.
 
     Returns:
         The run.
@@ -108,6 +111,7 @@ def fit(
     config = make_config(kind.Config, values, method)
     if tune not in kind.tunes:
         raise ConfigError(f"{method} has no --tune {tune}; it has {', '.join(kind.tunes)}")
+    names = _class_names(kind, method, classes)
     labelled = open_catalog(source)
     everything = labelled
     chosen = tuple(domains or labelled.domains)
@@ -129,6 +133,8 @@ def fit(
         "oracle": oracle,
         "settings": config.model_dump(mode="json"),
     }
+    if names:
+        resolved["classes"] = list(names)
     world = join_world(_device(device))
     run = _start(folder, resolved, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
@@ -147,6 +153,7 @@ def fit(
         workers=workers,
         world=world,
         oracle=Oracle.from_catalog(labelled) if oracle else None,
+        classes=names,
     )
     if not world.is_main:
         _finish(kind(config).fit(job), run, world)
@@ -283,6 +290,16 @@ def open_catalog(source: Source) -> Catalog:
         CatalogError: when there is nothing to read.
     """
     return source if isinstance(source, Catalog) else Catalog.open(source)
+
+
+def _class_names(kind: type[Method], method: str, classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:
+    if classes is None:
+        if kind.needs_classes:
+            raise ConfigError(f"{method} learns from class names; give --classes FILE with one name a line")
+        return ()
+    if not kind.needs_classes:
+        raise ConfigError(f"{method} learns without class names; leave --classes out")
+    return read_class_names(classes)
 
 
 def _device(device: str | None) -> Any:

@@ -286,3 +286,9 @@ class TestBadInput:
             fit(pictures, tmp_path / "run")
         with pytest.raises(RunError, match="--resume"):
             crosslens.load_encoder(tmp_path / "run")
+
+
+def test_class_names_are_refused_by_methods_that_do_not_take_them(pictures, tmp_path):
+    with pytest.raises(ConfigError, match="leave --classes out"):
+        fit(pictures, tmp_path / "run", "instance", classes=["cat"])
+    assert not (tmp_path / "run").exists()

@@ -45,6 +45,9 @@ def fit(
             "--oracle", help="Let labels choose the number of clusters and the epoch; results are marked."
         ),
     ] = False,
+    classes: Annotated[
+        Path | None, typer.Option("--classes", help="Class names, one a line, for methods that learn from names.")
+    ] = None,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,
@@ -76,6 +79,7 @@ def fit(
         workers=workers,
         resume=resume,
         oracle=oracle,
+        classes=classes,
     )
     emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
     note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}")

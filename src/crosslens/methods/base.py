@@ -46,6 +46,7 @@ class FitJob:
         workers: decoding threads; None takes one a processor.
         world: the processes that train together.
         oracle: see ``Oracle``; None in an honest run.
+        classes: class names the user gave; empty unless the method takes them.
     """
 
     catalog: Catalog
@@ -59,6 +60,7 @@ class FitJob:
     workers: int | None = None
     world: World = field(default_factory=World)
     oracle: Oracle | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def torch_device(self) -> torch.device:
@@ -93,11 +95,14 @@ class Method(ABC):
         name: as on the command line.
         Config: its configuration.
         needs_labels: whether ``fit`` sees labels.
+        needs_classes: whether ``fit`` works from class names (``--classes``); others refuse them.
+        tunes: what may change: ``head``, ``full``.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     needs_labels: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = False
     tunes: ClassVar[tuple[str, ...]] = ("head",)
 
     def __init__(self, config: MethodConfig | None = None) -> None:
