@@ -52,12 +52,14 @@ def cluster_contrast(
     denominator of l_i runs over all N slots, positives and own key included. Since s is linear in the bank, the
     mean over positives is a product with the cluster's mean bank entry: no ``(B, N)`` mask is built.
 
+    Several clusterings (counts) of one domain go in one call: with K of them the loss is the mean over them.
+
     Args:
         q: queries ``(B, d)``, unit rows; the gradient flows here alone.
         bank: memory bank ``(N, d)`` of this domain, with the batch's keys already written.
-        cluster: own cluster ``(B,)``.
-        gate: ``(B,)`` of 0/1 or bool: which images are sure enough (``gate_probability > threshold``).
-        members: ``cluster_members(...)`` of this domain, ``(C, N)``.
+        cluster: row of ``members`` that is the own cluster, ``(B,)`` or ``(K, B)``.
+        gate: 0/1 or bool, shaped like ``cluster``: who is sure enough (``gate_probability > threshold``).
+        members: ``cluster_members(...)`` of this domain, ``(C, N)``; of K clusterings one below the other.
         temperature: T > 0.
         log_total: ``logsumexp(bank_logits(q, bank, temperature))`` of each query ``(B,)`` when already at hand;
             several cluster counts share it.
@@ -68,9 +70,9 @@ def cluster_contrast(
     if log_total is None:
         log_total = torch.logsumexp(bank_logits(q, bank, temperature), dim=1)
     means = members.to(bank.dtype) @ bank.detach()
-    attraction = (q * means[cluster]).sum(1) / temperature
+    attraction = (q * means[cluster]).sum(-1) / temperature
     weight = gate.to(q.dtype)
-    return (weight * (log_total - attraction)).sum() / (weight.sum() + 1e-8)
+    return ((weight * (log_total - attraction)).sum(-1) / (weight.sum(-1) + 1e-8)).mean()
 
 
 def prototype_contrast(q: Tensor, prototypes: Tensor, cluster: Tensor, temperatures: Tensor) -> Tensor:

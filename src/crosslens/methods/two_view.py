@@ -214,7 +214,7 @@ class TwoViewMethod(Method):
             return torch.optim.SGD(
                 parameters, lr=self.config.lr, momentum=0.9, weight_decay=self.config.weight_decay
             )
-        return torch.optim.AdamW(parameters, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        return torch.optim.AdamW(parameters, lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True)
 
     @torch.no_grad()
     def centre_features(self, domain: int) -> Tensor:

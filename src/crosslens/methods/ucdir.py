@@ -13,6 +13,7 @@ clustered at once and their losses averaged, which needs no label and steadies t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -93,11 +94,12 @@ class UCDIR(TwoViewMethod):
         return self.settings
 
     clusterings: tuple[list[Clustering], list[Clustering]]
+    members: tuple[Tensor, Tensor]
     counts: tuple[list[int], list[int]]
 
     def reset(self) -> None:
         """No clusters yet."""
-        self.clusterings = ([], [])
+        self._use([], [])
         self.counts = ([], [])
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
@@ -107,8 +109,10 @@ class UCDIR(TwoViewMethod):
         features = (self.centre_features(0).cpu(), self.centre_features(1).cpu())
         if not self.counts[0]:
             self.counts = self.job.world.share(self._choose_counts(features))
-        found = self.job.world.share([self._cluster(domain, features[domain]) for domain in (0, 1)])
-        self.clusterings = (found[0], found[1])
+        # faiss computes outside Python's lock, so the domains take a thread each.
+        with ThreadPoolExecutor(2) as pool:
+            found = self.job.world.share(list(pool.map(self._cluster, (0, 1), features)))
+        self._use(found[0], found[1])
         info: dict[str, float] = {}
         for name, clusterings in zip("ab", self.clusterings, strict=True):
             largest = max(clusterings, key=lambda c: len(c.centroids))
@@ -123,14 +127,14 @@ class UCDIR(TwoViewMethod):
         weight = self._cluster_weight(epoch)
         losses: dict[str, Tensor] = {}
         terms: list[tuple[float, Tensor]] = []
-        for name, part, clusterings in zip("ab", parts, self.clusterings, strict=True):
+        for name, part, clusterings, members in zip("ab", parts, self.clusterings, self.members, strict=True):
             logits = bank_logits(part.q, part.bank, self.config.temperature)
             instance = instance_contrast(part.q, part.keys, part.bank, part.index, self.config.temperature, logits)
             losses[f"instance_{name}"] = instance
             terms.append((0.5, instance))
             if clusterings and epoch >= self.config.cluster_epoch:
                 log_total = torch.logsumexp(logits, dim=1)
-                cluster = torch.stack([self._cluster_loss(part, c, log_total) for c in clusterings]).mean()
+                cluster = self._cluster_loss(part, clusterings, members, log_total)
                 losses[f"cluster_{name}"] = cluster
                 terms.append((0.5 * weight, cluster))
         if epoch >= self.config.align_epoch and self.clusterings[0]:
@@ -142,12 +146,18 @@ class UCDIR(TwoViewMethod):
     def _cluster_weight(self, epoch: int) -> float:
         return self.config.cluster_weight * linear_ramp(epoch, self.config.cluster_epoch, self.config.align_epoch)
 
-    def _cluster_loss(self, part: Embedded, clustering: Clustering, log_total: Tensor) -> Tensor:
+    def _cluster_loss(
+        self, part: Embedded, clusterings: list[Clustering], members: Tensor, log_total: Tensor
+    ) -> Tensor:
         temperature = self.config.temperature
-        own = clustering.assignments[part.index]
-        sure = gate_probability(part.keys, clustering.prototypes, own, temperature) > self.config.gate
-        positives = clustering.positives[part.index]
-        return cluster_contrast(part.q, part.bank, positives, sure, clustering.members, temperature, log_total)
+        sure, positives, offset = [], [], 0
+        for clustering in clusterings:
+            own = clustering.assignments[part.index]
+            sure.append(gate_probability(part.keys, clustering.prototypes, own, temperature) > self.config.gate)
+            positives.append(clustering.positives[part.index] + offset)
+            offset += len(clustering.members)
+        gates = torch.stack(sure)
+        return cluster_contrast(part.q, part.bank, torch.stack(positives), gates, members, temperature, log_total)
 
     def _alignment(self, parts: tuple[Embedded, Embedded]) -> tuple[Tensor, Tensor]:
         features = [part.q for part in parts]
@@ -157,6 +167,12 @@ class UCDIR(TwoViewMethod):
             entropies.append(self_entropy(features, prototypes, self.config.entropy_temperature))
             distances.append(distance_of_distance(features, prototypes, self.config.distance_temperature))
         return torch.stack(entropies).mean(), torch.stack(distances).mean()
+
+    def _use(self, a: list[Clustering], b: list[Clustering]) -> None:
+        self.clusterings = (a, b)
+        # The rows of all counts, one below the other, so that a step has one product with the bank.
+        joined = [torch.cat([c.members for c in clusterings] or [torch.empty(0)]) for clusterings in (a, b)]
+        self.members = (joined[0], joined[1])
 
     def _cluster(self, domain: int, features: Tensor) -> list[Clustering]:
         device = self.banks[domain].device
@@ -192,7 +208,8 @@ class UCDIR(TwoViewMethod):
             true = [self.job.oracle.classes[domain] for domain in self.job.domains]
             return [true[0]], [true[1]]
         if self.config.clusters == "auto":
-            estimates = [estimate_clusters(rows) for rows in features]
+            with ThreadPoolExecutor(2) as pool:
+                estimates = list(pool.map(estimate_clusters, features))
             # Both domains show the same classes, so they share one ladder.
             ladder = count_ladder(round((estimates[0] * estimates[1]) ** 0.5), min(map(len, features)))
             return ladder, list(ladder)
@@ -210,5 +227,5 @@ class UCDIR(TwoViewMethod):
         """Take over what ``extra_state`` gave."""
         device = self.banks[0].device
         loaded = [[Clustering(*(t.to(device) for t in parts)) for parts in domain] for domain in state["clusters"]]
-        self.clusterings = (loaded[0], loaded[1])
+        self._use(loaded[0], loaded[1])
         self.counts = (list(state["counts"][0]), list(state["counts"][1]))
