@@ -23,8 +23,6 @@ HALF = (0.5, 0.5, 0.5)
 """Mean and standard deviation of SigLIP and of the first ViT."""
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# A 90,000 x 1,000 strip scaled to a shorter side of 256 would fill memory; past this it is cropped first.
-_MAX_SCALED_PIXELS = 16_000_000
 
 
 class Preprocess(BaseModel):
@@ -64,18 +62,23 @@ class Preprocess(BaseModel):
         return decode(source, mode=self.decode, min_side=max(self.resize, self.crop))
 
     def square(self, image: Image.Image) -> Image.Image:
-        """Scale and crop an RGB image to ``crop`` x ``crop`` pixels."""
+        """Scale and crop an RGB image to ``crop`` x ``crop`` pixels.
+
+        Both in one step, which gives the pixels of the two steps up to rounding, and up to the order of Pillow's
+        two passes where a bicubic overshoot is clipped.
+        """
         method = _FILTERS[self.interpolation]
         if self.squash:
             return image.resize((self.crop, self.crop), method)
         width, height = image.size
         short = min(width, height)
         new_width, new_height = int(self.resize * width / short), int(self.resize * height / short)
-        if new_width * new_height > _MAX_SCALED_PIXELS:
-            return self._square_of_strip(image)
-        scaled = image.resize((new_width, new_height), method)
         left, top = round((new_width - self.crop) / 2), round((new_height - self.crop) / 2)
-        return scaled.crop((left, top, left + self.crop, top + self.crop))
+        # The crop's place in the unscaled image: what would be cut off is never computed, and a 90,000 x 1,000
+        # strip cannot fill memory.
+        x, y = width / new_width, height / new_height
+        box = (left * x, top * y, min((left + self.crop) * x, width), min((top + self.crop) * y, height))
+        return image.resize((self.crop, self.crop), method, box=box)
 
     def pixels(self, source: str | Path | bytes | Image.Image) -> NDArray[np.uint8]:
         """Decode, scale and crop to ``(crop, crop, 3)`` uint8.
@@ -99,10 +102,3 @@ class Preprocess(BaseModel):
             ImageError: naming the first image that cannot be decoded.
         """
         return self.normalise(np.stack([self.pixels(source) for source in sources]))
-
-    def _square_of_strip(self, image: Image.Image) -> Image.Image:
-        width, height = image.size
-        side = min(width, height) * self.crop / self.resize
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (max(0.0, left), max(0.0, top), min(width, left + side), min(height, top + side))
-        return image.resize((self.crop, self.crop), _FILTERS[self.interpolation], box=box)
