@@ -160,27 +160,41 @@ def plain_cluster(q, bank, assignments, index, gate, temperature):
     return sum(losses) / (count + 1e-8) if losses else torch.zeros(())
 
 
+@pytest.mark.parametrize("repeats", [False, True], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("seed", range(4))
-def test_shared_logits_equal_the_plain_formulas_also_for_repeated_images(seed):
+def test_shared_logits_equal_the_plain_formulas_also_for_repeated_images(seed, repeats):
     generator = torch.Generator().manual_seed(seed)
 
     def rows(n):
         return F.normalize(torch.randn(n, 6, generator=generator, dtype=torch.float64), dim=1)
 
     q, keys, bank = rows(5).requires_grad_(True), rows(5), rows(20)
-    index = torch.tensor([2, 7, 7, 19, 0])
+    index = torch.tensor([2, 7, 7 if repeats else 11, 19, 0])
     bank[index] = keys
     assignments = torch.randint(0, 3, (20,), generator=generator)
     gate = torch.tensor([True, False, True, True, seed % 2 == 0])
     logits = bank_logits(q, bank, 0.2)
     members = cluster_members(assignments, 3, torch.float64)
-    fast = instance_contrast(q, keys, bank, index, 0.2, logits) + cluster_contrast(
-        q, bank, assignments[index], gate, members, 0.2, torch.logsumexp(logits, 1)
+    log_total = torch.logsumexp(logits, 1)
+    fast = instance_contrast(q, keys, bank, index, 0.2, logits, log_total) + cluster_contrast(
+        q, bank, assignments[index], gate, members, 0.2, log_total
     )
     plain = plain_instance(q, keys, bank, index, 0.2) + plain_cluster(q, bank, assignments, index, gate, 0.2)
     assert fast.item() == pytest.approx(plain.item(), abs=1e-7)
     a, b = torch.autograd.grad(fast, q)[0], torch.autograd.grad(plain, q)[0]
     assert torch.allclose(a, b, atol=1e-7)
+
+
+def test_several_clusterings_at_once_give_the_mean_of_their_losses(inputs):
+    q, bank, index = inputs.q[0], inputs.banks[0], inputs.index[0]
+    generator = torch.Generator().manual_seed(0)
+    assignments = [torch.randint(0, count, (40,), generator=generator) for count in (3, 5)]
+    members = [cluster_members(a, c, torch.float64) for a, c in zip(assignments, (3, 5), strict=True)]
+    gates = torch.rand(2, 8, generator=generator) > 0.4
+    one_by_one = [cluster_contrast(q, bank, assignments[k][index], gates[k], members[k], 0.2) for k in (0, 1)]
+    own = torch.stack([assignments[0][index], assignments[1][index] + 3])
+    together = cluster_contrast(q, bank, own, gates, torch.cat(members), 0.2)
+    assert together.item() == pytest.approx(sum(loss.item() for loss in one_by_one) / 2, abs=1e-12)
 
 
 def test_everything_gated_out_costs_nothing(inputs):

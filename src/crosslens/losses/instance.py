@@ -27,6 +27,7 @@ def instance_contrast(
     index: Tensor,
     temperature: float = 0.2,
     logits: Tensor | None = None,
+    log_total: Tensor | None = None,
 ) -> Tensor:
     """Instance contrast L_I: each image against every other image of its own domain.
 
@@ -41,12 +42,16 @@ def instance_contrast(
         index: slots ``(B,)`` of the images.
         temperature: T > 0.
         logits: ``bank_logits(q, bank, temperature)`` when already at hand.
+        log_total: ``logsumexp(logits, dim=1)`` ``(B,)`` when already at hand; it is the denominator unless an
+            image is in the batch twice.
 
     Returns:
         A scalar >= 0.
     """
+    own = (q * keys.detach()).sum(1) / temperature
+    if log_total is not None and torch.equal(bank[index], keys):
+        return (log_total - own).mean()
     scores = bank_logits(q, bank, temperature) if logits is None else logits
-    own = (q * keys.detach()).sum(1, keepdim=True) / temperature
     # Replacing the own slot by q.k is the plain formula; without repeated images it changes nothing.
-    scores = scores.scatter(1, index[:, None], own)
-    return (torch.logsumexp(scores, dim=1) - own.squeeze(1)).mean()
+    scores = scores.scatter(1, index[:, None], own[:, None])
+    return (torch.logsumexp(scores, dim=1) - own).mean()

@@ -119,21 +119,23 @@ class UCDIR(TwoViewMethod):
             sizes = torch.bincount(largest.assignments, minlength=len(largest.centroids)).float()
             info[f"clusters_{name}"] = len(sizes)
             info[f"largest_cluster_{name}"] = float(sizes.max() / sizes.sum())
-        info["cluster_weight"] = self._cluster_weight(epoch)
+        info["cluster_weight"] = self.cluster_weight(epoch)
         return info
 
     def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
         """All terms that are active in this epoch."""
-        weight = self._cluster_weight(epoch)
+        weight = self.cluster_weight(epoch)
         losses: dict[str, Tensor] = {}
         terms: list[tuple[float, Tensor]] = []
         for name, part, clusterings, members in zip("ab", parts, self.clusterings, self.members, strict=True):
             logits = bank_logits(part.q, part.bank, self.config.temperature)
-            instance = instance_contrast(part.q, part.keys, part.bank, part.index, self.config.temperature, logits)
+            log_total = torch.logsumexp(logits, dim=1)
+            instance = instance_contrast(
+                part.q, part.keys, part.bank, part.index, self.config.temperature, logits, log_total
+            )
             losses[f"instance_{name}"] = instance
             terms.append((0.5, instance))
             if clusterings and epoch >= self.config.cluster_epoch:
-                log_total = torch.logsumexp(logits, dim=1)
                 cluster = self._cluster_loss(part, clusterings, members, log_total)
                 losses[f"cluster_{name}"] = cluster
                 terms.append((0.5 * weight, cluster))
@@ -143,7 +145,8 @@ class UCDIR(TwoViewMethod):
             terms.append((self.config.distance_weight, losses["distance"]))
         return {"total": weighted_total(terms), **losses}
 
-    def _cluster_weight(self, epoch: int) -> float:
+    def cluster_weight(self, epoch: int) -> float:
+        """w_C(e): 0 up to ``cluster_epoch``, then linear up to its full value at ``align_epoch``."""
         return self.config.cluster_weight * linear_ramp(epoch, self.config.cluster_epoch, self.config.align_epoch)
 
     def _cluster_loss(
