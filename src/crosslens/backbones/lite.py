@@ -134,20 +134,24 @@ class LiteBackbone(Backbone):
 
     @cached_property
     def class_texts(self) -> Tensor:
-        """Unit text vectors ``(1000, 384)`` of the ImageNet class names, computed once and cached on disk."""
+        """Unit text vectors ``(1000, 384)`` of "a photo of a {ImageNet class}", computed once and cached on disk.
+
+        The sentence labels PACS better than the bare name: photos 77 % instead of 73 %, cartoons 31 % instead of
+        26 %; see ``benchmarks/lite.py``.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file, save_file
 
-        names = imagenet_names()
+        sentences = [f"a photo of a {name}" for name in imagenet_names()]
         key = hash_weights(self.text_tower.model.state_dict())
-        file = cache_folder() / "lite" / f"class-texts-{key}.safetensors"
+        file = cache_folder() / "lite" / f"class-sentences-{key}.safetensors"
         if file.is_file():
             # A damaged cache is no more than a missing one.
             with suppress(SafetensorError, KeyError):
                 cached = load_file(file)["texts"]
-                if cached.shape == (len(names), 384):
+                if cached.shape == (len(sentences), 384):
                     return cached
-        texts = self.text_tower(names)
+        texts = self.text_tower(sentences)
         with atomic_path(file) as temporary:
             save_file({"texts": texts}, temporary)
         return texts
