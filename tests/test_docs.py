@@ -1,0 +1,48 @@
+"""Every crosslens command of the README and the docs exists, options included; links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from crosslens.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = sorted(
+    {
+        line.split("  #")[0].split("    #")[0].strip()
+        for page in PAGES
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S)
+        for line in block.splitlines()
+        if line.startswith("crosslens ")
+    }
+)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_parse(line: str) -> None:
+    command = get_command(app)
+    words = shlex.split(line)[1:]
+    context = typer.Context(command, info_name="crosslens")
+    while hasattr(command, "get_command"):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, line
+        context = typer.Context(found, parent=context, info_name=found.name)
+        command = found
+    # Parsing alone: unknown options, missing arguments and values of the wrong type raise.
+    command.parse_args(context, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) > 10
