@@ -129,6 +129,14 @@ class Backbone(ABC):
         """
         raise self._no_text()
 
+    def reads(self, text: str) -> bool:
+        """Whether the text tower's tokenizer finds anything in ``text`` that it knows.
+
+        Raises:
+            BackboneError: when this backbone has no text tower.
+        """
+        raise self._no_text()
+
     def to_joint(self, features: Tensor) -> Tensor:
         """Image features ``(N, D)`` to unit rows ``(N, J)`` of the space shared with text.
 

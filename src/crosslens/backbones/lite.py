@@ -152,11 +152,22 @@ class LiteBackbone(Backbone):
             save_file({"texts": texts}, temporary)
         return texts
 
+    @property
+    def text_centre(self) -> Tensor:
+        """The mean class text ``(384,)``, which is taken off every vector of the joint space."""
+        return self.class_texts.mean(0)
+
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
         if not texts:
             return torch.zeros(0, 384)
-        return F.normalize(self.text_tower(texts) - self.class_texts.mean(0), dim=1)
+        return F.normalize(self.text_tower(texts) - self.text_centre, dim=1)
+
+    def reads(self, text: str) -> bool:
+        """Whether MiniLM's tokenizer finds a word piece that it knows."""
+        tokenizer = self.text_tower.tokenizer
+        found = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return any(number != tokenizer.unk_token_id for number in found)
 
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
