@@ -134,6 +134,8 @@ class Encoder:
         """Identity of the encoded vectors; an index refuses those of another."""
         own = {"head." + k: v for k, v in self.head.state_dict().items()} if self.head else {}
         own |= {f"mean.{domain}": mean for domain, mean in self.means.items()}
+        if self.space == "joint" and self.backbone.joint_kind:
+            own["joint"] = torch.tensor(list(self.backbone.joint_kind.encode()))
         base = self.backbone.fingerprint
         weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
         return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)

@@ -86,7 +86,7 @@ class SentencePrompts(WordPrompts):
 
     def __init__(self, backbone: LiteBackbone, texts: Sequence[str], device: torch.device) -> None:
         tokenizer, self._model = backbone.text_tower.tokenizer, backbone.text_tower.model.to(device)
-        self._centre = backbone.text_centre.to(device)
+        self._place = backbone.place_texts
         self._tokenizer = tokenizer
         self.width = self._model.config.hidden_size
         self.dim = backbone.joint_dim or 0
@@ -111,7 +111,7 @@ class SentencePrompts(WordPrompts):
         states = self._model(inputs_embeds=inputs, attention_mask=mask.long()).last_hidden_state
         weights = mask.unsqueeze(2).float()
         rows = F.normalize((states * weights).sum(1) / weights.sum(1), dim=1)
-        return F.normalize(rows - self._centre, dim=1).unflatten(0, (len(words), len(prompts)))
+        return self._place(rows).unflatten(0, (len(words), len(prompts)))
 
     def word_vector(self, word: str) -> Tensor:
         """See ``WordPrompts``."""

@@ -51,10 +51,10 @@ class WordsConfig(MethodConfig):
     learn: Literal["joint", "sequential", "random"] = "joint"
     given: tuple[str, ...] = ()
     template: str = f"a {HOLE} style of a {CLASS}"
-    steps: int = Field(300, ge=1)
+    steps: int = Field(150, ge=1)
     iterations: int = Field(100, ge=1)
     words_per_step: int = Field(8, ge=1)
-    classes_per_step: int = Field(8, ge=0)
+    classes_per_step: int = Field(4, ge=0)
     word_lr: float | None = Field(None, gt=0)
     word_std: float = Field(0.02, gt=0)
     diversity_weight: float = Field(1.0, ge=0)
@@ -125,16 +125,17 @@ def expand(
     else:
         words = torch.randn(config.words, prompts.width, generator=generator_for(seed, -1, -1)).to(place)
         words *= config.word_std
-    before = _describe(prompts, words, classes, f"describing {len(names)} classes") if _trains(config) else None
+    facts: dict[str, float] = {"words": len(words)}
     if _trains(config):
         assert run is not None
+        # Some words tell how well drawn ones keep the class.
+        before = _describe(prompts, words[:4], classes, "describing classes")
+        facts |= {"kept_before": float(before.kept.mean()), "spread_before": _spread(prompts, words)}
         kind = JointWords if config.learn == "joint" else SequentialWords
         words = kind(config, prompts, words, classes, seed).run(run)
     found = _describe(prompts, words, classes, f"describing {len(names)} classes")
-    facts = {"words": len(words), "spread": round(found.spread, 4), "kept": round(float(found.kept.mean()), 4)}
-    if before is not None:
-        facts |= {"spread_before": round(before.spread, 4), "kept_before": round(float(before.kept.mean()), 4)}
-    return found, facts
+    facts |= {"kept": float(found.kept.mean()), "spread": found.spread}
+    return found, {key: round(value, 4) for key, value in facts.items()}
 
 
 def domain_prompt(template: str) -> str:
@@ -159,6 +160,12 @@ def require_readable(backbone: Backbone, names: Sequence[str]) -> None:
 
 def _trains(config: WordsConfig) -> bool:
     return config.learn != "random" and not config.given
+
+
+@torch.no_grad()
+def _spread(prompts: WordPrompts, words: Tensor) -> float:
+    domains = prompts.embed(words, torch.tensor([len(prompts.texts) - 1]))[:, 0]
+    return float(diversity(domains, domains, torch.arange(len(words))))
 
 
 @torch.no_grad()

@@ -32,6 +32,7 @@ from crosslens.nn.projection import Geometry, Projection, ProjectionShape
 from crosslens.progress import note
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
+from crosslens.training.run import Run
 
 TEMPERATURES = (0.1, 0.2, 0.4, 1.0)
 """What the temperature rule chooses from."""
@@ -130,20 +131,8 @@ class TKI(Method):
         if self.config.centre and not len(job.catalog):
             raise ConfigError("centre takes the mean image of each domain away, so name the images: fit tki ROOT")
         texts, facts = self._expanded(job)
-        self.training = Aggregation(self.config, texts, job.seed)
-        training = self.training
-        train(
-            training,
-            job.run,
-            label="aggregating domains",
-            after_epoch=training.observe,
-            done=training.is_done,
-        )
-        projection = training.finish()
-        facts |= training.facts()
-        for warning in training.warnings():
-            note(f"[yellow]{warning}[/yellow]")
-            facts.setdefault("warnings", []).append(warning)
+        projection, learned = aggregate(self.config, texts, seed=job.seed, run=job.run)
+        facts |= learned
         return Encoder(
             job.backbone,
             method=self.name,
@@ -185,6 +174,24 @@ class TKI(Method):
             domain: job.backbone.to_joint(torch.from_numpy(features.centre)).mean(0)
             for domain, features in job.features_by_domain().items()
         }
+
+
+def aggregate(config: TKIConfig, texts: DomainTexts, *, seed: int, run: Run) -> tuple[Projection, dict[str, Any]]:
+    """Train the projection on the texts of an expansion, resuming where the run stopped.
+
+    Returns:
+        The projection of the best epoch, and what the model card says about it.
+
+    Raises:
+        TrainingError: when the loss stops being finite.
+    """
+    training = Aggregation(config, texts, seed)
+    train(training, run, label="aggregating domains", after_epoch=training.observe, done=training.is_done)
+    projection, facts = training.finish(), training.facts()
+    warnings = training.warnings()
+    for warning in warnings:
+        note(f"[yellow]{warning}[/yellow]")
+    return projection, facts | ({"warnings": warnings} if warnings else {})
 
 
 class Aggregation:
