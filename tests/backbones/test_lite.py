@@ -166,6 +166,15 @@ class TestBlend:
         scores = blend.to_joint(features) @ blend.embed_texts(imagenet_names()).T
         assert scores.argmax(dim=1).tolist() == [207, 817]
 
+    def test_gradients_pass_although_images_came_first(self) -> None:
+        fresh = LiteBackbone(blend=True)
+        with torch.inference_mode():
+            fresh.to_joint(torch.rand(2, 1280))
+        sentences = torch.rand(3, 384, requires_grad=True)
+        fresh.place_texts(sentences)[:, 0].sum().backward()
+        assert sentences.grad is not None
+        assert torch.isfinite(sentences.grad).all()
+
     def test_features_are_shared_but_joint_vectors_are_not(self, lite: LiteBackbone, blend: LiteBackbone) -> None:
         assert lite.fingerprint == blend.fingerprint
         spaces = [Encoder(backbone, space="joint").fingerprint for backbone in (lite, blend)]

@@ -196,7 +196,7 @@ def test_same_seed_same_encoder_other_seed_another(clip, tmp_path):
 @pytest.mark.parametrize("geometry", ["mobius", "hnnpp", "euclid_exp", "euclid"])
 def test_aggregation_brings_texts_of_a_class_together(geometry):
     job, last, scores = trained(synthetic(), geometry=geometry, epochs=15, batch_size=64, patience=0)
-    assert last < 0.6 * job.first_loss
+    assert last < 0.75 * job.first_loss
     # Names that training never saw are found better under words it never saw.
     assert len(job.held_names) == 3
     assert job.best >= scores[0]

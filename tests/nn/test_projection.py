@@ -14,6 +14,7 @@ GEOMETRIES = ("mobius", "hnnpp", "euclid_exp", "euclid")
 
 def project(geometry="mobius", seed=0, **options):
     torch.manual_seed(seed)
+    options = {"start": "random"} | options
     projection = Projection(ProjectionShape(geometry=geometry, sizes=(8, 8, 8), **options))
     with torch.no_grad():
         for name, parameter in projection.named_parameters():
@@ -52,7 +53,7 @@ def test_the_length_of_an_input_does_not_matter():
 def test_euclid_exp_is_a_perceptron_put_into_the_ball():
     projection = project("euclid_exp")
     first, second = projection.layers
-    v = second(F.leaky_relu(first(F.normalize(rows(9), dim=1)), 0.1))
+    v = second(F.leaky_relu(first(F.normalize(rows(9), dim=1)), 0.5))
     v = v * (1 / v.norm(dim=1, keepdim=True)).clamp_max(1)
     assert torch.allclose(projection(rows(9)), exp0(v, 0.1), atol=1e-6)
 
@@ -128,6 +129,21 @@ def test_a_weighted_mix_of_stored_rows_ranks_by_the_weighted_scores():
     scores = similarity.as_queries(stored[:2]) @ stored.T
     order = np.argsort(-(0.7 * scores[0] + 0.3 * scores[1]))
     assert np.array_equal(np.argsort(-(similarity.as_queries(mixed[None]) @ stored.T)[0])[:20], order[:20])
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_identity_start_keeps_directions_and_lengths(geometry):
+    shape = ProjectionShape(geometry=geometry, sizes=(8, 8, 8), slope=1.0, curvature=0.01)
+    projection = Projection(shape)
+    with torch.no_grad():
+        found = projection.tangent(projection(rows(9)))
+    # HNN++ layers change coordinates a little even so.
+    assert torch.allclose(found, F.normalize(rows(9), dim=1), atol=0.02 if geometry == "hnnpp" else 1e-5)
+    narrow = Projection(ProjectionShape(geometry="euclid_exp", sizes=(8, 8, 4), slope=1.0, radius_out=None))
+    with torch.no_grad():
+        assert (narrow.tangent(narrow(rows(9))).norm(dim=1) <= 1 + 1e-5).all()
+    random = Projection(shape.model_copy(update={"start": "random"}))
+    assert not torch.allclose(random.layers[0].weight, projection.layers[0].weight)
 
 
 def test_one_layer_and_too_few_widths():

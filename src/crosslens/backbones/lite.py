@@ -167,22 +167,27 @@ class LiteBackbone(Backbone):
         return texts
 
     @cached_property
+    @torch.inference_mode(False)
     def text_centre(self) -> Tensor:
         """The mean class text ``(384,)``, which is taken off every vector of the joint space."""
-        return self.class_texts.mean(0)
+        # Whoever asks first may be in inference mode, whose tensors no gradient may pass.
+        return self.class_texts.clone().mean(0)
 
     @cached_property
+    @torch.inference_mode(False)
     def _regression(self) -> Tensor:
         """``(1280, 384)``, from the classifier's weight vectors to their class texts, both centred."""
         weights = self.classifier.weight - self.classifier.weight.mean(0)
         gram = weights.t() @ weights
         ridge = RIDGE * gram.diagonal().mean() * torch.eye(self.dim)
-        return torch.linalg.solve(gram + ridge, weights.t() @ (self.class_texts - self.text_centre))
+        return torch.linalg.solve(gram + ridge, weights.t() @ (self.class_texts.clone() - self.text_centre))
 
     @cached_property
+    @torch.inference_mode(False)
     def _whitening(self) -> Tensor:
         """``(384, 384)``, symmetric: directions that class texts share are shortened."""
-        _, spectrum, directions = torch.linalg.svd(self.class_texts - self.text_centre, full_matrices=False)
+        centred = self.class_texts.clone() - self.text_centre
+        _, spectrum, directions = torch.linalg.svd(centred, full_matrices=False)
         scales = (spectrum / spectrum[0]) ** -WHITEN
         return (directions.t() * scales) @ directions
 

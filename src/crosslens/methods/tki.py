@@ -44,7 +44,7 @@ class TKIConfig(WordsConfig):
     """Settings of TKI; those of the expansion are in ``WordsConfig``.
 
     Attributes:
-        geometry, curvature, scale, radius_in, radius_out, slope: see ``ProjectionShape``.
+        geometry, curvature, scale, radius_in, radius_out, slope, start: see ``ProjectionShape``.
         hidden: width of the projection's middle; 0 takes D.
         dim: d, width of its output; 0 takes D.
         loss: ``proxy_nca`` (A2), ``proxy_anchor``, or ``arcface`` with a head that is thrown away (PromptStyler).
@@ -70,7 +70,8 @@ class TKIConfig(WordsConfig):
     scale: float = Field(1.0, gt=0)
     radius_in: float | None = Field(2.3, gt=0)
     radius_out: float | None = Field(1.0, gt=0)
-    slope: float = Field(0.1, ge=0, le=1)
+    slope: float = Field(0.5, ge=0, le=1)
+    start: Literal["identity", "random"] = "identity"
     loss: Literal["proxy_nca", "proxy_anchor", "arcface"] = "proxy_nca"
     proxies: Literal["class", "learned", "domain_mean"] = "class"
     temperature: Literal["auto"] | float = "auto"
@@ -95,6 +96,7 @@ class TKIConfig(WordsConfig):
             radius_in=self.radius_in,
             radius_out=self.radius_out,
             slope=self.slope,
+            start=self.start,
         )
 
 

@@ -37,6 +37,8 @@ class ProjectionShape(BaseModel):
         radius_in: r, tangent vectors that enter the ball are shortened to it.
         radius_out: r_out, likewise for those that leave it; None only keeps them off the edge.
         slope: of LeakyReLU between the layers; 0 is ReLU, 1 none.
+        start: ``identity`` begins with layers that change nothing but what ``slope`` bends, so that what the space
+            knew before training is kept as far as the texts do not speak against it; ``random`` is Xavier's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +49,8 @@ class ProjectionShape(BaseModel):
     scale: float = Field(1.0, gt=0)
     radius_in: float | None = Field(2.3, gt=0)
     radius_out: float | None = Field(1.0, gt=0)
-    slope: float = Field(0.1, ge=0, le=1)
+    slope: float = Field(0.5, ge=0, le=1)
+    start: Literal["identity", "random"] = "identity"
 
     @property
     def largest_output(self) -> float:
@@ -90,6 +93,8 @@ class Projection(nn.Module):
                 nn.init.xavier_uniform_(layers[-1].weight)  # type: ignore[arg-type]
                 nn.init.zeros_(layers[-1].bias)  # type: ignore[arg-type]
         self.layers = nn.ModuleList(layers)
+        if shape.start == "identity":
+            self._begin_as_identity()
 
     @property
     def dim(self) -> int:
@@ -131,6 +136,15 @@ class Projection(nn.Module):
         with torch.no_grad():
             biases = [bias for name, bias in self.named_parameters() if name.endswith("bias")]
             return float(torch.stack([bias.norm() for bias in biases]).mean())
+
+    @torch.no_grad()
+    def _begin_as_identity(self) -> None:
+        for name, weight in self.named_parameters():
+            if name.endswith("weight"):
+                # Where widths differ, an orthogonal map keeps as much as can be kept.
+                nn.init.eye_(weight) if len(set(weight.shape)) == 1 else nn.init.orthogonal_(weight)
+                # The layer of HNN++ doubles small points.
+                weight.mul_(0.5 if self.shape.geometry == "hnnpp" else 1)
 
     def _bend(self, v: Tensor) -> Tensor:
         return v if self.shape.slope == 1 else F.leaky_relu(v, self.shape.slope)
