@@ -63,6 +63,7 @@ ROWS: dict[str, Row | None] = {
     "random start": Row({}, {"start": "random"}),
     "random start, slope 0.1": Row({}, {"start": "random", "slope": 0.1}),
     "random start, slope 0.1, euclid": Row({}, {"start": "random", "slope": 0.1, "geometry": "euclid"}),
+    "cosine ranking": Row({}, {"ranking": "cosine"}),
     "c=0.01": Row({}, {"curvature": 0.01}),
     "c=1": Row({}, {"curvature": 1.0}),
     "d=64": Row({}, {"dim": 64}),
@@ -168,7 +169,14 @@ class Bench:
             log = Run(Path(folder) / "run").read_log()
         encoder = Encoder(self.backbone, method="tki", head=projection, space="joint")
         seconds = {"words seconds": words_seconds, "projection seconds": time.perf_counter() - started}
-        last = {"last loss": log[-1]["losses"]["total"], "radius_std of texts": log[-1]["radius_std"]}
+        with torch.no_grad():
+            images = torch.from_numpy(features_of(self.catalog, self.backbone, folder=self.features).centre)
+            lengths = projection.tangent(projection(self.backbone.to_joint(images))).norm(dim=1)
+        last = {
+            "last loss": log[-1]["losses"]["total"],
+            "radius of texts": [log[-1]["radius"], log[-1]["radius_std"]],
+            "radius of images": [float(lengths.mean()), float(lengths.std())],
+        }
         return encoder, facts | learned | last | seconds
 
     def _expanded(self, config: TKIConfig, seed: int, folder: Path) -> tuple[DomainTexts, dict[str, float], float]:

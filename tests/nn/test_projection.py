@@ -74,7 +74,7 @@ def test_euclid_gives_unit_rows_and_squared_distances():
     a, b = projection(rows(4)), projection(rows(3, seed=2))
     assert torch.allclose(a.norm(dim=1), torch.ones(4), atol=1e-6)
     assert torch.allclose(projection.distance(a, b), torch.cdist(a, b).square(), atol=1e-5)
-    assert torch.equal(projection.encode(rows(4)), a)
+    assert torch.allclose(projection.encode(rows(4)), a, atol=1e-6)
     assert projection.shape.similarity == Similarity()
 
 
@@ -144,6 +144,15 @@ def test_the_identity_start_keeps_directions_and_lengths(geometry):
         assert (narrow.tangent(narrow(rows(9))).norm(dim=1) <= 1 + 1e-5).all()
     random = Projection(shape.model_copy(update={"start": "random"}))
     assert not torch.allclose(random.layers[0].weight, projection.layers[0].weight)
+
+
+def test_ranking_by_cosine_stores_the_directions():
+    projection = project(ranking="cosine")
+    with torch.no_grad():
+        found = projection.encode(rows(6))
+        assert torch.allclose(found, F.normalize(log0(projection(rows(6)), 0.1), dim=1), atol=1e-6)
+    assert projection.dim == 8
+    assert projection.shape.similarity == Similarity()
 
 
 def test_one_layer_and_too_few_widths():

@@ -44,7 +44,8 @@ class TKIConfig(WordsConfig):
     """Settings of TKI; those of the expansion are in ``WordsConfig``.
 
     Attributes:
-        geometry, curvature, scale, radius_in, radius_out, slope, start: see ``ProjectionShape``.
+        geometry, curvature, scale, radius_in, radius_out, slope, start, ranking: see
+            ``ProjectionShape``.
         hidden: width of the projection's middle; 0 takes D.
         dim: d, width of its output; 0 takes D.
         loss: ``proxy_nca`` (A2), ``proxy_anchor``, or ``arcface`` with a head that is thrown away (PromptStyler).
@@ -72,6 +73,7 @@ class TKIConfig(WordsConfig):
     radius_out: float | None = Field(1.0, gt=0)
     slope: float = Field(0.5, ge=0, le=1)
     start: Literal["identity", "random"] = "identity"
+    ranking: Literal["distance", "cosine"] = "distance"
     loss: Literal["proxy_nca", "proxy_anchor", "arcface"] = "proxy_nca"
     proxies: Literal["class", "learned", "domain_mean"] = "class"
     temperature: Literal["auto"] | float = "auto"
@@ -97,6 +99,7 @@ class TKIConfig(WordsConfig):
             radius_out=self.radius_out,
             slope=self.slope,
             start=self.start,
+            ranking=self.ranking,
         )
 
 

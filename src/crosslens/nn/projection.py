@@ -39,6 +39,7 @@ class ProjectionShape(BaseModel):
         slope: of LeakyReLU between the layers; 0 is ReLU, 1 none.
         start: ``identity`` begins with layers that change nothing but what ``slope`` bends, so that what the space
             knew before training is kept as far as the texts do not speak against it; ``random`` is Xavier's.
+        ranking: ``distance`` ranks by geodesic distance; ``cosine`` by the angle of the tangent vectors at 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,7 @@ class ProjectionShape(BaseModel):
     radius_out: float | None = Field(1.0, gt=0)
     slope: float = Field(0.5, ge=0, le=1)
     start: Literal["identity", "random"] = "identity"
+    ranking: Literal["distance", "cosine"] = "distance"
 
     @property
     def largest_output(self) -> float:
@@ -61,7 +63,7 @@ class ProjectionShape(BaseModel):
     @property
     def similarity(self) -> Similarity:
         """How projected vectors are compared."""
-        if self.geometry == "euclid":
+        if self.geometry == "euclid" or self.ranking == "cosine":
             return Similarity()
         return Similarity(kind="lorentz", curvature=self.curvature, radius=self.largest_output)
 
@@ -99,7 +101,7 @@ class Projection(nn.Module):
     @property
     def dim(self) -> int:
         """Numbers in an encoded vector."""
-        return self.shape.sizes[-1] + (3 if self.shape.geometry != "euclid" else 0)
+        return self.shape.sizes[-1] + (3 if self.shape.similarity.kind == "lorentz" else 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Vectors ``(N, D)``, of any length, to points of the ball ``(N, d)``, or to unit rows."""
@@ -129,7 +131,8 @@ class Projection(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Vectors ``(N, D)`` to the unit rows ``(N, dim)`` that are stored and searched; see ``Similarity``."""
         z = self(x)
-        return z if self.shape.geometry == "euclid" else self.shape.similarity.rows(z)
+        similarity = self.shape.similarity
+        return similarity.rows(z) if similarity.kind == "lorentz" else F.normalize(self.tangent(z), dim=1)
 
     def bias_length(self) -> float:
         """Mean length of the layers' biases: without them a Mobius perceptron is ``exp0`` of an ordinary one."""
