@@ -3,9 +3,9 @@
     python benchmarks/prompt_cost.py --json cost.json
 
 The CLIP tower has random weights of the published sizes (12 layers, width 512, context 77) and a stand-in
-tokenizer that gives every word one or two tokens, so that nothing is downloaded; time does not depend on the weights.
-Prompts are those of DomainNet's 300 seen classes. ``whole context`` is what prompts cost without cutting the context
-and without sharing their beginning.
+tokenizer that gives every word one or two tokens, so that nothing is downloaded; time does not depend on weights.
+Prompts are those of DomainNet's 300 seen classes. ``whole context`` is what prompts cost without cutting the
+context and without sharing their beginning.
 """
 
 from __future__ import annotations
