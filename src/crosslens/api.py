@@ -54,7 +54,7 @@ def embed(
 
 def fit(
     method: str,
-    source: Source,
+    source: Source | None = None,
     *,
     out: str | Path,
     domains: Sequence[str] | None = None,
@@ -75,7 +75,7 @@ def fit(
 
     Args:
         method: a name in ``crosslens.methods.METHODS``.
-        source: the images: a folder, a manifest or a Catalog.
+        source: the images: a folder, a manifest or a Catalog; methods that learn from texts alone need none.
         out: the run folder; must be new unless ``resume``.
         domains: the domains to learn from; all of the catalog's by default.
         backbone: a name for ``load_backbone``.
@@ -112,7 +112,9 @@ def fit(
     if tune not in kind.tunes:
         raise ConfigError(f"{method} has no --tune {tune}; it has {', '.join(kind.tunes)}")
     names = _class_names(kind, method, classes)
-    labelled = open_catalog(source)
+    if source is None and (kind.needs_images or domains):
+        raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
+    labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
     everything = labelled
     chosen = tuple(domains or labelled.domains)
     if len(set(chosen)) != len(chosen):
@@ -122,8 +124,7 @@ def fit(
     folder = Path(out)
     resolved = {
         "method": method,
-        "source": str(Path(IMAGES) if isinstance(source, Catalog) else Path(source).resolve()),
-        "root": str(labelled.root.resolve()),
+        **({} if source is None else _place(source, labelled)),
         "domains": list(chosen),
         "images": len(labelled),
         "backbone": backbone,
@@ -300,6 +301,11 @@ def _class_names(kind: type[Method], method: str, classes: str | Path | Sequence
     if not kind.needs_classes:
         raise ConfigError(f"{method} learns without class names; leave --classes out")
     return read_class_names(classes)
+
+
+def _place(source: Source, catalog: Catalog) -> dict[str, str]:
+    place = Path(IMAGES) if isinstance(source, Catalog) else Path(source).resolve()
+    return {"source": str(place), "root": str(catalog.root.resolve())}
 
 
 def _device(device: str | None) -> Any:

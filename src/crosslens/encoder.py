@@ -22,6 +22,8 @@ from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
 from crosslens.nn.heads import Head, HeadGroup
+from crosslens.nn.projection import Projection, ProjectionShape
+from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +45,7 @@ class EncoderConfig(BaseModel):
         head: widths of the head, or None.
         members: heads side by side.
         unit_inputs: see ``Head``.
+        projection: TKI's projection in place of a head, or None.
         domains: domains with a centre of their own.
         tuned: whether the folder holds the image tower's own, trained weights.
         trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
@@ -58,6 +61,7 @@ class EncoderConfig(BaseModel):
     head: tuple[int, ...] | None = None
     members: int = 1
     unit_inputs: bool = True
+    projection: ProjectionShape | None = None
     domains: tuple[str, ...] = ()
     tuned: bool = False
     trained: dict[str, Any] = {}
@@ -69,7 +73,7 @@ class Encoder:
     Args:
         backbone: the network with its preprocessing.
         method: how the encoder was obtained.
-        head: what training put behind the backbone, one head or several side by side, or None.
+        head: what training put behind the backbone: one head or several side by side, a projection, or None.
         means: per domain the ``(D,)`` centre that is subtracted before the head; empty without centring.
         space: ``features`` or ``joint``.
         tuned: whether the backbone's tower was trained and belongs to the encoder.
@@ -81,7 +85,7 @@ class Encoder:
         backbone: Backbone,
         *,
         method: str = "frozen",
-        head: Head | HeadGroup | None = None,
+        head: Head | HeadGroup | Projection | None = None,
         means: Mapping[str, Tensor] | None = None,
         space: Space = "features",
         tuned: bool = False,
@@ -115,14 +119,23 @@ class Encoder:
 
     @property
     def has_text(self) -> bool:
-        """Whether texts can be encoded into the same space: only where no head left the joint space."""
+        """Whether texts can be encoded too: where no head left the joint space, or one that serves both."""
+        if isinstance(self.head, Projection):
+            return self.space == "joint" and not self.means
         return self.space == "joint" and self.head is None
+
+    @property
+    def similarity(self) -> Similarity:
+        """How vectors are compared; queries take ``similarity.as_queries`` before an inner product."""
+        return self.head.shape.similarity if isinstance(self.head, Projection) else Similarity()
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Identity of the encoded vectors; an index refuses those of another."""
         own = {"head." + k: v for k, v in self.head.state_dict().items()} if self.head else {}
         own |= {f"mean.{domain}": mean for domain, mean in self.means.items()}
+        if self.space == "joint" and self.backbone.joint_kind:
+            own["joint"] = torch.tensor(list(self.backbone.joint_kind.encode()))
         base = self.backbone.fingerprint
         weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
         return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
@@ -153,7 +166,7 @@ class Encoder:
                 part = self.backbone.to_joint(part)
             if self.means:
                 part = part - self._centres(names[start : start + 8192])
-            parts.append(F.normalize(part, dim=1) if self.head is None else self.head(part))
+            parts.append(self._headed(part))
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), np.float32)
 
     def encode_images(
@@ -195,7 +208,9 @@ class Encoder:
             raise BackboneError(
                 f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
             )
-        return self.backbone.embed_texts([texts] if isinstance(texts, str) else list(texts)).numpy()
+        rows = self.backbone.embed_texts([texts] if isinstance(texts, str) else list(texts))
+        with torch.inference_mode():
+            return self._headed(rows).numpy()
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``, all or nothing."""
@@ -208,9 +223,10 @@ class Encoder:
             backbone=self.backbone.name,
             fingerprint=self.backbone.fingerprint,
             space=self.space,
-            head=None if self.head is None else self.head.sizes,
-            members=1 if self.head is None else len(self.head.members),
-            unit_inputs=True if self.head is None else self.head.unit_inputs,
+            head=self.head.sizes if isinstance(self.head, HeadGroup) else None,
+            members=len(self.head.members) if isinstance(self.head, HeadGroup) else 1,
+            unit_inputs=self.head.unit_inputs if isinstance(self.head, HeadGroup) else True,
+            projection=self.head.shape if isinstance(self.head, Projection) else None,
             domains=tuple(self.means),
             tuned=self.tuned,
             trained=self.trained,
@@ -247,13 +263,16 @@ class Encoder:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
         backbone = load_backbone(config.backbone, decode=config.fingerprint.preprocess.decode)
-        head = None
+        head: HeadGroup | Projection | None = None
         try:
             if config.tuned:
                 backbone.tower.load_state_dict(_below(tensors, "tower."))
             if config.head is not None:
                 members = [Head(config.head, unit_inputs=config.unit_inputs) for _ in range(config.members)]
                 head = HeadGroup(members)
+                head.load_state_dict(_below(tensors, "head."))
+            if config.projection is not None:
+                head = Projection(config.projection)
                 head.load_state_dict(_below(tensors, "head."))
             means = {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)}
         except (RuntimeError, KeyError) as error:
@@ -268,6 +287,12 @@ class Encoder:
             tuned=config.tuned,
             trained=config.trained,
         )
+
+    def _headed(self, rows: Tensor) -> Tensor:
+        if self.head is None:
+            return F.normalize(rows, dim=1)
+        unit: Tensor = self.head.encode(rows) if isinstance(self.head, Projection) else self.head(rows)
+        return unit
 
     def _centres(self, names: Sequence[str | None]) -> Tensor:
         unknown = torch.stack(list(self.means.values())).mean(0)

@@ -15,7 +15,15 @@ _METHODS = {
     "instance": "instance contrast per domain, without labels",
     "protonce": "instance contrast and ProtoNCE per domain, without labels",
     "ucdir": "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels",
+    "tki": "TKI (a reconstruction): domain words and a projection learned from class names alone, without images",
     "supervised": "a head trained with the labels of a part of the images: an upper bound, no rival of the others",
+}
+
+
+_COMPARE = {
+    False: "compare them by their inner product.",
+    True: "compare a query's, after `encoder.similarity.as_queries`, with the others by their inner product, which"
+    " ranks by hyperbolic distance.",
 }
 
 
@@ -33,7 +41,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         f"# {config.method} on {config.backbone}",
         "",
         f"Made by {_METHODS.get(config.method, config.method)}.",
-        f"Gives unit vectors of {dim} numbers; compare them by their inner product.",
+        f"Gives unit vectors of {dim} numbers; {_COMPARE[_is_hyperbolic(config)]}",
         "",
         "```python",
         "import crosslens",
@@ -61,3 +69,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _is_hyperbolic(config: EncoderConfig) -> bool:
+    return config.projection is not None and config.projection.similarity.kind == "lorentz"

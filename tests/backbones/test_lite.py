@@ -11,6 +11,7 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.base import load_weights
 from crosslens.backbones.lite import EfficientNetLite0, LiteBackbone, SameConv, imagenet_names
 from crosslens.backbones.weights import read_state
+from crosslens.encoder import Encoder
 from crosslens.errors import BackboneError
 
 
@@ -121,9 +122,64 @@ def fresh(backbone: LiteBackbone) -> LiteBackbone:
     return twin
 
 
-def test_lite_takes_no_source() -> None:
-    with pytest.raises(BackboneError, match="lite takes no source"):
+def test_lite_has_one_other_joint_space() -> None:
+    with pytest.raises(BackboneError, match="lite is 'lite' or 'lite:blend'"):
         load_backbone("lite:folder")
+
+
+class TestBlend:
+    @pytest.fixture
+    def blend(self, lite: LiteBackbone) -> LiteBackbone:
+        twin = copy.copy(lite)
+        twin.name, twin.joint_kind = "lite:blend", "blend"
+        return twin
+
+    def test_it_is_what_load_backbone_gives(self, blend: LiteBackbone) -> None:
+        loaded = load_backbone("lite:blend")
+        assert (loaded.name, loaded.joint_kind) == (blend.name, blend.joint_kind)
+
+    def test_the_formula(self, blend: LiteBackbone) -> None:
+        """Ridge regression by its normal equations, and half a whitening, written out."""
+        texts = blend.class_texts.double()
+        centred = texts - texts.mean(0)
+        weights = blend.classifier.weight.double()
+        weights = weights - weights.mean(0)
+        identity = torch.eye(1280, dtype=torch.float64)
+        gram = weights.T @ weights
+        mapping = torch.linalg.inv(gram + gram.trace() / 1280 * identity) @ weights.T @ centred
+        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        half = vectors @ torch.diag((values / values.max()) ** -0.25) @ vectors.T
+        features = torch.rand(5, 1280, generator=torch.Generator().manual_seed(0))
+        soft = torch.softmax(blend.logits(features).double() / 2, dim=1) @ centred
+
+        def unit(rows: torch.Tensor) -> torch.Tensor:
+            return rows / rows.norm(dim=1, keepdim=True)
+
+        expected = unit((unit(features.double() @ mapping) + unit(soft)) @ half)
+        assert torch.allclose(blend.to_joint(features).double(), expected, atol=2e-3)
+        sentence = blend.text_tower(["a dog", "a house"]).double()
+        expected = unit((sentence - texts.mean(0)) @ half)
+        assert torch.allclose(blend.embed_texts(["a dog", "a house"]).double(), expected, atol=2e-3)
+
+    def test_an_image_is_the_text_of_its_class_here_too(self, blend: LiteBackbone) -> None:
+        features = 40 * torch.nn.functional.normalize(blend.classifier.weight[[207, 817]], dim=1)
+        scores = blend.to_joint(features) @ blend.embed_texts(imagenet_names()).T
+        assert scores.argmax(dim=1).tolist() == [207, 817]
+
+    def test_gradients_pass_although_images_came_first(self) -> None:
+        fresh = LiteBackbone(blend=True)
+        with torch.inference_mode():
+            fresh.to_joint(torch.rand(2, 1280))
+        sentences = torch.rand(3, 384, requires_grad=True)
+        fresh.place_texts(sentences)[:, 0].sum().backward()
+        assert sentences.grad is not None
+        assert torch.isfinite(sentences.grad).all()
+
+    def test_features_are_shared_but_joint_vectors_are_not(self, lite: LiteBackbone, blend: LiteBackbone) -> None:
+        assert lite.fingerprint == blend.fingerprint
+        spaces = [Encoder(backbone, space="joint").fingerprint for backbone in (lite, blend)]
+        assert spaces[0] != spaces[1]
+        assert Encoder(lite).fingerprint == Encoder(blend).fingerprint
 
 
 @pytest.mark.pacs

@@ -38,9 +38,11 @@ class BackboneKind:
 def _lite(source: str) -> Backbone:
     from crosslens.backbones.lite import LiteBackbone
 
-    if source:
-        raise BackboneError(f"lite takes no source, but got {source!r}")
-    return LiteBackbone()
+    if source not in ("", "blend"):
+        raise BackboneError(
+            f"lite is 'lite' or 'lite:blend' (another space shared with text), not 'lite:{source}'"
+        )
+    return LiteBackbone(blend=source == "blend")
 
 
 def _clip(source: str) -> Backbone:
@@ -98,7 +100,7 @@ def _moco(source: str) -> Backbone:
 
 
 BACKBONES: dict[str, BackboneKind] = {
-    "lite": BackboneKind("", "EfficientNet-Lite0 and MiniLM, offline; images and text", _lite),
+    "lite": BackboneKind("", "EfficientNet-Lite0 and MiniLM, offline; images, text; also lite:blend", _lite),
     "clip": BackboneKind("FOLDER", "CLIP in transformers' format; images and text", _clip),
     "siglip": BackboneKind("FOLDER", "SigLIP in transformers' format; images and text", _siglip),
     "openai-clip": BackboneKind("FILE", "CLIP ViT weights of OpenAI's code; images and text", _openai_clip),

@@ -74,6 +74,7 @@ class Backbone(ABC):
         preprocess: what is done to an image first.
         dim: D, the length of an image feature.
         joint_dim: J, the length of a vector in the space shared with text; None without a text tower.
+        joint_kind: which of several such spaces behind the same features; empty for the usual one.
         tower: the image network, ``(N, 3, H, W)`` preprocessed float32 to ``(N, D)``, in evaluation mode.
         pretrained_head: a projection head that came with the weights (MoCo v2), ``(N, D)`` to ``(N, d)``; features
             do not pass through it.
@@ -83,6 +84,7 @@ class Backbone(ABC):
     preprocess: Preprocess
     dim: int
     joint_dim: int | None = None
+    joint_kind: str = ""
     tower: nn.Module
     pretrained_head: nn.Module | None = None
 
@@ -123,6 +125,14 @@ class Backbone(ABC):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts to unit rows ``(T, J)`` of the space shared with images.
+
+        Raises:
+            BackboneError: when this backbone has no text tower.
+        """
+        raise self._no_text()
+
+    def reads(self, text: str) -> bool:
+        """Whether the text tower's tokenizer finds anything in ``text`` that it knows.
 
         Raises:
             BackboneError: when this backbone has no text tower.

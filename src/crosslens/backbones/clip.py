@@ -72,14 +72,19 @@ class ClipBackbone(VisionLanguageBackbone):
         self._vocabulary = text.vocab_size
         # CLIP reads a text at its end token, which old configurations give as 2 for "the highest number".
         self._end = None if is_siglip or text.eos_token_id == 2 else text.eos_token_id
+        self._is_causal = not is_siglip
 
     @cached_property
     def _tokens(self) -> Tokens:
         return self._make_tokens()
 
-    @torch.inference_mode()
-    def encode_text_batch(self, texts: Sequence[str]) -> Tensor:
-        """At most a few hundred texts to ``(T, D)``, float32, not normalised; long texts are cut.
+    @property
+    def is_causal(self) -> bool:
+        """Whether the text tower looks to the left alone and reads a text at its end token (CLIP, not SigLIP)."""
+        return self._is_causal
+
+    def token_numbers(self, texts: Sequence[str]) -> Tensor:
+        """Texts to token numbers ``(T, L)``, padded; long texts are cut.
 
         Raises:
             BackboneError: when the tokenizer is missing or belongs to another model.
@@ -88,7 +93,25 @@ class ClipBackbone(VisionLanguageBackbone):
         strange = int(numbers.max()) >= self._vocabulary
         if strange or (self._end is not None and not (numbers == self._end).any(dim=1).all()):
             raise BackboneError(f"the tokenizer of {self.name} belongs to another model; its numbers do not fit")
-        embedding: Tensor = self.text_tower(numbers)
+        return numbers
+
+    def end_positions(self, numbers: Tensor) -> Tensor:
+        """Where CLIP reads each of the texts ``(T, L)``: position of the first end token ``(T,)``."""
+        return numbers.argmax(1) if self._end is None else (numbers == self._end).int().argmax(1)
+
+    def reads(self, text: str) -> bool:
+        """Whether the tokenizer finds anything between the start and the end of ``text``."""
+        filled, empty = self.token_numbers([text])[0], self.token_numbers([""])[0]
+        return filled.tolist() != empty.tolist()
+
+    @torch.inference_mode()
+    def encode_text_batch(self, texts: Sequence[str]) -> Tensor:
+        """At most a few hundred texts to ``(T, D)``, float32, not normalised; long texts are cut.
+
+        Raises:
+            BackboneError: when the tokenizer is missing or belongs to another model.
+        """
+        embedding: Tensor = self.text_tower(self.token_numbers(texts))
         return embedding.float()
 
 

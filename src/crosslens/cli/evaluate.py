@@ -12,7 +12,12 @@ from crosslens.errors import ConfigError
 if TYPE_CHECKING:
     from crosslens.evaluation.protocols import Evaluation
 
-Protocol = Annotated[str, typer.Option("--protocol", help="pairs: every two domains, ranked both ways.")]
+Protocol = Annotated[
+    str,
+    typer.Option(
+        "--protocol", help="pairs: every two domains, ranked both ways; ucdr, uccdr, udcdr: universal retrieval."
+    ),
+]
 Convention = Annotated[
     str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
 ]

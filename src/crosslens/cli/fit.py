@@ -24,10 +24,12 @@ from crosslens.cli.options import (
 
 def fit(
     method: Annotated[
-        str, typer.Argument(help="ucdir, or a baseline: frozen, centred, instance, protonce, supervised.")
+        str, typer.Argument(help="ucdir, tki, or a baseline: frozen, centred, instance, protonce, supervised.")
     ],
-    root: Annotated[str, typer.Argument(help="A folder root/<domain>/..., a manifest or a list.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
+    root: Annotated[
+        str | None, typer.Argument(help="A folder root/<domain>/..., a manifest or a list; tki needs none.")
+    ] = None,
     domains: Domains = None,
     backbone: Backbone = "lite",
     tune: Annotated[str | None, typer.Option("--tune", help="head (minutes on a CPU) or full (a GPU).")] = None,
@@ -82,4 +84,5 @@ def fit(
         classes=classes,
     )
     emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
-    note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}")
+    images = "" if "source" in run.config() else " ROOT"
+    note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}{images}")

@@ -16,6 +16,7 @@ from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import CONVENTIONS, DEFAULT_KS, Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.significance import bootstrap_classes, bootstrap_queries
+from crosslens.evaluation.ucdr import UNIVERSAL
 from crosslens.features.load import Features, features_of
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def evaluate_pairs(
     return Evaluation("pairs", convention, encoder.name, tuple(directions), tuple(marks), len(found.skipped))
 
 
-PROTOCOLS: dict[str, Callable[..., Evaluation]] = {"pairs": evaluate_pairs}
+PROTOCOLS: dict[str, Callable[..., Evaluation]] = {"pairs": evaluate_pairs, **UNIVERSAL}
 
 
 def convention_metrics(convention: str, ks: Sequence[int]) -> list[Metric]:
@@ -138,6 +139,7 @@ class _Side:
     ids: list[str]
     labels: list[str | None]
     vectors: NDArray[np.float32]
+    queries: NDArray[np.float32]
 
 
 def _encoded(encoder: Encoder, features: Features, domain: str) -> _Side:
@@ -147,7 +149,8 @@ def _encoded(encoder: Encoder, features: Features, domain: str) -> _Side:
             f"no image of the domain {domain!r} has a label, so nothing can be measured; give a labelled folder"
             " (root/<domain>/<class>/*) or a manifest with labels"
         )
-    return _Side(domain, features.catalog.ids, labels, encoder.encode_features(features.centre, domain))
+    vectors = encoder.encode_features(features.centre, domain)
+    return _Side(domain, features.catalog.ids, labels, vectors, encoder.similarity.as_queries(vectors))
 
 
 def _rank(
@@ -158,7 +161,7 @@ def _rank(
             f"{query.domain} and {gallery.domain} have no class in common; nothing can be measured"
         )
     return evaluate_retrieval(
-        query.vectors,
+        query.queries,
         gallery.vectors,
         query.labels,
         gallery.labels,

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from PIL import Image, ImageOps
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from crosslens.images.decode import DecodeMode, decode
 
@@ -35,6 +42,7 @@ class Preprocess(BaseModel):
         interpolation: Pillow's antialiased ``bilinear`` or ``bicubic``.
         mean, std: per channel, for values in [0, 1].
         decode: ``exact`` or ``fast`` (scaled JPEG decoding); see ``crosslens.images.decode``.
+        invert: turn dark into light first, as some published protocols do with line drawings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +54,12 @@ class Preprocess(BaseModel):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     decode: DecodeMode = "exact"
+    invert: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A fingerprint made before there was inversion stays what it was.
+        return {key: value for key, value in dump(self).items() if key != "invert" or value}
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocess:
@@ -59,7 +73,8 @@ class Preprocess(BaseModel):
         Raises:
             ImageError: when it cannot be decoded.
         """
-        return decode(source, mode=self.decode, min_side=max(self.resize, self.crop))
+        image = decode(source, mode=self.decode, min_side=max(self.resize, self.crop))
+        return ImageOps.invert(image) if self.invert else image
 
     def square(self, image: Image.Image) -> Image.Image:
         """Scale and crop an RGB image to ``crop`` x ``crop`` pixels.

@@ -16,6 +16,7 @@ METHODS: dict[str, str] = {
     "instance": "crosslens.methods.instance:Instance",
     "protonce": "crosslens.methods.protonce:ProtoNCE",
     "ucdir": "crosslens.methods.ucdir:UCDIR",
+    "tki": "crosslens.methods.tki:TKI",
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 

@@ -95,6 +95,7 @@ class Method(ABC):
         name: as on the command line.
         Config: its configuration.
         needs_labels: whether ``fit`` sees labels.
+        needs_images: whether ``fit`` learns from images; others take no ROOT, or one that only evaluation reads.
         needs_classes: whether ``fit`` works from class names (``--classes``); others refuse them.
         tunes: what may change: ``head``, ``full``.
     """
@@ -102,6 +103,7 @@ class Method(ABC):
     name: ClassVar[str]
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     needs_labels: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = False
     tunes: ClassVar[tuple[str, ...]] = ("head",)
 

@@ -145,7 +145,8 @@ class TwoViewMethod(Method):
             trained.append(self._encoder(self.slow))
         if members == 1:
             return trained[0]
-        heads = [head for encoder in trained if encoder.head for head in encoder.head.members]
+        groups = [encoder.head for encoder in trained if isinstance(encoder.head, HeadGroup)]
+        heads = [head for group in groups for head in group.members]
         return Encoder(
             job.backbone, method=self.name, head=HeadGroup(heads), means=self.means, trained=self.facts(job)
         )

@@ -30,6 +30,7 @@ from crosslens.errors import StoreError
 from crosslens.evaluation.ranking import top_k_chunks
 from crosslens.features.load import features_of
 from crosslens.files import atomic_path, read_json, remove, write_json
+from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Hit:
 
     Attributes:
         id: of the item.
-        score: cosine similarity with the query, in [-1, 1].
+        score: similarity with the query, in [-1, 1]: the cosine, or what ``Similarity`` says.
         path: where the image lay when it was indexed.
         domain: its domain.
         label: its class name, where known.
@@ -67,6 +68,7 @@ class Index:
         self.folder = folder
         self._description = description
         self.fingerprint = Fingerprint.model_validate(description["fingerprint"])
+        self.similarity = Similarity.model_validate(description.get("similarity", {}))
 
     @classmethod
     def create(cls, folder: Path, encoder: Encoder) -> Index:
@@ -84,6 +86,7 @@ class Index:
             "format": FORMAT,
             "fingerprint": encoder.fingerprint.model_dump(mode="json"),
             "encoder": encoder.name,
+            "similarity": encoder.similarity.model_dump(mode="json"),
             "generation": 0,
             "items": 0,
         }
@@ -243,6 +246,7 @@ class Index:
         if not len(self) or not len(queries):
             return [[] for _ in queries]
         hits: list[list[Hit]] = []
+        queries = self.similarity.as_queries(queries)
         for _, order, scores in top_k_chunks(queries, self.vectors, min(k, len(self))):
             for rows, values in zip(order.tolist(), scores.tolist(), strict=True):
                 hits.append([self._hit(row, value) for row, value in zip(rows, values, strict=True)])

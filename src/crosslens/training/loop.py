@@ -49,6 +49,8 @@ def train(
     label: str = "training",
     checkpoint_seconds: float = 60.0,
     after_epoch: Callable[[int], Mapping[str, float]] | None = None,
+    schedule: Callable[[int, int], float] = cosine,
+    done: Callable[[], bool] | None = None,
 ) -> None:
     """Train to the end, from the run's last checkpoint when it has one.
 
@@ -63,6 +65,8 @@ def train(
         label: of the progress bar, and of this training's lines in the log where a run holds several.
         checkpoint_seconds: how long between checkpoints, at least; 0 saves after every step.
         after_epoch: called after every epoch; returns numbers for the log.
+        schedule: factor of the learning rate by epoch and number of epochs.
+        done: asked after every epoch whether to stop before the last one.
 
     Raises:
         TrainingError: when a loss or gradient stops being finite; the state is kept in ``checkpoints/failed.pt``.
@@ -85,7 +89,7 @@ def train(
         for epoch in range(first_epoch, job.epochs):
             started = time.monotonic()
             for group, base in zip(job.optimizer.param_groups, bases, strict=True):
-                group["lr"] = base * cosine(epoch, job.epochs)
+                group["lr"] = base * schedule(epoch, job.epochs)
             resumed = epoch == first_epoch and first_step > 0
             info = {} if resumed else dict(job.start_epoch(epoch))
             if not resumed:
@@ -118,8 +122,11 @@ def train(
                         **extra,
                     }
                 )
-            if time.monotonic() - saved >= checkpoint_seconds or epoch + 1 == job.epochs:
-                save(epoch + 1, 0, {})
+            stop = done is not None and done()
+            if stop or time.monotonic() - saved >= checkpoint_seconds or epoch + 1 == job.epochs:
+                save(job.epochs if stop else epoch + 1, 0, {})
+            if stop:
+                break
     world.barrier()
 
 

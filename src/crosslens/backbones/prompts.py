@@ -1,0 +1,252 @@
+"""Prompts with a hole: a learnable vector takes the place of one word in a frozen text tower's input.
+
+``a X style of a {class}`` is tokenised once per class; the vector of X is then given by whoever learns it, and
+gradients flow to it alone. What does not change the result is not computed: positions behind the end of a text,
+and in CLIP's causal tower the common beginning of all prompts, once a word instead of once a class.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crosslens.backbones.base import Backbone
+from crosslens.backbones.clip import ClipBackbone
+from crosslens.backbones.lite import LiteBackbone
+from crosslens.errors import BackboneError, ConfigError
+
+HOLE = "X"
+"""Where the learned word stands in a template."""
+
+_STAND_INS = ("x", "q")
+
+
+class WordPrompts(ABC):
+    """N prompts of a text tower, each with one hole.
+
+    Attributes:
+        width: D_w, the length of a word vector.
+        dim: D, the length of a text vector.
+        texts: the prompts, with ``X`` in the hole.
+        lengths: tokens a prompt has, with its start and end.
+    """
+
+    width: int
+    dim: int
+    texts: tuple[str, ...]
+    lengths: Tensor
+
+    @abstractmethod
+    def embed(self, words: Tensor, prompts: Tensor) -> Tensor:
+        """Every word in every prompt chosen.
+
+        Args:
+            words: ``(B, D_w)``; the only input that gradients reach.
+            prompts: ``(M,)`` positions in ``texts``.
+
+        Returns:
+            ``(B, M, D)`` unit rows in the space shared with images.
+        """
+
+    @abstractmethod
+    def word_vector(self, word: str) -> Tensor:
+        """The tower's own input vector ``(D_w,)`` of a word; the mean where it has several tokens."""
+
+
+def word_prompts(backbone: Backbone, texts: Sequence[str], device: torch.device | None = None) -> WordPrompts:
+    """Prompts for the text tower of ``backbone``.
+
+    Args:
+        backbone: ``lite`` or a CLIP.
+        texts: prompts with the word ``X`` once in each.
+        device: where to compute.
+
+    Raises:
+        BackboneError: when the backbone has no text tower that is known here.
+        ConfigError: for a prompt without a hole of one token, or one that fills the tower's whole context.
+    """
+    place = device or torch.device("cpu")
+    if isinstance(backbone, LiteBackbone):
+        return SentencePrompts(backbone, texts, place)
+    if isinstance(backbone, ClipBackbone) and backbone.is_causal:
+        return CausalPrompts(backbone, texts, place)
+    raise BackboneError(
+        f"domain words can be put into the text tower of lite and of CLIP, not of {backbone.name};"
+        " use --backbone lite, clip:PATH, openai-clip:FILE or open-clip:FILE"
+    )
+
+
+class SentencePrompts(WordPrompts):
+    """Prompts of MiniLM (``lite``), which looks both ways: only padding can be left out."""
+
+    def __init__(self, backbone: LiteBackbone, texts: Sequence[str], device: torch.device) -> None:
+        tokenizer, self._model = backbone.text_tower.tokenizer, backbone.text_tower.model.to(device)
+        self._place = backbone.place_texts
+        self._tokenizer = tokenizer
+        self.width = self._model.config.hidden_size
+        self.dim = backbone.joint_dim or 0
+        self.texts = tuple(texts)
+
+        def numbers(given: Sequence[str]) -> list[list[int]]:
+            found: list[list[int]] = tokenizer(list(given), truncation=True, max_length=256)["input_ids"]
+            return found
+
+        ids, self._holes, self.lengths = find_holes(self.texts, numbers, 256)
+        self._ids, self._holes = ids.to(device), self._holes.to(device)
+
+    def embed(self, words: Tensor, prompts: Tensor) -> Tensor:
+        """See ``WordPrompts``."""
+        longest = int(self.lengths[prompts].max())
+        chosen = prompts.to(self._ids.device)
+        table = self._model.get_input_embeddings()
+        inputs = table(self._ids[chosen, :longest]).detach().expand(len(words), -1, -1, -1)
+        inputs = put_words(inputs, words, self._holes[chosen]).flatten(0, 1)
+        mask = torch.arange(longest) < self.lengths[prompts][:, None]
+        mask = mask.to(inputs.device).repeat(len(words), 1)
+        states = self._model(inputs_embeds=inputs, attention_mask=mask.long()).last_hidden_state
+        weights = mask.unsqueeze(2).float()
+        rows = F.normalize((states * weights).sum(1) / weights.sum(1), dim=1)
+        return self._place(rows).unflatten(0, (len(words), len(prompts)))
+
+    def word_vector(self, word: str) -> Tensor:
+        """See ``WordPrompts``."""
+        ids = self._tokenizer(word, add_special_tokens=False)["input_ids"]
+        rows: Tensor = self._model.get_input_embeddings().weight[torch.tensor(ids)]
+        return rows.detach().mean(0)
+
+
+class CausalPrompts(WordPrompts):
+    """Prompts of CLIP's text tower, which looks to the left alone and reads its result at the end token.
+
+    Tokens behind the end never matter, so the context is as long as the longest prompt. The beginning that all
+    prompts share (``a X style of a``) is computed once a word, and its keys and values serve every class. Both
+    are exact.
+    """
+
+    def __init__(self, backbone: ClipBackbone, texts: Sequence[str], device: torch.device) -> None:
+        tower: Any = backbone.text_tower.to(device).float()
+        self._text, self._projection = tower.text, tower.projection
+        self._backbone = backbone
+        embeddings = self._text.embeddings
+        self._table, self._positions = embeddings.token_embedding, embeddings.position_embedding.weight
+        self._heads = self._text.config.num_attention_heads
+        self.width = self._table.embedding_dim
+        self.dim = backbone.dim
+        self.texts = tuple(texts)
+        context = len(self._positions)
+
+        def numbers(given: Sequence[str]) -> list[list[int]]:
+            rows = backbone.token_numbers(given)
+            ends = backbone.end_positions(rows)
+            return [row[: end + 1] for row, end in zip(rows.tolist(), ends.tolist(), strict=True)]
+
+        ids, holes, self.lengths = find_holes(self.texts, numbers, context)
+        self._ids, self._holes = ids.to(device), holes.to(device)
+        self._shared = _common_beginning(ids, self.lengths)
+
+    def embed(self, words: Tensor, prompts: Tensor) -> Tensor:
+        """See ``WordPrompts``."""
+        chosen = prompts.to(self._ids.device)
+        longest, shared = int(self.lengths[prompts].max()), self._shared
+        inputs = self._table(self._ids[chosen, :longest]).detach().expand(len(words), -1, -1, -1)
+        inputs = put_words(inputs, words, self._holes[chosen]) + self._positions[:longest].detach()
+        # All prompts begin alike, so the first one's beginning stands for all.
+        first, rest = inputs[:, :1, :shared], inputs[:, :, shared:]
+        seen = torch.ones(longest, longest, dtype=torch.bool, device=inputs.device).tril()
+        for layer in self._text.encoder.layers:
+            keys, values, first_out = self._attend(layer, first, None, seen[:shared, :shared])
+            first, before = first + first_out, (keys, values)
+            first = first + layer.mlp(layer.layer_norm2(first))
+            rest = rest + self._attend(layer, rest, before, seen[shared:])[2]
+            rest = rest + layer.mlp(layer.layer_norm2(rest))
+        ends = (self.lengths[prompts] - 1 - shared).to(inputs.device)
+        states = rest[:, torch.arange(len(prompts), device=inputs.device), ends]
+        return F.normalize(self._projection(self._text.final_layer_norm(states)), dim=2)
+
+    def _attend(
+        self, layer: Any, states: Tensor, before: tuple[Tensor, Tensor] | None, seen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Attention of ``states (B, M, L, D_w)`` to themselves and to what comes ``before`` them.
+
+        Returns:
+            Keys and values ``(B, M, heads, L, d)`` of the states, and the result ``(B, M, L, D_w)``.
+        """
+        attention, normal = layer.self_attn, layer.layer_norm1(states)
+
+        def split(rows: Tensor) -> Tensor:
+            return rows.unflatten(3, (self._heads, -1)).transpose(2, 3)
+
+        queries, keys, values = (
+            split(linear(normal)) for linear in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        all_keys, all_values = keys, values
+        if before is not None:
+            earlier = [part.expand(-1, states.shape[1], -1, -1, -1) for part in before]
+            all_keys = torch.cat([earlier[0], keys], dim=3)
+            all_values = torch.cat([earlier[1], values], dim=3)
+        mixed = F.scaled_dot_product_attention(queries, all_keys, all_values, attn_mask=seen)
+        result: Tensor = attention.out_proj(mixed.transpose(2, 3).flatten(3))
+        return keys, values, result
+
+    def word_vector(self, word: str) -> Tensor:
+        """See ``WordPrompts``."""
+        row = self._backbone.token_numbers([word])[0]
+        end = int(self._backbone.end_positions(row[None])[0])
+        return self._table.weight[row[1:end]].detach().mean(0)
+
+
+def find_holes(texts: Sequence[str], numbers: Any, context: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokenise prompts and find their holes, by trying two words in them.
+
+    Args:
+        texts: prompts with ``X`` once in each, as a word of its own.
+        numbers: texts to lists of token numbers, without padding.
+        context: the most tokens that the tower takes.
+
+    Returns:
+        Token numbers ``(N, L)``, padded with 0; positions of the holes ``(N,)``; lengths ``(N,)``.
+
+    Raises:
+        ConfigError: for a prompt whose hole is not one token, or that does not fit into the context.
+    """
+    for text in texts:
+        if text.split().count(HOLE) != 1:
+            raise ConfigError(f"a template needs the word {HOLE} once, where the learned word goes, not {text!r}")
+    fillings = [numbers([_filled(text, word) for text in texts]) for word in _STAND_INS]
+    rows, holes = [], []
+    for text, first, second in zip(texts, *fillings, strict=True):
+        places = [i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
+        if len(first) != len(second) or len(places) != 1:
+            raise ConfigError(
+                f"the hole in {text!r} is not one token of this text tower; put spaces around {HOLE}"
+            )
+        if len(first) >= context:
+            raise ConfigError(
+                f"{text!r} fills the text tower's whole context of {context} tokens; shorten the name"
+            )
+        rows.append(torch.tensor(first))
+        holes.append(places[0])
+    lengths = torch.tensor([len(row) for row in rows])
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor(holes), lengths
+
+
+def put_words(inputs: Tensor, words: Tensor, holes: Tensor) -> Tensor:
+    """Put word b ``(B, D_w)`` into the hole of every prompt ``(M,)`` of ``inputs (B, M, L, D_w)``."""
+    here = torch.arange(inputs.shape[2], device=inputs.device) == holes[:, None]
+    return torch.where(here[None, :, :, None], words[:, None, None, :], inputs)
+
+
+def _filled(text: str, word: str) -> str:
+    return " ".join(word if part == HOLE else part for part in text.split())
+
+
+def _common_beginning(ids: Tensor, lengths: Tensor) -> int:
+    """How many tokens all prompts share at their beginning, the last token of none among them."""
+    most = int(lengths.min()) - 1
+    same = (ids[:, :most] == ids[:1, :most]).all(0).long()
+    return int(same.cumprod(0).sum())

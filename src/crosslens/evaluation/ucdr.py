@@ -1,0 +1,349 @@
+"""Universal cross-domain retrieval: UCDR, UcCDR and UdCDR with the published class lists (SnMpNet, ProS).
+
+Which of the query's domain and class a method has seen gives a setting its name. UCDR: neither. UcCDR: the class
+alone is unseen. UdCDR: the domain alone is unseen. A method that saw no image, such as TKI, has seen no domain, so
+for it UCDR and UcCDR differ in the queries alone.
+
+The published code draws images from unsorted folder listings, so its lists differ between file systems. Here paths
+are sorted first, and numbers will differ a little from published ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from crosslens.catalog import Catalog
+from crosslens.datasets.domainnet import SPLIT as DOMAINNET
+from crosslens.datasets.layout import Spelling
+from crosslens.datasets.sketchy import SKETCHY
+from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
+from crosslens.errors import EvaluationError
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric
+from crosslens.features.load import features_of
+
+if TYPE_CHECKING:
+    from crosslens.datasets.benchmark import Split
+    from crosslens.encoder import Encoder
+    from crosslens.evaluation.protocols import Evaluation
+
+Setting = Literal["ucdr", "uccdr", "udcdr"]
+Invert = Literal["never", "protocol"]
+
+SEEN_QUERY = {
+    "sketch": "quickdraw",
+    "quickdraw": "sketch",
+    "painting": "infograph",
+    "infograph": "painting",
+    "clipart": "painting",
+}
+"""DomainNet's five runs: the domain held out, which asks in UCDR and UdCDR, and the seen one that asks in UcCDR.
+"""
+INVERTED = ("sketch", "quickdraw")
+"""Domains whose pictures the published code inverts to white strokes on black: those in folders of these names."""
+TRAINED_SHARE = 0.92
+"""Of each seen class of the gallery domain; the rest joins the mixed gallery."""
+UDCDR_CLASSES = 45
+
+METRICS = (
+    Metric("AP"),
+    Metric("AP", 200, "min"),
+    Metric("AP", 200, "hits", tag="sempcyc"),
+    Metric("P", 100),
+    Metric("P", 100, "gallery", tag="sempcyc"),
+    Metric("P", 200),
+    Metric("P", 200, "gallery", tag="sempcyc"),
+)
+"""The standard forms, and beside them those of the published code; mAP@all is the same in both."""
+
+
+@dataclass(frozen=True)
+class UniversalBenchmark:
+    """A data set of the universal protocol.
+
+    Attributes:
+        name: in messages.
+        split: its classes.
+        gallery: the domain that answers.
+        queries: by setting, the domains that ask.
+        inverted: domains whose pictures the published code inverts.
+        headline: what papers report.
+    """
+
+    name: str
+    split: Split
+    gallery: str
+    queries: dict[str, tuple[str, ...]]
+    inverted: tuple[str, ...]
+    headline: str
+
+
+@dataclass(frozen=True)
+class UniversalLists:
+    """Who asks and who answers in one run: rows of the catalog, in the order of their sorted paths."""
+
+    query_domain: str
+    gallery_domain: str
+    queries: tuple[int, ...]
+    gallery: tuple[int, ...]
+
+
+BENCHMARKS = {
+    "domainnet": UniversalBenchmark(
+        "DomainNet",
+        DOMAINNET,
+        "real",
+        {
+            "ucdr": tuple(SEEN_QUERY),
+            # Two runs ask with painting; a query domain is measured once.
+            "uccdr": tuple(dict.fromkeys(SEEN_QUERY.values())),
+            "udcdr": tuple(SEEN_QUERY),
+        },
+        INVERTED,
+        "map@200, p@200",
+    ),
+    "sketchy": UniversalBenchmark(
+        "Sketchy, 21 unseen classes", SKETCHY.splits["split2"], "photo", {"uccdr": ("sketch",)}, ("sketch",),
+        "map@200, p@200",
+    ),
+    "sketchy-random": UniversalBenchmark(
+        "Sketchy, 25 unseen classes", SKETCHY.splits["split1"], "photo", {"uccdr": ("sketch",)}, ("sketch",),
+        "map@all, p@100",
+    ),
+    # Its folder is called "sketches", so the published code does not invert it.
+    "tu-berlin": UniversalBenchmark(
+        "TU-Berlin", TU_BERLIN, "photo", {"uccdr": ("sketch",)}, (), "map@all, p@100"
+    ),
+}  # fmt: skip
+
+
+def evaluate_universal(
+    encoder: Encoder,
+    catalog: Catalog,
+    *,
+    setting: Setting = "ucdr",
+    mixed: bool = False,
+    invert: Invert = "never",
+    random_split: bool = False,
+    domains: Sequence[str] | None = None,
+    convention: str = "standard",
+    ks: Sequence[int] = DEFAULT_KS,
+    depth: int = 100,
+    only: set[str] | None = None,
+    features: Path | None = None,
+    device: str | None = None,
+    marks: Sequence[str] = (),
+) -> Evaluation:
+    """One setting of the universal protocol on DomainNet, Sketchy or TU-Berlin; which one, the classes tell.
+
+    Args:
+        encoder: what is measured.
+        catalog: with the benchmark's domain names (``crosslens data list ROOT --as domainnet`` writes one).
+        setting: see the module.
+        mixed: add the held-out images of the seen classes to the gallery (DomainNet only).
+        invert: ``protocol`` inverts line drawings as the published code does.
+        random_split: Sketchy's 25 random unseen classes in place of the 21 outside ImageNet.
+        domains: query domains to measure; all that are there by default.
+        convention: ``standard`` gives ``METRICS``, both conventions side by side; another gives its own.
+        ks: cuts of another convention.
+        depth, only, features, device, marks: see ``evaluate_pairs``.
+
+    Raises:
+        EvaluationError: when the catalog is none of these benchmarks, lacks the gallery or every query domain, or
+            the setting is not defined on it.
+    """
+    from crosslens.evaluation.protocols import Evaluation, _encoded, _rank, convention_metrics
+
+    benchmark = find_universal(catalog, random_split=random_split)
+    catalog = published_spelling(catalog, benchmark)
+    if only is not None:
+        catalog = catalog.where(np.array([image in only for image in catalog.ids], dtype=bool))
+    lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=domains)
+    plain = convention == "standard"
+    metrics = list(METRICS) if plain else convention_metrics(convention, ks)
+    directions, skipped = [], 0
+    sides: dict[tuple[str, tuple[int, ...]], Any] = {}
+    for run in lists:
+        turned = invert == "protocol" and run.query_domain in benchmark.inverted
+        ends = []
+        for domain, rows, is_turned in (
+            (run.query_domain, run.queries, turned),
+            (run.gallery_domain, run.gallery, False),
+        ):
+            if (domain, rows) not in sides:
+                network = inverted(encoder.backbone) if is_turned else encoder.backbone
+                # A feature folder holds the pictures as they are.
+                folder = None if is_turned else features
+                found = features_of(catalog.take(rows), network, folder=folder, device=device)
+                skipped += len(found.skipped)
+                sides[domain, rows] = _encoded(encoder, found, domain)
+            ends.append(sides[domain, rows])
+        directions.append(_rank(ends[0], ends[1], metrics, "universal" if plain else convention, depth))
+    seen = "seen and unseen classes" if mixed else "seen classes" if setting == "udcdr" else "unseen classes"
+    about = [*marks, f"{benchmark.name}: gallery {benchmark.gallery}, {seen}; papers report {benchmark.headline}"]
+    if invert == "protocol" and benchmark.inverted:
+        about.append("line drawings are inverted, as in the published code")
+    absent = [d for d in benchmark.queries[setting] if d not in {run.query_domain for run in lists}]
+    if absent:
+        about.append(f"not measured, since there are no images or they were not asked for: {', '.join(absent)}")
+    name = protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
+    return Evaluation(name, convention, encoder.name, tuple(directions), tuple(about), skipped)
+
+
+def find_universal(catalog: Catalog, *, random_split: bool = False) -> UniversalBenchmark:
+    """The benchmark that a catalog holds: the one that knows most of its classes and has its gallery's domain.
+
+    Raises:
+        EvaluationError: when it is none.
+    """
+    labels, domains = catalog.classes, set(catalog.domains)
+    best, known = None, 0
+    for name, benchmark in BENCHMARKS.items():
+        if name.startswith("sketchy") and name.endswith("random") != random_split:
+            continue
+        spelling = Spelling((*benchmark.split.seen, *benchmark.split.unseen))
+        count = sum(label in spelling for label in labels) if benchmark.gallery in domains else 0
+        if count > known:
+            best, known = benchmark, count
+    if best is None or 2 * known < len(labels):
+        raise EvaluationError(
+            "the universal protocols are defined on DomainNet, Sketchy and TU-Berlin, and these images are none of"
+            " them (domain 'real' or 'photo' with the published class names). Write a manifest of a published"
+            " layout with: crosslens data list ROOT --as domainnet --out domainnet.parquet"
+        )
+    return best
+
+
+def published_spelling(catalog: Catalog, benchmark: UniversalBenchmark) -> Catalog:
+    """The same images with class names as in the published lists."""
+    return catalog.relabel(Spelling((*benchmark.split.seen, *benchmark.split.unseen)))
+
+
+def universal_lists(
+    catalog: Catalog,
+    benchmark: UniversalBenchmark,
+    setting: Setting,
+    *,
+    mixed: bool = False,
+    domains: Sequence[str] | None = None,
+) -> list[UniversalLists]:
+    """Queries and gallery of every run of a setting; a function of the sorted paths and class lists alone.
+
+    Args:
+        catalog: with published domain and class names.
+        benchmark: what it holds.
+        setting, mixed, domains: see ``evaluate_universal``.
+
+    Raises:
+        EvaluationError: see ``evaluate_universal``.
+    """
+    if setting not in benchmark.queries or (mixed and (setting == "udcdr" or benchmark.gallery != "real")):
+        raise EvaluationError(
+            f"{benchmark.name} has no setting {protocol_name(setting, mixed=mixed)}; it has"
+            f" {', '.join(benchmark.queries)}"
+        )
+    present = set(catalog.domains)
+    asked = [d for d in benchmark.queries[setting] if d in present and (domains is None or d in domains)]
+    if benchmark.gallery not in present or not asked:
+        raise EvaluationError(
+            f"{setting} on {benchmark.name} needs the domain {benchmark.gallery} and at least one of"
+            f" {', '.join(benchmark.queries[setting])}; here are {', '.join(sorted(present))}"
+        )
+    rows = _rows_by_class(catalog)
+    unseen, seen = benchmark.split.unseen, benchmark.split.seen
+    runs = []
+    for domain in asked:
+        if setting == "udcdr":
+            share = 0.1 if domain == "quickdraw" else 0.25
+            classes = seen[:UDCDR_CLASSES]
+            draw = partial(_drawn, share=share)
+            queries = _each(classes, rows[domain], draw)
+            gallery = _each(classes, rows[benchmark.gallery], draw)
+        else:
+            queries = _each(unseen, rows[domain], _all)
+            gallery = _each(unseen, rows[benchmark.gallery], _all)
+            if mixed:
+                gallery += _each(seen, rows[benchmark.gallery], _held_out)
+        if not queries or not gallery:
+            empty = domain if not queries else benchmark.gallery
+            raise EvaluationError(
+                f"{setting} on {benchmark.name}: no image of {empty} is in the published classes"
+            )
+        runs.append(UniversalLists(domain, benchmark.gallery, tuple(queries), tuple(gallery)))
+    return runs
+
+
+def protocol_name(
+    setting: str, *, mixed: bool = False, random_split: bool = False, invert: Invert = "never"
+) -> str:
+    """The name under which a setting is registered, such as ``ucdr-mixed-inverted``."""
+    parts = [setting, "random" * random_split, "mixed" * mixed, "inverted" * (invert == "protocol")]
+    return "-".join(part for part in parts if part)
+
+
+def inverted(backbone: Any) -> Any:
+    """The same backbone behind colour inversion; its fingerprint, and so its cached features, are others."""
+    twin = copy.copy(backbone)
+    twin.preprocess = backbone.preprocess.model_copy(update={"invert": True})
+    return twin
+
+
+def _rows_by_class(catalog: Catalog) -> dict[str, dict[str, list[int]]]:
+    """Rows by domain and class, each in the order of its sorted paths."""
+    found: dict[str, dict[str, list[int]]] = {}
+    domains, labels, paths = catalog.column("domain"), catalog.labels, catalog.column("path")
+    for row in sorted(range(len(catalog)), key=paths.__getitem__):
+        label = labels[row]
+        if label is not None:
+            found.setdefault(domains[row], {}).setdefault(label, []).append(row)
+    return found
+
+
+def _each(
+    classes: Sequence[str], rows: dict[str, list[int]], take: Callable[[int, list[int]], list[int]]
+) -> list[int]:
+    return [row for number, name in enumerate(classes) for row in take(number, rows.get(name, []))]
+
+
+def _all(number: int, found: list[int]) -> list[int]:
+    return found
+
+
+def _drawn(number: int, found: list[int], share: float) -> list[int]:
+    """``int(share n)`` of the n images, without replacement, under the class's position as seed."""
+    if not found:
+        return []
+    chosen = np.random.RandomState(number).choice(len(found), int(share * len(found)), replace=False)
+    return [found[position] for position in chosen]
+
+
+def _held_out(number: int, found: list[int]) -> list[int]:
+    """What is left of the images when the training share is drawn."""
+    drawn = set(_drawn(number, found, TRAINED_SHARE))
+    return [row for row in found if row not in drawn]
+
+
+_SETTINGS: tuple[tuple[Setting, bool, bool], ...] = (
+    ("ucdr", False, False),
+    ("ucdr", True, False),
+    ("uccdr", False, False),
+    ("uccdr", True, False),
+    ("uccdr", False, True),
+    ("udcdr", False, False),
+)
+_INVERT: tuple[Invert, ...] = ("never", "protocol")
+UNIVERSAL: dict[str, Callable[..., Evaluation]] = {
+    protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert): partial(
+        evaluate_universal, setting=setting, mixed=mixed, random_split=random_split, invert=invert
+    )
+    for invert in _INVERT
+    for setting, mixed, random_split in _SETTINGS
+}
+"""By name: ``ucdr``, ``ucdr-mixed``, ``uccdr``, ``uccdr-mixed``, ``uccdr-random``, ``udcdr``; the same names with
+``-inverted`` invert line drawings as the published code does."""

@@ -1,0 +1,153 @@
+"""TKI's universal projection: a perceptron behind the joint space of images and texts, in the ball or flat."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crosslens.nn.hyperbolic import (
+    MobiusLinear,
+    PoincareLinear,
+    clip_length,
+    exp0,
+    in_tangent_space,
+    largest_radius,
+    log0,
+    pairwise_distance,
+)
+from crosslens.similarity import Similarity
+
+Geometry = Literal["mobius", "hnnpp", "euclid_exp", "euclid"]
+
+
+class ProjectionShape(BaseModel):
+    """What a projection is made of.
+
+    Attributes:
+        geometry: ``mobius`` has HNN's layers, ``hnnpp`` those of HNN++, ``euclid_exp`` is an ordinary perceptron
+            whose output is put into the ball, ``euclid`` one with unit rows and no ball at all.
+        sizes: widths D, ..., d.
+        curvature: c; the ball has curvature -c.
+        scale: sigma, the length given to every input.
+        radius_in: r, tangent vectors that enter the ball are shortened to it.
+        radius_out: r_out, likewise for those that leave it; None only keeps them off the edge.
+        slope: of LeakyReLU between the layers; 0 is ReLU, 1 none.
+        start: ``identity`` begins with layers that change nothing but what ``slope`` bends, so that what the space
+            knew before training is kept as far as the texts do not speak against it; ``random`` is Xavier's.
+        ranking: ``distance`` ranks by geodesic distance; ``cosine`` by the angle of the tangent vectors at 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    geometry: Geometry = "mobius"
+    sizes: tuple[int, ...]
+    curvature: float = Field(0.1, gt=0)
+    scale: float = Field(1.0, gt=0)
+    radius_in: float | None = Field(2.3, gt=0)
+    radius_out: float | None = Field(1.0, gt=0)
+    slope: float = Field(0.5, ge=0, le=1)
+    start: Literal["identity", "random"] = "identity"
+    ranking: Literal["distance", "cosine"] = "distance"
+
+    @property
+    def largest_output(self) -> float:
+        """The longest tangent vector an output can have: ``radius_out``, or the edge of the ball."""
+        edge = largest_radius(self.curvature)
+        return edge if self.radius_out is None else min(self.radius_out, edge)
+
+    @property
+    def similarity(self) -> Similarity:
+        """How projected vectors are compared."""
+        if self.geometry == "euclid" or self.ranking == "cosine":
+            return Similarity()
+        return Similarity(kind="lorentz", curvature=self.curvature, radius=self.largest_output)
+
+
+class Projection(nn.Module):
+    """Phi: vectors of the joint space ``(N, D)`` to points of the ball ``(N, d)``, or to unit rows (``euclid``).
+
+    ``Phi(x) = exp0(clip(log0(f(exp0(clip(sigma x / |x|))))))`` (A1). The output radius is bounded, because a loss
+    on distances is otherwise lowered by moving everything outwards.
+
+    Args:
+        shape: what it is made of.
+    """
+
+    def __init__(self, shape: ProjectionShape) -> None:
+        super().__init__()
+        if len(shape.sizes) < 2:
+            raise ValueError(f"a projection needs at least an input and an output width, not {shape.sizes}")
+        self.shape = shape
+        c = shape.curvature
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(shape.sizes):
+            if shape.geometry == "mobius":
+                layers.append(MobiusLinear(inputs, outputs, c))
+            elif shape.geometry == "hnnpp":
+                layers.append(PoincareLinear(inputs, outputs, c))
+            else:
+                layers.append(nn.Linear(inputs, outputs))
+                nn.init.xavier_uniform_(layers[-1].weight)  # type: ignore[arg-type]
+                nn.init.zeros_(layers[-1].bias)  # type: ignore[arg-type]
+        self.layers = nn.ModuleList(layers)
+        if shape.start == "identity":
+            self._begin_as_identity()
+
+    @property
+    def dim(self) -> int:
+        """Numbers in an encoded vector."""
+        return self.shape.sizes[-1] + (3 if self.shape.similarity.kind == "lorentz" else 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors ``(N, D)``, of any length, to points of the ball ``(N, d)``, or to unit rows."""
+        shape = self.shape
+        v = clip_length(F.normalize(x, dim=1) * shape.scale, shape.radius_in)
+        if shape.geometry in ("euclid", "euclid_exp"):
+            for number, layer in enumerate(self.layers):
+                v = layer(v if number == 0 else self._bend(v))
+            if shape.geometry == "euclid":
+                return F.normalize(v, dim=1)
+            return exp0(clip_length(v, shape.largest_output), shape.curvature)
+        z = exp0(v, shape.curvature)
+        for number, layer in enumerate(self.layers):
+            z = layer(z if number == 0 else in_tangent_space(self._bend, z, shape.curvature))
+        return exp0(clip_length(log0(z, shape.curvature), shape.largest_output), shape.curvature)
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distances ``(B, N)`` between outputs ``(B, d)`` and ``(N, d)``: geodesic, or squared Euclidean."""
+        if self.shape.geometry == "euclid":
+            return 2 - 2 * a @ b.t()
+        return pairwise_distance(a, b, self.shape.curvature)
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """Outputs ``(N, d)`` as tangent vectors at the origin; unit rows are their own."""
+        return z if self.shape.geometry == "euclid" else log0(z, self.shape.curvature)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Vectors ``(N, D)`` to the unit rows ``(N, dim)`` that are stored and searched; see ``Similarity``."""
+        z = self(x)
+        similarity = self.shape.similarity
+        return similarity.rows(z) if similarity.kind == "lorentz" else F.normalize(self.tangent(z), dim=1)
+
+    def bias_length(self) -> float:
+        """Mean length of the layers' biases: without them a Mobius perceptron is ``exp0`` of an ordinary one."""
+        with torch.no_grad():
+            biases = [bias for name, bias in self.named_parameters() if name.endswith("bias")]
+            return float(torch.stack([bias.norm() for bias in biases]).mean())
+
+    @torch.no_grad()
+    def _begin_as_identity(self) -> None:
+        for name, weight in self.named_parameters():
+            if name.endswith("weight"):
+                # Where widths differ, an orthogonal map keeps as much as can be kept.
+                nn.init.eye_(weight) if len(set(weight.shape)) == 1 else nn.init.orthogonal_(weight)
+                # The layer of HNN++ doubles small points.
+                weight.mul_(0.5 if self.shape.geometry == "hnnpp" else 1)
+
+    def _bend(self, v: Tensor) -> Tensor:
+        return v if self.shape.slope == 1 else F.leaky_relu(v, self.shape.slope)

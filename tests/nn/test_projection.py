@@ -1,0 +1,161 @@
+"""The universal projection: its geometries, its bounded radius, vectors whose inner product ranks by distance."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from crosslens.nn.hyperbolic import exp0, log0
+from crosslens.nn.projection import Projection, ProjectionShape
+from crosslens.similarity import Similarity
+
+GEOMETRIES = ("mobius", "hnnpp", "euclid_exp", "euclid")
+
+
+def project(geometry="mobius", seed=0, **options):
+    torch.manual_seed(seed)
+    options = {"start": "random"} | options
+    projection = Projection(ProjectionShape(geometry=geometry, sizes=(8, 8, 8), **options))
+    with torch.no_grad():
+        for name, parameter in projection.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.2)
+    return projection
+
+
+def rows(count, seed=1):
+    return torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES[:3])
+@pytest.mark.parametrize("c", [0.1, 1.0])
+def test_outputs_stay_inside_the_radius_however_large_the_weights(geometry, c):
+    projection = project(geometry, curvature=c, radius_out=0.7)
+    with torch.no_grad():
+        for parameter in projection.parameters():
+            parameter.mul_(20)
+    with torch.no_grad():
+        lengths = log0(projection(rows(50)), c).norm(dim=1)
+    assert float(lengths.max()) == pytest.approx(0.7, rel=1e-4)
+
+
+def test_unbounded_outputs_are_kept_off_the_edge():
+    shape = ProjectionShape(sizes=(8, 8), curvature=1.0, radius_out=None)
+    assert shape.largest_output == pytest.approx(3.106, abs=1e-3)
+    assert shape.model_copy(update={"radius_out": 9.0}).largest_output == shape.largest_output
+
+
+def test_the_length_of_an_input_does_not_matter():
+    projection = project()
+    assert torch.allclose(projection(rows(5)), projection(rows(5) * 7), atol=1e-6)
+
+
+def test_euclid_exp_is_a_perceptron_put_into_the_ball():
+    projection = project("euclid_exp")
+    first, second = projection.layers
+    v = second(F.leaky_relu(first(F.normalize(rows(9), dim=1)), 0.5))
+    v = v * (1 / v.norm(dim=1, keepdim=True)).clamp_max(1)
+    assert torch.allclose(projection(rows(9)), exp0(v, 0.1), atol=1e-6)
+
+
+def test_mobius_without_biases_equals_euclid_exp_with_the_same_weights():
+    mobius, flat = project("mobius"), project("euclid_exp")
+    with torch.no_grad():
+        for a, b in zip(mobius.layers, flat.layers, strict=True):
+            a.bias.zero_()
+            b.bias.zero_()
+            b.weight.copy_(a.weight)
+    assert torch.allclose(mobius(rows(9)), flat(rows(9)), atol=1e-6)
+    assert mobius.bias_length() == 0
+
+
+def test_euclid_gives_unit_rows_and_squared_distances():
+    projection = project("euclid")
+    a, b = projection(rows(4)), projection(rows(3, seed=2))
+    assert torch.allclose(a.norm(dim=1), torch.ones(4), atol=1e-6)
+    assert torch.allclose(projection.distance(a, b), torch.cdist(a, b).square(), atol=1e-5)
+    assert torch.allclose(projection.encode(rows(4)), a, atol=1e-6)
+    assert projection.shape.similarity == Similarity()
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize(("c", "radius"), [(0.1, 1.0), (1.0, 1.0), (0.1, 2.3)])
+def test_inner_products_of_encoded_rows_rank_by_distance(geometry, c, radius):
+    projection = project(geometry, curvature=c, radius_out=radius).double()
+    queries, gallery = rows(20).double(), rows(400, seed=2).double()
+    with torch.no_grad():
+        distances = projection.distance(projection(queries), projection(gallery)).numpy()
+        items = projection.encode(gallery).float().numpy()
+        asked = projection.shape.similarity.as_queries(projection.encode(queries).float().numpy())
+    assert items.shape == (400, projection.dim)
+    assert np.allclose(np.linalg.norm(items, axis=1), 1, atol=1e-6)
+    order = np.argsort(-(asked @ items.T), axis=1, kind="stable")
+    ranked = np.take_along_axis(distances, order, axis=1)
+    # In exact order but for distances that float32 cannot tell apart.
+    assert (np.diff(ranked, axis=1) > -1e-4).all()
+
+
+def test_scores_are_the_formula_of_the_distance():
+    projection = project()
+    similarity = projection.shape.similarity
+    with torch.no_grad():
+        z = projection(rows(30)).double()
+        stored = similarity.rows(z).numpy()
+        d = projection.distance(z, z).numpy()
+    scores = similarity.as_queries(stored) @ stored.T
+    root = np.sqrt(0.1)
+    expected = 1 - 2 * (np.cosh(root * d) - 1) / (np.cosh(root * 4 * 1.0) - 1)
+    assert np.allclose(scores, expected, atol=1e-5)
+    assert scores.diagonal() == pytest.approx(np.ones(30), abs=1e-5)
+    ends = exp0(torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64), 0.1)
+    stored = similarity.rows(ends).numpy()
+    assert (similarity.as_queries(stored) @ stored.T)[0, 1] == pytest.approx(-1, abs=1e-5)
+
+
+def test_points_of_one_length_rank_as_by_cosine():
+    directions = F.normalize(rows(60).double(), dim=1)
+    stored = Similarity(kind="lorentz", curvature=0.1, radius=1.0).rows(exp0(directions * 0.8, 0.1)).numpy()
+    scores = Similarity(kind="lorentz", curvature=0.1, radius=1.0).as_queries(stored) @ stored.T
+    cosines = (directions @ directions.t()).numpy()
+    assert np.array_equal(np.argsort(-scores, axis=1)[:, :20], np.argsort(-cosines, axis=1)[:, :20])
+
+
+def test_a_weighted_mix_of_stored_rows_ranks_by_the_weighted_scores():
+    similarity = Similarity(kind="lorentz", curvature=0.1, radius=1.0)
+    z = exp0(F.normalize(rows(50).double(), dim=1) * 0.6, 0.1)
+    stored = similarity.rows(z).numpy()
+    mixed = 0.7 * stored[0] + 0.3 * stored[1]
+    mixed = mixed / np.linalg.norm(mixed)
+    scores = similarity.as_queries(stored[:2]) @ stored.T
+    order = np.argsort(-(0.7 * scores[0] + 0.3 * scores[1]))
+    assert np.array_equal(np.argsort(-(similarity.as_queries(mixed[None]) @ stored.T)[0])[:20], order[:20])
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_identity_start_keeps_directions_and_lengths(geometry):
+    shape = ProjectionShape(geometry=geometry, sizes=(8, 8, 8), slope=1.0, curvature=0.01)
+    projection = Projection(shape)
+    with torch.no_grad():
+        found = projection.tangent(projection(rows(9)))
+    # HNN++ layers change coordinates a little even so.
+    assert torch.allclose(found, F.normalize(rows(9), dim=1), atol=0.02 if geometry == "hnnpp" else 1e-5)
+    narrow = Projection(ProjectionShape(geometry="euclid_exp", sizes=(8, 8, 4), slope=1.0, radius_out=None))
+    with torch.no_grad():
+        assert (narrow.tangent(narrow(rows(9))).norm(dim=1) <= 1 + 1e-5).all()
+    random = Projection(shape.model_copy(update={"start": "random"}))
+    assert not torch.allclose(random.layers[0].weight, projection.layers[0].weight)
+
+
+def test_ranking_by_cosine_stores_the_directions():
+    projection = project(ranking="cosine")
+    with torch.no_grad():
+        found = projection.encode(rows(6))
+        assert torch.allclose(found, F.normalize(log0(projection(rows(6)), 0.1), dim=1), atol=1e-6)
+    assert projection.dim == 8
+    assert projection.shape.similarity == Similarity()
+
+
+def test_one_layer_and_too_few_widths():
+    assert Projection(ProjectionShape(sizes=(8, 3)))(rows(2)).shape == (2, 3)
+    with pytest.raises(ValueError, match="at least an input and an output"):
+        Projection(ProjectionShape(sizes=(8,)))
