@@ -22,6 +22,7 @@ from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
 from crosslens.nn.heads import Head, HeadGroup
+from crosslens.nn.prompts import PromptedTower, PromptShape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,9 @@ class EncoderConfig(BaseModel):
         members: heads side by side.
         unit_inputs: see ``Head``.
         domains: domains with a centre of their own.
+        mapped: domains with a linear map of their own, applied last.
+        text: whether the head's vectors lie in the space shared with text.
+        prompts: what was appended to a frozen vision transformer's tokens, or None.
         tuned: whether the folder holds the image tower's own, trained weights.
         trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
     """
@@ -59,6 +63,9 @@ class EncoderConfig(BaseModel):
     members: int = 1
     unit_inputs: bool = True
     domains: tuple[str, ...] = ()
+    mapped: tuple[str, ...] = ()
+    text: bool = False
+    prompts: PromptShape | None = None
     tuned: bool = False
     trained: dict[str, Any] = {}
 
@@ -72,6 +79,10 @@ class Encoder:
         head: what training put behind the backbone, one head or several side by side, or None.
         means: per domain the ``(D,)`` centre that is subtracted before the head; empty without centring.
         space: ``features`` or ``joint``.
+        maps: per domain a map W ``(J, J)``, ``z -> normalise(z W)``, on what comes out otherwise (of each head
+            alone where there are several); domains without one are left as they are.
+        text: whether the head was trained to stay in the space shared with text.
+        prompted: a tower with prompts; ``backbone`` is then the frozen one below it.
         tuned: whether the backbone's tower was trained and belongs to the encoder.
         trained: facts for the model card.
     """
@@ -84,6 +95,9 @@ class Encoder:
         head: Head | HeadGroup | None = None,
         means: Mapping[str, Tensor] | None = None,
         space: Space = "features",
+        maps: Mapping[str, Tensor] | None = None,
+        text: bool = False,
+        prompted: PromptedTower | None = None,
         tuned: bool = False,
         trained: Mapping[str, Any] | None = None,
     ) -> None:
@@ -96,7 +110,10 @@ class Encoder:
         group = HeadGroup([head]) if isinstance(head, Head) else head
         self.head = None if group is None else group.cpu().eval().requires_grad_(False)
         self.means = {domain: mean.detach().cpu().float() for domain, mean in sorted((means or {}).items())}
+        self.maps = {domain: matrix.detach().cpu().float() for domain, matrix in sorted((maps or {}).items())}
         self.space = space
+        self.text = text
+        self.prompted = None if prompted is None else prompted.cpu().eval().requires_grad_(False)
         self.tuned = tuned
         self.trained = dict(trained or {})
 
@@ -115,14 +132,26 @@ class Encoder:
 
     @property
     def has_text(self) -> bool:
-        """Whether texts can be encoded into the same space: only where no head left the joint space."""
-        return self.space == "joint" and self.head is None
+        """Whether texts can be encoded into the same space: where no head left the joint space."""
+        return self.text if self.head is not None else self.space == "joint"
+
+    def backbone_of(self, domain: str | None) -> Backbone:
+        """The backbone that embeds a domain's images: with the domain's prompts where the encoder has some."""
+        if self.prompted is None:
+            return self.backbone
+        known: dict[str | None, Backbone] = self.__dict__.setdefault("_prompted", {})
+        place = domain if domain in self.prompted.domains else None
+        if place not in known:
+            known[place] = self.backbone.with_tower(self.prompted.for_domain(place))
+        return known[place]
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Identity of the encoded vectors; an index refuses those of another."""
         own = {"head." + k: v for k, v in self.head.state_dict().items()} if self.head else {}
         own |= {f"mean.{domain}": mean for domain, mean in self.means.items()}
+        own |= {f"map.{domain}": matrix for domain, matrix in self.maps.items()}
+        own |= {} if self.prompted is None else self.prompted.learned()
         base = self.backbone.fingerprint
         weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
         return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
@@ -153,7 +182,8 @@ class Encoder:
                 part = self.backbone.to_joint(part)
             if self.means:
                 part = part - self._centres(names[start : start + 8192])
-            parts.append(F.normalize(part, dim=1) if self.head is None else self.head(part))
+            part = F.normalize(part, dim=1) if self.head is None else self.head(part)
+            parts.append(self.apply_maps(part, names[start : start + 8192]))
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), np.float32)
 
     def encode_images(
@@ -174,10 +204,10 @@ class Encoder:
             ImageError: naming the first image that cannot be decoded.
         """
         if isinstance(images, Tensor):
-            return self.encode_features(self.backbone.embed_images(images), domain)
+            return self.encode_features(self.backbone_of(domain).embed_images(images), domain)
         sources = [images] if isinstance(images, ImageSource) else list(images)
         opened = [Path(s) if isinstance(s, str) else s for s in sources]
-        engine = self._engine(device)
+        engine = self._engine(device, domain)
         with ThreadPoolExecutor(cpu_workers()) as pool:
             batches = _batches(iter(opened), engine.batch_size)
             rows = list(pool.map(lambda batch: self._run(engine, batch), batches))
@@ -195,7 +225,10 @@ class Encoder:
             raise BackboneError(
                 f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
             )
-        return self.backbone.embed_texts([texts] if isinstance(texts, str) else list(texts)).numpy()
+        rows = self.backbone.embed_texts([texts] if isinstance(texts, str) else list(texts))
+        members = 1 if self.head is None else len(self.head.members)
+        # Beside joined heads a text stands once for each; the cosine is then the mean over the heads.
+        return (rows.repeat(1, members) / members**0.5).numpy()
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``, all or nothing."""
@@ -212,11 +245,17 @@ class Encoder:
             members=1 if self.head is None else len(self.head.members),
             unit_inputs=True if self.head is None else self.head.unit_inputs,
             domains=tuple(self.means),
+            mapped=tuple(self.maps),
+            text=self.text,
+            prompts=None if self.prompted is None else self.prompted.shape,
             tuned=self.tuned,
             trained=self.trained,
         )
         tensors = {f"head.{k}": v.contiguous() for k, v in self.head.state_dict().items()} if self.head else {}
         tensors |= {f"mean.{index}": mean.contiguous() for index, mean in enumerate(self.means.values())}
+        tensors |= {f"map.{index}": matrix.contiguous() for index, matrix in enumerate(self.maps.values())}
+        if self.prompted is not None:
+            tensors |= {f"prompted.{k}": v.contiguous() for k, v in self.prompted.learned().items()}
         if self.tuned:
             tensors |= {f"tower.{k}": v.cpu().contiguous() for k, v in self.backbone.tower.state_dict().items()}
         with atomic_path(folder) as temporary:
@@ -256,6 +295,11 @@ class Encoder:
                 head = HeadGroup(members)
                 head.load_state_dict(_below(tensors, "head."))
             means = {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)}
+            maps = {domain: tensors[f"map.{index}"] for index, domain in enumerate(config.mapped)}
+            prompted = None
+            if config.prompts is not None:
+                prompted = PromptedTower(backbone.tower, config.prompts)
+                prompted.load_learned(_below(tensors, "prompted."))
         except (RuntimeError, KeyError) as error:
             raise RunError(f"{folder}/model.safetensors does not fit its config.json: {error}") from error
         config.fingerprint.require(backbone.fingerprint, f"the encoder {folder}")
@@ -265,6 +309,9 @@ class Encoder:
             head=head,
             means=means,
             space=config.space,
+            maps=maps,
+            text=config.text,
+            prompted=prompted,
             tuned=config.tuned,
             trained=config.trained,
         )
@@ -273,11 +320,26 @@ class Encoder:
         unknown = torch.stack(list(self.means.values())).mean(0)
         return torch.stack([self.means.get(name or "", unknown) for name in names])
 
-    def _engine(self, device: str | None) -> Engine:
-        engines: dict[str | None, Engine] = self.__dict__.setdefault("_engines", {})
-        if device not in engines:
-            engines[device] = make_engine(self.backbone, device)
-        return engines[device]
+    def apply_maps(self, rows: Tensor, names: Sequence[str | None] | str | None) -> Tensor:
+        """Unit rows ``(N, d)`` through their domains' maps, of each head's part alone; unit rows again."""
+        names = [names] * len(rows) if names is None or isinstance(names, str) else names
+        if not self.maps:
+            return rows
+        width = len(next(iter(self.maps.values())))
+        split = rows.view(len(rows), -1, width)
+        mapped = split.clone()
+        for domain, matrix in self.maps.items():
+            own = torch.tensor([name == domain for name in names], dtype=torch.bool)
+            mapped[own] = F.normalize(split[own] @ matrix, dim=2) / split.shape[1] ** 0.5
+        return mapped.view_as(rows)
+
+    def _engine(self, device: str | None, domain: str | None) -> Engine:
+        engines: dict[Any, Engine] = self.__dict__.setdefault("_engines", {})
+        backbone = self.backbone_of(domain)
+        key = (device, backbone.fingerprint.digest)
+        if key not in engines:
+            engines[key] = make_engine(backbone, device)
+        return engines[key]
 
     def _run(self, engine: Engine, batch: list[Path | bytes | Image.Image]) -> NDArray[np.float32]:
         return engine.run(np.stack([self.backbone.preprocess.pixels(source) for source in batch]))

@@ -6,13 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_json, print_table, split_names
+from crosslens.cli.options import (
+    Device,
+    Domains,
+    Features,
+    Json,
+    Quiet,
+    Unseen,
+    emit_json,
+    print_table,
+    split_names,
+)
 from crosslens.errors import ConfigError
 
 if TYPE_CHECKING:
     from crosslens.evaluation.protocols import Evaluation
 
-Protocol = Annotated[str, typer.Option("--protocol", help="pairs: every two domains, ranked both ways.")]
+Protocol = Annotated[
+    str, typer.Option("--protocol", help="pairs: every two domains, ranked both ways; or zero-shot.")
+]
 Convention = Annotated[
     str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
 ]
@@ -26,6 +38,10 @@ def evaluate(
     convention: Convention = "standard",
     domains: Domains = None,
     k: Ks = "1,5,15,50,100,200",
+    unseen: Unseen = None,
+    generalised: Annotated[
+        bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")
+    ] = False,
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -48,6 +64,8 @@ def evaluate(
         ks=_cuts(k),
         features=features,
         device=device,
+        unseen=unseen,
+        generalised=generalised,
     )
     value = result.to_json()
     emit_json(json, value)

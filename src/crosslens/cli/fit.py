@@ -15,6 +15,7 @@ from crosslens.cli.options import (
     Features,
     Json,
     Quiet,
+    Unseen,
     Workers,
     emit_json,
     parse_settings,
@@ -24,13 +25,18 @@ from crosslens.cli.options import (
 
 def fit(
     method: Annotated[
-        str, typer.Argument(help="ucdir, or a baseline: frozen, centred, instance, protonce, supervised.")
+        str,
+        typer.Argument(
+            help="ucdir, clair, text-map, or a baseline: frozen, centred, instance, protonce, supervised."
+        ),
     ],
     root: Annotated[str, typer.Argument(help="A folder root/<domain>/..., a manifest or a list.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     domains: Domains = None,
     backbone: Backbone = "lite",
-    tune: Annotated[str | None, typer.Option("--tune", help="head (minutes on a CPU) or full (a GPU).")] = None,
+    tune: Annotated[
+        str | None, typer.Option("--tune", help="head (minutes on a CPU), full (a GPU) or prompts (CLIP).")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method, key=value; again for more.")
     ] = None,
@@ -48,6 +54,7 @@ def fit(
     classes: Annotated[
         Path | None, typer.Option("--classes", help="Class names, one a line, for methods that learn from names.")
     ] = None,
+    unseen: Unseen = None,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,
@@ -80,6 +87,7 @@ def fit(
         resume=resume,
         oracle=oracle,
         classes=classes,
+        unseen=unseen,
     )
     emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
     note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}")

@@ -16,6 +16,8 @@ METHODS: dict[str, str] = {
     "instance": "crosslens.methods.instance:Instance",
     "protonce": "crosslens.methods.protonce:ProtoNCE",
     "ucdir": "crosslens.methods.ucdir:UCDIR",
+    "clair": "crosslens.methods.clair:Clair",
+    "text-map": "crosslens.methods.text_map:TextMap",
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 
