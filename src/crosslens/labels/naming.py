@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
-from crosslens.labels.pseudo_labels import Calibration, PseudoLabels, calibrated
+from crosslens.labels.pseudo_labels import Calibration, calibrated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,13 +49,3 @@ def centred_rows(values: NDArray[np.float16]) -> Tensor:
     """Unit rows ``(N, D)`` of one domain's centre features without their mean."""
     rows = F.normalize(torch.from_numpy(values[:, 0].astype(np.float32)), dim=1)
     return F.normalize(rows - rows.mean(0), dim=1)
-
-
-def label_table(ids: list[str], labels: PseudoLabels, names: tuple[str, ...]) -> Mapping[str, list[Any]]:
-    """One domain's pseudo-labels as columns: ``id, label, confidence, kept``."""
-    return {
-        "id": ids,
-        "label": [names[label] for label in labels.labels.tolist()],
-        "confidence": [round(value, 6) for value in labels.confidence.tolist()],
-        "kept": labels.kept.tolist(),
-    }

@@ -26,8 +26,12 @@ def spread_labels(
     rounds: int = 5,
     handover: float = 1.0,
     temperature: float = 0.5,
-) -> list[Tensor]:
+) -> tuple[list[Tensor], list[bool]]:
     """Scores of all domains' images after spreading and handing over.
+
+    Whether a domain takes anything from the others is decided first, without true labels: what their prototypes
+    say of its images must agree with its own labels significantly better than chance (``agrees``). Where one look
+    inverts the other, they agree no better, or worse, and every domain keeps to itself.
 
     Start: ``Z_D = spread_D(softmax(s_D))``, ``p_D = softmax(Z_D / T)``. Each round, for every domain D at once:
     ``mu_c = normalise(sum_i p_ic max(p_i)^2 f_i)`` over the other domains, then
@@ -43,19 +47,39 @@ def spread_labels(
         temperature: T > 0 of the posteriors between rounds.
 
     Returns:
-        Per domain ``(N_D, C)`` float32, standardised.
+        Per domain ``(N_D, C)`` float32, standardised; and whether it took labels from the others.
     """
     graphs = [neighbour_graph(rows, neighbours) for rows in features]
     current = [spread(graph, torch.softmax(s, dim=1), reach) for graph, s in zip(graphs, scores, strict=True)]
-    for _ in range(rounds if len(features) > 1 else 0):
+    rounds = rounds if len(features) > 1 and handover else 0
+    takes: list[bool] = []
+    for _ in range(rounds):
         sums = [_class_sums(rows, z / temperature) for rows, z in zip(features, current, strict=True)]
         total = torch.stack(sums).sum(0)
-        current = []
-        for rows, graph, own, s in zip(features, graphs, sums, scores, strict=True):
-            others = F.normalize(total - own, dim=1)
-            told = s + handover * calibrated(rows @ others.t(), "standardise")
-            current.append(spread(graph, torch.softmax(told, dim=1), reach))
-    return current
+        told = [
+            calibrated(rows @ F.normalize(total - own, dim=1).t(), "standardise")
+            for rows, own in zip(features, sums, strict=True)
+        ]
+        takes = takes or [agrees(heard, own) for heard, own in zip(told, current, strict=True)]
+        current = [
+            spread(graph, torch.softmax(s + handover * heard, dim=1), reach) if is_taking else own
+            for graph, s, heard, own, is_taking in zip(graphs, scores, told, current, takes, strict=True)
+        ]
+    return current, takes or [False] * len(features)
+
+
+def agrees(first: Tensor, second: Tensor, deviations: float = 3.0) -> bool:
+    """Whether two sets of class scores ``(N, C)`` name the same class more often than chance would.
+
+    Chance is ``sum_c a_c b_c`` for the shares of the classes in either; the excess must be beyond ``deviations``
+    binomial standard errors.
+    """
+    a, b = first.argmax(dim=1), second.argmax(dim=1)
+    classes = first.shape[1]
+    shares = [torch.bincount(part, minlength=classes).double() / len(part) for part in (a, b)]
+    chance = float((shares[0] * shares[1]).sum())
+    error = (chance * (1 - chance) / len(a)) ** 0.5
+    return float((a == b).double().mean()) > chance + deviations * error
 
 
 def spread(graph: Tensor, posteriors: Tensor, reach: float, steps: int = 60) -> Tensor:
@@ -92,7 +116,9 @@ def neighbour_graph(rows: Tensor, neighbours: int, temperature: float = 0.1, chu
     k = min(neighbours, count - 1)
     if k < 1:
         empty = torch.zeros(0, dtype=torch.int64)
-        return torch.sparse_coo_tensor(torch.stack([empty, empty]), torch.zeros(0), (count, count))
+        return torch.sparse_coo_tensor(
+            torch.stack([empty, empty]), torch.zeros(0), (count, count), check_invariants=False
+        )
     sources, targets, values = [], [], []
     for start in range(0, count, chunk):
         part = rows[start : start + chunk]
@@ -110,7 +136,9 @@ def neighbour_graph(rows: Tensor, neighbours: int, temperature: float = 0.1, chu
     i, j = key // count, key % count
     degree = torch.zeros(count).index_add_(0, i, weight).clamp_min(1e-12).rsqrt()
     values_ = weight * degree[i] * degree[j]
-    return torch.sparse_coo_tensor(torch.stack([i, j]), values_, (count, count), is_coalesced=True)
+    return torch.sparse_coo_tensor(
+        torch.stack([i, j]), values_, (count, count), is_coalesced=True, check_invariants=False
+    )
 
 
 def _class_sums(rows: Tensor, logits: Tensor) -> Tensor:

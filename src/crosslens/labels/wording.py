@@ -37,9 +37,10 @@ def with_article(name: str) -> str:
     """A cleaned name with a or an; proper names with "the", plurals and substances stay bare."""
     if name.casefold() in _wording()["bare"] or name.casefold().startswith("the "):
         return name
-    first = name[:1].casefold()
-    # Said with a "you" or spelled out, these break the rule of the first letter.
-    is_vowel = first in "aeio" or (first == "u" and not name.casefold().startswith(("uni", "u ", "use")))
+    plain = name.casefold()
+    # The sound decides: a silent h, a u said as "you", letters spelled out.
+    is_vowel = plain.startswith(("a", "e", "i", "o", "u", "hour", "honest", "heir"))
+    is_vowel &= not plain.startswith(("uni", "u ", "use", "eu", "one"))
     return f"{'an' if is_vowel or name.startswith('SUV') else 'a'} {name}"
 
 

@@ -20,16 +20,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import pyarrow as pa
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from crosslens.encoder import Encoder
-from crosslens.errors import ConfigError, TrainingError
+from crosslens.errors import ConfigError
 from crosslens.features.load import Features
-from crosslens.files import write_json
-from crosslens.labels.naming import centred_rows, class_scores, joint_rows, label_table
+from crosslens.labels.account import write_account
+from crosslens.labels.naming import centred_rows, class_scores, joint_rows
 from crosslens.labels.pseudo_labels import (
     Calibration,
     Confidence,
@@ -51,7 +50,6 @@ from crosslens.methods.text_map import MapConfig, domain_maps
 from crosslens.methods.two_view import Embedded, TwoViewConfig, weighted_total
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.ops.kmeans import kmeans
-from crosslens.progress import note
 from crosslens.training.schedules import linear_ramp
 from crosslens.training.views import Views
 
@@ -60,7 +58,8 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
     """Settings of CLAIR; those of prompts and of the text map come from their own classes.
 
     Attributes:
-        members, centre: see ``TwoViewConfig``; with ``--tune prompts`` they are 1 and off.
+        epochs, members, centre: see ``TwoViewConfig``; with ``--tune prompts`` members are 1 and nothing is
+            centred.
         temperature: T of the plain and of the inter-instance contrast.
         space: ``joint`` gives the head the joint space's width and keeps it there by L_gen, so that texts and the
             text map apply to its vectors; ``free`` takes the width from ``head``.
@@ -81,6 +80,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
             classes then (G3).
     """
 
+    epochs: int = Field(10, ge=1)
     members: int = Field(3, ge=1)
     centre: bool = True
     space: Literal["joint", "free"] = "joint"
@@ -106,8 +106,8 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
     consistency_weight: float = Field(1.0, ge=0)
     cluster_ramp: float = Field(0.1, ge=0, le=1)
     domain_ramp: float = Field(0.25, ge=0, le=1)
-    cluster_temperature: float = Field(0.1, gt=0)
-    domain_temperature: float = Field(0.1, gt=0)
+    cluster_temperature: float = Field(0.2, gt=0)
+    domain_temperature: float = Field(0.2, gt=0)
     level: Literal["prototype", "instance", "both"] = "prototype"
     novel_share: float = Field(0.0, ge=0, lt=1)
 
@@ -146,6 +146,7 @@ class Clair(PromptTuning):
             self.settings = self.config.model_copy(update={"members": 1})
         self.names = job.classes
         self.first_labels: list[PseudoLabels] = []
+        self.handed_over: list[bool] = []
         encoder = super().fit(job)
         encoder.text = job.tune == "head" and self.config.space == "joint"
         if job.tune == "prompts" or encoder.text:
@@ -293,7 +294,7 @@ class Clair(PromptTuning):
             values = features.values if config.label_views else features.values[:, :1]
             scores.append(class_scores(self.job.backbone, values, texts, config.calibration))
         if config.spread:
-            scores = spread_labels(
+            scores, self.handed_over = spread_labels(
                 [centred_rows(features.values) for features in self.features],
                 [calibrated(s, "standardise") for s in scores],
                 neighbours=config.neighbours,
@@ -343,34 +344,10 @@ class Clair(PromptTuning):
         return info
 
     def _write_account(self) -> None:
-        accounts = {
-            domain: found.account(self.names)
-            for domain, found in zip(self.job.domains, self.first_labels, strict=True)
-        }
-        taught = [sum(row["kept"] > 0 for row in account["classes"].values()) for account in accounts.values()]
-        if min(taught) < 2:
-            raise TrainingError(
-                "the class names match no images: fewer than two of them have an image that is kept. Check"
-                " --classes, or keep more (--set keep=1 --set floor=0)"
-            )
-        folder = self.job.run.folder
-        write_json(
-            folder / "labels.json", {"reconstruction": True, "classes": list(self.names), "domains": accounts}
-        )
-        tables = [
-            pa.table(dict(label_table(features.catalog.ids, found, self.names)))
-            for features, found in zip(self.features, self.first_labels, strict=True)
-        ]
-        import pyarrow.parquet as pa_parquet
-
-        pa_parquet.write_table(pa.concat_tables(tables), folder / "labels.parquet")
-        for domain, account in accounts.items():
-            empty = account["empty_classes"]
-            lacking = f"; no image for {', '.join(empty)}" if empty else ""
-            note(
-                f"{domain}: {account['kept_share']:.0%} of {account['images']} labels kept, mean confidence"
-                f" {account['mean_confidence']:.2f}, {account['effective_classes']:.1f} classes in effect{lacking}"
-            )
+        ids = {d: f.catalog.ids for d, f in zip(self.job.domains, self.features, strict=True)}
+        labels = dict(zip(self.job.domains, self.first_labels, strict=True))
+        took = dict(zip(self.job.domains, self.handed_over, strict=False))
+        write_account(self.job.run.folder, self.names, ids, labels, took)
 
     def _on_device(self, found: PseudoLabels) -> PseudoLabels:
         device = self.job.torch_device
