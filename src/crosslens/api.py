@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -12,14 +13,17 @@ from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder, load_encoder
-from crosslens.errors import CatalogError, ConfigError, RunError
+from crosslens.errors import CatalogError, ConfigError, EvaluationError, RunError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
+from crosslens.evaluation.zero_shot import unseen_classes, without_classes
 from crosslens.features.embed import EmbedReport, embed_catalog
 from crosslens.images.decode import DecodeMode
+from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
-from crosslens.methods.base import FitJob, Method, make_config
+from crosslens.methods.base import FitJob, Method, Tune, make_config
 from crosslens.methods.oracle import Oracle
 from crosslens.recipes import read_recipe
 from crosslens.training.distributed import World, join_world
@@ -59,7 +63,7 @@ def fit(
     out: str | Path,
     domains: Sequence[str] | None = None,
     backbone: str = "lite",
-    tune: Literal["head", "full"] | None = None,
+    tune: Tune | None = None,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     recipe: str | Path | None = None,
@@ -70,6 +74,7 @@ def fit(
     resume: bool = False,
     oracle: bool = False,
     classes: str | Path | Sequence[str] | None = None,
+    unseen: str | int | Sequence[str] | None = None,
 ) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
@@ -79,7 +84,8 @@ def fit(
         out: the run folder; must be new unless ``resume``.
         domains: the domains to learn from; all of the catalog's by default.
         backbone: a name for ``load_backbone``.
-        tune: ``head`` on cached features, or ``full`` for the backbone too; the recipe's, else ``head``.
+        tune: ``head`` on cached features, ``full`` for the backbone too, or ``prompts`` in a frozen CLIP; the
+            recipe's, else ``head``.
         seed: of everything random.
         settings: keys of the method's configuration.
         recipe: a recipe's name or file; ``settings`` go on top of it.
@@ -91,6 +97,8 @@ def fit(
         oracle: use labels as the published code does: the true number of classes for clustering, and the epoch
             they like best kept beside the last one. Results are marked.
         classes: class names, or a file with one a line, for the methods that learn from names.
+        unseen: classes that stay out of this fit, images and names alike, for the zero-shot protocol: names, a
+            number to draw with ``seed``, or a published split; see ``evaluation.zero_shot.unseen_classes``.
 
     Returns:
         The run.
@@ -120,6 +128,13 @@ def fit(
     if len(set(chosen)) != len(chosen):
         raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
     labelled = labelled.select(domains=chosen)
+    left_out: tuple[str, ...] = ()
+    if unseen is not None:
+        left_out = unseen_classes(unseen, labelled.classes, seed)
+        labelled = without_classes(labelled, left_out)
+        names = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
+        if kind.needs_classes and not names:
+            raise ConfigError(f"every name of --classes is unseen: {', '.join(left_out)}")
     network = load_backbone(backbone, decode=decode)
     folder = Path(out)
     resolved = {
@@ -136,6 +151,8 @@ def fit(
     }
     if names:
         resolved["classes"] = list(names)
+    if left_out:
+        resolved["unseen"] = list(left_out)
     world = join_world(_device(device))
     run = _start(folder, resolved, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
@@ -179,6 +196,9 @@ def evaluate(
     only: set[str] | None = None,
     features: str | Path | None = None,
     device: str | None = None,
+    unseen: str | int | Sequence[str] | None = None,
+    generalised: bool = False,
+    seed: int = 0,
 ) -> Evaluation:
     """Measure an encoder, a run or a backbone on labelled images.
 
@@ -196,9 +216,12 @@ def evaluate(
         only: ids to measure on; all by default, or those that a supervised run did not train on.
         features: a feature folder, or None for the cache.
         device: where to embed; None chooses.
+        unseen: for the protocol ``zero-shot``, as in ``fit``; a run's own by default.
+        generalised: for ``zero-shot``: the gallery holds seen classes too.
+        seed: of the draw where ``unseen`` is a number.
 
     Raises:
-        ConfigError: for an unknown protocol.
+        ConfigError: for an unknown protocol, or ``unseen`` with a protocol that has none.
         EvaluationError: when the protocol cannot be applied to these images.
     """
     if protocol not in PROTOCOLS:
@@ -214,11 +237,19 @@ def evaluate(
             only = held_out if only is None else only & held_out
             marks.append("supervised: measured on the held-out images only")
         if config.get("oracle"):
-            marks.append("oracle: labels chose the number of clusters")
+            told = "taught" if config["method"] == "clair" else "chose the number of clusters"
+            marks.append(f"oracle: labels {told}")
+        if config["method"] in ("clair", "text-map"):
+            marks.append("reconstruction of CLAIR from its abstract")
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
     catalog = open_catalog(source)
+    extra: dict[str, Any] = {}
+    if protocol == "zero-shot":
+        extra = {"unseen": _unseen(run, catalog, unseen, seed), "generalised": generalised}
+    elif unseen is not None or generalised:
+        raise ConfigError(f"the protocol {protocol} has no unseen classes; use --protocol zero-shot")
 
     def measure(encoder: Encoder, marks: list[str]) -> Evaluation:
         return PROTOCOLS[protocol](
@@ -232,9 +263,12 @@ def evaluate(
             features=None if features is None else Path(features),
             device=device,
             marks=marks,
+            **extra,
         )
 
     result = measure(loaded, marks)
+    if run is not None and (run.folder / LABELS).is_file():
+        result = replace(result, extra={**result.extra, "pseudo_labels": label_accuracy(run.folder, catalog)})
     if run is not None:
         metrics = {protocol: result.to_json()}
         if (run.oracle_folder / "config.json").is_file():
@@ -306,6 +340,24 @@ def _class_names(kind: type[Method], method: str, classes: str | Path | Sequence
 def _place(source: Source, catalog: Catalog) -> dict[str, str]:
     place = Path(IMAGES) if isinstance(source, Catalog) else Path(source).resolve()
     return {"source": str(place), "root": str(catalog.root.resolve())}
+
+
+def _unseen(
+    run: Run | None, catalog: Catalog, rule: str | int | Sequence[str] | None, seed: int
+) -> tuple[str, ...]:
+    """The classes to measure on; a run that was trained on one of them is refused."""
+    own = tuple((run.config().get("unseen") or ()) if run is not None else ())
+    if rule is None:
+        return own
+    chosen = unseen_classes(rule, catalog.classes, seed)
+    if run is not None:
+        seen = [name for name in chosen if not any(same_class(name, other) for other in own)]
+        if seen:
+            raise EvaluationError(
+                f"the run {run.folder} may have learned from {', '.join(seen)}; it left out"
+                f" {', '.join(own) or 'nothing'}. Fit it again with --unseen"
+            )
+    return chosen
 
 
 def _device(device: str | None) -> Any:

@@ -23,6 +23,7 @@ from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
 from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection, ProjectionShape
+from crosslens.nn.prompts import PromptedTower, PromptShape
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class EncoderConfig(BaseModel):
         unit_inputs: see ``Head``.
         projection: TKI's projection in place of a head, or None.
         domains: domains with a centre of their own.
+        mapped: domains with a linear map of their own, applied last.
+        text: whether the head's vectors lie in the space shared with text.
+        prompts: what was appended to a frozen vision transformer's tokens, or None.
         tuned: whether the folder holds the image tower's own, trained weights.
         trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
     """
@@ -63,6 +67,9 @@ class EncoderConfig(BaseModel):
     unit_inputs: bool = True
     projection: ProjectionShape | None = None
     domains: tuple[str, ...] = ()
+    mapped: tuple[str, ...] = ()
+    text: bool = False
+    prompts: PromptShape | None = None
     tuned: bool = False
     trained: dict[str, Any] = {}
 
@@ -76,6 +83,10 @@ class Encoder:
         head: what training put behind the backbone: one head or several side by side, a projection, or None.
         means: per domain the ``(D,)`` centre that is subtracted before the head; empty without centring.
         space: ``features`` or ``joint``.
+        maps: per domain a map W ``(J, J)``, ``z -> normalise(z W)``, on what comes out otherwise (of each head
+            alone where there are several); domains without one are left as they are.
+        text: whether the head was trained to stay in the space shared with text.
+        prompted: a tower with prompts; ``backbone`` is then the frozen one below it.
         tuned: whether the backbone's tower was trained and belongs to the encoder.
         trained: facts for the model card.
     """
@@ -88,6 +99,9 @@ class Encoder:
         head: Head | HeadGroup | Projection | None = None,
         means: Mapping[str, Tensor] | None = None,
         space: Space = "features",
+        maps: Mapping[str, Tensor] | None = None,
+        text: bool = False,
+        prompted: PromptedTower | None = None,
         tuned: bool = False,
         trained: Mapping[str, Any] | None = None,
     ) -> None:
@@ -100,7 +114,10 @@ class Encoder:
         group = HeadGroup([head]) if isinstance(head, Head) else head
         self.head = None if group is None else group.cpu().eval().requires_grad_(False)
         self.means = {domain: mean.detach().cpu().float() for domain, mean in sorted((means or {}).items())}
+        self.maps = {domain: matrix.detach().cpu().float() for domain, matrix in sorted((maps or {}).items())}
         self.space = space
+        self.text = text
+        self.prompted = None if prompted is None else prompted.cpu().eval().requires_grad_(False)
         self.tuned = tuned
         self.trained = dict(trained or {})
 
@@ -122,7 +139,17 @@ class Encoder:
         """Whether texts can be encoded too: where no head left the joint space, or one that serves both."""
         if isinstance(self.head, Projection):
             return self.space == "joint" and not self.means
-        return self.space == "joint" and self.head is None
+        return self.text if self.head is not None else self.space == "joint"
+
+    def backbone_of(self, domain: str | None) -> Backbone:
+        """The backbone that embeds a domain's images: with the domain's prompts where the encoder has some."""
+        if self.prompted is None:
+            return self.backbone
+        known: dict[str | None, Backbone] = self.__dict__.setdefault("_prompted", {})
+        place = domain if domain in self.prompted.domains else None
+        if place not in known:
+            known[place] = self.backbone.with_tower(self.prompted.for_domain(place))
+        return known[place]
 
     @property
     def similarity(self) -> Similarity:
@@ -136,6 +163,8 @@ class Encoder:
         own |= {f"mean.{domain}": mean for domain, mean in self.means.items()}
         if self.space == "joint" and self.backbone.joint_kind:
             own["joint"] = torch.tensor(list(self.backbone.joint_kind.encode()))
+        own |= {f"map.{domain}": matrix for domain, matrix in self.maps.items()}
+        own |= {} if self.prompted is None else self.prompted.learned()
         base = self.backbone.fingerprint
         weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
         return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
@@ -166,7 +195,7 @@ class Encoder:
                 part = self.backbone.to_joint(part)
             if self.means:
                 part = part - self._centres(names[start : start + 8192])
-            parts.append(self._headed(part))
+            parts.append(self.apply_maps(self._headed(part), names[start : start + 8192]))
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), np.float32)
 
     def encode_images(
@@ -187,10 +216,10 @@ class Encoder:
             ImageError: naming the first image that cannot be decoded.
         """
         if isinstance(images, Tensor):
-            return self.encode_features(self.backbone.embed_images(images), domain)
+            return self.encode_features(self.backbone_of(domain).embed_images(images), domain)
         sources = [images] if isinstance(images, ImageSource) else list(images)
         opened = [Path(s) if isinstance(s, str) else s for s in sources]
-        engine = self._engine(device)
+        engine = self._engine(device, domain)
         with ThreadPoolExecutor(cpu_workers()) as pool:
             batches = _batches(iter(opened), engine.batch_size)
             rows = list(pool.map(lambda batch: self._run(engine, batch), batches))
@@ -209,8 +238,12 @@ class Encoder:
                 f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
             )
         rows = self.backbone.embed_texts([texts] if isinstance(texts, str) else list(texts))
-        with torch.inference_mode():
-            return self._headed(rows).numpy()
+        if isinstance(self.head, Projection):
+            with torch.inference_mode():
+                return self._headed(rows).numpy()
+        members = 1 if self.head is None else len(self.head.members)
+        # Beside joined heads a text stands once for each; the cosine is then the mean over the heads.
+        return (rows.repeat(1, members) / members**0.5).numpy()
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``, all or nothing."""
@@ -228,11 +261,17 @@ class Encoder:
             unit_inputs=self.head.unit_inputs if isinstance(self.head, HeadGroup) else True,
             projection=self.head.shape if isinstance(self.head, Projection) else None,
             domains=tuple(self.means),
+            mapped=tuple(self.maps),
+            text=self.text,
+            prompts=None if self.prompted is None else self.prompted.shape,
             tuned=self.tuned,
             trained=self.trained,
         )
         tensors = {f"head.{k}": v.contiguous() for k, v in self.head.state_dict().items()} if self.head else {}
         tensors |= {f"mean.{index}": mean.contiguous() for index, mean in enumerate(self.means.values())}
+        tensors |= {f"map.{index}": matrix.contiguous() for index, matrix in enumerate(self.maps.values())}
+        if self.prompted is not None:
+            tensors |= {f"prompted.{k}": v.contiguous() for k, v in self.prompted.learned().items()}
         if self.tuned:
             tensors |= {f"tower.{k}": v.cpu().contiguous() for k, v in self.backbone.tower.state_dict().items()}
         with atomic_path(folder) as temporary:
@@ -275,6 +314,11 @@ class Encoder:
                 head = Projection(config.projection)
                 head.load_state_dict(_below(tensors, "head."))
             means = {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)}
+            maps = {domain: tensors[f"map.{index}"] for index, domain in enumerate(config.mapped)}
+            prompted = None
+            if config.prompts is not None:
+                prompted = PromptedTower(backbone.tower, config.prompts)
+                prompted.load_learned(_below(tensors, "prompted."))
         except (RuntimeError, KeyError) as error:
             raise RunError(f"{folder}/model.safetensors does not fit its config.json: {error}") from error
         config.fingerprint.require(backbone.fingerprint, f"the encoder {folder}")
@@ -284,6 +328,9 @@ class Encoder:
             head=head,
             means=means,
             space=config.space,
+            maps=maps,
+            text=config.text,
+            prompted=prompted,
             tuned=config.tuned,
             trained=config.trained,
         )
@@ -298,11 +345,26 @@ class Encoder:
         unknown = torch.stack(list(self.means.values())).mean(0)
         return torch.stack([self.means.get(name or "", unknown) for name in names])
 
-    def _engine(self, device: str | None) -> Engine:
-        engines: dict[str | None, Engine] = self.__dict__.setdefault("_engines", {})
-        if device not in engines:
-            engines[device] = make_engine(self.backbone, device)
-        return engines[device]
+    def apply_maps(self, rows: Tensor, names: Sequence[str | None] | str | None) -> Tensor:
+        """Unit rows ``(N, d)`` through their domains' maps, of each head's part alone; unit rows again."""
+        names = [names] * len(rows) if names is None or isinstance(names, str) else names
+        if not self.maps:
+            return rows
+        width = len(next(iter(self.maps.values())))
+        split = rows.view(len(rows), -1, width)
+        mapped = split.clone()
+        for domain, matrix in self.maps.items():
+            own = torch.tensor([name == domain for name in names], dtype=torch.bool)
+            mapped[own] = F.normalize(split[own] @ matrix, dim=2) / split.shape[1] ** 0.5
+        return mapped.view_as(rows)
+
+    def _engine(self, device: str | None, domain: str | None) -> Engine:
+        engines: dict[Any, Engine] = self.__dict__.setdefault("_engines", {})
+        backbone = self.backbone_of(domain)
+        key = (device, backbone.fingerprint.digest)
+        if key not in engines:
+            engines[key] = make_engine(backbone, device)
+        return engines[key]
 
     def _run(self, engine: Engine, batch: list[Path | bytes | Image.Image]) -> NDArray[np.float32]:
         return engine.run(np.stack([self.backbone.preprocess.pixels(source) for source in batch]))

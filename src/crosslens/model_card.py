@@ -16,6 +16,10 @@ _METHODS = {
     "protonce": "instance contrast and ProtoNCE per domain, without labels",
     "ucdir": "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels",
     "tki": "TKI (a reconstruction): domain words and a projection learned from class names alone, without images",
+    "clair": "a reconstruction of CLAIR from its abstract: class names, a vision-language model's noisy labels, no"
+    " label of an image",
+    "text-map": "a closed-form map between domains, fitted on the class names' text embeddings alone (part of a"
+    " reconstruction of CLAIR)",
     "supervised": "a head trained with the labels of a part of the images: an upper bound, no rival of the others",
 }
 
@@ -31,7 +35,8 @@ def model_card(config: EncoderConfig, dim: int) -> str:
     """Markdown that says what an encoder is, what it was trained on and how to use it."""
     trained = dict(config.trained)
     oracle = trained.pop("oracle", None)
-    domain = f', domain="{config.domains[0]}"' if config.domains else ""
+    known = config.domains or config.mapped or (config.prompts.domains if config.prompts else ())
+    domain = f', domain="{known[0]}"' if known else ""
     lines = [
         "---",
         "library_name: crosslens",
@@ -55,6 +60,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         f"| fingerprint | `{config.fingerprint.digest}` |",
         f"| space | {config.space} |",
         f"| domains with a centre of their own | {', '.join(config.domains) or 'none'} |",
+        f"| domains with a map of their own | {', '.join(config.mapped) or 'none'} |",
         f"| backbone weights trained too | {'yes' if config.tuned else 'no'} |",
         "",
     ]

@@ -226,11 +226,13 @@ def test_a_perfect_encoder_reaches_one(drawn, monkeypatch):
 
     def perfect(found, domain):
         vectors = np.eye(len(codes), dtype=np.float32)[[codes[label] for label in found.catalog.labels]]
-        from crosslens.evaluation.protocols import _Side
+        from crosslens.evaluation.protocols import Side
 
-        return _Side(domain, found.catalog.ids, found.catalog.labels, vectors, vectors)
+        return Side(domain, found.catalog.ids, found.catalog.labels, vectors, vectors)
 
-    monkeypatch.setattr("crosslens.evaluation.protocols._encoded", lambda e, found, domain: perfect(found, domain))
+    monkeypatch.setattr(
+        "crosslens.evaluation.protocols.encode_domain", lambda e, found, domain: perfect(found, domain)
+    )
     result = crosslens.evaluate(encoder, drawn, protocol="ucdr-mixed")
     assert result.metrics["map@all"] == result.metrics["map@200-sempcyc"] == pytest.approx(1)
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_json, print_table, split_names
+from crosslens.cli.options import (
+    Device,
+    Domains,
+    Features,
+    Json,
+    Quiet,
+    Unseen,
+    emit_json,
+    print_table,
+    split_names,
+)
 from crosslens.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +25,8 @@ if TYPE_CHECKING:
 Protocol = Annotated[
     str,
     typer.Option(
-        "--protocol", help="pairs: every two domains, ranked both ways; ucdr, uccdr, udcdr: universal retrieval."
+        "--protocol",
+        help="pairs: every two domains, ranked both ways; zero-shot; ucdr, uccdr, udcdr: universal retrieval.",
     ),
 ]
 Convention = Annotated[
@@ -31,6 +42,10 @@ def evaluate(
     convention: Convention = "standard",
     domains: Domains = None,
     k: Ks = "1,5,15,50,100,200",
+    unseen: Unseen = None,
+    generalised: Annotated[
+        bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")
+    ] = False,
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -53,6 +68,8 @@ def evaluate(
         ks=_cuts(k),
         features=features,
         device=device,
+        unseen=unseen,
+        generalised=generalised,
     )
     value = result.to_json()
     emit_json(json, value)

@@ -15,6 +15,7 @@ from crosslens.cli.options import (
     Features,
     Json,
     Quiet,
+    Unseen,
     Workers,
     emit_json,
     parse_settings,
@@ -24,7 +25,10 @@ from crosslens.cli.options import (
 
 def fit(
     method: Annotated[
-        str, typer.Argument(help="ucdir, tki, or a baseline: frozen, centred, instance, protonce, supervised.")
+        str,
+        typer.Argument(
+            help="ucdir, clair, text-map, tki, or a baseline: frozen, centred, instance, protonce, supervised."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     root: Annotated[
@@ -32,7 +36,9 @@ def fit(
     ] = None,
     domains: Domains = None,
     backbone: Backbone = "lite",
-    tune: Annotated[str | None, typer.Option("--tune", help="head (minutes on a CPU) or full (a GPU).")] = None,
+    tune: Annotated[
+        str | None, typer.Option("--tune", help="head (minutes on a CPU), full (a GPU) or prompts (CLIP).")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method, key=value; again for more.")
     ] = None,
@@ -50,6 +56,7 @@ def fit(
     classes: Annotated[
         Path | None, typer.Option("--classes", help="Class names, one a line, for methods that learn from names.")
     ] = None,
+    unseen: Unseen = None,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,
@@ -82,6 +89,7 @@ def fit(
         resume=resume,
         oracle=oracle,
         classes=classes,
+        unseen=unseen,
     )
     emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
     images = "" if "source" in run.config() else " ROOT"

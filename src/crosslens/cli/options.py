@@ -33,6 +33,14 @@ Domains = Annotated[
 Features = Annotated[
     Path | None, typer.Option("--features", help="A feature folder from 'crosslens embed'; the cache by default.")
 ]
+Unseen = Annotated[
+    str | None,
+    typer.Option(
+        "--unseen",
+        help="Classes kept out of training: names separated by commas, a number to draw, or a published split:"
+        " tu-berlin, sketchy-1, sketchy-2, quickdraw, domainnet.",
+    ),
+]
 Decode = Annotated[
     str,
     typer.Option("--decode", help="exact, or fast: scaled JPEG decoding, several times faster on large photos."),

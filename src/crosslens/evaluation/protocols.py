@@ -17,7 +17,8 @@ from crosslens.evaluation.conventions import CONVENTIONS, DEFAULT_KS, Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.significance import bootstrap_classes, bootstrap_queries
 from crosslens.evaluation.ucdr import UNIVERSAL
-from crosslens.features.load import Features, features_of
+from crosslens.features.load import Features
+from crosslens.features.of_encoder import features_of_encoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,16 +106,27 @@ def evaluate_pairs(
     catalog = catalog.select(domains=chosen)
     if only is not None:
         catalog = catalog.where(np.array([image in only for image in catalog.ids], dtype=bool))
-    found = features_of(catalog, encoder.backbone, folder=features, device=device)
-    vectors = {domain: _encoded(encoder, found.of_domain(domain), domain) for domain in chosen}
+    found = features_of_encoder(catalog, encoder, folder=features, device=device)
+    vectors = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
     directions = []
     for pair in combinations(chosen, 2):
         for query, gallery in (pair, pair[::-1]):
-            directions.append(_rank(vectors[query], vectors[gallery], metrics, convention, depth))
+            directions.append(rank(vectors[query], vectors[gallery], metrics, convention, depth))
     return Evaluation("pairs", convention, encoder.name, tuple(directions), tuple(marks), len(found.skipped))
 
 
-PROTOCOLS: dict[str, Callable[..., Evaluation]] = {"pairs": evaluate_pairs, **UNIVERSAL}
+def evaluate_zero_shot(encoder: Encoder, catalog: Catalog, **options: Any) -> Evaluation:
+    """The ``zero-shot`` protocol; see ``crosslens.evaluation.zero_shot``."""
+    from crosslens.evaluation import zero_shot
+
+    return zero_shot.evaluate_zero_shot(encoder, catalog, **options)
+
+
+PROTOCOLS: dict[str, Callable[..., Evaluation]] = {
+    "pairs": evaluate_pairs,
+    "zero-shot": evaluate_zero_shot,
+    **UNIVERSAL,
+}
 
 
 def convention_metrics(convention: str, ks: Sequence[int]) -> list[Metric]:
@@ -134,15 +146,33 @@ def describe_convention(convention: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
+    """One domain's encoded images: ids, labels and unit vectors ``(N, d)``."""
+
     domain: str
     ids: list[str]
     labels: list[str | None]
     vectors: NDArray[np.float32]
     queries: NDArray[np.float32]
 
+    def of_classes(self, names: Sequence[str]) -> Side:
+        """The images whose label is among ``names``."""
+        rows = [row for row, label in enumerate(self.labels) if label in set(names)]
+        return Side(
+            self.domain,
+            [self.ids[r] for r in rows],
+            [self.labels[r] for r in rows],
+            self.vectors[rows],
+            self.queries[rows],
+        )
 
-def _encoded(encoder: Encoder, features: Features, domain: str) -> _Side:
+
+def encode_domain(encoder: Encoder, features: Features, domain: str) -> Side:
+    """Encode one domain's labelled images.
+
+    Raises:
+        EvaluationError: when none has a label.
+    """
     labels = features.catalog.labels
     if not any(labels):
         raise EvaluationError(
@@ -150,12 +180,15 @@ def _encoded(encoder: Encoder, features: Features, domain: str) -> _Side:
             " (root/<domain>/<class>/*) or a manifest with labels"
         )
     vectors = encoder.encode_features(features.centre, domain)
-    return _Side(domain, features.catalog.ids, labels, vectors, encoder.similarity.as_queries(vectors))
+    return Side(domain, features.catalog.ids, labels, vectors, encoder.similarity.as_queries(vectors))
 
 
-def _rank(
-    query: _Side, gallery: _Side, metrics: Sequence[Metric], convention: str, depth: int
-) -> RetrievalResults:
+def rank(query: Side, gallery: Side, metrics: Sequence[Metric], convention: str, depth: int) -> RetrievalResults:
+    """Rank one direction.
+
+    Raises:
+        EvaluationError: when the two sides share no class.
+    """
     if not set(filter(None, query.labels)) & set(filter(None, gallery.labels)):
         raise EvaluationError(
             f"{query.domain} and {gallery.domain} have no class in common; nothing can be measured"

@@ -158,7 +158,7 @@ def evaluate_universal(
         EvaluationError: when the catalog is none of these benchmarks, lacks the gallery or every query domain, or
             the setting is not defined on it.
     """
-    from crosslens.evaluation.protocols import Evaluation, _encoded, _rank, convention_metrics
+    from crosslens.evaluation.protocols import Evaluation, convention_metrics, encode_domain, rank
 
     benchmark = find_universal(catalog, random_split=random_split)
     catalog = published_spelling(catalog, benchmark)
@@ -182,9 +182,9 @@ def evaluate_universal(
                 folder = None if is_turned else features
                 found = features_of(catalog.take(rows), network, folder=folder, device=device)
                 skipped += len(found.skipped)
-                sides[domain, rows] = _encoded(encoder, found, domain)
+                sides[domain, rows] = encode_domain(encoder, found, domain)
             ends.append(sides[domain, rows])
-        directions.append(_rank(ends[0], ends[1], metrics, "universal" if plain else convention, depth))
+        directions.append(rank(ends[0], ends[1], metrics, "universal" if plain else convention, depth))
     seen = "seen and unseen classes" if mixed else "seen classes" if setting == "udcdr" else "unseen classes"
     about = [*marks, f"{benchmark.name}: gallery {benchmark.gallery}, {seen}; papers report {benchmark.headline}"]
     if invert == "protocol" and benchmark.inverted:

@@ -17,6 +17,8 @@ METHODS: dict[str, str] = {
     "protonce": "crosslens.methods.protonce:ProtoNCE",
     "ucdir": "crosslens.methods.ucdir:UCDIR",
     "tki": "crosslens.methods.tki:TKI",
+    "clair": "crosslens.methods.clair:Clair",
+    "text-map": "crosslens.methods.text_map:TextMap",
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 

@@ -21,7 +21,7 @@ from crosslens.methods.oracle import Oracle
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 
-Tune = Literal["head", "full"]
+Tune = Literal["head", "full", "prompts"]
 
 
 class MethodConfig(BaseModel):
@@ -39,7 +39,7 @@ class FitJob:
         domains: the domains to learn from, in the order given.
         backbone: the network to start from.
         run: the folder of this run.
-        tune: what may change: ``head`` or ``full``.
+        tune: what may change: ``head``, ``full`` or ``prompts``.
         seed: of everything random.
         features: a feature folder made before, or None for the cache.
         device: where to train; None chooses a GPU when there is one.
@@ -97,7 +97,7 @@ class Method(ABC):
         needs_labels: whether ``fit`` sees labels.
         needs_images: whether ``fit`` learns from images; others take no ROOT, or one that only evaluation reads.
         needs_classes: whether ``fit`` works from class names (``--classes``); others refuse them.
-        tunes: what may change: ``head``, ``full``.
+        tunes: what may change: ``head``, ``full``, ``prompts``.
     """
 
     name: ClassVar[str]

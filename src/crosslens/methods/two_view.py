@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from crosslens.encoder import Encoder
 from crosslens.errors import ConfigError, TrainingError
+from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
 from crosslens.methods.base import FitJob, Method, MethodConfig
 from crosslens.nn.heads import Head, HeadGroup, TunedNetwork
@@ -125,12 +126,12 @@ class TwoViewMethod(Method):
                 f"{self.name} learns from exactly two domains (--domains A,B), not {len(job.domains)}"
             )
         members = self.config.members
-        if members > 1 and (job.tune == "full" or job.oracle is not None):
+        if members > 1 and (job.tune != "head" or job.oracle is not None):
             raise ConfigError("several members need --tune head and no --oracle; add --set members=1")
         self.job = job
         self.epochs = self.config.epochs
         self.means: dict[str, Tensor] = {}
-        views = self._image_views(job) if job.tune == "full" else self._cached_views(job)
+        views = self._cached_views(job) if job.tune == "head" else self._image_views(job)
         trained = []
         for member in range(members):
             self._prepare(job, views, job.seed if members == 1 else 1000 * job.seed + member)
@@ -166,7 +167,11 @@ class TwoViewMethod(Method):
         self.reset()
 
     def _cached_views(self, job: FitJob) -> tuple[Views, Views]:
-        by_domain = job.features_by_domain(self.config.views, self.config.augmentation)
+        return self.views_of(job.features_by_domain(self.config.views, self.config.augmentation))
+
+    def views_of(self, by_domain: Mapping[str, Features]) -> tuple[Views, Views]:
+        """Cached features of both domains as training inputs, centred where that is asked for."""
+        job = self.job
         self.catalogs = [by_domain[domain].catalog for domain in job.domains]
         views = []
         for domain in job.domains:
@@ -221,16 +226,16 @@ class TwoViewMethod(Method):
     def centre_features(self, domain: int) -> Tensor:
         """Momentum-encoder features ``(N, d)`` of every centre view, in evaluation mode."""
         with _evaluating(self.slow):
-            return torch.cat([self._forward(self.slow, inputs) for inputs in self.batches.views[domain].centres()])
+            return torch.cat([self._centre(domain, inputs) for inputs in self.batches.views[domain].centres()])
 
     def step(self, epoch: int, step: int) -> dict[str, Tensor]:
         """One step's losses; writes the banks and moves the momentum encoder on."""
         batch = self.batches.get(epoch, step)
-        world, half = self.job.world, len(batch.queries[0])
-        q = self._forward(self.network.train(), torch.cat(batch.queries)).split(half)
+        world = self.job.world
+        q = self._queries(batch.queries)
         momentum_update(self.slow, self.network, self.config.ema)
         with torch.no_grad():
-            keys = self._keys(torch.cat(batch.keys), epoch, step).split(half)
+            keys = self._keys(batch.keys, epoch, step)
         parts = []
         for domain in (0, 1):
             whole_keys = world.gather(keys[domain])
@@ -239,10 +244,20 @@ class TwoViewMethod(Method):
             parts.append(Embedded(world.gather(q[domain]), whole_keys, index, self.banks[domain]))
         return self.losses(epoch, (parts[0], parts[1]))
 
-    def _keys(self, inputs: Tensor, epoch: int, step: int) -> Tensor:
+    def _queries(self, views: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
+        """Query features of both domains' views."""
+        return self._forward(self.network.train(), torch.cat(views)).split(len(views[0]))
+
+    def _keys(self, views: tuple[Tensor, Tensor], epoch: int, step: int) -> Sequence[Tensor]:
+        """Key features of both domains' views, both domains shuffled together."""
         self.slow.train()
         generator = generator_for(self.seed + 1, epoch, step)
-        return shuffled_forward(lambda x: self._forward(self.slow, x), inputs, generator)
+        keys = shuffled_forward(lambda x: self._forward(self.slow, x), torch.cat(views), generator)
+        return keys.split(len(views[0]))
+
+    def _centre(self, domain: int, inputs: Tensor) -> Tensor:
+        """Momentum features of one domain's centre views."""
+        return self._forward(self.slow, inputs)
 
     def _forward(self, network: nn.Module, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=getattr(self, "_amp", False)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,16 +66,20 @@ def split_batch_norms(module: nn.Module) -> nn.Module:
 
 
 def momentum_copy(network: nn.Module) -> nn.Module:
-    """A copy of ``network`` that never receives a gradient, with split batch normalisation."""
-    twin = split_batch_norms(copy.deepcopy(network))
+    """A copy of ``network`` that never receives a gradient, with split batch normalisation.
+
+    Parameters that are frozen already are shared with ``network`` and cost no memory.
+    """
+    frozen: dict[int, Any] = {id(p): p for p in network.parameters() if not p.requires_grad}
+    twin = split_batch_norms(copy.deepcopy(network, frozen))
     return twin.requires_grad_(False)
 
 
 @torch.no_grad()
 def momentum_update(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
-    """``slow <- momentum slow + (1 - momentum) fast`` over parameters only; buffers keep their own course."""
-    slow_parameters: list[Tensor] = list(slow.parameters())
-    fast_parameters: list[Tensor] = list(fast.parameters())
+    """``slow <- momentum slow + (1 - momentum) fast`` over what ``fast`` learns; buffers keep their own course."""
+    pairs = zip(slow.parameters(), fast.parameters(), strict=True)
+    slow_parameters, fast_parameters = zip(*((s, f) for s, f in pairs if f.requires_grad), strict=True)
     torch._foreach_mul_(slow_parameters, momentum)
     torch._foreach_add_(slow_parameters, fast_parameters, alpha=1 - momentum)
 

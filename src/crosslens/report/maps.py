@@ -14,7 +14,7 @@ import numpy as np
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.features.load import features_of
+from crosslens.features.of_encoder import features_of_encoder
 from crosslens.features.store import FeatureStore, Skipped
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Embeddings:
             FeatureError: when no image could be embedded.
         """
         found = {
-            name: features_of(catalog, encoder.backbone, folder=folder_for(encoder, features), device=device)
+            name: features_of_encoder(catalog, encoder, folder=folder_for(encoder, features), device=device)
             for name, encoder in encoders.items()
         }
         skipped = {skip.id: skip for part in found.values() for skip in part.skipped}

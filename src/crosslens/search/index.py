@@ -28,7 +28,7 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
 from crosslens.evaluation.ranking import top_k_chunks
-from crosslens.features.load import features_of
+from crosslens.features.of_encoder import features_of_encoder
 from crosslens.files import atomic_path, read_json, remove, write_json
 from crosslens.similarity import Similarity
 
@@ -124,7 +124,7 @@ class Index:
             StoreError: when the folder is in use.
             FeatureError: when no image can be embedded.
         """
-        found = features_of(source, encoder.backbone, device=device)
+        found = features_of_encoder(source, encoder, device=device)
         catalog = found.catalog
         domains = catalog.column("domain")
         vectors = encoder.encode_features(found.centre, domains)

@@ -1,0 +1,216 @@
+"""CLAIR (a reconstruction) on every pair of domains of a labelled folder: all classes, ablations, unseen classes, maps.
+
+    python benchmarks/clair.py pairs PACS_ROOT --rows clair,ucdir --seeds 0,1,2 --json clair.json
+    python benchmarks/clair.py pairs PACS_ROOT --rows clair-one,no-spread,no-weights,oracle,kmeans --seeds 0
+    python benchmarks/clair.py zero-shot PACS_ROOT --unseen 2 --splits 7 --rows frozen,centred,clair
+    python benchmarks/clair.py maps PACS_ROOT
+
+The class names are the folder's own. No row but ``oracle`` learns from a label; labels measure. Unseen splits are a
+seeded choice out of all combinations of classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pairs import show, summary
+
+import crosslens
+from crosslens.api import open_catalog
+from crosslens.encoder import Encoder, load_encoder
+from crosslens.evaluation.significance import paired_randomisation
+from crosslens.progress import set_quiet
+
+ONE = {"members": 1}
+# Ablations train one head each, so they are held against clair-one.
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "frozen": ("frozen", {}),
+    "centred": ("centred", {}),
+    "ucdir": ("ucdir", {}),
+    "clair": ("clair", {}),
+    "clair-one": ("clair", {"settings": ONE}),
+    "no-spread": ("clair", {"settings": {**ONE, "spread": False}}),
+    "no-handover": ("clair", {"settings": {**ONE, "rounds": 0}}),
+    "no-calibration": ("clair", {"settings": {**ONE, "calibration": "none", "spread": False}}),
+    "filter-0.7": ("clair", {"settings": {**ONE, "keep": 0.7}}),
+    "no-weights": ("clair", {"settings": {**ONE, "weighted": False}}),
+    "no-instance": ("clair", {"settings": {**ONE, "instance_weight": 0}}),
+    "no-cluster": ("clair", {"settings": {**ONE, "cluster_weight": 0}}),
+    "no-domain": ("clair", {"settings": {**ONE, "domain_weight": 0}}),
+    "no-consistency": ("clair", {"settings": {**ONE, "consistency_weight": 0}}),
+    "plain": ("clair", {"settings": {**ONE, "plain_weight": 1}}),
+    "domain-instance": ("clair", {"settings": {**ONE, "level": "instance"}}),
+    "relabel": ("clair", {"settings": {**ONE, "relabel": True}}),
+    "no-map": ("clair", {"settings": {**ONE, "map": "none"}}),
+    "full-map": ("clair", {"settings": {**ONE, "map_share": 1.0}}),
+    "specification": ("clair", {"recipe": "clair-spec"}),
+    "oracle": ("clair", {"settings": ONE, "oracle": True}),
+    "kmeans": ("clair", {"settings": {**ONE, "labels_from": "kmeans"}}),
+}
+NAMED = {"clair", "text-map"}
+UNSEEDED = {"frozen", "centred"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("pairs", "zero-shot", "maps"))
+    parser.add_argument("root", type=Path, help="a folder root/<domain>/<class>/*")
+    parser.add_argument("--rows", default="clair", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--unseen", type=int, default=2, help="unseen classes of a split")
+    parser.add_argument("--splits", type=int, default=7, help="how many splits, drawn with seed 0")
+    parser.add_argument("--pairs", help="domain pairs as a-b,c-d; all by default")
+    parser.add_argument("--backbone", default="lite")
+    parser.add_argument("--features", type=Path, help="a feature folder with at least 3 views")
+    parser.add_argument("--set", action="append", default=[], help="a setting for every clair row, key=value")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    set_quiet(True)
+    catalog = open_catalog(options.root)
+    pairs = list(combinations(catalog.domains, 2))
+    if options.pairs:
+        pairs = [tuple(pair.split("-")) for pair in options.pairs.split(",")]
+    run = {"pairs": run_pairs, "zero-shot": run_zero_shot, "maps": run_maps}[options.what]
+    results = run(catalog, pairs, options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2))
+
+
+def run_pairs(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for row in options.rows.split(","):
+        measured, accuracies = [], []
+        for seed in numbers(options.seeds)[: 1 if row in UNSEEDED else None]:
+            values, seconds = [], []
+            for pair in pairs:
+                result, spent = fit_and_measure(row, catalog, pair, seed, options)
+                values += [direction.metrics["map@all"] for direction in result.directions]
+                accuracies.append(result.extra.get("pseudo_labels", {}))
+                seconds.append(spent)
+            measured.append((values, [], seconds))
+        results[row] = summary(measured, pairs)
+        shares = [part["all"] for found in accuracies for part in found.values()]
+        if shares:
+            results[row]["label_accuracy"] = float(np.mean(shares))
+            results[row]["label_accuracy_by_pair"] = accuracies
+        show(row, results[row])
+        if shares:
+            print(f"    pseudo-labels right: {np.mean(shares):.3f}", flush=True)
+    return results
+
+
+def run_zero_shot(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[str, Any]:
+    every = list(combinations(catalog.classes, options.unseen))
+    chosen = sorted(np.random.default_rng(0).permutation(len(every))[: options.splits].tolist())
+    rows = options.rows.split(",")
+    results: dict[str, Any] = {"splits": [list(every[index]) for index in chosen], "rows": {}}
+    queries: dict[str, list[np.ndarray]] = {row: [] for row in rows}
+    means: dict[str, list[float]] = {row: [] for row in rows}
+    for index in chosen:
+        for row in rows:
+            values = []
+            for pair in pairs:
+                for seed in numbers(options.seeds)[: 1 if row in UNSEEDED else None]:
+                    result, _ = fit_and_measure(row, catalog, pair, seed, options, every[index])
+                    values += [direction.metrics["map@all"] for direction in result.directions]
+                    if seed == numbers(options.seeds)[0]:
+                        queries[row] += [direction.per_query["map@all"] for direction in result.directions]
+            means[row].append(float(np.mean(values)))
+        print("  ".join([", ".join(every[index])] + [f"{row} {means[row][-1]:.4f}" for row in rows]), flush=True)
+    for row in rows:
+        value: dict[str, Any] = {"map@all": float(np.mean(means[row])), "splits": means[row]}
+        print(f"{row:16} unseen mAP@all {value['map@all']:.4f}", flush=True)
+        for base in [base for base in ("frozen", "centred") if base in rows and row not in UNSEEDED]:
+            own, other = np.concatenate(queries[row]), np.concatenate(queries[base])
+            value[f"against {base}"] = {
+                "difference": float(np.mean(np.subtract(means[row], means[base]))),
+                "splits_better": int(np.sum(np.array(means[row]) > means[base])),
+                "p_over_splits": paired_randomisation(np.array(means[row]), np.array(means[base])).p_value,
+                "p_over_queries": paired_randomisation(own, other).p_value,
+            }
+            print(f"    against {base}: {value[f'against {base}']}", flush=True)
+        results["rows"][row] = value
+    return results
+
+
+def run_maps(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[str, Any]:
+    """The text map alone, behind the untrained joint space, for both kinds and all sides."""
+    results: dict[str, Any] = {}
+    base = Encoder(load_encoder(f"{options.backbone}:joint").backbone, space="joint")
+    for pair in pairs:
+        plain = crosslens.evaluate(base, catalog, domains=pair, features=options.features)
+        row: dict[str, Any] = {"identity": [d.metrics["map@all"] for d in plain.directions]}
+        for kind in ("ridge", "orthogonal"):
+            for side in ("query", "gallery", "both"):
+                for share in (None, 1.0):
+                    with tempfile.TemporaryDirectory() as folder:
+                        run = crosslens.fit(
+                            "text-map",
+                            catalog,
+                            out=Path(folder) / "run",
+                            domains=pair,
+                            backbone=options.backbone,
+                            features=options.features,
+                            classes=catalog.classes,
+                            settings={"map": kind, "map_side": side, "map_share": share},
+                        )
+                        encoder = load_encoder(run.folder)
+                    result = crosslens.evaluate(encoder, catalog, domains=pair, features=options.features)
+                    name = f"{kind} {side} {'chosen' if share is None else 'full'}"
+                    row[name] = [d.metrics["map@all"] for d in result.directions]
+                    row[f"{name} facts"] = encoder.trained["map"]
+                    gains = np.subtract(row[name], row["identity"])
+                    print(
+                        f"{pair[0]}-{pair[1]:12} {name:26} share {encoder.trained['map']['share']:g}"
+                        f"  gain {gains[0]:+.4f} {gains[1]:+.4f}  seconds {encoder.trained['map']['seconds']}",
+                        flush=True,
+                    )
+        results["-".join(pair)] = row
+    return results
+
+
+def fit_and_measure(
+    row: str,
+    catalog: Any,
+    pair: tuple[str, str],
+    seed: int,
+    options: Any,
+    unseen: tuple[str, ...] | None = None,
+) -> tuple[Any, float]:
+    from crosslens.cli.options import parse_settings
+
+    method, extra = ROWS[row]
+    if method in NAMED:
+        settings = extra.get("settings", {}) | parse_settings(options.set)
+        extra = extra | {"classes": catalog.classes, "settings": settings}
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        run = crosslens.fit(
+            method,
+            catalog,
+            out=Path(folder) / "run",
+            domains=pair,
+            backbone=options.backbone,
+            features=options.features,
+            seed=seed,
+            unseen=unseen,
+            **extra,
+        )
+        seconds = time.perf_counter() - started
+        protocol = "zero-shot" if unseen else "pairs"
+        return crosslens.evaluate(run.folder, catalog, protocol=protocol, features=options.features), seconds
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Pseudo-labels: from class names and a vision-language model to a label and a confidence for every image."""

@@ -1,0 +1,223 @@
+"""Whole fits of CLAIR on tiny pictures with a tiny network that reads."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import crosslens
+from crosslens.api import open_catalog
+from crosslens.errors import BackboneError, ConfigError, TrainingError
+from crosslens.evaluation.label_accuracy import label_accuracy
+from crosslens.methods import method_class
+from crosslens.training import loop
+from talker import register_talker
+from tiny import SHAPES, make_pictures
+
+QUICK = {"epochs": 4, "batch_size": 16, "views": 2, "head": [32, 16], "members": 1, "neighbours": 4}
+# A short training needs a momentum encoder that follows.
+LONGER = {"epochs": 40, "ema": 0.9, "lr": 3e-3}
+
+
+@pytest.fixture(autouse=True)
+def _talker():
+    register_talker()
+
+
+def fit(pictures, out, settings=None, classes=SHAPES, **options):
+    values = QUICK | (settings or {})
+    return crosslens.fit(
+        "clair", pictures, out=out, backbone="talker", classes=classes, settings=values, **options
+    )
+
+
+def vectors(run, pictures, domain="photo"):
+    encoder = crosslens.load_encoder(run.folder)
+    return encoder.encode_images(open_catalog(pictures).paths, domain)
+
+
+def test_it_trains_measures_and_accounts_for_its_labels(pictures, tmp_path, capsys):
+    run = fit(pictures, tmp_path / "run", LONGER)
+    log = run.read_log()
+    assert {"instance_a", "cluster_b", "domain_a", "consistency_b"} <= set(log[-1]["losses"])
+    assert log[-1]["losses"]["total"] < log[0]["losses"]["total"] + 1
+    assert log[-1]["agreement_a"] > 0.8
+    account = json.loads((run.folder / "labels.json").read_text())
+    assert account["reconstruction"] is True
+    assert account["domains"]["photo"]["images"] == 48
+    assert set(account["domains"]["sketch"]["classes"]) == set(SHAPES)
+    assert "labels kept" in " ".join(capsys.readouterr().err.split())
+    result = crosslens.evaluate(run.folder)
+    frozen = crosslens.evaluate("talker", pictures)
+    assert result.metrics["map@all"] > frozen.metrics["map@all"]
+    assert any("reconstruction" in mark for mark in result.marks)
+    assert result.extra["pseudo_labels"]["photo"]["all"] > 0.5
+    assert "reconstruction" in (run.encoder_folder / "README.md").read_text()
+
+
+def test_the_total_is_the_weighted_sum_with_its_ramps(pictures, tmp_path):
+    weights = {"plain_weight": 0.5, "cluster_weight": 2.0, "domain_weight": 3.0, "consistency_weight": 0.7}
+    settings = {**weights, "cluster_ramp": 0.0, "domain_ramp": 0.0, "level": "both", "novel_share": 0.3}
+    losses = fit(pictures, tmp_path / "run", settings).read_log()[-1]["losses"]
+    factors = {"plain": 0.5, "instance": 1.0, "cluster": 2.0, "domain": 3.0, "consistency": 0.7}
+    expected = sum(f * (losses[f"{k}_a"] + losses[f"{k}_b"]) / 2 for k, f in factors.items())
+    assert losses["total"] == pytest.approx(expected, rel=1e-4)
+    ramped = fit(pictures, tmp_path / "ramp", {"cluster_ramp": 1.0, "domain_ramp": 1.0, "epochs": 1})
+    method = method_class("clair")()
+    method.progress = 0.125
+    assert method._ramp(0.25) == pytest.approx(0.5, abs=1e-4)
+    assert method._ramp(0.0) == 1.0
+    assert ramped.is_finished
+
+
+def test_vectors_stay_in_the_space_of_texts(pictures, tmp_path):
+    photos = open_catalog(pictures).select(domains=["photo"])
+
+    def nearness(consistency_weight):
+        """Mean cosine of each of two heads' vectors with the frozen joint vectors."""
+        settings = {**LONGER, "members": 2, "consistency_weight": consistency_weight}
+        run = fit(pictures, tmp_path / f"run{consistency_weight}", settings)
+        encoder = crosslens.load_encoder(run.folder)
+        assert encoder.has_text
+        centred = crosslens.fit("centred", pictures, out=tmp_path / f"c{consistency_weight}", backbone="talker")
+        frozen = crosslens.load_encoder(centred.folder).encode_images(photos.paths, "photo")
+        found = encoder.encode_images(photos.paths, "photo").reshape(len(photos), 2, 64)
+        return float((found * frozen[:, None]).sum(2).mean()) * 2**0.5, encoder
+
+    (near, encoder), (far, _) = nearness(5.0), nearness(0.0)
+    assert near > 0.3
+    assert near > far + 0.2
+    assert encoder.dim == 2 * 64
+    texts = encoder.encode_texts([f"a photo of a {shape}" for shape in SHAPES])
+    assert texts.shape == (4, 128)
+    assert np.allclose(np.linalg.norm(texts, axis=1), 1, atol=1e-5)
+    assert np.allclose(texts[:, :64], texts[:, 64:])
+    free = fit(pictures, tmp_path / "free", {"space": "free"})
+    assert not crosslens.load_encoder(free.folder).has_text
+    assert crosslens.load_encoder(free.folder).dim == 16
+
+
+@pytest.mark.parametrize("stop_after", [2, 7, 14])
+def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, monkeypatch, stop_after):
+    settings = {"members": 2, "relabel": True}
+    whole = fit(pictures, tmp_path / "whole", settings)
+    kind = method_class("clair")
+    original, calls = kind.step, []
+
+    def dying(self, epoch, step):
+        calls.append(step)
+        if len(calls) > stop_after:
+            raise KeyboardInterrupt
+        return original(self, epoch, step)
+
+    monkeypatch.setattr(
+        "crosslens.methods.two_view.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
+    )
+    monkeypatch.setattr(kind, "step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, tmp_path / "broken", settings)
+    monkeypatch.setattr(kind, "step", original)
+    resumed = fit(pictures, tmp_path / "broken", settings, resume=True)
+    assert np.array_equal(vectors(whole, pictures), vectors(resumed, pictures))
+
+
+def test_labels_are_the_names_own_and_never_the_images(pictures, tmp_path):
+    """Other true labels change nothing that is trained."""
+    scrambled = open_catalog(pictures)
+    labels = np.random.default_rng(0).permutation(scrambled.labels)
+    table = scrambled.table.set_column(3, "label", [labels.tolist()])
+    other = type(scrambled)(table, scrambled.root)
+    first, second = fit(open_catalog(pictures), tmp_path / "a"), fit(other, tmp_path / "b")
+    assert np.array_equal(vectors(first, pictures), vectors(second, pictures))
+    found = pq.read_table(first.folder / "labels.parquet").to_pydict()
+    assert set(found) == {"id", "label", "confidence", "kept"}
+    assert found == pq.read_table(second.folder / "labels.parquet").to_pydict()
+    assert label_accuracy(first.folder, open_catalog(pictures)) != label_accuracy(second.folder, other)
+
+
+def test_oracle_labels_teach_and_are_marked(pictures, tmp_path):
+    run = fit(pictures, tmp_path / "run", LONGER, oracle=True)
+    result = crosslens.evaluate(run.folder)
+    assert result.extra["pseudo_labels"]["sketch"]["all"] == 1.0
+    assert result.metrics["map@all"] > 0.82
+    assert any("oracle: labels taught" in mark for mark in result.marks)
+    assert "Oracle" in (run.encoder_folder / "README.md").read_text()
+    with pytest.raises(ConfigError, match="lacks triangle"):
+        fit(pictures, tmp_path / "less", classes=SHAPES[:3], oracle=True)
+
+
+def test_kmeans_labels_and_the_specifications_recipe(pictures, tmp_path):
+    run = fit(pictures, tmp_path / "kmeans", {"labels_from": "kmeans"})
+    assert crosslens.evaluate(run.folder).metrics["map@all"] > 0.2
+    spec = crosslens.fit(
+        "clair",
+        pictures,
+        out=tmp_path / "spec",
+        backbone="talker",
+        classes=SHAPES,
+        recipe="clair-spec",
+        settings={"epochs": 2, "batch_size": 16, "views": 2},
+    )
+    settings = spec.config()["settings"]
+    assert (settings["temperature"], settings["keep"], settings["spread"]) == (0.07, 0.7, False)
+    kept = json.loads((spec.folder / "labels.json").read_text())["domains"]["photo"]["kept_share"]
+    assert 0.6 < kept < 0.85
+
+
+def test_relabelling_reports_its_churn(pictures, tmp_path):
+    log = fit(pictures, tmp_path / "run", {"relabel": True, "spread": False, "calibration": "none"}).read_log()
+    assert "churn_a" not in log[1]
+    assert 0 <= log[2]["churn_a"] <= 1
+
+
+def test_bad_class_lists(pictures, tmp_path):
+    with pytest.raises(ConfigError, match="at least two class names, and --classes gives 1"):
+        fit(pictures, tmp_path / "one", classes=["circle"])
+    with pytest.raises(ConfigError, match="twice"):
+        fit(pictures, tmp_path / "twice", classes=["circle", "Circle", "square"])
+    with pytest.raises(ConfigError, match="as the same text"):
+        fit(pictures, tmp_path / "same", classes=["red-circle", "red_circle", "square"])
+    with pytest.raises(ConfigError, match="longer than talker can read"):
+        fit(pictures, tmp_path / "long", classes=["circle", "square " * 40])
+    with pytest.raises(ConfigError, match="give --classes FILE"):
+        fit(pictures, tmp_path / "none", classes=None)
+    with pytest.raises(BackboneError, match=r"tiny has no text tower.*lite, clip:PATH, siglip:PATH"):
+        crosslens.fit("clair", pictures, out=tmp_path / "deaf", backbone="tiny", classes=SHAPES, settings=QUICK)
+
+
+def test_names_that_match_no_image(pictures, tmp_path, capsys):
+    fit(
+        pictures,
+        tmp_path / "run",
+        {"threshold": 0.3, "calibration": "none", "spread": False},
+        [*SHAPES, "violin"],
+    )
+    account = json.loads((tmp_path / "run" / "labels.json").read_text())
+    assert "violin" in account["domains"]["photo"]["empty_classes"]
+    assert "no image for" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(TrainingError, match="the class names match no images"):
+        fit(pictures, tmp_path / "strict", {"threshold": 1.0})
+
+
+def test_needs_two_domains_and_settings_that_fit(pictures, tmp_path):
+    with pytest.raises(TrainingError, match="exactly two domains"):
+        fit(pictures, tmp_path / "one", domains=["photo"])
+    with pytest.raises(ConfigError, match="no look 'cubist'"):
+        fit(pictures, tmp_path / "look", {"looks": {"photo": "cubist"}})
+    with pytest.raises(ConfigError, match="keep"):
+        fit(pictures, tmp_path / "keep", {"keep": 0})
+    with pytest.raises(ConfigError, match="no --tune full; it has head, prompts"):
+        fit(pictures, tmp_path / "full", tune="full")
+    with pytest.raises(ConfigError, match="prompts go into the vision transformer of a CLIP"):
+        fit(pictures, tmp_path / "prompts", tune="prompts")
+
+
+def test_one_image_in_a_domain(tiny_world, tmp_path):
+    root = make_pictures(tmp_path / "few")
+    for shape in SHAPES:
+        for file in sorted((root / "sketch" / shape).iterdir())[int(shape == "circle") :]:
+            file.unlink()
+    run = fit(root, tmp_path / "run", {"epochs": 1})
+    assert torch.isfinite(torch.from_numpy(vectors(run, root, "sketch"))).all()
