@@ -16,6 +16,7 @@ from crosslens.errors import CatalogError, ConfigError, RunError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
 from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
+from crosslens.evaluation.scenarios import KINDS, Scenario
 from crosslens.features.embed import EmbedReport, embed_catalog
 from crosslens.images.decode import DecodeMode
 from crosslens.methods import method_class
@@ -70,6 +71,7 @@ def fit(
     resume: bool = False,
     oracle: bool = False,
     classes: str | Path | Sequence[str] | None = None,
+    scenario: Scenario | str | None = None,
 ) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
@@ -91,6 +93,8 @@ def fit(
         oracle: use labels as the published code does: the true number of classes for clustering, and the epoch
             they like best kept beside the last one. Results are marked.
         classes: class names, or a file with one a line, for the methods that learn from names.
+        scenario: train on the images of a scenario alone (``partial``, ``open-set``): the first domain is the
+            query's, the second the gallery's. A name draws its classes by the published rule.
 
     Returns:
         The run.
@@ -118,6 +122,9 @@ def fit(
     if len(set(chosen)) != len(chosen):
         raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
     labelled = labelled.select(domains=chosen)
+    if scenario is not None:
+        scenario = _scenario(scenario, labelled, chosen)
+        labelled = scenario.restrict(labelled, *chosen)
     network = load_backbone(backbone, decode=decode)
     folder = Path(out)
     resolved = {
@@ -135,6 +142,8 @@ def fit(
     }
     if names:
         resolved["classes"] = list(names)
+    if scenario is not None:
+        resolved["scenario"] = scenario.to_json()
     world = join_world(_device(device))
     run = _start(folder, resolved, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
@@ -170,9 +179,10 @@ def evaluate(
     encoder: Encoder | str | Path,
     source: Source | None = None,
     *,
-    protocol: str = "pairs",
+    protocol: str | None = None,
     convention: str = "standard",
     domains: Sequence[str] | None = None,
+    scenario: Scenario | None = None,
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
     only: set[str] | None = None,
@@ -187,9 +197,10 @@ def evaluate(
     Args:
         encoder: an Encoder, a run folder, an encoder folder or a backbone's name.
         source: labelled images; a run's own by default.
-        protocol: a name in ``PROTOCOLS``.
+        protocol: a name in ``PROTOCOLS``; by default the scenario a run was trained for, else ``pairs``.
         convention: how metrics are defined; a name in ``CONVENTIONS``.
         domains: the domains to rank between.
+        scenario: the classes of query and gallery; by default a run's own, else drawn by the published rule.
         ks: cuts of P@k.
         depth: ranks kept per query.
         only: ids to measure on; all by default, or those that a supervised run did not train on.
@@ -200,13 +211,22 @@ def evaluate(
         ConfigError: for an unknown protocol.
         EvaluationError: when the protocol cannot be applied to these images.
     """
-    if protocol not in PROTOCOLS:
+    if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
     marks: list[str] = []
     if run is not None:
         config = run.config()
         source = run.catalog() if source is None else source
+        own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
+        if own is not None and domains is None and scenario is None:
+            protocol = protocol or own.kind
+            mirror = protocol == own.mirrored.kind != own.kind
+            if protocol in KINDS and (mirror or protocol == own.kind):
+                scenario = own.mirrored if mirror else own
+                domains = config["domains"][::-1] if mirror else config["domains"]
+            else:
+                marks.append(f"trained on the classes of a {own.kind} scenario only")
         domains = domains or config["domains"]
         held_out = run.read_held_out()
         if held_out is not None:
@@ -218,9 +238,19 @@ def evaluate(
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
     catalog = open_catalog(source)
+    protocol = protocol or (scenario.kind if scenario else "pairs")
+    options: dict[str, Any] = {}
+    if protocol in KINDS:
+        scenario = _scenario(scenario or protocol, catalog, tuple(domains or catalog.domains))
+        if scenario.kind != protocol:
+            raise ConfigError(f"the scenario is {scenario.kind}, the protocol {protocol}; give one of the two")
+        options["scenario"] = scenario
+    elif scenario is not None:
+        raise ConfigError(f"the protocol {protocol} takes no scenario")
+    kind = protocol
 
     def measure(encoder: Encoder, marks: list[str]) -> Evaluation:
-        return PROTOCOLS[protocol](
+        return PROTOCOLS[kind](
             encoder,
             catalog,
             domains=domains,
@@ -231,6 +261,7 @@ def evaluate(
             features=None if features is None else Path(features),
             device=device,
             marks=marks,
+            **options,
         )
 
     result = measure(loaded, marks)
@@ -290,6 +321,13 @@ def open_catalog(source: Source) -> Catalog:
         CatalogError: when there is nothing to read.
     """
     return source if isinstance(source, Catalog) else Catalog.open(source)
+
+
+def _scenario(scenario: Scenario | str, catalog: Catalog, domains: tuple[str, ...]) -> Scenario:
+    name = scenario if isinstance(scenario, str) else scenario.kind
+    if len(domains) != 2:
+        raise ConfigError(f"{name} needs a query and a gallery domain (--domains A,B), not {len(domains)} domains")
+    return Scenario.draw_for(catalog, scenario, *domains) if isinstance(scenario, str) else scenario
 
 
 def _class_names(kind: type[Method], method: str, classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:

@@ -12,10 +12,15 @@ from crosslens.cli.options import (
     Decode,
     Device,
     Domains,
+    Draw,
     Features,
     Json,
+    PrivateGallery,
+    PrivateQuery,
     Quiet,
+    Shared,
     Workers,
+    drawn_scenario,
     emit_json,
     parse_settings,
     split_names,
@@ -24,7 +29,7 @@ from crosslens.cli.options import (
 
 def fit(
     method: Annotated[
-        str, typer.Argument(help="ucdir, or a baseline: frozen, centred, instance, protonce, supervised.")
+        str, typer.Argument(help="ucdir, uem, or a baseline: frozen, centred, instance, protonce, supervised.")
     ],
     root: Annotated[str, typer.Argument(help="A folder root/<domain>/..., a manifest or a list.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
@@ -48,6 +53,16 @@ def fit(
     classes: Annotated[
         Path | None, typer.Option("--classes", help="Class names, one a line, for methods that learn from names.")
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol", help="Train on the classes of a scenario only: close-set, partial or open-set."
+        ),
+    ] = None,
+    shared: Shared = None,
+    private_query: PrivateQuery = None,
+    private_gallery: PrivateGallery = None,
+    draw: Draw = 2024,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,
@@ -80,6 +95,9 @@ def fit(
         resume=resume,
         oracle=oracle,
         classes=classes,
+        scenario=drawn_scenario(
+            protocol, root, split_names(domains), shared, private_query, private_gallery, draw
+        ),
     )
     emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
     note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}")

@@ -15,11 +15,16 @@ from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import CONVENTIONS, DEFAULT_KS, Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
+from crosslens.evaluation.scenarios import KINDS as SCENARIOS
 from crosslens.evaluation.significance import bootstrap_classes, bootstrap_queries
 from crosslens.features.load import Features, features_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+WITH_CODA = " and CoDA"
+CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,17 @@ def evaluate_pairs(
     return Evaluation("pairs", convention, encoder.name, tuple(directions), tuple(marks), len(found.skipped))
 
 
-PROTOCOLS: dict[str, Callable[..., Evaluation]] = {"pairs": evaluate_pairs}
+def _evaluate_scenario(encoder: Encoder, catalog: Catalog, **options: Any) -> Evaluation:
+    # That module builds on this one.
+    from crosslens.evaluation.universal import evaluate_scenario
+
+    return evaluate_scenario(encoder, catalog, **options)
+
+
+PROTOCOLS: dict[str, Callable[..., Evaluation]] = {
+    "pairs": evaluate_pairs,
+    **dict.fromkeys(SCENARIOS, _evaluate_scenario),
+}
 
 
 def convention_metrics(convention: str, ks: Sequence[int]) -> list[Metric]:
@@ -129,6 +144,9 @@ def convention_metrics(convention: str, ks: Sequence[int]) -> list[Metric]:
 
 def describe_convention(convention: str) -> str:
     """One sentence on how a convention divides and averages."""
+    if convention.endswith(WITH_CODA):
+        known = convention.removesuffix(WITH_CODA)
+        return f"{describe_convention(known)} {CODA_DESCRIPTION}"
     return CONVENTIONS[convention].description if convention in CONVENTIONS else convention
 
 

@@ -16,6 +16,7 @@ METHODS: dict[str, str] = {
     "instance": "crosslens.methods.instance:Instance",
     "protonce": "crosslens.methods.protonce:ProtoNCE",
     "ucdir": "crosslens.methods.ucdir:UCDIR",
+    "uem": "crosslens.methods.uem:UEM",
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 
