@@ -43,7 +43,7 @@ def test_published_rule(total, half):
     seed=st.integers(0, 99),
 )
 def test_numbers_are_kept_or_refused(kind, total, shared, query, gallery, seed):
-    asked = dict(seed=seed, shared=shared, private_query=query, private_gallery=gallery)
+    asked = {"seed": seed, "shared": shared, "private_query": query, "private_gallery": gallery}
     if shared + query + gallery > total:
         with pytest.raises(EvaluationError, match="cannot be taken"):
             Scenario.draw(kind, NAMES[:total], **asked)

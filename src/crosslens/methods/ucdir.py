@@ -37,6 +37,7 @@ class UCDIRConfig(TwoViewConfig):
         members: see ``TwoViewConfig``; several by default, since single trainings swing by several points.
         clusters: clusters per domain: ``auto`` estimates a count and takes several around it; a number, or
             several, are taken as given.
+        count_method: how ``auto`` estimates; see ``ops.cluster_count.estimate_clusters``.
         cluster_epoch: first epoch with clusters; L_C starts at weight 0 there.
         align_epoch: first epoch with L_SE and L_DD; w_C reaches its full value here.
         cluster_weight: full value of w_C.
@@ -51,6 +52,7 @@ class UCDIRConfig(TwoViewConfig):
 
     members: int = Field(3, ge=1)
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
+    count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     cluster_epoch: int = Field(2, ge=0)
     align_epoch: int = Field(10, ge=0)
     cluster_weight: float = Field(1.0, ge=0)
@@ -192,7 +194,7 @@ class UCDIR(TwoViewMethod):
             true = [self.job.oracle.classes[domain] for domain in self.job.domains]
             return [true[0]], [true[1]]
         if self.config.clusters == "auto":
-            estimates = [estimate_clusters(rows) for rows in features]
+            estimates = [estimate_clusters(rows, method=self.config.count_method) for rows in features]
             # Both domains show the same classes, so they share one ladder.
             ladder = count_ladder(round((estimates[0] * estimates[1]) ** 0.5), min(map(len, features)))
             return ladder, list(ladder)

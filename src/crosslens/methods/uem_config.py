@@ -66,7 +66,7 @@ class UEMConfig(TwoViewConfig):
     negatives: Negatives = "batch"
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
     ladder: tuple[float, ...] = ()
-    count_method: str = "two-segments"
+    count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     count_every: int = Field(5, ge=1)
     restarts: int = Field(10, ge=1)
     iterations: int = Field(25, ge=1)
