@@ -100,7 +100,7 @@ class Logistic:
 
     def __call__(self, scores: NDArray[np.floating[Any]]) -> Array:
         """Probabilities ``(N,)`` of scores ``(N,)``."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.slope * scores + self.offset, -30, 30))), np.float32)
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.slope * scores + self.offset, -15, 15))), np.float32)
 
 
 def mixture_curve(scores: Array) -> Logistic:

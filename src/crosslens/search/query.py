@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosslens.catalog import Catalog
 from crosslens.errors import ConfigError
 from crosslens.search.index import Hit, Index
 
@@ -70,3 +71,36 @@ def search(
     hits = index.search(vector[None], top + len(exclude))[0]
     left_out = set(exclude)
     return [hit for hit in hits if hit.id not in left_out and hit.score >= min_score][:top]
+
+
+def match_probability(
+    index: Index,
+    vector: NDArray[np.float32],
+    *,
+    unlabelled: Catalog | str | Path | None = None,
+    domain: str | None = None,
+) -> float:
+    """Probability in (0, 1) that the index holds a counterpart of one query vector ``(d,)``.
+
+    Args:
+        index: the gallery.
+        vector: of the query, unit length.
+        unlabelled: images like the query, with and without counterparts, that the probability is calibrated on;
+            without them it is calibrated on the gallery alone, which knows nothing of the gap between domains.
+        domain: of these images where they name none of the encoder's; their own by default.
+
+    Raises:
+        StoreError: for an index of fewer than 10 items.
+        FeatureError: when no unlabelled image can be embedded.
+    """
+    from crosslens.features.load import features_of
+    from crosslens.search.calibrate import MatchCalibration
+
+    queries = None
+    if unlabelled is not None:
+        catalog = unlabelled if isinstance(unlabelled, Catalog) else Catalog.open(unlabelled)
+        found = features_of(catalog, index.encoder.backbone)
+        domains = domain or found.catalog.column("domain")
+        queries = index.encoder.encode_features(found.centre, domains)
+    calibration = MatchCalibration.fit(index.vectors, queries)
+    return float(calibration.probability(vector[None])[0])
