@@ -136,10 +136,13 @@ class UEM(TwoViewMethod):
         torch.manual_seed(self.seed + 1)
         self.classifier = DomainClassifier(self.banks[0].shape[1], self.config.hidden).to(device)
         self.optimizer = self._optimizer()
+        rate = self.config.lr * self.config.align_lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         for weight in self.classifier.parameters():
             # Every process has the whole gradient of the classifier, and the loop adds them up.
             weight.register_hook(lambda gradient: gradient / self.job.world.size)
-        own = {"params": list(self.classifier.parameters()), "lr": self.config.lr * self.config.classifier_lr}
+        own = {"params": list(self.classifier.parameters()), "lr": rate * self.config.classifier_lr}
         self.optimizer.add_param_group(own)
         fallback = self.config.merge_fallback
         if self.clusterings and self.config.merge and fallback is not None and fallback > self.quantile:

@@ -52,7 +52,8 @@ class UEMConfig(TwoViewConfig):
         keep_stage1: weight of the stage-1 losses in stage 2; 0 in the paper (deviation).
         pause_adversary: after an epoch in which the domain classifier was right on more than 95 % of the images,
             its gradient stays out of the encoder for an epoch (deviation).
-        hidden, classifier_lr: width of the domain classifier, and its learning rate over ``lr`` (open).
+        align_lr: learning rate of stage 2 over that of stage 1; 1 restarts it (open).
+        hidden, classifier_lr: width of the domain classifier, and its learning rate over stage 2's (open).
     """
 
     epochs: int = Field(20, ge=1)
@@ -91,6 +92,7 @@ class UEMConfig(TwoViewConfig):
     exclude_same_prototype: bool = False
     keep_stage1: float = Field(0.0, ge=0)
     pause_adversary: bool = False
+    align_lr: float = Field(1.0, gt=0)
     hidden: int = Field(256, ge=1)
     classifier_lr: float = Field(10.0, gt=0)
 
