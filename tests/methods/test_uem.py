@@ -290,3 +290,25 @@ class TestBadInput:
         run = fit(pictures, tmp_path / "run")
         assert all(entry[f"discriminator_{state}"] == 1 for entry in entries(run, 2)[1:])
         assert run.is_finished
+
+
+@pytest.mark.parametrize("name", ["uem-office-home", "uem-domainnet"])
+def test_recipes_are_the_paper_and_turn_every_deviation_off(name):
+    from crosslens.methods.base import make_config
+    from crosslens.methods.uem_config import UEMConfig
+    from crosslens.recipes import read_recipe
+
+    content = read_recipe(name)
+    assert (content["method"], content["tune"]) == ("uem", "full")
+    config = make_config(UEMConfig, content["settings"], "uem")
+    assert (config.temperature, config.bank_momentum, config.align_epochs) == (0.07, 0.99, 50)
+    assert config.epochs == (200 if name == "uem-domainnet" else 100)
+    assert (config.matching, config.frame, config.merge_quantile, config.ladder) == (
+        "distance",
+        "translated",
+        0,
+        (),
+    )
+    weights = ("instance", "prototype", "semantic", "adversarial", "preserve", "match")
+    assert [getattr(config, f"{weight}_weight") for weight in weights] == [1] * 6
+    assert (config.keep_stage1, config.exclude_same_prototype, config.prototype_start) == (0, False, 0.5)

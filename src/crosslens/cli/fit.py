@@ -40,7 +40,7 @@ def fit(
         list[str] | None, typer.Option("--set", help="A setting of the method, key=value; again for more.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="ucdir-office-home, ucdir-domainnet, or a YAML file.")
+        str | None, typer.Option("--recipe", help="Such as ucdir-office-home or uem-domainnet, or a YAML file.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,

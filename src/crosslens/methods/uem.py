@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,19 +39,11 @@ from crosslens.losses.semantic import (
 from crosslens.methods.base import FitJob
 from crosslens.methods.two_view import Embedded, TwoViewMethod, weighted_total
 from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem_structure import Clustering, cluster_domains
 from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
 from crosslens.nn.momentum import momentum_update
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
-from crosslens.ops.kmeans import kmeans
-from crosslens.ops.matching import (
-    Structure,
-    cross_neighbours,
-    dissimilarity,
-    occupied,
-    switchable_match,
-    unify,
-    vote_pairs,
-)
+from crosslens.ops.matching import switchable_match
 from crosslens.progress import note
 from crosslens.training.batches import PairBatches
 from crosslens.training.schedules import sigmoid_step
@@ -61,20 +53,6 @@ ACTIVE = 1e-3
 """Least weight a(e) at which prototypes are made at all (epoch E/2 - 7)."""
 WINS, COLLAPSED = 0.95, 0.52
 """Accuracy of the domain classifier above which it wins, and below which it tells nothing."""
-
-
-class Clustering(NamedTuple):
-    """Both domains' clusters at one count each, fixed during an epoch."""
-
-    assignments: tuple[Tensor, Tensor]
-    centroids: tuple[Tensor, Tensor]
-    structure: Structure
-
-    @property
-    def positions(self) -> tuple[Tensor, Tensor]:
-        """Unified position of every bank slot, per domain."""
-        index = (self.structure.index_a, self.structure.index_b)
-        return index[0][self.assignments[0]], index[1][self.assignments[1]]
 
 
 class UEM(TwoViewMethod):
@@ -145,7 +123,8 @@ class UEM(TwoViewMethod):
         own = {"params": list(self.classifier.parameters()), "lr": rate * self.config.classifier_lr}
         self.optimizer.add_param_group(own)
         fallback = self.config.merge_fallback
-        if self.clusterings and self.config.merge and fallback is not None and fallback > self.quantile:
+        by_distance = self.config.merge and self.config.matching == "distance"
+        if self.clusterings and by_distance and fallback is not None and fallback > self.quantile:
             structures = [clustering.structure for clustering in self.clusterings]
             pairs = sum(min(len(s.index_a), len(s.index_b)) for s in structures)
             merged = sum(s.n_merged for s in structures)
@@ -170,7 +149,15 @@ class UEM(TwoViewMethod):
         else:
             info |= self._watch_discriminator()
         if self.stage == 2 or self._schedule(epoch) > ACTIVE:
-            self.clusterings = self.job.world.share(self._cluster(epoch))
+            made = cluster_domains(
+                self.banks,
+                self.job.world.share(self._counts(epoch)),
+                self.config,
+                quantile=self.quantile,
+                seed=self.seed,
+                before=self.clusterings,
+            )
+            self.clusterings = self.job.world.share(made)
             largest = max(self.clusterings, key=lambda c: len(c.centroids[0]))
             info |= {
                 "clusters_a": len(largest.centroids[0]),
@@ -263,18 +250,16 @@ class UEM(TwoViewMethod):
     ) -> tuple[Tensor, Tensor]:
         """Loss of domain's anchors towards the other domain, and the share of reliable ones."""
         anchors, other = parts[domain].q, self.banks[1 - domain]
-        structure = clustering.structure
-        index = (structure.index_a, structure.index_b)[domain]
-        prototypes = self._prototypes(structure)[1 - domain]
+        index, prototypes = clustering.positions[domain], clustering.prototypes[1 - domain]
         temperature = self.config.temperature
-        found = switchable_match(anchors.detach(), clustering.centroids[domain], index, other, prototypes)
+        positions = clustering.nearest[1 - domain]
+        found = switchable_match(anchors.detach(), clustering.centroids[domain], index, other, positions)
         rate = found.reliable.float().mean()
         if self.config.match == "neighbour":
             return neighbour_match_loss(anchors, other, found.neighbour, temperature), rate
         excluded = None
         if self.config.exclude_same_prototype:
-            nearest = dissimilarity(other, prototypes).argmin(1)
-            excluded = nearest[None, :] == found.target[:, None]
+            excluded = positions[None, :] == found.target[:, None]
         loss = switchable_match_loss(
             anchors, prototypes, other, found.target, found.neighbour, found.reliable, temperature, excluded
         )
@@ -282,22 +267,22 @@ class UEM(TwoViewMethod):
 
     def _prototype_losses(self, domain: int, part: Embedded) -> Any:
         for clustering in self.clusterings:
-            own = clustering.positions[domain][part.index]
-            prototypes = self._prototypes(clustering.structure)[domain]
-            if not self.config.foreign_negatives:
-                index = (clustering.structure.index_a, clustering.structure.index_b)[domain]
-                prototypes, own = prototypes[index], clustering.assignments[domain][part.index]
+            prototypes, index = clustering.prototypes[domain], clustering.positions[domain]
+            own = clustering.assignments[domain][part.index]
+            if self.config.foreign_negatives:
+                own = index[own]
+            else:
+                prototypes = prototypes[index]
             yield prototype_loss(part.q, prototypes, own, self.config.temperature)
 
     def _semantic_losses(self, domain: int, part: Embedded) -> Any:
         for clustering in self.clusterings:
-            prototypes = self._prototypes(clustering.structure)[domain]
             yield semantic_enhanced(
-                part.q, prototypes, self.config.temperature, detach_weights=self.config.detach_weights
+                part.q,
+                clustering.prototypes[domain],
+                self.config.temperature,
+                detach_weights=self.config.detach_weights,
             )
-
-    def _prototypes(self, structure: Structure) -> tuple[Tensor, Tensor]:
-        return structure.prototypes if self.config.unit_prototypes else (structure.raw_a, structure.raw_b)
 
     def _schedule(self, epoch: int) -> float:
         """a(e), the weight of prototypes in stage 1."""
@@ -315,43 +300,9 @@ class UEM(TwoViewMethod):
             bank[index] = torch.nn.functional.normalize(rows, dim=1)
         self.pending = []
 
-    def _cluster(self, epoch: int) -> list[Clustering]:
-        banks = [bank.cpu() for bank in self.banks]
-        device = self.banks[0].device
-        neighbours = cross_neighbours(*self.banks) if self.config.matching == "votes" else None
-        made = []
-        for position, counts in enumerate(self._counts(epoch, banks)):
-            before = self.clusterings[position] if position < len(self.clusterings) else None
-            assignments, centroids = [], []
-            for domain, (bank, count) in enumerate(zip(banks, counts, strict=True)):
-                start = before.centroids[domain].cpu() if before is not None and self.config.warm_start else None
-                found = kmeans(
-                    bank,
-                    count,
-                    seed=self.seed + position,
-                    iterations=self.config.iterations,
-                    restarts=self.config.restarts,
-                    start=start if start is not None and len(start) == count else None,
-                )
-                own, kept = occupied(found.assignments, found.centroids)
-                assignments.append(own.to(device))
-                centroids.append(kept.to(device))
-            pairs = vote_pairs(assignments[0], assignments[1], neighbours) if neighbours else None
-            structure = unify(
-                centroids[0],
-                centroids[1],
-                self.banks[0].mean(0),
-                self.banks[1].mean(0),
-                quantile=self.quantile,
-                merge=self.config.merge,
-                shift=torch.zeros_like(self.banks[0][0]) if self.config.frame == "common" else None,
-                pairs=pairs,
-            )
-            made.append(Clustering((assignments[0], assignments[1]), (centroids[0], centroids[1]), structure))
-        return made
-
-    def _counts(self, epoch: int, banks: list[Tensor]) -> list[tuple[int, int]]:
+    def _counts(self, epoch: int) -> list[tuple[int, int]]:
         """Counts of both domains, one pair a clustering."""
+        banks = [bank.cpu() for bank in self.banks]
         sizes = [len(bank) for bank in banks]
         if self.job.oracle is not None:
             a, b = (self.job.oracle.classes[domain] for domain in self.job.domains)
@@ -387,7 +338,7 @@ class UEM(TwoViewMethod):
         """Clusters, counts, rows not yet written, and stage 2's frozen encoder and classifier."""
         state: dict[str, Any] = {
             "stage": self.stage,
-            "clusterings": [[list(c.assignments), list(c.centroids), list(c.structure)] for c in self.clusterings],
+            "clusterings": [clustering.to_state() for clustering in self.clusterings],
             "pending": [list(rows) for rows in self.pending],
             "estimates": [list(history) for history in self.estimates],
             "quantile": self.quantile,
@@ -400,13 +351,7 @@ class UEM(TwoViewMethod):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take over what ``extra_state`` gave."""
         device = self.banks[0].device
-
-        def here(parts: list[Any]) -> list[Any]:
-            return [part.to(device) if isinstance(part, Tensor) else part for part in parts]
-
-        self.clusterings = [
-            Clustering(tuple(here(a)), tuple(here(c)), Structure(*here(s))) for a, c, s in state["clusterings"]
-        ]
+        self.clusterings = [Clustering.from_state(part, device) for part in state["clusterings"]]
         self.pending = [(index.to(device), rows.to(device)) for index, rows in state["pending"]]
         self.estimates = (list(state["estimates"][0]), list(state["estimates"][1]))
         self.quantile = state["quantile"]

@@ -14,11 +14,11 @@ class UEMConfig(TwoViewConfig):
     """Settings of UEM. Settings marked "deviation" are not in the paper; "open" ones it does not state.
 
     Attributes:
-        epochs: of stage 1 (E); 0.
-        align_epochs: of stage 2; 0 leaves it out.
+        epochs: of stage 1 (E); 100 or 200 in the paper.
+        align_epochs: of stage 2; 50 in the paper, 0 leaves it out.
         members: see ``TwoViewConfig``.
         ema: averages the weights for the encoder that is kept (deviation); 0 keeps the trained weights.
-        temperature: of every loss.
+        temperature: of every loss; 0.07 in the paper.
         bank_momentum: beta, how much of its old row a bank slot keeps when its image is visited. The paper's 0.99
             belongs to 100 epochs; the same share of the first row is left after 20 with 0.95.
         bank, align_bank: where bank rows come from in stage 1 and 2: ``ema`` as above, or ``refresh``: recomputed
@@ -57,30 +57,30 @@ class UEMConfig(TwoViewConfig):
     """
 
     epochs: int = Field(20, ge=1)
-    align_epochs: int = Field(10, ge=0)
+    align_epochs: int = Field(6, ge=0)
     members: int = Field(3, ge=1)
     ema: float = Field(0.0, ge=0, lt=1)
-    temperature: float = Field(0.07, gt=0)
+    temperature: float = Field(0.2, gt=0)
     bank_momentum: float = Field(0.95, ge=0, lt=1)
-    bank: Literal["ema", "refresh"] = "ema"
+    bank: Literal["ema", "refresh"] = "refresh"
     align_bank: Literal["ema", "refresh"] = "ema"
     negatives: Negatives = "batch"
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
-    ladder: tuple[float, ...] = ()
+    ladder: tuple[float, ...] = (0.25, 0.5, 1.0)
     count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
-    count_every: int = Field(5, ge=1)
-    restarts: int = Field(10, ge=1)
+    count_every: int = Field(20, ge=1)
+    restarts: int = Field(3, ge=1)
     iterations: int = Field(25, ge=1)
     warm_start: bool = True
     merge: bool = True
-    matching: Literal["distance", "votes"] = "distance"
-    frame: Literal["translated", "common"] = "translated"
+    matching: Literal["distance", "votes"] = "votes"
+    frame: Literal["translated", "common"] = "common"
     foreign_negatives: bool = True
     merge_quantile: float = Field(0.0, ge=0, le=1)
     merge_fallback: float | None = Field(0.25, ge=0, le=1)
     unit_prototypes: bool = True
-    instance_weight: float = Field(1.0, ge=0)
-    prototype_start: float = Field(0.5, ge=0, le=1)
+    instance_weight: float = Field(0.3, ge=0)
+    prototype_start: float = Field(0.2, ge=0, le=1)
     prototype_weight: float = Field(1.0, ge=0)
     semantic_weight: float = Field(1.0, ge=0)
     detach_weights: bool = False
@@ -89,10 +89,10 @@ class UEMConfig(TwoViewConfig):
     match_weight: float = Field(1.0, ge=0)
     match: Literal["switchable", "neighbour", "none"] = "switchable"
     match_epoch: int = Field(0, ge=0)
-    exclude_same_prototype: bool = False
-    keep_stage1: float = Field(0.0, ge=0)
+    exclude_same_prototype: bool = True
+    keep_stage1: float = Field(1.0, ge=0)
     pause_adversary: bool = False
-    align_lr: float = Field(1.0, gt=0)
+    align_lr: float = Field(0.2, gt=0)
     hidden: int = Field(256, ge=1)
     classifier_lr: float = Field(10.0, gt=0)
 

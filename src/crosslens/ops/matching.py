@@ -210,26 +210,20 @@ class Match(NamedTuple):
 
 
 @torch.no_grad()
-def switchable_match(
-    z: Tensor, own: Tensor, index: Tensor, bank: Tensor, prototypes: Tensor, bank_positions: Tensor | None = None
-) -> Match:
+def switchable_match(z: Tensor, own: Tensor, index: Tensor, bank: Tensor, positions: Tensor) -> Match:
     """UEM's switchable nearest-neighbour search (section 3.3.2, eq. 15 and 16).
 
     Args:
         z: anchors ``(B, d)``, unit rows.
         own: the anchors' own, un-merged prototypes ``(C, d)``.
         index: unified position of each of them ``(C,)``.
-        bank: features ``(N, d)`` of the other domain's images.
-        prototypes: unified prototypes ``(U, d)`` of the other domain.
-        bank_positions: nearest unified prototype of every bank row ``(N,)`` when already at hand.
+        bank: features ``(N, d)`` of the other domain's images, unit rows.
+        positions: nearest unified prototype of every bank row ``(N,)``, of the other domain's.
     """
     target = index[dissimilarity(z, own).argmin(1)]
-    neighbour = dissimilarity(z, bank).argmin(1)
-    if bank_positions is None:
-        position = dissimilarity(bank[neighbour], prototypes).argmin(1)
-    else:
-        position = bank_positions[neighbour]
-    return Match(target, neighbour, position == target)
+    # Between unit rows the dissimilarity orders as the cosine does.
+    neighbour = (z @ bank.t()).argmax(1)
+    return Match(target, neighbour, positions[neighbour] == target)
 
 
 def occupied(assignments: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
