@@ -79,7 +79,7 @@ class UEMConfig(TwoViewConfig):
     merge_quantile: float = Field(0.0, ge=0, le=1)
     merge_fallback: float | None = Field(0.25, ge=0, le=1)
     unit_prototypes: bool = True
-    instance_weight: float = Field(0.3, ge=0)
+    instance_weight: float = Field(1.0, ge=0)
     prototype_start: float = Field(0.2, ge=0, le=1)
     prototype_weight: float = Field(1.0, ge=0)
     semantic_weight: float = Field(1.0, ge=0)
