@@ -73,6 +73,9 @@ def main() -> None:
     parser.add_argument("--backbone", default="lite")
     parser.add_argument("--features", type=Path, help="a feature folder with at least 3 views")
     parser.add_argument("--set", action="append", default=[], help="a setting for every uem row, key=value")
+    parser.add_argument(
+        "--members", type=int, help="heads a fit, for every trained row; each method's own by default"
+    )
     parser.add_argument("--base", default="ucdir", help="the row that others are tested against")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
@@ -124,6 +127,8 @@ def fit_row(row: str, images: Any, pair: tuple[str, str], seed: int, folder: Pat
     kind = method_class(method)
     if method == "uem":
         settings = parse_settings(options.set) | settings
+    if options.members and method in ("ucdir", "uem"):
+        settings = settings | {"members": options.members}
     out = folder / row
     (out / "checkpoints").mkdir(parents=True)
     if donor is not None:

@@ -33,6 +33,8 @@ Score = Literal["cosine", "energy", "density"]
 SCORES: tuple[Score, ...] = get_args(Score)
 LEAST = 10
 """Fewest gallery items, and fewest unlabelled queries, that a calibration can be made of."""
+_COUNTED = 2000
+"""Most items that the number of clusters is estimated from."""
 
 
 def largest_cosine(queries: Array, gallery: Array, neighbours: int = 1) -> Array:
@@ -156,7 +158,7 @@ class MatchCalibration:
         curve: how a score becomes a probability.
         source: ``queries`` or ``gallery``, what the curve was fitted to.
         gallery: ``(G, d)``, unit rows.
-        prototypes: of the gallery ``(C, d)``, unit rows.
+        prototypes: of the gallery ``(C, d)``, unit rows; none where the score does without.
         reference: unlabelled queries ``(R, d)``, unit rows, or None.
         smooth: nearest references whose scores are averaged with a query's own; 0 takes it alone.
     """
@@ -201,10 +203,12 @@ class MatchCalibration:
         if len(gallery) < LEAST:
             raise StoreError(f"{len(gallery)} items are too few to tell what is missing; index at least {LEAST}")
         rows = _rows(gallery, most, seed)
-        points = torch.from_numpy(rows)
-        count = min(clusters or estimate_clusters(points, seed=seed), len(rows))
-        found = kmeans(points, count, seed=seed)
-        prototypes = found.prototypes.numpy()
+        prototypes, cluster = rows[:0], np.empty(0, np.int64)
+        if score == "energy" or queries is None or len(queries) < LEAST:
+            points = torch.from_numpy(rows)
+            count = clusters or estimate_clusters(torch.from_numpy(_rows(rows, _COUNTED, seed)), seed=seed)
+            found = kmeans(points, min(count, len(rows)), seed=seed)
+            prototypes, cluster = found.prototypes.numpy(), found.assignments.numpy()
         if queries is not None and len(queries) >= LEAST:
             reference = _rows(queries, most, seed + 1)
             near = min(30, len(reference) // 10) if smooth is None else smooth
@@ -212,7 +216,7 @@ class MatchCalibration:
             return replace(made, curve=mixture_curve(made.scores(reference, own=True)))
         if score == "density":
             raise ConfigError(f"the score 'density' needs at least {LEAST} unlabelled queries; take 'cosine'")
-        present, absent = _rehearse(score, rows, found.assignments.numpy(), prototypes)
+        present, absent = _rehearse(score, rows, cluster, prototypes)
         truth = np.arange(len(present) + len(absent)) < len(present)
         curve = platt_curve(np.concatenate([present, absent]), truth)
         return cls(score, curve, "gallery", rows, prototypes)
