@@ -74,6 +74,15 @@ def test_search_says_no_match(cli, pictures, tmp_path):
     assert answers[2]["no_match"]
     assert answers[1]["match_probability"] == answers[2]["match_probability"]
     assert 0 < answers[3]["match_probability"] < 1
+    status, text, err = cli(*asked, "--text", "a circle", "--min-match", 0.5)
+    assert status == 1
+    assert "text" in err
+    for file in (pictures / "photo").rglob("*.png"):
+        if file != photo:
+            file.unlink()
+    status, text, err = cli(*asked, "--min-match", 0.0, "--queries", pictures / "sketch")
+    assert status == 0, err
+    assert 0 < json.loads(text)["match_probability"] < 1
 
 
 def test_bad_input(cli, pictures, tmp_path):

@@ -59,7 +59,8 @@ def test_open_set_measures_shared_queries_and_judges_the_rest(pictures):
     (direction,) = result.directions
     assert set(direction.query_labels) == set(direction.gallery_labels) == set(drawn.shared)
     judged = result.extra["no_match"]
-    assert set(judged["scores"]) == {"cosine", "energy", "density"}
+    names = ("cosine", "energy", "density")
+    assert set(judged["scores"]) == {*names, *(f"backbone {name}" for name in names)}
     assert 0 <= judged["scores"]["cosine"]["auroc, queries"] <= 1
     rule = judged["rules"]["uem"]
     assert rule["balanced_accuracy"] == pytest.approx((rule["open_set_acc"] + 1 - rule["false_rejection"]) / 2)

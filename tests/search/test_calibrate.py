@@ -17,6 +17,7 @@ from crosslens.search.calibrate import (
     mixture_curve,
     platt_curve,
     prototype_energy,
+    standard_curve,
 )
 
 
@@ -53,7 +54,7 @@ def test_scores_are_the_slow_formulas():
 @pytest.mark.parametrize("score", SCORES)
 def test_queries_with_a_counterpart_are_told_apart(score):
     gallery, queries, truth = world()
-    made = MatchCalibration.fit(gallery, queries, score=score)
+    made = MatchCalibration.fit(gallery, queries, score=score, curve="mixture")
     probability = made.probability(queries, own=True)
     assert made.source == "queries"
     assert roc_auc_score(truth, probability) > 0.95
@@ -94,6 +95,23 @@ def test_the_mixture_is_the_reference_librarys(seed, low, gap):
     upper = reference.predict_proba(scores[:, None])[:, int(np.argmax(reference.means_[:, 0]))]
     assert np.allclose(found(scores), upper, atol=0.02)
     assert found.slope > 0
+
+
+@given(seed=st.integers(0, 200), share=st.floats(0.05, 0.95))
+def test_the_standard_curve_has_the_expected_mean_and_the_scores_slope(seed, share):
+    scores = np.random.default_rng(seed).normal(0.4, 0.1, 60)
+    curve = standard_curve(scores, share)
+    assert curve.slope == pytest.approx(1 / scores.std())
+    assert curve(scores).mean() == pytest.approx(share, abs=1e-3)
+
+
+def test_the_standard_curve_decides_as_well_and_is_less_sure():
+    gallery, queries, truth = world()
+    made = MatchCalibration.fit(gallery, queries)
+    probability = made.probability(queries, own=True)
+    assert ((probability > 0.5) == truth).mean() > 0.9
+    sure = MatchCalibration.fit(gallery, queries, curve="mixture").probability(queries, own=True)
+    assert np.abs(probability - 0.5).mean() < np.abs(sure - 0.5).mean()
 
 
 @given(st.lists(st.floats(-1, 1), min_size=20, max_size=60), st.integers(0, 99))

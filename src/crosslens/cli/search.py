@@ -54,7 +54,9 @@ def search(
     )
     probability = None
     if min_match is not None or queries is not None:
-        probability = match_probability(opened, vector, unlabelled=queries, domain=domain)
+        probability = match_probability(
+            opened, vector, images=() if text or like else image or [], unlabelled=queries, domain=domain
+        )
     rejected = min_match is not None and probability is not None and probability < min_match
     hits = [] if rejected else find(opened, vector, top=top, min_score=min_score, exclude=like or [])
     answer: dict[str, Any] = {"hits": [vars(hit) for hit in hits]}

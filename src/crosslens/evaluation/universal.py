@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,13 @@ from crosslens.evaluation.scenarios import Scenario
 from crosslens.features.load import features_of
 from crosslens.ops.cluster_count import estimate_clusters
 from crosslens.ops.private import detect_by_spread, detect_private
-from crosslens.search.calibrate import LEAST, SCORES, MatchCalibration, expected_calibration_error
+from crosslens.search.calibrate import (
+    LEAST,
+    SCORES,
+    MatchCalibration,
+    centred_rows,
+    expected_calibration_error,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,7 +83,8 @@ def evaluate_scenario(
     for domain in chosen:
         part = found.of_domain(domain)
         labels = np.array([label or "" for label in part.catalog.labels])
-        sides.append(_Side(domain, part.catalog.ids, labels, encoder.encode_features(part.centre, domain)))
+        vectors = encoder.encode_features(part.centre, domain)
+        sides.append(_Side(domain, part.catalog.ids, labels, vectors, centred_rows(part.centre)))
     name = convention + WITH_CODA
     order = [(sides[0], sides[1])]
     if scenario.kind == "close-set" and not scenario.private_query and not scenario.private_gallery:
@@ -86,7 +94,8 @@ def evaluate_scenario(
     has_match = np.isin(sides[0].labels, np.unique(sides[1].labels))
     if not has_match.all():
         clusters = _clusters(encoder, sides)
-        extra["no_match"] = judge_no_match(sides[0].vectors, sides[1].vectors, has_match, clusters)
+        plain = sides[0].plain, sides[1].plain
+        extra["no_match"] = judge_no_match(sides[0].vectors, sides[1].vectors, has_match, clusters, plain)
         rejected = np.array(extra["no_match"].pop("rejected"), dtype=bool)
         penalised = np.where(rejected[has_match], 0.0, directions[0].per_query["map@all"])
         extra["no_match"]["map@all with wrongly rejected queries as 0"] = float(penalised.mean())
@@ -98,6 +107,7 @@ def judge_no_match(
     gallery: NDArray[np.float32],
     has_match: NDArray[np.bool_],
     clusters: tuple[int, int],
+    plain: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> dict[str, Any]:
     """Every way to say "no match", held against the truth.
 
@@ -106,12 +116,13 @@ def judge_no_match(
         gallery: ``(G, d)``, unit rows.
         has_match: ``(Q,)``, whether the gallery has the query's class; both values must occur.
         clusters: of queries and gallery, for the rules that count on clusters.
+        plain: centred backbone features of queries and gallery, scored beside the encoder's as ``backbone ...``.
 
     Returns:
         Plain values. ``scores``: per score the AUROC and, calibrated on the queries and on the gallery alone, the
         expected calibration error. ``rules``: per rule the share of private queries rejected (Open-set Acc), of
         shared queries rejected (``false_rejection``), and the balanced accuracy. ``rejected``: the answers of the
-        calibrated cosine at probability 0.5, one a query.
+        backbone's calibrated cosine (the encoder's without ``plain``) at probability 0.5, one a query.
 
     Raises:
         EvaluationError: when all queries have a counterpart, or none has.
@@ -122,19 +133,20 @@ def judge_no_match(
         raise EvaluationError("queries with and without a counterpart are both needed to judge 'no match'")
     value: dict[str, Any] = {"scores": {}, "rules": {}}
     rejections: dict[str, NDArray[np.bool_]] = {}
-    for score in SCORES:
+    spaces = {"": (queries, gallery)} | ({"backbone ": plain} if plain else {})
+    for space, score in product(spaces, SCORES):
+        asking, answering = spaces[space]
         row: dict[str, float] = {}
-        for source, unlabelled in (("queries", queries), ("gallery", None)):
+        for source, unlabelled in (("queries", asking), ("gallery", None)):
             if (source == "gallery" and score == "density") or min(len(gallery), len(queries)) < LEAST:
                 continue
-            made = MatchCalibration.fit(gallery, unlabelled, score=score, clusters=clusters[1])
-            probability = made.probability(queries, own=unlabelled is not None)
-            row[f"auroc, {source}"] = float(
-                roc_auc_score(has_match, made.scores(queries, own=unlabelled is not None))
-            )
+            made = MatchCalibration.fit(answering, unlabelled, score=score, clusters=clusters[1])
+            own = unlabelled is not None
+            probability = made.probability(asking, own=own)
+            row[f"auroc, {source}"] = float(roc_auc_score(has_match, made.scores(asking, own=own)))
             row[f"ece, {source}"] = expected_calibration_error(probability, has_match)
-            rejections[f"{score}, {source}"] = probability < 0.5
-        value["scores"][score] = row
+            rejections[f"{space}{score}, {source}"] = probability < 0.5
+        value["scores"][f"{space}{score}"] = row
     a, b = torch.from_numpy(queries), torch.from_numpy(gallery)
     paper = detect_private(a, b, clusters)
     rejections["uem"] = paper.private.numpy()
@@ -149,7 +161,10 @@ def judge_no_match(
         "n_merged": paper.n_merged,
         "second_test_fired": int(paper.far.sum()),
     }
-    value["rejected"] = rejections.get("cosine, queries", rejections["uem"]).tolist()
+    answers = [
+        rejections[name] for name in ("backbone cosine, queries", "cosine, queries", "uem") if name in rejections
+    ]
+    value["rejected"] = answers[0].tolist()
     return value
 
 
@@ -164,6 +179,7 @@ class _Side:
     ids: list[str]
     labels: NDArray[np.str_]
     vectors: NDArray[np.float32]
+    plain: NDArray[np.float32]
 
 
 def _rank(query: _Side, gallery: _Side, metrics: Sequence[Metric], name: str, depth: int) -> RetrievalResults:

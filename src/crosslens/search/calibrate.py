@@ -3,8 +3,8 @@
 Three scores can be told from features: the largest cosine to the gallery, the energy over the gallery's
 prototypes, and the ratio of neighbour densities. A score becomes a probability without labels in one of two ways:
 
-- from unlabelled queries, by a mixture of two normal distributions fitted to their scores: the upper one is
-  "has a counterpart";
+- from unlabelled queries, by a gentle curve over their scores whose mean is the expected share of counterparts
+  (one half unless told), or, where the two kinds lie clearly apart, by a mixture of two normal distributions;
 - from the gallery alone, by a rehearsal: every item asks the gallery once without itself (it has a counterpart)
   and once without its whole cluster (it has none), and a logistic curve is fitted to the two.
 
@@ -35,6 +35,16 @@ LEAST = 10
 """Fewest gallery items, and fewest unlabelled queries, that a calibration can be made of."""
 _COUNTED = 2000
 """Most items that the number of clusters is estimated from."""
+
+
+def centred_rows(features: NDArray[np.floating[Any]]) -> Array:
+    """Backbone features ``(N, D)`` of one domain without their mean, as unit rows.
+
+    They tell a missing counterpart better than a trained encoder's vectors do: training pulls every query to
+    something in the gallery, whether it has a counterpart or not.
+    """
+    rows = np.asarray(features, np.float32) - np.asarray(features, np.float32).mean(0)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def largest_cosine(queries: Array, gallery: Array, neighbours: int = 1) -> Array:
@@ -115,8 +125,7 @@ def mixture_curve(scores: Array) -> Logistic:
         ConfigError: for fewer than 10 scores, or scores without spread.
     """
     s = np.asarray(scores, np.float64)
-    if len(s) < LEAST or float(s.std()) < 1e-9:
-        raise ConfigError(f"{len(s)} scores cannot be split in two; give at least {LEAST} different queries")
+    _check_spread(s)
     low, high = np.quantile(s, [0.25, 0.75])
     variance, share = float(s.var()) / 2, 0.5
     if high - low < 1e-9:
@@ -131,6 +140,30 @@ def mixture_curve(scores: Array) -> Logistic:
         spread = (1 - upper) @ (s - low) ** 2 + upper @ (s - high) ** 2
         variance, share = max(float(spread) / len(s), 1e-12), float(weight[1] / len(s))
     return _posterior(low, high, variance, share)
+
+
+def _check_spread(s: NDArray[np.float64]) -> None:
+    if len(s) < LEAST or float(s.std()) < 1e-9:
+        raise ConfigError(f"{len(s)} scores cannot be split in two; give at least {LEAST} different queries")
+
+
+def standard_curve(scores: Array, share: float = 0.5) -> Logistic:
+    """A curve for scores ``(N,)`` whose two kinds overlap: as steep as their spread says, right on average.
+
+    ``sigmoid((s - m) / standard deviation)`` with m such that the mean probability is ``share``.
+
+    Raises:
+        ConfigError: for fewer than 10 scores, or scores without spread.
+    """
+    s = np.asarray(scores, np.float64)
+    _check_spread(s)
+    slope = 1 / float(s.std())
+    low, high = -slope * s.max() - 15, -slope * s.min() + 15
+    for _ in range(60):
+        middle = (low + high) / 2
+        mean = float((1 / (1 + np.exp(-np.clip(slope * s + middle, -30, 30)))).mean())
+        low, high = (middle, high) if mean < share else (low, middle)
+    return Logistic(slope, (low + high) / 2)
 
 
 def platt_curve(scores: Array, truth: NDArray[np.bool_]) -> Logistic:
@@ -180,6 +213,8 @@ class MatchCalibration:
         score: str = "cosine",
         smooth: int | None = None,
         clusters: int | None = None,
+        curve: Literal["standard", "mixture"] = "standard",
+        share: float = 0.5,
         most: int = 20_000,
         seed: int = 0,
     ) -> MatchCalibration:
@@ -191,6 +226,8 @@ class MatchCalibration:
             score: ``cosine``, ``energy`` or ``density``; the last needs queries.
             smooth: see above; None takes 30, or a tenth of the queries where that is less.
             clusters: of the gallery; estimated where left out.
+            curve: what is fitted to unlabelled queries; ``mixture`` where the two kinds lie clearly apart.
+            share: of the queries that are expected to have a counterpart, for the standard curve.
             most: rows kept of each side, drawn at random where there are more.
             seed: of the draw and of k-means.
 
@@ -213,13 +250,16 @@ class MatchCalibration:
             reference = _rows(queries, most, seed + 1)
             near = min(30, len(reference) // 10) if smooth is None else smooth
             made = cls(score, Logistic(0, 0), "queries", rows, prototypes, reference, near)
-            return replace(made, curve=mixture_curve(made.scores(reference, own=True)))
+            among = made.scores(reference, own=True)
+            return replace(
+                made, curve=standard_curve(among, share) if curve == "standard" else mixture_curve(among)
+            )
         if score == "density":
             raise ConfigError(f"the score 'density' needs at least {LEAST} unlabelled queries; take 'cosine'")
         present, absent = _rehearse(score, rows, cluster, prototypes)
         truth = np.arange(len(present) + len(absent)) < len(present)
-        curve = platt_curve(np.concatenate([present, absent]), truth)
-        return cls(score, curve, "gallery", rows, prototypes)
+        rehearsed = platt_curve(np.concatenate([present, absent]), truth)
+        return cls(score, rehearsed, "gallery", rows, prototypes)
 
     def scores(self, queries: Array, *, own: bool = False) -> Array:
         """The score of each query ``(Q,)``, higher for likelier matches.
