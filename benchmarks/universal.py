@@ -174,10 +174,10 @@ def show(scenario: str, rows: list[str], base: str, done: dict[str, Any]) -> Non
         if row != base and found.get(base):
             common = [key for key in maps if key in found[base]]
             if common:
-                pairs = [(np.mean(maps[key]), np.mean(found[base][key]["map@all"])) for key in common]
-                difference = np.array([a - b for a, b in pairs])
-                test = paired_randomisation(difference)
-                line += f"  against {base} {difference.mean():+.4f} (p {test.p_value:.4f}, {len(common)} fits)"
+                mine = np.array([np.mean(maps[key]) for key in common])
+                theirs = np.array([np.mean(found[base][key]["map@all"]) for key in common])
+                test = paired_randomisation(mine, theirs)
+                line += f"  against {base} {test.mean_difference:+.4f} (p {test.p_value:.4f}, {len(common)} fits)"
         judged = [value["no_match"] for value in entries.values() if value["no_match"]]
         if judged:
             line += "\n" + "\n".join(no_match_lines(judged))
