@@ -290,7 +290,7 @@ def compare(
         encoders: runs, encoder folders or backbones, at least two.
         source: labelled images; those of the first run among ``encoders`` by default.
         metric: what is compared, such as ``map@all``.
-        domains: the domains to rank between; those of the first run by default.
+        domains: the domains to rank between; those of the first run by default, and its scenario.
         options: see ``evaluate``.
 
     Returns:
@@ -305,6 +305,9 @@ def compare(
     runs = [run for run in (_run_at(Path(place)) for place in encoders) if run is not None]
     if runs:
         source = runs[0].catalog() if source is None else source
+        trained_for = runs[0].config().get("scenario")
+        if trained_for and domains is None and not options.get("protocol"):
+            options["scenario"] = Scenario.from_json(trained_for)
         domains = domains or runs[0].config()["domains"]
     held_out = [ids for ids in (run.read_held_out() for run in runs) if ids is not None]
     only = set.intersection(*held_out) if held_out else None

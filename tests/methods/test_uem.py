@@ -222,6 +222,9 @@ class TestScenarios:
         assert (mirror.directions[0].query_domain, len(mirror.directions[0].query_ids)) == ("photo", 24)
         assert len(mirror.directions[0].gallery_ids) == 24
         assert {"partial", "open-set"} <= set(run.read_metrics())
+        measured, _ = crosslens.compare([run.folder, "tiny"])
+        assert [m.protocol for m in measured] == ["partial", "partial"]
+        assert measured[0].metrics["map@all"] == pytest.approx(result.metrics["map@all"])
         marks = crosslens.evaluate(run.folder, protocol="pairs").marks
         assert any("partial scenario" in mark for mark in marks)
 
