@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairs import show, summary
 
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.progress import set_quiet
+from pairs import show, summary
 
 ONE = {"members": 1}
 # Ablations train one head each, so they are held against clair-one.

@@ -18,6 +18,7 @@ from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
+from crosslens.evaluation.scenarios import KINDS, Scenario
 from crosslens.evaluation.zero_shot import unseen_classes, without_classes
 from crosslens.features.embed import EmbedReport, embed_catalog
 from crosslens.images.decode import DecodeMode
@@ -75,6 +76,7 @@ def fit(
     oracle: bool = False,
     classes: str | Path | Sequence[str] | None = None,
     unseen: str | int | Sequence[str] | None = None,
+    scenario: Scenario | str | None = None,
 ) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
@@ -99,6 +101,8 @@ def fit(
         classes: class names, or a file with one a line, for the methods that learn from names.
         unseen: classes that stay out of this fit, images and names alike, for the zero-shot protocol: names, a
             number to draw with ``seed``, or a published split; see ``evaluation.zero_shot.unseen_classes``.
+        scenario: train on the images of a scenario alone (``partial``, ``open-set``): the first domain is the
+            query's, the second the gallery's. A name draws its classes by the published rule.
 
     Returns:
         The run.
@@ -135,6 +139,9 @@ def fit(
         names = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
         if kind.needs_classes and not names:
             raise ConfigError(f"every name of --classes is unseen: {', '.join(left_out)}")
+    if scenario is not None:
+        scenario = _scenario(scenario, labelled, chosen)
+        labelled = scenario.restrict(labelled, *chosen)
     network = load_backbone(backbone, decode=decode)
     folder = Path(out)
     resolved = {
@@ -153,6 +160,8 @@ def fit(
         resolved["classes"] = list(names)
     if left_out:
         resolved["unseen"] = list(left_out)
+    if scenario is not None:
+        resolved["scenario"] = scenario.to_json()
     world = join_world(_device(device))
     run = _start(folder, resolved, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
@@ -188,9 +197,10 @@ def evaluate(
     encoder: Encoder | str | Path,
     source: Source | None = None,
     *,
-    protocol: str = "pairs",
+    protocol: str | None = None,
     convention: str = "standard",
     domains: Sequence[str] | None = None,
+    scenario: Scenario | None = None,
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
     only: set[str] | None = None,
@@ -208,9 +218,10 @@ def evaluate(
     Args:
         encoder: an Encoder, a run folder, an encoder folder or a backbone's name.
         source: labelled images; a run's own by default.
-        protocol: a name in ``PROTOCOLS``.
+        protocol: a name in ``PROTOCOLS``; by default the scenario a run was trained for, else ``pairs``.
         convention: how metrics are defined; a name in ``CONVENTIONS``.
         domains: the domains to rank between.
+        scenario: the classes of query and gallery; by default a run's own, else drawn by the published rule.
         ks: cuts of P@k.
         depth: ranks kept per query.
         only: ids to measure on; all by default, or those that a supervised run did not train on.
@@ -224,13 +235,22 @@ def evaluate(
         ConfigError: for an unknown protocol, or ``unseen`` with a protocol that has none.
         EvaluationError: when the protocol cannot be applied to these images.
     """
-    if protocol not in PROTOCOLS:
+    if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
     marks: list[str] = []
     if run is not None:
         config = run.config()
         source = run.catalog() if source is None else source
+        own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
+        if own is not None and domains is None and scenario is None:
+            protocol = protocol or own.kind
+            mirror = protocol == own.mirrored.kind != own.kind
+            if protocol in KINDS and (mirror or protocol == own.kind):
+                scenario = own.mirrored if mirror else own
+                domains = config["domains"][::-1] if mirror else config["domains"]
+            else:
+                marks.append(f"trained on the classes of a {own.kind} scenario only")
         domains = domains or config["domains"]
         held_out = run.read_held_out()
         if held_out is not None:
@@ -245,14 +265,23 @@ def evaluate(
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
     catalog = open_catalog(source)
-    extra: dict[str, Any] = {}
+    protocol = protocol or (scenario.kind if scenario else "pairs")
+    options: dict[str, Any] = {}
     if protocol == "zero-shot":
-        extra = {"unseen": _unseen(run, catalog, unseen, seed), "generalised": generalised}
+        options = {"unseen": _unseen(run, catalog, unseen, seed), "generalised": generalised}
     elif unseen is not None or generalised:
         raise ConfigError(f"the protocol {protocol} has no unseen classes; use --protocol zero-shot")
+    if protocol in KINDS:
+        scenario = _scenario(scenario or protocol, catalog, tuple(domains or catalog.domains))
+        if scenario.kind != protocol:
+            raise ConfigError(f"the scenario is {scenario.kind}, the protocol {protocol}; give one of the two")
+        options["scenario"] = scenario
+    elif scenario is not None:
+        raise ConfigError(f"the protocol {protocol} takes no scenario")
+    kind = protocol
 
     def measure(encoder: Encoder, marks: list[str]) -> Evaluation:
-        return PROTOCOLS[protocol](
+        return PROTOCOLS[kind](
             encoder,
             catalog,
             domains=domains,
@@ -263,7 +292,7 @@ def evaluate(
             features=None if features is None else Path(features),
             device=device,
             marks=marks,
-            **extra,
+            **options,
         )
 
     result = measure(loaded, marks)
@@ -294,7 +323,7 @@ def compare(
         encoders: runs, encoder folders or backbones, at least two.
         source: labelled images; those of the first run among ``encoders`` by default.
         metric: what is compared, such as ``map@all``.
-        domains: the domains to rank between; those of the first run by default.
+        domains: the domains to rank between; those of the first run by default, and its scenario.
         options: see ``evaluate``.
 
     Returns:
@@ -309,6 +338,9 @@ def compare(
     runs = [run for run in (_run_at(Path(place)) for place in encoders) if run is not None]
     if runs:
         source = runs[0].catalog() if source is None else source
+        trained_for = runs[0].config().get("scenario")
+        if trained_for and domains is None and not options.get("protocol"):
+            options["scenario"] = Scenario.from_json(trained_for)
         domains = domains or runs[0].config()["domains"]
     held_out = [ids for ids in (run.read_held_out() for run in runs) if ids is not None]
     only = set.intersection(*held_out) if held_out else None
@@ -325,6 +357,13 @@ def open_catalog(source: Source) -> Catalog:
         CatalogError: when there is nothing to read.
     """
     return source if isinstance(source, Catalog) else Catalog.open(source)
+
+
+def _scenario(scenario: Scenario | str, catalog: Catalog, domains: tuple[str, ...]) -> Scenario:
+    name = scenario if isinstance(scenario, str) else scenario.kind
+    if len(domains) != 2:
+        raise ConfigError(f"{name} needs a query and a gallery domain (--domains A,B), not {len(domains)} domains")
+    return Scenario.draw_for(catalog, scenario, *domains) if isinstance(scenario, str) else scenario
 
 
 def _class_names(kind: type[Method], method: str, classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def test_unsupervised_methods_never_see_a_label(pictures, tmp_path, monkeypatch)
     monkeypatch.setattr("crosslens.api.method_class", lambda name: Spy)
     fit(pictures, tmp_path / "run", "frozen", {})
     hidden = [m for m in METHODS if not method_class(m).needs_labels and m != "frozen"]
-    assert set(hidden) == {"centred", "instance", "protonce", "ucdir", "clair", "text-map", "tki"}
+    assert set(hidden) == {"centred", "instance", "protonce", "ucdir", "uem", "clair", "text-map", "tki"}
 
 
 def test_oracle_takes_the_true_count_and_the_best_epoch_and_says_so(pictures, tmp_path):

@@ -11,8 +11,12 @@ from crosslens.cli.options import (
     Domains,
     Features,
     Json,
+    PrivateGallery,
+    PrivateQuery,
     Quiet,
+    Shared,
     Unseen,
+    drawn_scenario,
     emit_json,
     print_table,
     split_names,
@@ -21,12 +25,14 @@ from crosslens.errors import ConfigError
 
 if TYPE_CHECKING:
     from crosslens.evaluation.protocols import Evaluation
+    from crosslens.evaluation.scenarios import Scenario
 
 Protocol = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--protocol",
-        help="pairs: every two domains, ranked both ways; zero-shot; ucdr, uccdr, udcdr: universal retrieval.",
+        help="pairs (every two domains, both ways); close-set, partial, open-set; zero-shot; ucdr, uccdr, udcdr;"
+        " by default what a run is for.",
     ),
 ]
 Convention = Annotated[
@@ -38,9 +44,15 @@ Ks = Annotated[str, typer.Option("--k", help="Cuts of P@k, separated by commas."
 def evaluate(
     encoder: Annotated[str, typer.Argument(help="A run, an encoder folder, or a backbone such as lite.")],
     root: Annotated[str | None, typer.Argument(help="Labelled images; a run's own by default.")] = None,
-    protocol: Protocol = "pairs",
+    protocol: Protocol = None,
     convention: Convention = "standard",
     domains: Domains = None,
+    shared: Shared = None,
+    private_query: PrivateQuery = None,
+    private_gallery: PrivateGallery = None,
+    draw: Annotated[
+        int | None, typer.Option("--draw", help="Scenarios: seed of the draw of classes; 2024 by default.")
+    ] = None,
     k: Ks = "1,5,15,50,100,200",
     unseen: Unseen = None,
     generalised: Annotated[
@@ -65,6 +77,7 @@ def evaluate(
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
+        scenario=_scenario(protocol, root, domains, (shared, private_query, private_gallery), draw),
         ks=_cuts(k),
         features=features,
         device=device,
@@ -85,7 +98,7 @@ def compare(
         str | None, typer.Option("--on", help="Labelled images; the first run's own by default.")
     ] = None,
     metric: Annotated[str, typer.Option("--metric", help="What to compare, such as map@all or p@50.")] = "map@all",
-    protocol: Protocol = "pairs",
+    protocol: Protocol = None,
     convention: Convention = "standard",
     domains: Domains = None,
     features: Features = None,
@@ -133,10 +146,33 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
         rows.append((f"{direction['query']} -> {direction['gallery']}", *cells))
     rows.append(("mean", *(f"{result.metrics[key]:.4f}" for key in keys)))
     print_table(f"{result.encoder}, protocol {result.protocol}, convention {result.convention}", header, rows)
+    if "no_match" in value:
+        _show_no_match(value["no_match"])
     for mark in result.marks:
         typer.echo(f"note: {mark}", err=True)
     if result.skipped:
         typer.echo(f"note: {result.skipped} image(s) could not be embedded and took no part", err=True)
+
+
+def _scenario(
+    protocol: str | None, root: str | None, domains: str | None, numbers: tuple[int | None, ...], draw: int | None
+) -> Scenario | None:
+    """What the options describe; None leaves it to the run, or to the published rule."""
+    shared, private_query, private_gallery = numbers
+    if draw is None and all(number is None for number in numbers):
+        return None
+    chosen = 2024 if draw is None else draw
+    return drawn_scenario(protocol, root, split_names(domains), shared, private_query, private_gallery, chosen)
+
+
+def _show_no_match(value: dict[str, Any]) -> None:
+    for score, row in value["scores"].items():
+        typer.echo(f"has a match, by {score}: " + ", ".join(f"{key} {number:.3f}" for key, number in row.items()))
+    for rule, row in value["rules"].items():
+        typer.echo(
+            f"no match, by {rule}: Open-set Acc {row['open_set_acc']:.3f}, false rejections"
+            f" {row['false_rejection']:.3f}, balanced {row['balanced_accuracy']:.3f}"
+        )
 
 
 def _cuts(text: str) -> list[int]:

@@ -12,11 +12,16 @@ from crosslens.cli.options import (
     Decode,
     Device,
     Domains,
+    Draw,
     Features,
     Json,
+    PrivateGallery,
+    PrivateQuery,
     Quiet,
+    Shared,
     Unseen,
     Workers,
+    drawn_scenario,
     emit_json,
     parse_settings,
     split_names,
@@ -27,7 +32,8 @@ def fit(
     method: Annotated[
         str,
         typer.Argument(
-            help="ucdir, clair, text-map, tki, or a baseline: frozen, centred, instance, protonce, supervised."
+            help="ucdir, uem, clair, text-map, tki, or a baseline: frozen, centred, instance, protonce,"
+            " supervised."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
@@ -43,7 +49,7 @@ def fit(
         list[str] | None, typer.Option("--set", help="A setting of the method, key=value; again for more.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="ucdir-office-home, ucdir-domainnet, or a YAML file.")
+        str | None, typer.Option("--recipe", help="Such as ucdir-office-home or uem-domainnet, or a YAML file.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
@@ -57,6 +63,16 @@ def fit(
         Path | None, typer.Option("--classes", help="Class names, one a line, for methods that learn from names.")
     ] = None,
     unseen: Unseen = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol", help="Train on the classes of a scenario only: close-set, partial or open-set."
+        ),
+    ] = None,
+    shared: Shared = None,
+    private_query: PrivateQuery = None,
+    private_gallery: PrivateGallery = None,
+    draw: Draw = 2024,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,
@@ -90,6 +106,9 @@ def fit(
         oracle=oracle,
         classes=classes,
         unseen=unseen,
+        scenario=drawn_scenario(
+            protocol, root, split_names(domains), shared, private_query, private_gallery, draw
+        ),
     )
     emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
     images = "" if "source" in run.config() else " ROOT"

@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from crosslens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crosslens.evaluation.scenarios import Scenario
 
 Json = Annotated[
     Path | None, typer.Option("--json", help="Write the result as JSON to this file; - for the screen.")
@@ -46,6 +49,17 @@ Decode = Annotated[
     typer.Option("--decode", help="exact, or fast: scaled JPEG decoding, several times faster on large photos."),
 ]
 
+Shared = Annotated[
+    int | None, typer.Option("--shared", min=1, help="Scenarios: classes both domains have; half by default.")
+]
+PrivateQuery = Annotated[
+    int | None, typer.Option("--private-query", min=0, help="Scenarios: classes of the query domain alone.")
+]
+PrivateGallery = Annotated[
+    int | None, typer.Option("--private-gallery", min=0, help="Scenarios: classes of the gallery domain alone.")
+]
+Draw = Annotated[int, typer.Option("--draw", help="Scenarios: seed of the draw of classes.")]
+
 
 def split_names(value: str | None) -> list[str] | None:
     """``a,b`` to ``[a, b]``; None stays None.
@@ -59,6 +73,38 @@ def split_names(value: str | None) -> list[str] | None:
     if not all(names):
         raise ConfigError(f"{value!r} holds an empty name; write A,B")
     return names
+
+
+def drawn_scenario(
+    protocol: str | None,
+    root: str | None,
+    domains: Sequence[str] | None,
+    shared: int | None,
+    private_query: int | None,
+    private_gallery: int | None,
+    draw: int,
+) -> Scenario | None:
+    """The scenario that the options describe; None without a scenario protocol.
+
+    Raises:
+        ConfigError: when numbers of classes come without a scenario, or domains or images are missing.
+        EvaluationError: when the numbers do not fit the classes there are.
+    """
+    from crosslens.api import open_catalog
+    from crosslens.evaluation.scenarios import KINDS, Scenario
+
+    numbers = {"shared": shared, "private_query": private_query, "private_gallery": private_gallery}
+    if protocol not in KINDS:
+        if any(value is not None for value in numbers.values()):
+            raise ConfigError(f"numbers of shared and private classes need --protocol {', '.join(KINDS)}")
+        return None
+    if root is None:
+        raise ConfigError("name the images too: the classes are drawn from theirs")
+    catalog = open_catalog(root)
+    names = list(domains or catalog.domains)
+    if len(names) != 2:
+        raise ConfigError(f"{protocol} needs a query and a gallery domain: --domains A,B")
+    return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=draw, **numbers)
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

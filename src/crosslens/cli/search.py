@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,16 @@ def search(
     ] = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show.")] = 10,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out what is less similar.")] = -1.0,
+    min_match: Annotated[
+        float | None,
+        typer.Option(
+            "--min-match", min=0.0, max=1.0, help="Answer 'no match' below this probability of a counterpart."
+        ),
+    ] = None,
+    queries: Annotated[
+        str | None,
+        typer.Option("--queries", help="Unlabelled images of the query's kind, to calibrate --min-match on."),
+    ] = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -34,7 +44,7 @@ def search(
     """
     from crosslens.progress import set_quiet
     from crosslens.search.index import Index
-    from crosslens.search.query import query_vector
+    from crosslens.search.query import match_probability, query_vector
     from crosslens.search.query import search as find
 
     set_quiet(quiet)
@@ -42,8 +52,19 @@ def search(
     vector = query_vector(
         opened, images=image or [], texts=text or [], like=like or [], weights=weight or [], domain=domain
     )
-    hits = find(opened, vector, top=top, min_score=min_score, exclude=like or [])
-    emit_json(json, {"hits": [vars(hit) for hit in hits]})
+    probability = None
+    if min_match is not None or queries is not None:
+        probability = match_probability(
+            opened, vector, images=() if text or like else image or [], unlabelled=queries, domain=domain
+        )
+    rejected = min_match is not None and probability is not None and probability < min_match
+    hits = [] if rejected else find(opened, vector, top=top, min_score=min_score, exclude=like or [])
+    answer: dict[str, Any] = {"hits": [vars(hit) for hit in hits]}
+    if probability is not None:
+        answer |= {"match_probability": probability, "no_match": rejected}
+    emit_json(json, answer)
     if not quiet and str(json) != "-":
         rows = [(f"{hit.score:.3f}", hit.domain, hit.label or "", hit.path) for hit in hits]
+        if probability is not None:
+            typer.echo(f"probability of a counterpart {probability:.2f}" + ("; no match" if rejected else ""))
         print_table(f"{len(hits)} of {len(opened)}", ("score", "domain", "label", "path"), rows)

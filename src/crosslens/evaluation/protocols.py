@@ -15,6 +15,7 @@ from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import CONVENTIONS, DEFAULT_KS, Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
+from crosslens.evaluation.scenarios import KINDS as SCENARIOS
 from crosslens.evaluation.significance import bootstrap_classes, bootstrap_queries
 from crosslens.evaluation.ucdr import UNIVERSAL
 from crosslens.features.load import Features
@@ -22,6 +23,10 @@ from crosslens.features.of_encoder import features_of_encoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+WITH_CODA = " and CoDA"
+CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,18 @@ def evaluate_zero_shot(encoder: Encoder, catalog: Catalog, **options: Any) -> Ev
     return zero_shot.evaluate_zero_shot(encoder, catalog, **options)
 
 
+def _evaluate_scenario(encoder: Encoder, catalog: Catalog, **options: Any) -> Evaluation:
+    # That module builds on this one.
+    from crosslens.evaluation.universal import evaluate_scenario
+
+    return evaluate_scenario(encoder, catalog, **options)
+
+
 PROTOCOLS: dict[str, Callable[..., Evaluation]] = {
     "pairs": evaluate_pairs,
     "zero-shot": evaluate_zero_shot,
     **UNIVERSAL,
+    **dict.fromkeys(SCENARIOS, _evaluate_scenario),
 }
 
 
@@ -142,6 +155,9 @@ def convention_metrics(convention: str, ks: Sequence[int]) -> list[Metric]:
 
 def describe_convention(convention: str) -> str:
     """One sentence on how a convention divides and averages."""
+    if convention.endswith(WITH_CODA):
+        known = convention.removesuffix(WITH_CODA)
+        return f"{describe_convention(known)} {CODA_DESCRIPTION}"
     return CONVENTIONS[convention].description if convention in CONVENTIONS else convention
 
 

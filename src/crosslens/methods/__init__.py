@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "tki": "crosslens.methods.tki:TKI",
     "clair": "crosslens.methods.clair:Clair",
     "text-map": "crosslens.methods.text_map:TextMap",
+    "uem": "crosslens.methods.uem:UEM",
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 

@@ -135,13 +135,9 @@ class TwoViewMethod(Method):
         trained = []
         for member in range(members):
             self._prepare(job, views, job.seed if members == 1 else 1000 * job.seed + member)
-            train(
-                self,
-                job.run,
-                world=job.world,
-                name="last" if members == 1 else f"member-{member}",
-                label="training" if members == 1 else f"training head {member + 1} of {members}",
-                after_epoch=self._observe if job.oracle else None,
+            self._train(
+                "last" if members == 1 else f"member-{member}",
+                "training" if members == 1 else f"training head {member + 1} of {members}",
             )
             trained.append(self._encoder(self.slow))
         if members == 1:
@@ -151,6 +147,11 @@ class TwoViewMethod(Method):
         return Encoder(
             job.backbone, method=self.name, head=HeadGroup(heads), means=self.means, trained=self.facts(job)
         )
+
+    def _train(self, name: str, label: str) -> None:
+        """Train what ``_prepare`` set up; ``name`` is the checkpoint's, ``label`` the progress bar's."""
+        observe = self._observe if self.job.oracle else None
+        train(self, self.job.run, world=self.job.world, name=name, label=label, after_epoch=observe)
 
     def _prepare(self, job: FitJob, views: tuple[Views, Views], seed: int) -> None:
         torch.manual_seed(seed)

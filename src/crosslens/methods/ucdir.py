@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -38,6 +39,7 @@ class UCDIRConfig(TwoViewConfig):
         members: see ``TwoViewConfig``; several by default, since single trainings swing by several points.
         clusters: clusters per domain: ``auto`` estimates a count and takes several around it; a number, or
             several, are taken as given.
+        count_method: how ``auto`` estimates; see ``ops.cluster_count.estimate_clusters``.
         cluster_epoch: first epoch with clusters; L_C starts at weight 0 there.
         align_epoch: first epoch with L_SE and L_DD; w_C reaches its full value here.
         cluster_weight: full value of w_C.
@@ -52,6 +54,7 @@ class UCDIRConfig(TwoViewConfig):
 
     members: int = Field(3, ge=1)
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
+    count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     cluster_epoch: int = Field(2, ge=0)
     align_epoch: int = Field(10, ge=0)
     cluster_weight: float = Field(1.0, ge=0)
@@ -212,7 +215,8 @@ class UCDIR(TwoViewMethod):
             return [true[0]], [true[1]]
         if self.config.clusters == "auto":
             with ThreadPoolExecutor(2) as pool:
-                estimates = list(pool.map(estimate_clusters, features))
+                count = partial(estimate_clusters, method=self.config.count_method)
+                estimates = list(pool.map(count, features))
             # Both domains show the same classes, so they share one ladder.
             ladder = count_ladder(round((estimates[0] * estimates[1]) ** 0.5), min(map(len, features)))
             return ladder, list(ladder)

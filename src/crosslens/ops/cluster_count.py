@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from crosslens.errors import ConfigError, TrainingError
+from crosslens.ops.cluster_validity import best_silhouette, gap_statistic
 from crosslens.ops.kmeans import Clusters, kmeans
 
 
@@ -53,12 +54,17 @@ ELBOWS: dict[str, Callable[[Sequence[int], Sequence[float]], int]] = {
 }
 
 
+VALIDITIES: dict[str, Callable[..., int]] = {"silhouette": best_silhouette, "gap": gap_statistic}
+METHODS = (*ELBOWS, *VALIDITIES)
+
+
 def estimate_clusters(points: Tensor, *, method: str = "two-segments", seed: int = 0, most: int = 150) -> int:
-    """Estimate the number of clusters of ``points (N, d)`` from the elbow of the k-means error.
+    """Estimate the number of clusters of ``points (N, d)`` without labels, from k-means at many counts.
 
     Args:
         points: features, finite; unit rows make the curve comparable between domains.
-        method: ``two-segments`` or ``chord``.
+        method: ``two-segments`` or ``chord``, elbows of the error's curve; ``silhouette``; ``gap``, which takes
+            several times as long.
         seed: of k-means.
         most: largest count tried.
 
@@ -69,11 +75,13 @@ def estimate_clusters(points: Tensor, *, method: str = "two-segments", seed: int
         TrainingError: for fewer than 10 points.
         ConfigError: for an unknown method.
     """
-    if method not in ELBOWS:
-        raise ConfigError(f"there is no elbow {method!r}; use {' or '.join(ELBOWS)}")
+    if method not in METHODS:
+        raise ConfigError(f"there is no way {method!r} to count clusters; use {', '.join(METHODS)}")
     if len(points) < 10:
         raise TrainingError(f"{len(points)} images are too few to estimate a number of clusters; give it yourself")
     counts = candidate_counts(len(points), most)
+    if method in VALIDITIES:
+        return VALIDITIES[method](points.detach().float(), counts, seed=seed)
     errors = [_fit(points, count, seed).objective for count in counts]
     return ELBOWS[method](counts, errors)
 

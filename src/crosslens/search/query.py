@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosslens.errors import ConfigError
+from crosslens.catalog import Catalog
+from crosslens.errors import ConfigError, FeatureError
+from crosslens.features.load import features_of
+from crosslens.progress import note
 from crosslens.search.index import Hit, Index
 
 if TYPE_CHECKING:
@@ -70,3 +73,61 @@ def search(
     hits = index.search(vector[None], top + len(exclude))[0]
     left_out = set(exclude)
     return [hit for hit in hits if hit.id not in left_out and hit.score >= min_score][:top]
+
+
+def match_probability(
+    index: Index,
+    vector: NDArray[np.float32],
+    *,
+    images: Sequence[Path] = (),
+    unlabelled: Catalog | str | Path | None = None,
+    domain: str | None = None,
+) -> float:
+    """Probability in (0, 1) that the index holds a counterpart of one query.
+
+    With unlabelled queries, and a query made of pictures alone, it rests on the backbone's centred features, which
+    tell a missing counterpart best; those of the indexed images come from the cache, or are embedded once. Else it
+    rests on the index's own vectors.
+
+    Args:
+        index: the gallery.
+        vector: of the query ``(d,)``, unit length.
+        images: the pictures the query is made of; empty when words or indexed items are part of it.
+        unlabelled: images like the query, with and without counterparts, that the probability is calibrated on;
+            without them it is calibrated on the gallery alone, which knows nothing of the gap between domains.
+        domain: of these images where they name none of the encoder's; their own by default.
+
+    Raises:
+        StoreError: for an index of fewer than 10 items.
+        FeatureError: when no unlabelled image can be embedded.
+    """
+    from crosslens.search.calibrate import MatchCalibration, centred_rows
+
+    if unlabelled is None:
+        return float(MatchCalibration.fit(index.vectors).probability(vector[None])[0])
+    backbone = index.encoder.backbone
+    found = features_of(unlabelled if isinstance(unlabelled, Catalog) else Catalog.open(unlabelled), backbone)
+    try:
+        gallery = features_of(_indexed_images(index), backbone).centre if images else None
+    except FeatureError:
+        note("the indexed images are gone, so the probability of a match rests on the index's vectors")
+        gallery = None
+    if gallery is None:
+        domains = domain or found.catalog.column("domain")
+        queries = index.encoder.encode_features(found.centre, domains)
+        return float(MatchCalibration.fit(index.vectors, queries).probability(vector[None])[0])
+    asked = np.concatenate([features_of(Catalog.open(image), backbone).centre for image in images])
+    asked = asked - found.centre.mean(0)
+    mixed = (asked / np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)).sum(0, keepdims=True)
+    mixed /= max(float(np.linalg.norm(mixed)), 1e-12)
+    calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(found.centre))
+    return float(calibration.probability(mixed.astype(np.float32))[0])
+
+
+def _indexed_images(index: Index) -> Catalog:
+    """The images of an index, under the root they were indexed from where their ids tell it."""
+    rows = index.items.select(["id", "path", "domain"]).to_pylist()
+    roots = {row["path"][: -len(row["id"])] for row in rows if row["path"].endswith("/" + row["id"])}
+    if len(roots) == 1 and all(row["path"].endswith("/" + row["id"]) for row in rows):
+        return Catalog.from_rows([row | {"path": row["id"]} for row in rows], Path(roots.pop()))
+    return Catalog.from_rows(rows, Path("/"))

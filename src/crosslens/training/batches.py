@@ -23,7 +23,7 @@ class PairBatch:
     Attributes:
         index: per domain, the images' positions ``(B,)`` in the whole batch.
         queries: per domain, this process's first views ``(b, ...)``.
-        keys: per domain, this process's second views ``(b, ...)``.
+        keys: per domain, this process's second views ``(b, ...)``; the first ones again where one view is drawn.
     """
 
     index: tuple[Tensor, Tensor]
@@ -44,6 +44,7 @@ class PairBatches:
         seed: of orders and views.
         order: see above.
         world: the processes that share each batch.
+        views_per_image: 2, or 1 where a method needs no second view.
 
     Raises:
         TrainingError: when a domain is empty, or the larger one holds fewer images than a batch.
@@ -56,6 +57,7 @@ class PairBatches:
         seed: int,
         order: Order = "independent",
         world: World | None = None,
+        views_per_image: int = 2,
     ) -> None:
         largest = max(len(v) for v in views)
         if largest < batch_size:
@@ -68,6 +70,7 @@ class PairBatches:
         self.seed = seed
         self.order = order
         self.world = world or World()
+        self.views_per_image = views_per_image
         self.steps = largest // batch_size
         self._part = self.world.part(batch_size)
         self._epoch = -1
@@ -97,7 +100,8 @@ class PairBatches:
             seeds = torch.randint(0, 2**31 - 1, (2, self.batch_size), generator=generator)
             mine = chosen[self._part]
             queries.append(views.draw(mine, seeds[0, self._part]))
-            keys.append(views.draw(mine, seeds[1, self._part]))
+            two = self.views_per_image > 1
+            keys.append(views.draw(mine, seeds[1, self._part]) if two else queries[-1])
         return PairBatch(index, (queries[0], queries[1]), (keys[0], keys[1]))
 
     def _draw_orders(self, epoch: int) -> tuple[Tensor, Tensor]:

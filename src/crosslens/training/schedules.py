@@ -15,3 +15,8 @@ def linear_ramp(epoch: int, start: int, end: int) -> float:
     if epoch <= start:
         return 0.0
     return 1.0 if epoch >= end else (epoch - start) / (end - start)
+
+
+def sigmoid_step(epoch: int, epochs: float) -> float:
+    """``1 / (1 + exp(E/2 - e))``: nearly a step at half of E epochs: its slope is one epoch (UEM, eq. 10)."""
+    return 1 / (1 + math.exp(0.5 * epochs - epoch))

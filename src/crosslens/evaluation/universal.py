@@ -1,0 +1,210 @@
+"""Close-set, partial and open-set retrieval, and "no match" as an answer (UEM, section 4 and appendix B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from crosslens.catalog import Catalog
+from crosslens.encoder import Encoder
+from crosslens.errors import EvaluationError
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric
+from crosslens.evaluation.protocols import WITH_CODA, Evaluation, convention_metrics
+from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
+from crosslens.evaluation.scenarios import Scenario
+from crosslens.features.load import features_of
+from crosslens.ops.cluster_count import estimate_clusters
+from crosslens.ops.private import detect_by_spread, detect_private
+from crosslens.search.calibrate import (
+    LEAST,
+    SCORES,
+    MatchCalibration,
+    centred_rows,
+    expected_calibration_error,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CODA_MAP = Metric("AP", average="class", interpolation="voc", tag="voc-class")
+"""mAP@all as CoDA's scorer has it; the paper says its metric follows CoDA, not which of CoDA's choices."""
+
+
+def evaluate_scenario(
+    encoder: Encoder,
+    catalog: Catalog,
+    *,
+    scenario: Scenario,
+    domains: Sequence[str] | None = None,
+    convention: str = "standard",
+    ks: Sequence[int] = DEFAULT_KS,
+    depth: int = 100,
+    only: set[str] | None = None,
+    features: Path | None = None,
+    device: str | None = None,
+    marks: Sequence[str] = (),
+) -> Evaluation:
+    """Rank the gallery domain for the query domain, each with its own classes, and judge "no match".
+
+    Retrieval is measured on the queries whose class the gallery has, against the whole gallery with its private
+    classes. Where there are other queries, ``extra["no_match"]`` says how well they are told apart.
+
+    Args:
+        encoder: gives unit vectors.
+        catalog: labelled images of both domains, of all classes.
+        scenario: the classes of each side.
+        domains: the query domain and the gallery domain, in this order. In a close-set scenario, where the two
+            sides are alike, both directions are ranked, of every pair of the domains given.
+        convention, ks, depth, only, features, device, marks: see ``evaluate_pairs``.
+
+    Raises:
+        EvaluationError: unless two domains are given, for an unknown convention, or when a domain has none of its
+            classes.
+    """
+    metrics = convention_metrics(convention, ks)
+    metrics = [m for m in metrics if m.key != CODA_MAP.key] + [CODA_MAP]
+    chosen = list(domains) if domains else catalog.domains
+    if len(chosen) != 2:
+        raise EvaluationError(
+            f"{scenario.kind} ranks one domain for another; name the query's and the gallery's: --domains A,B"
+        )
+    query, gallery = chosen
+    catalog = scenario.restrict(catalog.select(domains=chosen), query, gallery)
+    if only is not None:
+        catalog = catalog.where(np.array([image in only for image in catalog.ids], dtype=bool))
+    found = features_of(catalog, encoder.backbone, folder=features, device=device)
+    sides = []
+    for domain in chosen:
+        part = found.of_domain(domain)
+        labels = np.array([label or "" for label in part.catalog.labels])
+        vectors = encoder.encode_features(part.centre, domain)
+        sides.append(_Side(domain, part.catalog.ids, labels, vectors, centred_rows(part.centre)))
+    name = convention + WITH_CODA
+    order = [(sides[0], sides[1])]
+    if scenario.kind == "close-set" and not scenario.private_query and not scenario.private_gallery:
+        order.append((sides[1], sides[0]))
+    directions = tuple(_rank(a, b, metrics, name, depth) for a, b in order)
+    extra: dict[str, Any] = {"scenario": scenario.to_json()}
+    has_match = np.isin(sides[0].labels, np.unique(sides[1].labels))
+    if not has_match.all():
+        clusters = _clusters(encoder, sides)
+        plain = sides[0].plain, sides[1].plain
+        extra["no_match"] = judge_no_match(sides[0].vectors, sides[1].vectors, has_match, clusters, plain)
+        rejected = np.array(extra["no_match"].pop("rejected"), dtype=bool)
+        penalised = np.where(rejected[has_match], 0.0, directions[0].per_query["map@all"])
+        extra["no_match"]["map@all with wrongly rejected queries as 0"] = float(penalised.mean())
+    return Evaluation(scenario.kind, name, encoder.name, directions, tuple(marks), len(found.skipped), extra)
+
+
+def judge_no_match(
+    queries: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    has_match: NDArray[np.bool_],
+    clusters: tuple[int, int],
+    plain: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> dict[str, Any]:
+    """Every way to say "no match", held against the truth.
+
+    Args:
+        queries: ``(Q, d)``, unit rows.
+        gallery: ``(G, d)``, unit rows.
+        has_match: ``(Q,)``, whether the gallery has the query's class; both values must occur.
+        clusters: of queries and gallery, for the rules that count on clusters.
+        plain: centred backbone features of queries and gallery, scored beside the encoder's as ``backbone ...``.
+
+    Returns:
+        Plain values. ``scores``: per score the AUROC and, calibrated on the queries and on the gallery alone, the
+        expected calibration error. ``rules``: per rule the share of private queries rejected (Open-set Acc), of
+        shared queries rejected (``false_rejection``), and the balanced accuracy. ``rejected``: the answers of the
+        backbone's calibrated cosine (the encoder's without ``plain``) at probability 0.5, one a query.
+
+    Raises:
+        EvaluationError: when all queries have a counterpart, or none has.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if has_match.all() or not has_match.any():
+        raise EvaluationError("queries with and without a counterpart are both needed to judge 'no match'")
+    value: dict[str, Any] = {"scores": {}, "rules": {}}
+    rejections: dict[str, NDArray[np.bool_]] = {}
+    spaces = {"": (queries, gallery)} | ({"backbone ": plain} if plain else {})
+    for space, score in product(spaces, SCORES):
+        asking, answering = spaces[space]
+        row: dict[str, float] = {}
+        for source, unlabelled in (("queries", asking), ("gallery", None)):
+            if (source == "gallery" and score == "density") or min(len(gallery), len(queries)) < LEAST:
+                continue
+            made = MatchCalibration.fit(answering, unlabelled, score=score, clusters=clusters[1])
+            own = unlabelled is not None
+            probability = made.probability(asking, own=own)
+            row[f"auroc, {source}"] = float(roc_auc_score(has_match, made.scores(asking, own=own)))
+            row[f"ece, {source}"] = expected_calibration_error(probability, has_match)
+            rejections[f"{space}{score}, {source}"] = probability < 0.5
+        value["scores"][f"{space}{score}"] = row
+    a, b = torch.from_numpy(queries), torch.from_numpy(gallery)
+    paper = detect_private(a, b, clusters)
+    rejections["uem"] = paper.private.numpy()
+    rejections["uem, spread quantile 0.95"] = detect_private(a, b, clusters, spread_quantile=0.95).private.numpy()
+    rejections["uem, merge quantile 0.25"] = detect_private(a, b, clusters, merge_quantile=0.25).private.numpy()
+    rejections["cluster spread"] = detect_by_spread(a, b, clusters[0]).numpy()
+    for name, rejected in rejections.items():
+        value["rules"][name] = _rule(rejected, has_match)
+    value["rules"]["uem"] |= {
+        "clusters_query": paper.clusters[0],
+        "clusters_gallery": paper.clusters[1],
+        "n_merged": paper.n_merged,
+        "second_test_fired": int(paper.far.sum()),
+    }
+    answers = [
+        rejections[name] for name in ("backbone cosine, queries", "cosine, queries", "uem") if name in rejections
+    ]
+    value["rejected"] = answers[0].tolist()
+    return value
+
+
+def _rule(rejected: NDArray[np.bool_], has_match: NDArray[np.bool_]) -> dict[str, float]:
+    caught, wrong = float(rejected[~has_match].mean()), float(rejected[has_match].mean())
+    return {"open_set_acc": caught, "false_rejection": wrong, "balanced_accuracy": (caught + 1 - wrong) / 2}
+
+
+@dataclass(frozen=True)
+class _Side:
+    domain: str
+    ids: list[str]
+    labels: NDArray[np.str_]
+    vectors: NDArray[np.float32]
+    plain: NDArray[np.float32]
+
+
+def _rank(query: _Side, gallery: _Side, metrics: Sequence[Metric], name: str, depth: int) -> RetrievalResults:
+    kept = np.isin(query.labels, np.unique(gallery.labels))
+    return evaluate_retrieval(
+        query.vectors[kept],
+        gallery.vectors,
+        query.labels[kept],
+        gallery.labels,
+        query_ids=[image for image, keep in zip(query.ids, kept, strict=True) if keep],
+        gallery_ids=gallery.ids,
+        metrics=metrics,
+        convention=name,
+        depth=depth,
+        query_domain=query.domain,
+        gallery_domain=gallery.domain,
+    )
+
+
+def _clusters(encoder: Encoder, sides: Sequence[_Side]) -> tuple[int, int]:
+    """What training took, or else an estimate."""
+    known = encoder.trained.get("clusters") or {}
+    counts = []
+    for side in sides:
+        count = known.get(side.domain) if isinstance(known, dict) else None
+        count = count or (estimate_clusters(torch.from_numpy(side.vectors)) if len(side.vectors) >= 10 else 1)
+        counts.append(min(int(count), len(side.vectors)))
+    return counts[0], counts[1]

@@ -1,0 +1,365 @@
+"""UEM (Wang, Du and Zhu, NeurIPS 2024): unsupervised retrieval between domains that need not share their classes.
+
+Stage 1 learns each domain's own structure and gives both the same constellation of prototypes: cluster each
+domain's slow memory bank, translate B's prototypes by the difference of the bank means, match one to one, merge
+what is close.
+
+    L_1 = sum_D [ L_INCE + a(e) (L_PNCE + L_SEL) ],    a(e) = sigmoid(e - E/2)
+
+Stage 2 moves the domains onto each other without losing that structure: adversarial alignment, pairwise relations
+held to those of the frozen stage-1 encoder, and a pull to the counterpart of the own cluster and, when it is
+reliable, to the nearest neighbour of the other domain.
+
+    L_2 = L_DAL + sum_D [ L_SPR + L_SN2M ]
+
+The authors train a ResNet-50; the defaults here are for a head on cached features. What the paper leaves open is a
+setting, and so is each remedy for a trap of its design.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crosslens.encoder import Encoder
+from crosslens.errors import ConfigError, TrainingError
+from crosslens.losses.adversarial import domain_accuracy, domain_adversarial
+from crosslens.losses.semantic import (
+    neighbour_match_loss,
+    prototype_loss,
+    semantic_enhanced,
+    semantic_preserving,
+    slow_bank_contrast,
+    switchable_match_loss,
+)
+from crosslens.methods.base import FitJob
+from crosslens.methods.two_view import Embedded, TwoViewMethod, weighted_total
+from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem_structure import Clustering, cluster_domains
+from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
+from crosslens.nn.momentum import momentum_update
+from crosslens.ops.cluster_count import count_ladder, estimate_clusters
+from crosslens.ops.matching import switchable_match
+from crosslens.progress import note
+from crosslens.training.batches import PairBatches
+from crosslens.training.schedules import sigmoid_step
+from crosslens.training.views import Views
+
+ACTIVE = 1e-3
+"""Least weight a(e) at which prototypes are made at all (epoch E/2 - 7)."""
+WINS, COLLAPSED = 0.95, 0.52
+"""Accuracy of the domain classifier above which it wins, and below which it tells nothing."""
+
+
+class UEM(TwoViewMethod):
+    """UEM on a head or on the whole network."""
+
+    name = "uem"
+    Config = UEMConfig
+
+    @property
+    def config(self) -> UEMConfig:
+        """The settings, typed."""
+        assert isinstance(self.settings, UEMConfig)
+        return self.settings
+
+    clusterings: list[Clustering]
+    pending: list[tuple[Tensor, Tensor]]
+
+    def _prepare(self, job: FitJob, views: tuple[Views, Views], seed: int) -> None:
+        for domain, view in zip(job.domains, views, strict=True):
+            if len(view) < 2:
+                raise TrainingError(
+                    f"the domain {domain!r} has one image, and one image has no structure to match"
+                )
+        super()._prepare(job, views, seed)
+        # One view an image: the bank stands for the second one.
+        self.batches = PairBatches(
+            views, self.config.batch_size, seed, self.config.order, job.world, views_per_image=1
+        )
+        if not self.config.ema:
+            self.slow = self.network
+
+    def reset(self) -> None:
+        """Stage 1 of a new member: no clusters yet."""
+        self.stage = 1
+        self.clusterings = []
+        self.pending = []
+        self.estimates: tuple[list[int], list[int]] = ([], [])
+        self.quantile = self.config.merge_quantile
+        self.accuracies: list[float] = []
+        self.paused = False
+
+    def _train(self, name: str, label: str) -> None:
+        config = self.config
+        stages = "" if not config.align_epochs else ", stage 1"
+        self.epochs = config.epochs
+        super()._train(f"{name}-stage-1", f"{label}{stages}")
+        if config.align_epochs:
+            self._begin_alignment()
+            super()._train(f"{name}-stage-2", f"{label}, stage 2")
+
+    def _begin_alignment(self) -> None:
+        self._write_bank()
+        self.stage, self.epochs = 2, self.config.align_epochs
+        self.frozen = copy.deepcopy(self.network).requires_grad_(False)
+        for module in self.frozen.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.momentum = 0.0  # batch statistics as in training, running ones untouched
+        device = self.banks[0].device
+        torch.manual_seed(self.seed + 1)
+        self.classifier = DomainClassifier(self.banks[0].shape[1], self.config.hidden).to(device)
+        self.optimizer = self._optimizer()
+        rate = self.config.lr * self.config.align_lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        for weight in self.classifier.parameters():
+            # Every process has the whole gradient of the classifier, and the loop adds them up.
+            weight.register_hook(lambda gradient: gradient / self.job.world.size)
+        own = {"params": list(self.classifier.parameters()), "lr": rate * self.config.classifier_lr}
+        self.optimizer.add_param_group(own)
+        fallback = self.config.merge_fallback
+        by_distance = self.config.merge and self.config.matching == "distance"
+        if self.clusterings and by_distance and fallback is not None and fallback > self.quantile:
+            structures = [clustering.structure for clustering in self.clusterings]
+            pairs = sum(min(len(s.index_a), len(s.index_b)) for s in structures)
+            merged = sum(s.n_merged for s in structures)
+            if merged < 0.2 * pairs:
+                note(f"{merged} of {pairs} prototype pairs merged; stage 2 merges at the quantile {fallback}")
+                self.quantile = fallback
+
+    def start_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Refresh the banks where asked to, cluster them and unify the prototypes."""
+        self._write_bank()
+        kind = self.config.bank if self.stage == 1 else self.config.align_bank
+        if kind == "refresh":
+            self.banks = [self.centre_features(domain) for domain in (0, 1)]
+        means = [bank.mean(0) for bank in self.banks]
+        info: dict[str, float] = {
+            "stage": self.stage,
+            "mean_cosine": float(torch.cosine_similarity(means[0], means[1], dim=0)),
+            "mean_distance": float((means[0] - means[1]).norm()),
+        }
+        if self.stage == 1:
+            info["prototype_schedule"] = self._schedule(epoch)
+        else:
+            info |= self._watch_discriminator()
+        if self.stage == 2 or self._schedule(epoch) > ACTIVE:
+            made = cluster_domains(
+                self.banks,
+                self.job.world.share(self._counts(epoch)),
+                self.config,
+                quantile=self.quantile,
+                seed=self.seed,
+                before=self.clusterings,
+            )
+            self.clusterings = self.job.world.share(made)
+            largest = max(self.clusterings, key=lambda c: len(c.centroids[0]))
+            info |= {
+                "clusters_a": len(largest.centroids[0]),
+                "clusters_b": len(largest.centroids[1]),
+                "n_merged": largest.structure.n_merged,
+                "merge_threshold": largest.structure.threshold,
+                "merge_quantile": self.quantile,
+            }
+        return info
+
+    def _watch_discriminator(self) -> Mapping[str, float]:
+        """Whether the domain classifier won or collapsed in the epoch before; 0.5 to 0.8 is healthy."""
+        if not self.accuracies:
+            return {}
+        accuracy = sum(self.accuracies) / len(self.accuracies)
+        self.accuracies = []
+        wins, collapsed = accuracy > WINS, accuracy < COLLAPSED
+        self.paused = wins and self.config.pause_adversary
+        return {"discriminator_wins": float(wins), "discriminator_collapsed": float(collapsed)}
+
+    def step(self, epoch: int, step: int) -> dict[str, Tensor]:
+        """One step's losses. Its bank rows are written before the next one, so that no loss meets its own row."""
+        self._write_bank()
+        if self.config.ema:
+            momentum_update(self.slow, self.network, self.config.ema)
+        batch = self.batches.get(epoch, step)
+        inputs, half = torch.cat(batch.queries), len(batch.queries[0])
+        rows = self._forward(self.network.train(), inputs).split(half)
+        parts = []
+        for domain in (0, 1):
+            z = self.job.world.gather(rows[domain])
+            index = batch.index[domain].to(z.device)
+            parts.append(Embedded(z, z.detach(), index, self.banks[domain]))
+        self.pending = [(part.index, part.keys) for part in parts]
+        if self.stage == 1:
+            return self.losses(epoch, (parts[0], parts[1]))
+        with torch.no_grad():
+            before = self._forward(self.frozen.train(), inputs).split(half)
+        frozen = (self.job.world.gather(before[0]), self.job.world.gather(before[1]))
+        progress = (epoch * self.steps + step) / (self.epochs * self.steps)
+        strength = 0.0 if self.paused else reversal_strength(progress)
+        losses = self._alignment_losses(epoch, (parts[0], parts[1]), frozen, strength)
+        self.accuracies.append(float(losses["discriminator_accuracy"]))
+        return losses
+
+    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
+        """Stage 1: L_IPM and L_SEL of both domains (eq. 6 to 12)."""
+        weight = self._schedule(epoch) if self.stage == 1 else 1.0
+        losses: dict[str, Tensor] = {}
+        terms: list[tuple[float, Tensor]] = []
+        for domain, name in enumerate("ab"):
+            part = parts[domain]
+            instance = slow_bank_contrast(
+                part.q, part.bank, part.index, self.config.temperature, self.config.negatives
+            )
+            losses[f"instance_{name}"] = instance
+            terms.append((self.config.instance_weight, instance))
+            if self.clusterings and weight > ACTIVE:
+                losses[f"prototype_{name}"] = self._mean(c for c in self._prototype_losses(domain, part))
+                losses[f"semantic_{name}"] = self._mean(c for c in self._semantic_losses(domain, part))
+                terms.append((weight * self.config.prototype_weight, losses[f"prototype_{name}"]))
+                terms.append((weight * self.config.semantic_weight, losses[f"semantic_{name}"]))
+        return {"total": weighted_total(terms), **losses}
+
+    def _alignment_losses(
+        self, epoch: int, parts: tuple[Embedded, Embedded], frozen: tuple[Tensor, Tensor], strength: float
+    ) -> dict[str, Tensor]:
+        """Stage 2: L_DAL, L_SPR and L_SN2M (eq. 13 to 18)."""
+        config = self.config
+        logits = [self.classifier(reverse_gradient(part.q, strength)) for part in parts]
+        losses = {"adversarial": domain_adversarial(logits[0], logits[1])}
+        terms = [(config.adversarial_weight, losses["adversarial"])]
+        for domain, name in enumerate("ab"):
+            losses[f"preserve_{name}"] = semantic_preserving(parts[domain].q, frozen[domain])
+            terms.append((config.preserve_weight, losses[f"preserve_{name}"]))
+            if config.match != "none" and epoch >= config.match_epoch:
+                found = [self._match(c, domain, parts) for c in self.clusterings]
+                losses[f"match_{name}"] = self._mean(loss for loss, _ in found)
+                losses[f"switch_rate_{name}"] = self._mean(rate for _, rate in found)
+                terms.append((config.match_weight, losses[f"match_{name}"]))
+        if config.keep_stage1:
+            kept = self.losses(epoch, parts)
+            terms.append((config.keep_stage1, kept.pop("total")))
+            losses |= kept
+        losses["discriminator_accuracy"] = domain_accuracy(logits[0], logits[1])
+        return {"total": weighted_total(terms), **losses}
+
+    def _match(
+        self, clustering: Clustering, domain: int, parts: tuple[Embedded, Embedded]
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of domain's anchors towards the other domain, and the share of reliable ones."""
+        anchors, other = parts[domain].q, self.banks[1 - domain]
+        index, prototypes = clustering.positions[domain], clustering.prototypes[1 - domain]
+        temperature = self.config.temperature
+        positions = clustering.nearest[1 - domain]
+        found = switchable_match(anchors.detach(), clustering.centroids[domain], index, other, positions)
+        rate = found.reliable.float().mean()
+        if self.config.match == "neighbour":
+            return neighbour_match_loss(anchors, other, found.neighbour, temperature), rate
+        excluded = None
+        if self.config.exclude_same_prototype:
+            excluded = positions[None, :] == found.target[:, None]
+        loss = switchable_match_loss(
+            anchors, prototypes, other, found.target, found.neighbour, found.reliable, temperature, excluded
+        )
+        return loss, rate
+
+    def _prototype_losses(self, domain: int, part: Embedded) -> Any:
+        for clustering in self.clusterings:
+            prototypes, index = clustering.prototypes[domain], clustering.positions[domain]
+            own = clustering.assignments[domain][part.index]
+            if self.config.foreign_negatives:
+                own = index[own]
+            else:
+                prototypes = prototypes[index]
+            yield prototype_loss(part.q, prototypes, own, self.config.temperature)
+
+    def _semantic_losses(self, domain: int, part: Embedded) -> Any:
+        for clustering in self.clusterings:
+            yield semantic_enhanced(
+                part.q,
+                clustering.prototypes[domain],
+                self.config.temperature,
+                detach_weights=self.config.detach_weights,
+            )
+
+    def _schedule(self, epoch: int) -> float:
+        """a(e), the weight of prototypes in stage 1."""
+        return sigmoid_step(epoch, 2 * self.config.prototype_start * self.config.epochs)
+
+    @staticmethod
+    def _mean(values: Any) -> Tensor:
+        return torch.stack(list(values)).mean()
+
+    def _write_bank(self) -> None:
+        """``m <- unit(beta m + (1 - beta) z)`` for the images of the last step (eq. 5)."""
+        for domain, (index, z) in enumerate(self.pending):
+            bank = self.banks[domain]
+            rows = self.config.bank_momentum * bank[index] + (1 - self.config.bank_momentum) * z
+            bank[index] = torch.nn.functional.normalize(rows, dim=1)
+        self.pending = []
+
+    def _counts(self, epoch: int) -> list[tuple[int, int]]:
+        """Counts of both domains, one pair a clustering."""
+        banks = [bank.cpu() for bank in self.banks]
+        sizes = [len(bank) for bank in banks]
+        if self.job.oracle is not None:
+            a, b = (self.job.oracle.classes[domain] for domain in self.job.domains)
+            return [(a, b)]
+        if self.config.clusters != "auto":
+            if max(self.config.clusters) > min(sizes):
+                raise ConfigError(f"{max(self.config.clusters)} clusters cannot be made of {min(sizes)} images")
+            return [(count, count) for count in sorted(self.config.clusters)]
+        due = self.stage == 1 and epoch % self.config.count_every == 0
+        if due or not self.estimates[0]:
+            for domain, bank in enumerate(banks):
+                found = estimate_clusters(bank, method=self.config.count_method, seed=self.seed)
+                self.estimates[domain].append(found)
+        a, b = (int(torch.tensor(history[-3:]).median()) for history in self.estimates)
+        if not self.config.ladder:
+            return [(a, b)]
+        steps = self.config.ladder
+        ladders = count_ladder(a, sizes[0], steps), count_ladder(b, sizes[1], steps)
+        longest = max(map(len, ladders))
+        return [tuple(row[min(i, len(row) - 1)] for row in ladders) for i in range(longest)]  # type: ignore[misc]
+
+    def facts(self, job: FitJob) -> dict[str, Any]:
+        """What the model card says, and the clusters a domain was taken to have."""
+        facts = super().facts(job)
+        if self.clusterings:
+            middle = self.clusterings[len(self.clusterings) // 2]
+            counts = [len(centroids) for centroids in middle.centroids]
+            facts["clusters"] = dict(zip(job.domains, counts, strict=True))
+            facts["merge_quantile"] = self.quantile
+        return facts
+
+    def extra_state(self) -> dict[str, Any]:
+        """Clusters, counts, rows not yet written, and stage 2's frozen encoder and classifier."""
+        state: dict[str, Any] = {
+            "stage": self.stage,
+            "clusterings": [clustering.to_state() for clustering in self.clusterings],
+            "pending": [list(rows) for rows in self.pending],
+            "estimates": [list(history) for history in self.estimates],
+            "quantile": self.quantile,
+        }
+        if self.stage == 2:
+            state |= {"frozen": self.frozen.state_dict(), "classifier": self.classifier.state_dict()}
+            state |= {"accuracies": list(self.accuracies), "paused": self.paused}
+        return state
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``extra_state`` gave."""
+        device = self.banks[0].device
+        self.clusterings = [Clustering.from_state(part, device) for part in state["clusterings"]]
+        self.pending = [(index.to(device), rows.to(device)) for index, rows in state["pending"]]
+        self.estimates = (list(state["estimates"][0]), list(state["estimates"][1]))
+        self.quantile = state["quantile"]
+        if self.stage == 2:
+            self.frozen.load_state_dict(state["frozen"])
+            self.classifier.load_state_dict(state["classifier"])
+            self.accuracies, self.paused = list(state["accuracies"]), state["paused"]
+
+    def _encoder(self, network: torch.nn.Module) -> Encoder:
+        self._write_bank()
+        return super()._encoder(network)

@@ -1,0 +1,38 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from crosslens.losses.adversarial import domain_adversarial
+from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+
+
+def test_encoder_gets_the_opposite_gradient_and_the_classifier_the_same():
+    torch.manual_seed(0)
+    classifier = DomainClassifier(8, 16)
+    a, b = torch.randn(5, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
+    wanted = [a, b, *classifier.parameters()]
+    plain = torch.autograd.grad(domain_adversarial(classifier(a), classifier(b)), wanted)
+    turned = torch.autograd.grad(
+        domain_adversarial(classifier(reverse_gradient(a, 0.3)), classifier(reverse_gradient(b, 0.3))), wanted
+    )
+    for before, after in zip(plain[:2], turned[:2], strict=True):
+        assert torch.allclose(after, -0.3 * before)
+    for before, after in zip(plain[2:], turned[2:], strict=True):
+        assert torch.allclose(after, before)
+
+
+def test_values_pass_unchanged_and_strength_zero_cuts_the_gradient():
+    x = torch.randn(3, requires_grad=True)
+    y = reverse_gradient(x, 0.0)
+    assert torch.equal(x, y)
+    y.sum().backward()
+    assert torch.equal(x.grad, torch.zeros(3))
+
+
+@pytest.mark.parametrize(("progress", "strength"), GOLDEN["reversal"].items())
+def test_ramp(progress, strength):
+    assert reversal_strength(float(progress)) == pytest.approx(strength, abs=1e-12)

@@ -1,0 +1,167 @@
+import json
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from crosslens.errors import TrainingError
+from crosslens.ops.matching import (
+    cross_neighbours,
+    dissimilarity,
+    merge_threshold,
+    occupied,
+    switchable_match,
+    unify,
+    vote_pairs,
+)
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())["unify"]
+
+
+def det(n, d, a, b, c):
+    i = torch.arange(n, dtype=torch.float64)[:, None]
+    j = torch.arange(d, dtype=torch.float64)[None, :]
+    return F.normalize(torch.sin(a * i + b * j + c * i * j + 0.1), dim=1)
+
+
+def random_case(seed, count_a, count_b, dim=6):
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(n, dim, generator=generator, dtype=torch.float64) for n in (count_a, count_b))
+    means = torch.randn(2, dim, generator=generator, dtype=torch.float64)
+    return a, b, means[0], means[1]
+
+
+def pairs_of(structure):
+    at_b = {int(u): j for j, u in enumerate(structure.index_b)}
+    return sorted([i, at_b[int(u)]] for i, u in enumerate(structure.index_a) if int(u) in at_b)
+
+
+def test_golden_pairs_and_threshold():
+    a = 2 * det(4, 3, 0.7, 1.9, 0.4)
+    mean_a, mean_b = torch.tensor([0.3, -0.2, 0.1]).double(), torch.tensor([-0.1, 0.4, 0.2]).double()
+    b = torch.stack([a[1] + 0.05, a[3] - 0.04, torch.full((3,), 5.0).double()]) - (mean_a - mean_b)
+    b[2] = 5
+    found = unify(a, b, mean_a, mean_b)
+    assert pairs_of(found) == GOLDEN["pairs"]
+    assert found.threshold == pytest.approx(GOLDEN["threshold"], abs=1e-6)
+
+
+@given(seed=st.integers(0, 10_000), count_a=st.integers(1, 6), count_b=st.integers(1, 6), merge=st.booleans())
+def test_one_index_space_for_both_domains(seed, count_a, count_b, merge):
+    a, b, mean_a, mean_b = random_case(seed, count_a, count_b)
+    found = unify(a, b, mean_a, mean_b, merge=merge, quantile=0.5)
+    assert torch.allclose(found.raw_b + (mean_a - mean_b), found.raw_a)
+    assert len(found.raw_a) == count_a + count_b - found.n_merged
+    for index in (found.index_a, found.index_b):
+        assert len(set(index.tolist())) == len(index)
+    pairs = pairs_of(found)
+    assert len(pairs) == found.n_merged
+    assert {int(found.index_a[i]) for i, _ in pairs} == set(found.merged.nonzero().squeeze(1).tolist())
+    everyone = set(found.index_a.tolist()) | set(found.index_b.tolist())
+    assert everyone == set(range(len(found.raw_a)))
+    if not merge:
+        assert not pairs
+
+
+@given(seed=st.integers(0, 10_000), count_a=st.integers(2, 5), count_b=st.integers(2, 5))
+def test_the_assignment_is_the_cheapest_and_swapping_domains_changes_nothing(seed, count_a, count_b):
+    a, b, mean_a, mean_b = random_case(seed, count_a, count_b)
+    found, swapped = unify(a, b, mean_a, mean_b, quantile=0.5), unify(b, a, mean_b, mean_a, quantile=0.5)
+    assert pairs_of(found) == sorted([i, j] for j, i in pairs_of(swapped))
+    assert found.threshold == pytest.approx(swapped.threshold)
+    distances = torch.cdist(a, b + mean_a - mean_b)
+    small, large = sorted((count_a, count_b))
+    costs = distances if count_a <= count_b else distances.t()
+    best = min(permutations(range(large), small), key=lambda p: sum(float(costs[i, p[i]]) for i in range(small)))
+    close = [(i, j) for i, j in enumerate(best) if costs[i, j] < found.threshold]
+    assert pairs_of(found) == sorted([i, j] if count_a <= count_b else [j, i] for i, j in close)
+
+
+def test_merged_prototypes_are_the_mean_and_the_others_stay():
+    a, b, mean_a, mean_b = random_case(0, 3, 3)
+    b[1] = a[2] - (mean_a - mean_b)
+    found = unify(a, b, mean_a, mean_b)
+    assert [2, 1] in pairs_of(found)
+    for i, u in enumerate(found.index_a):
+        partner = [j for k, j in pairs_of(found) if k == i]
+        expected = (a[i] + b[partner[0]] + mean_a - mean_b) / 2 if partner else a[i]
+        assert torch.allclose(found.raw_a[u], expected)
+
+
+def test_identical_domains_merge_whole():
+    a = torch.eye(6, dtype=torch.float64)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    found = unify(a, a[order], a.mean(0), a.mean(0))
+    assert found.n_merged == 6
+    assert torch.equal(found.index_b, found.index_a[order])
+    assert torch.equal(found.shift, torch.zeros(6, dtype=torch.float64))
+
+
+def test_one_split_cluster_stops_every_merge_and_a_quantile_helps():
+    a = torch.eye(6, dtype=torch.float64)
+    b = torch.cat([a + 0.05, (a[:1] + 0.0501)])
+    assert unify(a, b, a.mean(0), a.mean(0)).n_merged == 0
+    assert unify(a, b, a.mean(0), a.mean(0), quantile=0.5).n_merged == 6
+
+
+def test_one_cluster_each_has_no_threshold_and_none_is_an_error():
+    one = torch.ones(1, 3)
+    assert merge_threshold(one, one) == float("inf")
+    assert unify(one, one + 4, one[0], one[0] + 4).n_merged == 1
+    with pytest.raises(TrainingError, match="no cluster left"):
+        unify(one[:0], one, one[0], one[0])
+    with pytest.raises(TrainingError, match="NaN"):
+        unify(one * float("nan"), one, one[0], one[0])
+
+
+@given(seed=st.integers(0, 1000))
+def test_dissimilarity_of_unit_rows_is_half_the_cubed_distance(seed):
+    a, b, *_ = random_case(seed, 4, 5)
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    found, distance = dissimilarity(a, b), torch.cdist(a, b)
+    assert torch.allclose(found, distance**3 / 2, atol=1e-9)
+
+
+def test_reliable_means_the_neighbour_belongs_to_the_counterpart():
+    # Clusters 0 and 1 of A have the unified positions 1 and 0 in B.
+    own = torch.eye(2, 4)
+    prototypes = torch.eye(4)[[1, 0, 3]]
+    bank = F.normalize(torch.tensor([[1.0, 0.1, 0, 0], [0.1, 0, 0, 1.0]]), dim=1)
+    z = F.normalize(torch.tensor([[1.0, 0, 0, 0], [0.0, 0.4, 0, 0.5]]), dim=1)
+    positions = dissimilarity(bank, prototypes).argmin(1)
+    found = switchable_match(z, own, torch.tensor([1, 0]), bank, positions)
+    assert found.target.tolist() == [1, 0]
+    assert found.neighbour.tolist() == [0, 1]
+    assert found.reliable.tolist() == [True, False]
+    assert torch.equal(found.neighbour, dissimilarity(z, bank).argmin(1))
+
+
+def test_cross_neighbours_in_chunks_are_the_slow_formula():
+    a, b, *_ = random_case(3, 17, 23)
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    cosines = a @ b.t()
+    near_a = torch.stack([row.sort(descending=True).values[:4].mean() for row in cosines])
+    near_b = torch.stack([row.sort(descending=True).values[:4].mean() for row in cosines.t()])
+    scaled = 2 * cosines - near_a[:, None] - near_b[None]
+    of_a, of_b = cross_neighbours(a, b, hub=4, chunk=5)
+    assert torch.equal(of_a, scaled.argmax(1))
+    assert torch.equal(of_b, scaled.argmax(0))
+
+
+def test_votes_pair_clusters_that_choose_each_other():
+    in_a = torch.tensor([0, 0, 0, 1, 1, 2])
+    in_b = torch.tensor([0, 0, 1, 1, 2])
+    of_a = torch.tensor([2, 3, 0, 0, 1, 2])  # clusters 1 1 0 | 0 0 | 1
+    of_b = torch.tensor([3, 4, 0, 1, 0])  # clusters 1 1 | 0 0 | 0
+    chosen = vote_pairs(in_a, in_b, (of_a, of_b))
+    assert torch.stack(chosen, 1).tolist() == [[0, 1], [1, 0]]
+
+
+def test_clusters_without_members_leave():
+    assignments, centroids = occupied(torch.tensor([3, 0, 3, 5]), torch.arange(12.0).view(6, 2))
+    assert assignments.tolist() == [1, 0, 1, 2]
+    assert torch.equal(centroids, torch.tensor([[0.0, 1], [6, 7], [10, 11]]))
