@@ -18,7 +18,7 @@ from crosslens.evaluation.conventions import DEFAULT_KS, Metric
 from crosslens.evaluation.protocols import WITH_CODA, Evaluation, convention_metrics
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.scenarios import Scenario
-from crosslens.features.load import features_of
+from crosslens.features.of_encoder import features_of_encoder
 from crosslens.ops.cluster_count import estimate_clusters
 from crosslens.ops.private import detect_by_spread, detect_private
 from crosslens.search.calibrate import (
@@ -78,13 +78,14 @@ def evaluate_scenario(
     catalog = scenario.restrict(catalog.select(domains=chosen), query, gallery)
     if only is not None:
         catalog = catalog.where(np.array([image in only for image in catalog.ids], dtype=bool))
-    found = features_of(catalog, encoder.backbone, folder=features, device=device)
+    found = features_of_encoder(catalog, encoder, folder=features, device=device)
     sides = []
     for domain in chosen:
         part = found.of_domain(domain)
         labels = np.array([label or "" for label in part.catalog.labels])
         vectors = encoder.encode_features(part.centre, domain)
-        sides.append(_Side(domain, part.catalog.ids, labels, vectors, centred_rows(part.centre)))
+        asking = encoder.similarity.as_queries(vectors)
+        sides.append(_Side(domain, part.catalog.ids, labels, vectors, asking, centred_rows(part.centre)))
     name = convention + WITH_CODA
     order = [(sides[0], sides[1])]
     if scenario.kind == "close-set" and not scenario.private_query and not scenario.private_gallery:
@@ -179,13 +180,14 @@ class _Side:
     ids: list[str]
     labels: NDArray[np.str_]
     vectors: NDArray[np.float32]
+    queries: NDArray[np.float32]
     plain: NDArray[np.float32]
 
 
 def _rank(query: _Side, gallery: _Side, metrics: Sequence[Metric], name: str, depth: int) -> RetrievalResults:
     kept = np.isin(query.labels, np.unique(gallery.labels))
     return evaluate_retrieval(
-        query.vectors[kept],
+        query.queries[kept],
         gallery.vectors,
         query.labels[kept],
         gallery.labels,
