@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="a folder root/<domain>/<class>/*")
     parser.add_argument("--rows", default="frozen,centred,instance,protonce,ucdir", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--pairs", help="only these pairs of domains: a:b,c:d")
     parser.add_argument("--backbone", default="lite")
     parser.add_argument("--features", type=Path, help="a feature folder with at least 3 views")
     parser.add_argument("--set", action="append", default=[], help="a setting for every ucdir row, key=value")
@@ -51,6 +52,8 @@ def main() -> None:
     options = parser.parse_args()
     catalog = open_catalog(options.root)
     pairs = list(combinations(catalog.domains, 2))
+    if options.pairs:
+        pairs = [(a, b) for a, _, b in (pair.partition(":") for pair in options.pairs.split(","))]
     seeds = [int(seed) for seed in options.seeds.split(",")]
     results: dict[str, Any] = {}
     for row in options.rows.split(","):
