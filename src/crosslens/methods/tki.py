@@ -49,8 +49,10 @@ class TKIConfig(WordsConfig):
         hidden: width of the projection's middle; 0 takes D.
         dim: d, width of its output; 0 takes D.
         loss: ``proxy_nca`` (A2), ``proxy_anchor``, or ``arcface`` with a head that is thrown away (PromptStyler).
-        proxies: ``class`` projects the plain class names anew each step; ``learned`` are free points that start
-            there; ``domain_mean`` are the means of each class's descriptions, without gradient.
+        proxies: ``text`` are the plain class names where the untrained projection puts them, so that classes keep
+            their places and only the domains go; ``class`` projects them anew each step (A2), which also drives
+            classes apart; ``learned`` are free points that start there; ``domain_mean`` are the means of each
+            class's descriptions, without gradient.
         temperature: tau of ``proxy_nca``; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first loss is 65 to
             90 % of log N.
         margin: of ``proxy_nca``, off the distance to other classes' proxies.
@@ -61,6 +63,8 @@ class TKIConfig(WordsConfig):
         epochs, batch_size, lr, clip_gradient: of Adam.
         hold_out: share of the domain words, and of 20 or more classes also of the names, that only choose the
             epoch.
+        stop_at: share of log N at which (A2) is low enough and training stops; 0 never. With few names it is the
+            brake that matters: a projection trained further forgets all that sets images apart but these names.
         patience: epochs without a rise of the held-out retrieval among texts before training stops; 0 never.
     """
 
@@ -75,7 +79,7 @@ class TKIConfig(WordsConfig):
     start: Literal["identity", "random"] = "identity"
     ranking: Literal["distance", "cosine"] = "distance"
     loss: Literal["proxy_nca", "proxy_anchor", "arcface"] = "proxy_nca"
-    proxies: Literal["class", "learned", "domain_mean"] = "class"
+    proxies: Literal["text", "class", "learned", "domain_mean"] = "text"
     temperature: Literal["auto"] | float = "auto"
     margin: float = Field(0.0, ge=0)
     noise: float = Field(0.0, ge=0)
@@ -86,6 +90,7 @@ class TKIConfig(WordsConfig):
     lr: float = Field(1e-3, gt=0)
     clip_gradient: float = Field(1.0, gt=0)
     hold_out: float = Field(0.1, ge=0, lt=0.9)
+    stop_at: float = Field(0.3, ge=0, lt=1)
     patience: int = Field(3, ge=0)
 
     def shape(self, dim: int) -> ProjectionShape:
@@ -223,6 +228,8 @@ class Aggregation:
         self.train_words, self.held_words = count - held_words, held_words
         torch.manual_seed(seed)
         self.projection = Projection(config.shape(self.t.shape[1])).to(self.t.device)
+        with torch.no_grad():
+            self.places = self.projection(self.t[self.names])
         self.temperature = self._choose_temperature() if config.temperature == "auto" else config.temperature
         self.first_loss = float(self._probe())
         parameters = list(self.projection.parameters())
@@ -230,9 +237,7 @@ class Aggregation:
         self.proxies: nn.Parameter | None = None
         self.head: nn.Parameter | None = None
         if config.proxies == "learned":
-            with torch.no_grad():
-                start = self.projection.tangent(self.projection(self.t[self.names]))
-            self.proxies = nn.Parameter(start)
+            self.proxies = nn.Parameter(self.projection.tangent(self.places))
             parameters.append(self.proxies)
         if config.loss == "arcface":
             self.head = nn.Parameter(torch.randn(names, width, device=self.t.device) / width**0.5)
@@ -247,6 +252,7 @@ class Aggregation:
         self.pairs = self.train_words * names
         self.steps = max(1, self.pairs // config.batch_size)
         self.best, self.best_epoch, self.epoch = -1.0, -1, -1
+        self.share = self.first_loss / math.log(len(self.names))
         self.best_weights = self._weights()
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
@@ -287,13 +293,17 @@ class Aggregation:
         return proxy_nca(distances, index, self.temperature, self.config.margin)
 
     def _proxies(self) -> Tensor:
-        if self.config.proxies == "class":
-            return self.projection(self.t[self.names])
+        if self.config.proxies in ("text", "class"):
+            return self._anchors()
         tangents = self.proxies if self.config.proxies == "learned" else self.means
         assert tangents is not None
         if self.config.geometry == "euclid":
             return F.normalize(tangents, dim=1)
         return exp0(tangents, self.config.curvature)
+
+    def _anchors(self) -> Tensor:
+        """Where the class names are: fixed with ``text``, otherwise projected."""
+        return self.places if self.config.proxies == "text" else self.projection(self.t[self.names])
 
     def _tangents(self, rows: Tensor) -> Tensor:
         return self.projection.tangent(self.projection(rows))
@@ -302,12 +312,14 @@ class Aggregation:
     def observe(self, epoch: int) -> dict[str, float]:
         """After every epoch: retrieval among held-out texts, and how far out the projected texts lie."""
         self.epoch = epoch
+        self.share = float(self._probe()) / math.log(len(self.names))
         held = self.held_score()
         if held >= self.best:
             self.best, self.best_epoch, self.best_weights = held, epoch, self._weights()
         lengths = self._tangents(self.u[:, self.names].flatten(0, 1)[:: max(1, self.pairs // 4096)]).norm(dim=1)
         info = {
             "heldout_text_map": held,
+            "loss_share": self.share,
             "radius": float(lengths.mean()),
             "radius_std": float(lengths.std()),
             "bias": self.projection.bias_length(),
@@ -334,8 +346,9 @@ class Aggregation:
         return float((1 / torch.cat(ranks)).mean())
 
     def is_done(self) -> bool:
-        """Whether held-out retrieval has been below its best for ``patience`` epochs."""
-        return bool(self.config.patience) and self.epoch - self.best_epoch >= self.config.patience
+        """Whether the loss is low enough, or held-out retrieval fell ``patience`` epochs ago."""
+        late = bool(self.config.patience) and self.epoch - self.best_epoch >= self.config.patience
+        return late or self.share < self.config.stop_at
 
     def finish(self) -> Projection:
         """The projection of the best epoch."""
@@ -348,6 +361,7 @@ class Aggregation:
         return {
             "temperature": self.temperature,
             "first loss, share of log N": round(share, 3),
+            "last loss, share of log N": round(self.share, 3),
             "epoch": self.best_epoch,
             "held-out retrieval among texts": round(self.best, 4),
         }
@@ -392,7 +406,7 @@ class Aggregation:
         chosen = order[:2048]
         index = (chosen // self.train_words).to(self.t.device)
         rows = self.u[(chosen % self.train_words).to(self.t.device), self.names.to(self.t.device)[index]]
-        distances = self.projection.distance(self.projection(rows), self.projection(self.t[self.names]))
+        distances = self.projection.distance(self.projection(rows), self._anchors())
         return proxy_nca(distances, index, temperature or self.temperature)
 
     def _weights(self) -> dict[str, Tensor]:
@@ -405,7 +419,7 @@ class Aggregation:
             "extra": [p.detach() for p in (self.proxies, self.head) if p is not None],
             "means": getattr(self, "means", None),
             "optimizer": self.optimizer.state_dict(),
-            "best": (self.best, self.best_epoch, self.epoch),
+            "best": (self.best, self.best_epoch, self.epoch, self.share),
             "best_weights": self.best_weights,
         }
 
@@ -420,5 +434,5 @@ class Aggregation:
         if state["means"] is not None:
             self.means = state["means"].to(self.t.device)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best, self.best_epoch, self.epoch = state["best"]
+        self.best, self.best_epoch, self.epoch, self.share = state["best"]
         self.best_weights = {key: value.to(self.t.device) for key, value in state["best_weights"].items()}
