@@ -331,6 +331,11 @@ def test_given_words_take_the_place_of_learned_ones(clip, tmp_path):
     assert {entry["name"] for entry in run.read_log()} == {"last"}
 
 
+def test_a_class_called_like_the_hole_is_read(clip, tmp_path):
+    run = fit(tmp_path / "run", clip, ("X of photo", "cat", "X"), learn="random")
+    assert crosslens.load_encoder(run.folder).trained["classes"] == ["X of photo", "cat", "X"]
+
+
 def test_the_class_free_prompt():
     assert domain_prompt("a X style of a {class}") == "a X style of a"
     assert domain_prompt("a {class} in a X style") == "in a X style"
