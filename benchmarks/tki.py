@@ -29,7 +29,8 @@ from crosslens.encoder import Encoder
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.features.load import features_of
 from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
-from crosslens.methods.tki import TKIConfig, aggregate
+from crosslens.methods.text_aggregation import aggregate
+from crosslens.methods.tki import TKIConfig
 from crosslens.training.run import Run
 
 HAND = (
