@@ -1,4 +1,4 @@
-"""TKI's second stage on made-up texts: variants, the temperature rule, what chooses the epoch, when training stops."""
+"""TKI's second stage on made-up texts: variants, the temperature rule, the choice of the epoch, the stop."""
 
 import numpy as np
 import pytest
