@@ -29,7 +29,8 @@ from crosslens.encoder import Encoder
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.features.load import features_of
 from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
-from crosslens.methods.tki import TKIConfig, aggregate
+from crosslens.methods.text_aggregation import aggregate
+from crosslens.methods.tki import TKIConfig
 from crosslens.training.run import Run
 
 HAND = (
@@ -37,6 +38,8 @@ HAND = (
     *("silhouette", "comic", "realistic", "abstract", "logo", "sculpture", "toy", "tattoo", "embroidery"),
     *("mosaic", "blueprint"),
 )
+SPECIFICATION = {"start": "random", "slope": 0.1, "proxies": "class", "stop_at": 0.0}
+"""The proposals of the reconstruction before they were measured on real pictures."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ ROWS: dict[str, Row | None] = {
     "euclid_exp": Row({}, {"geometry": "euclid_exp"}),
     "hnnpp": Row({}, {"geometry": "hnnpp"}),
     "random start": Row({}, {"start": "random"}),
-    "random start, slope 0.1": Row({}, {"start": "random", "slope": 0.1}),
-    "random start, slope 0.1, euclid": Row({}, {"start": "random", "slope": 0.1, "geometry": "euclid"}),
+    "specification": Row({}, SPECIFICATION),
+    "specification, euclid": Row({}, SPECIFICATION | {"geometry": "euclid"}),
     "cosine ranking": Row({}, {"ranking": "cosine"}),
     "c=0.01": Row({}, {"curvature": 0.01}),
     "c=1": Row({}, {"curvature": 1.0}),
@@ -74,6 +77,7 @@ ROWS: dict[str, Row | None] = {
     "proxy_anchor": Row({}, {"loss": "proxy_anchor"}),
     "arcface": Row({}, {"loss": "arcface"}),
     "margin=0.3": Row({}, {"margin": 0.3}),
+    "projected proxies (A2)": Row({}, {"proxies": "class"}),
     "learned proxies": Row({}, {"proxies": "learned"}),
     "domain-mean proxies": Row({}, {"proxies": "domain_mean"}),
     "noise": Row({}, {"noise": 0.5}),

@@ -184,7 +184,9 @@ def test_protocols_measure_in_both_conventions(drawn, protocol):
     # The reference divides by hits in the top 200: never below the standard form.
     assert result.metrics["map@200-sempcyc"] >= result.metrics["map@200"] - 1e-12
     assert result.metrics["p@200-sempcyc"] > result.metrics["p@200"]
-    json.dumps(result.to_json(intervals=False))
+    assert json.loads(json.dumps(result.to_json(intervals=False)))["convention"].startswith(
+        "standard, and sempcyc"
+    )
 
 
 def test_values_equal_the_formulas(drawn):

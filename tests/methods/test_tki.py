@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 import crosslens
 from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.encoder import Encoder
 from crosslens.errors import BackboneError, ConfigError, RunError, TrainingError
-from crosslens.methods.domain_words import DomainTexts, WordsConfig, domain_prompt, expand
-from crosslens.methods.tki import TKI, Aggregation, TKIConfig
+from crosslens.methods.domain_words import WordsConfig, domain_prompt, expand
+from crosslens.methods.text_aggregation import Aggregation
+from crosslens.methods.tki import TKI
 from crosslens.training import loop
 from tiny import TinyBackbone
 
@@ -45,33 +45,6 @@ def fit(out, backbone, names=NAMES, **settings):
 def vectors(run, count=7):
     encoder = crosslens.load_encoder(run.folder)
     return encoder.encode_features(torch.randn(count, 8, generator=torch.Generator().manual_seed(0)))
-
-
-def synthetic(words=20, names=30, dim=24, domains=6, seed=0):
-    """Texts that are a class plus a domain, the domains in a subspace of their own."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator)
-
-    classes, looks = draw(names, dim), draw(words, domains) @ draw(domains, dim) / domains**0.5
-    u = F.normalize(classes[None] + 1.5 * looks[:, None] + 0.1 * draw(words, names, dim), dim=2)
-    t = F.normalize(classes, dim=1)
-    return DomainTexts(draw(words, 4), F.normalize(looks, dim=1), u, t, torch.ones(words))
-
-
-def trained(texts, seed=0, **settings):
-    job = Aggregation(TKIConfig(**settings), texts, seed)
-    scores = [job.held_score()]
-    for epoch in range(job.epochs):
-        job.start_epoch(epoch)
-        for step in range(job.steps):
-            losses = job.step(epoch, step)
-            job.optimizer.zero_grad()
-            losses["total"].backward()
-            job.optimizer.step()
-        scores.append(job.observe(epoch)["heldout_text_map"])
-    return job, float(losses["total"].detach()), scores
 
 
 @pytest.mark.parametrize("learn", ["joint", "sequential", "random"])
@@ -139,9 +112,9 @@ def test_encoder_folders_round_trip_in_every_geometry(clip, tmp_path, geometry):
 @pytest.mark.parametrize("stop_after", [1, 6, 9, 13])
 def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(clip, tmp_path, monkeypatch, learn, stop_after):
     whole = fit(tmp_path / "whole", clip, learn=learn)
-    from crosslens.methods import domain_words, tki
+    from crosslens.methods import domain_words, text_aggregation
 
-    kinds = (domain_words.JointWords, domain_words.SequentialWords, tki.Aggregation)
+    kinds = (domain_words.JointWords, domain_words.SequentialWords, text_aggregation.Aggregation)
     originals, calls = {kind: kind.step for kind in kinds}, []
 
     def dying(kind):
@@ -153,7 +126,7 @@ def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(clip, tmp_path, monke
 
         return step
 
-    for module in (domain_words, tki):
+    for module in (domain_words, text_aggregation):
         monkeypatch.setattr(module, "train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0}))
     for kind in kinds:
         monkeypatch.setattr(kind, "step", dying(kind))
@@ -178,7 +151,7 @@ def test_variants_resume_too(clip, tmp_path, monkeypatch, settings):
         return original(self, epoch, step)
 
     monkeypatch.setattr(
-        "crosslens.methods.tki.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
+        "crosslens.methods.text_aggregation.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
     )
     monkeypatch.setattr(Aggregation, "step", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -191,77 +164,6 @@ def test_same_seed_same_encoder_other_seed_another(clip, tmp_path):
     first, again, other = (fit(tmp_path / n, clip, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
     assert np.array_equal(vectors(first), vectors(again))
     assert not np.allclose(vectors(first), vectors(other))
-
-
-@pytest.mark.parametrize("geometry", ["mobius", "hnnpp", "euclid_exp", "euclid"])
-def test_aggregation_brings_texts_of_a_class_together(geometry):
-    job, last, scores = trained(synthetic(), geometry=geometry, epochs=15, batch_size=64, patience=0)
-    assert last < 0.75 * job.first_loss
-    # Names that training never saw are found better under words it never saw.
-    assert len(job.held_names) == 3
-    assert job.best >= scores[0]
-    before, after = text_retrieval(job, raw=True), text_retrieval(job)
-    assert after > before + 0.1
-
-
-def text_retrieval(job, raw=False):
-    """mAP of all descriptions among each other: the same class under another word is relevant."""
-    words, names = job.u.shape[:2]
-    rows = job.u.flatten(0, 1)
-    with torch.no_grad():
-        z = rows if raw else job.projection(rows)
-        distances = -z @ z.t() if raw else job.projection.distance(z, z)
-    distances.fill_diagonal_(1e9)
-    labels = torch.arange(names).repeat(words)
-    relevant = (labels[distances.argsort(dim=1)] == labels[:, None]).double()
-    precision = relevant.cumsum(1) / torch.arange(1, len(rows) + 1)
-    return float(((precision * relevant).sum(1) / relevant.sum(1)).mean())
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"loss": "proxy_anchor"},
-        {"loss": "arcface"},
-        {"proxies": "learned"},
-        {"proxies": "domain_mean"},
-        {"margin": 0.3},
-        {"noise": 0.5},
-        {"relation": 1.0},
-        {"slope": 1.0},
-        {"proxies": "domain_mean", "geometry": "euclid"},
-    ],
-)
-def test_every_variant_lowers_its_loss(settings):
-    texts = synthetic(words=8, names=10)
-    first = trained(texts, epochs=1, batch_size=32, **settings)[1]
-    assert trained(texts, epochs=12, batch_size=32, patience=0, **settings)[1] < first
-
-
-def test_the_temperature_rule_takes_the_share_nearest_to_its_middle():
-    job = Aggregation(TKIConfig(), synthetic(), 0)
-    losses = {tau: float(job._probe(tau)) / np.log(len(job.names)) for tau in (0.1, 0.2, 0.4, 1.0)}
-    assert job.temperature == min(losses, key=lambda tau: abs(losses[tau] - 0.775))
-    assert Aggregation(TKIConfig(temperature=0.3), synthetic(), 0).temperature == 0.3
-
-
-def test_held_out_texts_alone_choose_the_epoch(monkeypatch):
-    texts = synthetic(words=10, names=40)
-    job = Aggregation(TKIConfig(hold_out=0.1, patience=2), texts, 0)
-    assert (job.train_words, job.held_words, len(job.names), len(job.held_names)) == (9, 1, 36, 4)
-    assert sorted(torch.cat([job.names, job.held_names]).tolist()) == list(range(40))
-    scores = iter([0.5, 0.7, 0.7, 0.6, 0.6])
-    monkeypatch.setattr(job, "held_score", lambda: next(scores))
-    kept = []
-    for epoch in range(5):
-        with torch.no_grad():
-            job.projection.layers[0].bias.fill_(float(epoch))
-        job.observe(epoch)
-        kept.append((job.best_epoch, job.is_done()))
-    assert kept == [(0, False), (1, False), (2, False), (2, False), (2, True)]
-    assert job.finish().layers[0].bias[0].item() == 2.0
-    few = Aggregation(TKIConfig(), synthetic(words=10, names=7), 0)
-    assert len(few.names) == 7
 
 
 def test_consistency_and_diversity_do_what_they_say(clip, tmp_path):
@@ -298,6 +200,11 @@ def test_given_words_take_the_place_of_learned_ones(clip, tmp_path):
     facts = crosslens.load_encoder(run.folder).trained["texts"]
     assert facts["words"] == 2
     assert {entry["name"] for entry in run.read_log()} == {"last"}
+
+
+def test_a_class_called_like_the_hole_is_read(clip, tmp_path):
+    run = fit(tmp_path / "run", clip, ("X of photo", "cat", "X"), learn="random")
+    assert crosslens.load_encoder(run.folder).trained["classes"] == ["X of photo", "cat", "X"]
 
 
 def test_the_class_free_prompt():
@@ -337,13 +244,6 @@ class TestWarnings:
         # The default radius keeps texts away from it.
         calm = fit(tmp_path / "calm", clip, learn="random")
         assert calm.read_log()[-1]["at_edge"] == 0
-
-    def test_a_loss_that_begins_near_zero_is_warned_of(self):
-        texts = synthetic()
-        same = texts.classes[None].expand(len(texts.words), -1, -1).contiguous()
-        job = Aggregation(TKIConfig(temperature=0.01), DomainTexts(**vars(texts) | {"texts": same}), 0)
-        job.observe(0)
-        assert any("raise the temperature" in warning for warning in job.warnings())
 
 
 class TestBadInput:

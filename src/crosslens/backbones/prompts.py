@@ -7,6 +7,7 @@ and in CLIP's causal tower the common beginning of all prompts, once a word inst
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -85,7 +86,7 @@ class SentencePrompts(WordPrompts):
     """Prompts of MiniLM (``lite``), which looks both ways: only padding can be left out."""
 
     def __init__(self, backbone: LiteBackbone, texts: Sequence[str], device: torch.device) -> None:
-        tokenizer, self._model = backbone.text_tower.tokenizer, backbone.text_tower.model.to(device)
+        tokenizer, self._model = backbone.text_tower.tokenizer, _on(backbone.text_tower.model, device)
         self._place = backbone.place_texts
         self._tokenizer = tokenizer
         self.width = self._model.config.hidden_size
@@ -129,7 +130,7 @@ class CausalPrompts(WordPrompts):
     """
 
     def __init__(self, backbone: ClipBackbone, texts: Sequence[str], device: torch.device) -> None:
-        tower: Any = backbone.text_tower.to(device).float()
+        tower: Any = _on(backbone.text_tower, device)
         self._text, self._projection = tower.text, tower.projection
         self._backbone = backbone
         embeddings = self._text.embeddings
@@ -239,6 +240,11 @@ def put_words(inputs: Tensor, words: Tensor, holes: Tensor) -> Tensor:
     """Put word b ``(B, D_w)`` into the hole of every prompt ``(M,)`` of ``inputs (B, M, L, D_w)``."""
     here = torch.arange(inputs.shape[2], device=inputs.device) == holes[:, None]
     return torch.where(here[None, :, :, None], words[:, None, None, :], inputs)
+
+
+def _on(model: Any, device: torch.device) -> Any:
+    """The model on a device; a copy where that is not the CPU, since the backbone's own stays at home."""
+    return model if device.type == "cpu" else copy.deepcopy(model).to(device)
 
 
 def _filled(text: str, word: str) -> str:

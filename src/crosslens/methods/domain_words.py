@@ -115,7 +115,7 @@ def expand(
     if config.template.split().count(HOLE) != 1 or CLASS not in config.template:
         raise ConfigError(f"the template needs the word {HOLE} and {CLASS}, as 'a {HOLE} style of a {CLASS}'")
     place = device or torch.device("cpu")
-    spoken = [name.replace("_", " ") for name in names]
+    spoken = [_spoken(name) for name in names]
     require_readable(backbone, spoken)
     classes = backbone.embed_texts(spoken).to(place)
     texts = [config.template.replace(CLASS, name) for name in spoken]
@@ -156,6 +156,11 @@ def require_readable(backbone: Backbone, names: Sequence[str]) -> None:
         raise ConfigError(
             f"{backbone.name} reads no word in the class name(s) {shown}; write them in words that it knows"
         )
+
+
+def _spoken(name: str) -> str:
+    """A name as a prompt says it; a word of it that looks like the hole is written small, which reads the same."""
+    return " ".join(HOLE.lower() if part == HOLE else part for part in name.replace("_", " ").split(" "))
 
 
 def _trains(config: WordsConfig) -> bool:

@@ -1,0 +1,352 @@
+"""TKI's second stage: a projection that brings all descriptions of a class together, whatever their domain word.
+
+The proxies are texts of the classes; the loss is a softmax over distances to them. Nothing here has seen an image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crosslens.losses.text import arcface, proxy_anchor, proxy_nca, relation_keeping
+from crosslens.methods.base import MethodConfig
+from crosslens.methods.domain_words import DomainTexts
+from crosslens.nn.hyperbolic import exp0, largest_radius
+from crosslens.nn.projection import Geometry, Projection, ProjectionShape
+from crosslens.progress import note
+from crosslens.training.batches import generator_for
+from crosslens.training.loop import train
+from crosslens.training.run import Run
+
+TEMPERATURES = (0.1, 0.2, 0.4, 1.0)
+"""What the temperature rule chooses from."""
+ALIVE = (0.65, 0.90)
+"""Share of log N that the first loss should have: below, little is left to learn; above, all look alike."""
+
+
+class AggregationConfig(MethodConfig):
+    """Settings of the aggregation.
+
+    Attributes:
+        geometry, curvature, scale, radius_in, radius_out, slope, start, ranking: see
+            ``ProjectionShape``.
+        hidden: width of the projection's middle; 0 takes D.
+        dim: d, width of its output; 0 takes D.
+        loss: ``proxy_nca`` (A2), ``proxy_anchor``, or ``arcface`` with a head that is thrown away (PromptStyler).
+        proxies: ``text`` are the plain class names where the untrained projection puts them, so that classes keep
+            their places and only the domains go; ``class`` projects them anew each step (A2), which also drives
+            classes apart; ``learned`` are free points that start there; ``domain_mean`` are the means of each
+            class's descriptions, without gradient.
+        temperature: tau of ``proxy_nca``; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first loss is 65 to
+            90 % of log N.
+        margin: of ``proxy_nca``, off the distance to other classes' proxies.
+        noise: nu; descriptions are disturbed by nu g / sqrt(D), against the gap between texts and images.
+        relation: weight of keeping the neighbourhoods of classes.
+        centre: take the mean text off all texts, and the mean image of each domain off its images, which needs
+            ROOT (unlabelled images are seen, so it is no longer TKI's setting).
+        epochs, batch_size, lr, clip_gradient: of Adam.
+        hold_out: share of the domain words, and of 20 or more classes also of the names, that only choose the
+            epoch.
+        stop_at: share of log N at which (A2) is low enough and training stops; 0 never. With few names it is the
+            brake that matters: a projection trained further forgets all that sets images apart but these names.
+        patience: epochs without a rise of the held-out retrieval among texts before training stops; 0 never.
+    """
+
+    geometry: Geometry = "mobius"
+    hidden: int = Field(0, ge=0)
+    dim: int = Field(0, ge=0)
+    curvature: float = Field(0.1, gt=0)
+    scale: float = Field(1.0, gt=0)
+    radius_in: float | None = Field(2.3, gt=0)
+    radius_out: float | None = Field(1.0, gt=0)
+    slope: float = Field(0.5, ge=0, le=1)
+    start: Literal["identity", "random"] = "identity"
+    ranking: Literal["distance", "cosine"] = "distance"
+    loss: Literal["proxy_nca", "proxy_anchor", "arcface"] = "proxy_nca"
+    proxies: Literal["text", "class", "learned", "domain_mean"] = "text"
+    temperature: Literal["auto"] | float = "auto"
+    margin: float = Field(0.0, ge=0)
+    noise: float = Field(0.0, ge=0)
+    relation: float = Field(0.0, ge=0)
+    centre: bool = False
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(256, ge=2)
+    lr: float = Field(1e-3, gt=0)
+    clip_gradient: float = Field(1.0, gt=0)
+    hold_out: float = Field(0.1, ge=0, lt=0.9)
+    stop_at: float = Field(0.3, ge=0, lt=1)
+    patience: int = Field(3, ge=0)
+
+    def shape(self, dim: int) -> ProjectionShape:
+        """The projection for a joint space of ``dim`` numbers."""
+        return ProjectionShape(
+            geometry=self.geometry,
+            sizes=(dim, self.hidden or dim, self.dim or dim),
+            curvature=self.curvature,
+            scale=self.scale,
+            radius_in=self.radius_in,
+            radius_out=self.radius_out,
+            slope=self.slope,
+            start=self.start,
+            ranking=self.ranking,
+        )
+
+
+def aggregate(
+    config: AggregationConfig, texts: DomainTexts, *, seed: int, run: Run
+) -> tuple[Projection, dict[str, Any]]:
+    """Train the projection on the texts of an expansion, resuming where the run stopped.
+
+    Returns:
+        The projection of the best epoch, and what the model card says about it.
+
+    Raises:
+        TrainingError: when the loss stops being finite.
+    """
+    training = Aggregation(config, texts, seed)
+    train(training, run, label="aggregating domains", after_epoch=training.observe, done=training.is_done)
+    projection, facts = training.finish(), training.facts()
+    warnings = training.warnings()
+    for warning in warnings:
+        note(f"[yellow]{warning}[/yellow]")
+    return projection, facts | ({"warnings": warnings} if warnings else {})
+
+
+class Aggregation:
+    """Text-proxied domain aggregation; a ``Trainable`` of the training loop.
+
+    Args:
+        config: settings.
+        texts: what the expansion gave.
+        seed: of initial weights and batches.
+    """
+
+    def __init__(self, config: AggregationConfig, texts: DomainTexts, seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.u, self.t = texts.texts, texts.classes
+        if config.centre:
+            mean = self.u.flatten(0, 1).mean(0)
+            self.u, self.t = F.normalize(self.u - mean, dim=2), F.normalize(self.t - mean, dim=1)
+        count, names = self.u.shape[:2]
+        held_words = min(max(1, round(config.hold_out * count)), count - 1) if config.hold_out else 0
+        # A handful of names are all needed for training; the words alone then choose the epoch.
+        held_names = round(config.hold_out * names) if names >= 20 else 0
+        order = torch.randperm(names, generator=generator_for(seed, -1, -3))
+        self.names, self.held_names = order[: names - held_names], order[names - held_names :]
+        self.train_words, self.held_words = count - held_words, held_words
+        torch.manual_seed(seed)
+        self.projection = Projection(config.shape(self.t.shape[1])).to(self.t.device)
+        with torch.no_grad():
+            self.places = self.projection(self.t[self.names])
+        self.temperature = self._choose_temperature() if config.temperature == "auto" else config.temperature
+        self.first_loss = float(self._probe())
+        parameters = list(self.projection.parameters())
+        width, names = self.projection.shape.sizes[-1], len(self.names)
+        self.proxies: nn.Parameter | None = None
+        self.head: nn.Parameter | None = None
+        if config.proxies == "learned":
+            self.proxies = nn.Parameter(self.projection.tangent(self.places))
+            parameters.append(self.proxies)
+        if config.loss == "arcface":
+            self.head = nn.Parameter(torch.randn(names, width, device=self.t.device) / width**0.5)
+            parameters.append(self.head)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=config.lr)
+
+        def clip(*_: Any) -> None:
+            nn.utils.clip_grad_norm_(parameters, config.clip_gradient)
+
+        self.optimizer.register_step_pre_hook(clip)
+        self.epochs = config.epochs
+        self.pairs = self.train_words * names
+        self.steps = max(1, self.pairs // config.batch_size)
+        self.best, self.best_epoch, self.epoch = -1.0, -1, -1
+        self.share = self.first_loss / math.log(len(self.names))
+        self.best_weights = self._weights()
+
+    def start_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Where proxies are means of descriptions, compute them."""
+        if self.config.proxies == "domain_mean":
+            with torch.no_grad():
+                self.means = torch.stack(
+                    [self._tangents(self.u[: self.train_words, name]).mean(0) for name in self.names]
+                )
+        return {}
+
+    def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
+        """The aggregation loss of one batch of descriptions."""
+        order = torch.randperm(self.pairs, generator=generator_for(self.seed, epoch, -1))
+        chosen = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
+        words, index = chosen % self.train_words, (chosen // self.train_words).to(self.t.device)
+        rows = self.u[words.to(self.t.device), self.names.to(self.t.device)[index]]
+        if self.config.noise:
+            drawn = torch.randn(rows.shape, generator=generator_for(self.seed, epoch, step))
+            rows = F.normalize(rows + self.config.noise * drawn.to(rows.device) / rows.shape[1] ** 0.5, dim=1)
+        z = self.projection(rows)
+        losses = {"aggregation": self._loss(z, index)}
+        if self.config.relation:
+            classes = self.t[self.names]
+            p = self.projection(classes)
+            losses["relation"] = relation_keeping(classes, self.projection.distance(p, p), self.temperature)
+        total = losses["aggregation"] + self.config.relation * losses.get("relation", torch.zeros(()))
+        return {"total": total, **losses}
+
+    def _loss(self, z: Tensor, index: Tensor) -> Tensor:
+        if self.config.loss == "arcface":
+            assert self.head is not None
+            cosines = F.normalize(self.projection.tangent(z), dim=1) @ F.normalize(self.head, dim=1).t()
+            return arcface(cosines, index)
+        distances = self.projection.distance(z, self._proxies())
+        if self.config.loss == "proxy_anchor":
+            return proxy_anchor(distances, index)
+        return proxy_nca(distances, index, self.temperature, self.config.margin)
+
+    def _proxies(self) -> Tensor:
+        if self.config.proxies in ("text", "class"):
+            return self._anchors()
+        tangents = self.proxies if self.config.proxies == "learned" else self.means
+        assert tangents is not None
+        if self.config.geometry == "euclid":
+            return F.normalize(tangents, dim=1)
+        return exp0(tangents, self.config.curvature)
+
+    def _anchors(self) -> Tensor:
+        """Where the class names are: fixed with ``text``, otherwise projected."""
+        return self.places if self.config.proxies == "text" else self.projection(self.t[self.names])
+
+    def _tangents(self, rows: Tensor) -> Tensor:
+        return self.projection.tangent(self.projection(rows))
+
+    @torch.no_grad()
+    def observe(self, epoch: int) -> dict[str, float]:
+        """After every epoch: retrieval among held-out texts, and how far out the projected texts lie."""
+        self.epoch = epoch
+        self.share = float(self._probe()) / math.log(len(self.names))
+        held = self.held_score()
+        if held >= self.best:
+            self.best, self.best_epoch, self.best_weights = held, epoch, self._weights()
+        lengths = self._tangents(self.u[:, self.names].flatten(0, 1)[:: max(1, self.pairs // 4096)]).norm(dim=1)
+        info = {
+            "heldout_text_map": held,
+            "loss_share": self.share,
+            "radius": float(lengths.mean()),
+            "radius_std": float(lengths.std()),
+            "bias": self.projection.bias_length(),
+        }
+        if self.config.geometry != "euclid":
+            info["at_edge"] = float((lengths > 0.98 * largest_radius(self.config.curvature)).float().mean())
+        self.info = info
+        return info
+
+    @torch.no_grad()
+    def held_score(self) -> float:
+        """Mean reciprocal rank of the own class name for descriptions that training does not use; 1 without any.
+
+        With one relevant name a description, that is their mAP.
+        """
+        if not self.held_words:
+            return 1.0
+        names = self.held_names if len(self.held_names) else self.names
+        p = self.projection(self.t[names])
+        ranks = []
+        for word in range(self.train_words, self.train_words + self.held_words):
+            distances = self.projection.distance(self.projection(self.u[word, names]), p)
+            ranks.append(1 + (distances < distances.diagonal()[:, None]).sum(1))
+        return float((1 / torch.cat(ranks)).mean())
+
+    def is_done(self) -> bool:
+        """Whether the loss is low enough, or held-out retrieval fell ``patience`` epochs ago."""
+        late = bool(self.config.patience) and self.epoch - self.best_epoch >= self.config.patience
+        return late or self.share < self.config.stop_at
+
+    def finish(self) -> Projection:
+        """The projection of the best epoch."""
+        self.projection.load_state_dict(self.best_weights)
+        return self.projection
+
+    def facts(self) -> dict[str, Any]:
+        """What the model card says about the training."""
+        share = self.first_loss / math.log(len(self.names))
+        return {
+            "temperature": self.temperature,
+            "first loss, share of log N": round(share, 3),
+            "last loss, share of log N": round(self.share, 3),
+            "epoch": self.best_epoch,
+            "held-out retrieval among texts": round(self.best, 4),
+        }
+
+    def warnings(self) -> list[str]:
+        """What went wrong without being an error, and what to do about it."""
+        found = []
+        if self.config.geometry != "euclid":
+            at_edge = getattr(self, "info", {}).get("at_edge", 0.0)
+            edge = 0.98 * largest_radius(self.config.curvature)
+            if at_edge > 0.05:
+                found.append(
+                    f"{at_edge:.0%} of the projected texts lie at the edge of the ball, where distances are cut"
+                    " and gradients die; bound their radius (--set radius_out=1) or lower --set curvature"
+                )
+            if min(self.config.scale, self.config.radius_in or math.inf) > edge:
+                found.append(
+                    f"every text enters the ball at its edge ({edge:.2f} for curvature {self.config.curvature:g});"
+                    " lower --set scale, --set radius_in or --set curvature"
+                )
+        share = self.first_loss / math.log(len(self.names))
+        if self.config.loss == "proxy_nca" and share < ALIVE[0] / 2:
+            found.append(
+                f"the first loss is only {share:.0%} of log N: the texts are told apart already, and little is"
+                " learned; raise the temperature (--set temperature=1)"
+            )
+        return found
+
+    def _choose_temperature(self) -> float:
+        """The temperature whose first loss lies nearest to the middle of ``ALIVE``."""
+        middle = sum(ALIVE) / 2
+
+        def off(temperature: float) -> float:
+            return abs(float(self._probe(temperature)) / math.log(len(self.names)) - middle)
+
+        return min(TEMPERATURES, key=off)
+
+    @torch.no_grad()
+    def _probe(self, temperature: float | None = None) -> Tensor:
+        """(A2) of up to 2,048 descriptions before training."""
+        order = torch.randperm(self.train_words * len(self.names), generator=generator_for(self.seed, -1, -4))
+        chosen = order[:2048]
+        index = (chosen // self.train_words).to(self.t.device)
+        rows = self.u[(chosen % self.train_words).to(self.t.device), self.names.to(self.t.device)[index]]
+        distances = self.projection.distance(self.projection(rows), self._anchors())
+        return proxy_nca(distances, index, temperature or self.temperature)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {key: value.detach().clone() for key, value in self.projection.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """Weights, the best ones so far, and the optimiser."""
+        return {
+            "projection": self.projection.state_dict(),
+            "extra": [p.detach() for p in (self.proxies, self.head) if p is not None],
+            "means": getattr(self, "means", None),
+            "optimizer": self.optimizer.state_dict(),
+            "best": (self.best, self.best_epoch, self.epoch, self.share),
+            "best_weights": self.best_weights,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        self.projection.load_state_dict(state["projection"])
+        with torch.no_grad():
+            for own, saved in zip(
+                (p for p in (self.proxies, self.head) if p is not None), state["extra"], strict=True
+            ):
+                own.copy_(saved)
+        if state["means"] is not None:
+            self.means = state["means"].to(self.t.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best, self.best_epoch, self.epoch, self.share = state["best"]
+        self.best_weights = {key: value.to(self.t.device) for key, value in state["best_weights"].items()}
