@@ -1,12 +1,12 @@
-"""CLAIR (a reconstruction) on every pair of domains of a labelled folder: all classes, ablations, unseen classes, maps.
+"""CLAIR (a reconstruction) on every pair of domains of a labelled folder: ablations, unseen classes, text maps.
 
     python benchmarks/clair.py pairs PACS_ROOT --rows clair,ucdir --seeds 0,1,2 --json clair.json
     python benchmarks/clair.py pairs PACS_ROOT --rows clair-one,no-spread,no-weights,oracle,kmeans --seeds 0
     python benchmarks/clair.py zero-shot PACS_ROOT --unseen 2 --splits 7 --rows frozen,centred,clair
     python benchmarks/clair.py maps PACS_ROOT
 
-The class names are the folder's own. No row but ``oracle`` learns from a label; labels measure. Unseen splits are a
-seeded choice out of all combinations of classes.
+The class names are the folder's own. No row but ``oracle`` learns from a label; labels measure. Unseen splits are
+a seeded choice out of all combinations of classes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairs import show, summary
 
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.progress import set_quiet
+from pairs import show, summary
 
 ONE = {"members": 1}
 # Ablations train one head each, so they are held against clair-one.
