@@ -48,6 +48,8 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("clair", {"settings": {**ONE, "plain_weight": 1}}),
     "domain-instance": ("clair", {"settings": {**ONE, "level": "instance"}}),
     "relabel": ("clair", {"settings": {**ONE, "relabel": True}}),
+    "head-alone": ("clair", {"settings": {**ONE, "whitened_share": 0}}),
+    "clair-heads": ("clair", {"settings": {"whitened_share": 0}}),
     "no-map": ("clair", {"settings": {**ONE, "map": "none"}}),
     "full-map": ("clair", {"settings": {**ONE, "map_share": 1.0}}),
     "specification": ("clair", {"recipe": "clair-spec"}),
