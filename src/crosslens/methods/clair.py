@@ -73,9 +73,9 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
         spread: refine labels before training; ``neighbours``, ``reach``, ``rounds`` and ``handover`` belong to it.
         confidence, keep, floor, threshold, weighted: the filter; see ``pseudo_labels``.
         relabel: label anew after every epoch (R2) until fewer than 1 % change.
-        whitened_share: share of every score that comes from frozen features, whitened within pseudo-classes; it
-            keeps the encoder useful for classes the head never saw, and costs a little on those it did. ``auto``
-            lets both parts move scores alike; 0 for none.
+        whitened_share: share of every score that comes from frozen features, whitened within pseudo-classes. It
+            keeps the encoder useful for classes the head never saw, and costs a little on those it did; ``auto``
+            lets both parts move scores alike, 0 leaves it out.
         whitening: ridge of the whitening.
         plain_weight: g, of instance contrast over all images, labels unused.
         instance_weight, cluster_weight, domain_weight, consistency_weight: l1 to l4.

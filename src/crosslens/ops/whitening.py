@@ -13,8 +13,8 @@ def within_class_whitening(
     """``(S_w + r (tr T / d) I)^-1/2``: shrinks directions in which images of one class differ.
 
     S_w is the weighted scatter of the rows about their class's mean over all domains together, T their total
-    second moment. What varies within classes says little about any class, new ones too, so this part of an encoder is no
-    worse on classes it never saw (linear discriminant analysis without the projection on known classes).
+    second moment. What varies within classes says little about any class, new ones too, so the map serves classes
+    it never saw (linear discriminant analysis without the projection on known classes).
 
     Args:
         rows: ``(N, d)``, unit rows of all domains, each domain centred.
