@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="lite")
     parser.add_argument("--features", type=Path, help="a feature folder with at least 3 views")
     parser.add_argument("--set", action="append", default=[], help="a setting for every clair row, key=value")
+    parser.add_argument("--kinds", default="ridge,orthogonal", help="of text maps")
+    parser.add_argument("--sides", default="query,gallery,both", help="of text maps")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_quiet(True)
@@ -157,15 +159,15 @@ def run_maps(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[s
         features = [by_domain[domain] for domain in pair]
         labels = label_images(job, MapConfig(), features)
         row: dict[str, Any] = {}
-        for kind, side in product(("ridge", "orthogonal"), ("query", "gallery", "both")):
+        for kind, side in product(options.kinds.split(","), options.sides.split(",")):
             encoder = Encoder(backbone, space="joint")
             config = MapConfig(map=kind, map_side=side)
             chosen = domain_maps(encoder, job, config, features, labels)
             full = domain_maps(encoder, job, config.model_copy(update={"map_share": 1.0}), features, [])
             facts = encoder.trained["map"]
-            row["identity"] = ranked(encoder, part, pair, {}, options)
+            row["identity"] = row.get("identity") or ranked(encoder, part, pair, {}, options)
             row[f"{kind} {side}"] = {
-                "chosen": ranked(encoder, part, pair, chosen, options),
+                "chosen": ranked(encoder, part, pair, chosen, options) if chosen else row["identity"],
                 "full": ranked(encoder, part, pair, full, options),
                 "is_identity": not chosen,
                 "leave_one_out": facts["domains"],
