@@ -101,6 +101,9 @@ def run_pairs(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[
                 values += [direction.metrics["map@all"] for direction in result.directions]
                 accuracies.append(result.extra.get("pseudo_labels", {}))
                 seconds.append(spent)
+                print(
+                    f"    {row} seed {seed} {'-'.join(pair)} {np.round(values[-2:], 4)} {spent:.0f} s", flush=True
+                )
             measured.append((values, [], seconds))
         results[row] = summary(measured, pairs)
         shares = [part["all"] for found in accuracies for part in found.values()]

@@ -68,3 +68,5 @@ def test_the_balanced_share_evens_out_the_spread():
     first, second = wide[:100] @ wide[100:].t(), narrow[:100] @ narrow[100:].t()
     assert (1 - w) * float(first.std()) == pytest.approx(w * float(second.std()))
     assert balanced_share(wide, wide, wide, wide) == pytest.approx(0.5)
+    w = balanced_share(wide[:100], narrow[:100], wide[100:], narrow[100:], ratio=0.25)
+    assert (1 - w) * float(first.std()) == pytest.approx(0.25 * w * float(second.std()))

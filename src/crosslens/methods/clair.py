@@ -76,6 +76,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
         whitened_share: share of every score that comes from frozen features, whitened within pseudo-classes. It
             keeps the encoder useful for classes the head never saw, and costs a little on those it did; ``auto``
             lets both parts move scores alike, 0 leaves it out.
+        new_class_ratio: with ``--unseen`` and ``auto``: how much the head moves scores beside that part.
         whitening: ridge of the whitening.
         plain_weight: g, of instance contrast over all images, labels unused.
         instance_weight, cluster_weight, domain_weight, consistency_weight: l1 to l4.
@@ -107,6 +108,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
     relabel: bool = False
     whitened_share: Share = "auto"
     whitening: float = Field(10.0, gt=0)
+    new_class_ratio: float = Field(0.25, gt=0)
     plain_weight: float = Field(0.0, ge=0)
     instance_weight: float = Field(1.0, ge=0)
     cluster_weight: float = Field(1.0, ge=0)
@@ -160,8 +162,10 @@ class Clair(PromptTuning):
         if job.tune == "prompts" or encoder.text:
             encoder.maps = domain_maps(encoder, job, self.config, self.features, self.first_labels)
         if job.tune == "head" and self.config.whitened_share != 0:
+            ratio = self.config.new_class_ratio if job.new_classes else 1.0
+            share = self.config.whitened_share
             encoder.whitened = whitened_part(
-                encoder, self.features, self.first_labels, self.config.whitening, self.config.whitened_share
+                encoder, self.features, self.first_labels, self.config.whitening, share, ratio
             )
         return encoder
 

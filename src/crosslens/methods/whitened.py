@@ -26,6 +26,7 @@ def whitened_part(
     labels: Sequence[PseudoLabels],
     ridge: float,
     share: Share,
+    ratio: float = 1.0,
 ) -> WhitenedPart:
     """A ``WhitenedPart`` from frozen features of two domains and their pseudo-labels; its share goes to the card.
 
@@ -34,7 +35,8 @@ def whitened_part(
         features: of both domains.
         labels: pseudo-labels of the same images.
         ridge: of the whitening.
-        share: w in [0, 1]; ``auto`` lets this part and the head move scores alike, see ``balanced_share``.
+        share: w in [0, 1], or ``auto``: see ``balanced_share``.
+        ratio: of ``balanced_share``.
     """
     rows = torch.cat([centred_rows(found.values) for found in features])
     classes = labels[0].posteriors.shape[1]
@@ -49,6 +51,6 @@ def whitened_part(
         some = [x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:_MOST]] for x in centres]
         heads = [torch.from_numpy(encoder.encode_features(x, d)) for x, d in zip(some, domains, strict=True)]
         bases = [part(x, [d] * len(x)) for x, d in zip(some, domains, strict=True)]
-        share = balanced_share(heads[0], bases[0], heads[1], bases[1])
+        share = balanced_share(heads[0], bases[0], heads[1], bases[1], ratio)
     encoder.trained["whitened_share"] = round(share, 4)
     return WhitenedPart(matrix, means, share)

@@ -37,17 +37,20 @@ def within_class_whitening(
     return ((vectors * (roots / roots.mean())) @ vectors.t()).float()
 
 
-def balanced_share(main: Tensor, base: Tensor, other_main: Tensor, other_base: Tensor) -> float:
-    """The share w of a second part beside a first that lets both move scores alike.
+def balanced_share(
+    main: Tensor, base: Tensor, other_main: Tensor, other_base: Tensor, ratio: float = 1.0
+) -> float:
+    """The share w of a second part beside a first by how much each moves scores.
 
-    With cosines s between two domains' images: ``(1 - w) std(s_main) = w std(s_base)``.
+    With cosines s between two domains' images: ``(1 - w) std(s_main) = r w std(s_base)``.
 
     Args:
         main, base: unit rows ``(N, d)`` and ``(N, e)`` of one domain.
         other_main, other_base: the same of the other domain.
+        ratio: r > 0; 1 lets both move scores alike, less gives the second part more.
 
     Returns:
         w in [0, 1].
     """
     first, second = float((main @ other_main.t()).std()), float((base @ other_base.t()).std())
-    return first / max(first + second, 1e-12)
+    return first / max(first + ratio * second, 1e-12)
