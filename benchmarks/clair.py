@@ -1,12 +1,12 @@
-"""CLAIR (a reconstruction) on every pair of domains of a labelled folder: all classes, ablations, unseen classes, maps.
+"""CLAIR (a reconstruction) on every pair of domains of a labelled folder: ablations, unseen classes, text maps.
 
     python benchmarks/clair.py pairs PACS_ROOT --rows clair,ucdir --seeds 0,1,2 --json clair.json
     python benchmarks/clair.py pairs PACS_ROOT --rows clair-one,no-spread,no-weights,oracle,kmeans --seeds 0
     python benchmarks/clair.py zero-shot PACS_ROOT --unseen 2 --splits 7 --rows frozen,centred,clair
     python benchmarks/clair.py maps PACS_ROOT
 
-The class names are the folder's own. No row but ``oracle`` learns from a label; labels measure. Unseen splits are a
-seeded choice out of all combinations of classes.
+The class names are the folder's own. No row but ``oracle`` learns from a label; labels measure. Unseen splits are
+a seeded choice out of all combinations of classes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import json
 import tempfile
 import time
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,12 @@ import numpy as np
 
 import crosslens
 from crosslens.api import open_catalog
-from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder import Encoder
 from crosslens.evaluation.significance import paired_randomisation
+from crosslens.methods.base import FitJob
+from crosslens.methods.text_map import MapConfig, domain_maps, label_images
 from crosslens.progress import set_quiet
+from crosslens.training.run import Run
 from pairs import show, summary
 
 ONE = {"members": 1}
@@ -48,6 +51,8 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("clair", {"settings": {**ONE, "plain_weight": 1}}),
     "domain-instance": ("clair", {"settings": {**ONE, "level": "instance"}}),
     "relabel": ("clair", {"settings": {**ONE, "relabel": True}}),
+    "head-alone": ("clair", {"settings": {**ONE, "whitened_share": 0}}),
+    "clair-heads": ("clair", {"settings": {"whitened_share": 0}}),
     "no-map": ("clair", {"settings": {**ONE, "map": "none"}}),
     "full-map": ("clair", {"settings": {**ONE, "map_share": 1.0}}),
     "specification": ("clair", {"recipe": "clair-spec"}),
@@ -70,6 +75,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="lite")
     parser.add_argument("--features", type=Path, help="a feature folder with at least 3 views")
     parser.add_argument("--set", action="append", default=[], help="a setting for every clair row, key=value")
+    parser.add_argument("--kinds", default="ridge,orthogonal", help="of text maps")
+    parser.add_argument("--sides", default="query,gallery,both", help="of text maps")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_quiet(True)
@@ -94,6 +101,9 @@ def run_pairs(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[
                 values += [direction.metrics["map@all"] for direction in result.directions]
                 accuracies.append(result.extra.get("pseudo_labels", {}))
                 seconds.append(spent)
+                print(
+                    f"    {row} seed {seed} {'-'.join(pair)} {np.round(values[-2:], 4)} {spent:.0f} s", flush=True
+                )
             measured.append((values, [], seconds))
         results[row] = summary(measured, pairs)
         shares = [part["all"] for found in accuracies for part in found.values()]
@@ -141,39 +151,48 @@ def run_zero_shot(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> d
 
 
 def run_maps(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[str, Any]:
-    """The text map alone, behind the untrained joint space, for both kinds and all sides."""
+    """The text map alone, behind the untrained joint space: every kind, side and share, the chosen one marked."""
+    backbone = crosslens.load_backbone(options.backbone)
     results: dict[str, Any] = {}
-    base = Encoder(load_encoder(f"{options.backbone}:joint").backbone, space="joint")
     for pair in pairs:
-        plain = crosslens.evaluate(base, catalog, domains=pair, features=options.features)
-        row: dict[str, Any] = {"identity": [d.metrics["map@all"] for d in plain.directions]}
-        for kind in ("ridge", "orthogonal"):
-            for side in ("query", "gallery", "both"):
-                for share in (None, 1.0):
-                    with tempfile.TemporaryDirectory() as folder:
-                        run = crosslens.fit(
-                            "text-map",
-                            catalog,
-                            out=Path(folder) / "run",
-                            domains=pair,
-                            backbone=options.backbone,
-                            features=options.features,
-                            classes=catalog.classes,
-                            settings={"map": kind, "map_side": side, "map_share": share},
-                        )
-                        encoder = load_encoder(run.folder)
-                    result = crosslens.evaluate(encoder, catalog, domains=pair, features=options.features)
-                    name = f"{kind} {side} {'chosen' if share is None else 'full'}"
-                    row[name] = [d.metrics["map@all"] for d in result.directions]
-                    row[f"{name} facts"] = encoder.trained["map"]
-                    gains = np.subtract(row[name], row["identity"])
-                    print(
-                        f"{pair[0]}-{pair[1]:12} {name:26} share {encoder.trained['map']['share']:g}"
-                        f"  gain {gains[0]:+.4f} {gains[1]:+.4f}  seconds {encoder.trained['map']['seconds']}",
-                        flush=True,
-                    )
+        part = catalog.select(domains=pair)
+        classes = tuple(part.classes)
+        job = FitJob(part.hide_labels(), pair, backbone, Run(Path()), features=options.features, classes=classes)
+        by_domain = job.features_by_domain()
+        features = [by_domain[domain] for domain in pair]
+        labels = label_images(job, MapConfig(), features)
+        row: dict[str, Any] = {}
+        for kind, side in product(options.kinds.split(","), options.sides.split(",")):
+            encoder = Encoder(backbone, space="joint")
+            config = MapConfig(map=kind, map_side=side)
+            chosen = domain_maps(encoder, job, config, features, labels)
+            full = domain_maps(encoder, job, config.model_copy(update={"map_share": 1.0}), features, [])
+            facts = encoder.trained["map"]
+            row["identity"] = row.get("identity") or ranked(encoder, part, pair, {}, options)
+            row[f"{kind} {side}"] = {
+                "chosen": ranked(encoder, part, pair, chosen, options) if chosen else row["identity"],
+                "full": ranked(encoder, part, pair, full, options),
+                "is_identity": not chosen,
+                "leave_one_out": facts["domains"],
+                "seconds": facts["seconds"],
+            }
+            gains = [np.subtract(row[f"{kind} {side}"][key], row["identity"]) for key in ("chosen", "full")]
+            print(
+                f"{pair[0]}-{pair[1]:14} {kind:10} {side:8} identity {np.round(row['identity'], 4)}"
+                f"  chosen {'identity' if not chosen else np.round(gains[0], 4)}  full {np.round(gains[1], 4)}",
+                flush=True,
+            )
         results["-".join(pair)] = row
     return results
+
+
+def ranked(
+    encoder: Encoder, catalog: Any, pair: tuple[str, str], maps: dict[str, Any], options: Any
+) -> list[float]:
+    encoder.maps = maps
+    found = crosslens.evaluate(encoder, catalog, domains=pair, features=options.features)
+    encoder.maps = {}
+    return [direction.metrics["map@all"] for direction in found.directions]
 
 
 def fit_and_measure(

@@ -181,6 +181,7 @@ def fit(
         world=world,
         oracle=Oracle.from_catalog(labelled) if oracle else None,
         classes=names,
+        new_classes=bool(left_out),
     )
     if not world.is_main:
         _finish(kind(config).fit(job), run, world)

@@ -7,71 +7,31 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
+from crosslens.encoder_config import FORMAT, EncoderConfig, Space
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
 from crosslens.nn.heads import Head, HeadGroup
-from crosslens.nn.projection import Projection, ProjectionShape
-from crosslens.nn.prompts import PromptedTower, PromptShape
+from crosslens.nn.projection import Projection
+from crosslens.nn.prompts import PromptedTower
+from crosslens.nn.whitened import WhitenedPart
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
-Space = Literal["features", "joint"]
 ImageSource = Path | str | bytes | Image.Image
-
-
-class EncoderConfig(BaseModel):
-    """What ``config.json`` of an encoder folder holds.
-
-    Attributes:
-        format: version of the layout.
-        method: how the encoder was obtained, such as ``ucdir`` or ``frozen``.
-        backbone: name for ``load_backbone``.
-        fingerprint: of the backbone's own features, checked on loading.
-        space: ``features``, or ``joint`` for the space shared with text.
-        head: widths of the head, or None.
-        members: heads side by side.
-        unit_inputs: see ``Head``.
-        projection: TKI's projection in place of a head, or None.
-        domains: domains with a centre of their own.
-        mapped: domains with a linear map of their own, applied last.
-        text: whether the head's vectors lie in the space shared with text.
-        prompts: what was appended to a frozen vision transformer's tokens, or None.
-        tuned: whether the folder holds the image tower's own, trained weights.
-        trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: int = FORMAT
-    method: str
-    backbone: str
-    fingerprint: Fingerprint
-    space: Space = "features"
-    head: tuple[int, ...] | None = None
-    members: int = 1
-    unit_inputs: bool = True
-    projection: ProjectionShape | None = None
-    domains: tuple[str, ...] = ()
-    mapped: tuple[str, ...] = ()
-    text: bool = False
-    prompts: PromptShape | None = None
-    tuned: bool = False
-    trained: dict[str, Any] = {}
 
 
 class Encoder:
@@ -87,6 +47,7 @@ class Encoder:
             alone where there are several); domains without one are left as they are.
         text: whether the head was trained to stay in the space shared with text.
         prompted: a tower with prompts; ``backbone`` is then the frozen one below it.
+        whitened: a closed-form part joined to the head's vectors, or None.
         tuned: whether the backbone's tower was trained and belongs to the encoder.
         trained: facts for the model card.
     """
@@ -102,6 +63,7 @@ class Encoder:
         maps: Mapping[str, Tensor] | None = None,
         text: bool = False,
         prompted: PromptedTower | None = None,
+        whitened: WhitenedPart | None = None,
         tuned: bool = False,
         trained: Mapping[str, Any] | None = None,
     ) -> None:
@@ -118,6 +80,7 @@ class Encoder:
         self.space = space
         self.text = text
         self.prompted = None if prompted is None else prompted.cpu().eval().requires_grad_(False)
+        self.whitened = whitened
         self.tuned = tuned
         self.trained = dict(trained or {})
 
@@ -125,7 +88,7 @@ class Encoder:
     def dim(self) -> int:
         """d, the length of an encoded vector."""
         if self.head is not None:
-            return self.head.dim
+            return self.head.dim + (0 if self.whitened is None else self.whitened.matrix.shape[1])
         return self.backbone.joint_dim or 0 if self.space == "joint" else self.backbone.dim
 
     @property
@@ -165,6 +128,9 @@ class Encoder:
             own["joint"] = torch.tensor(list(self.backbone.joint_kind.encode()))
         own |= {f"map.{domain}": matrix for domain, matrix in self.maps.items()}
         own |= {} if self.prompted is None else self.prompted.learned()
+        if self.whitened is not None:
+            own |= {f"whitened.{k}": v for k, v in self.whitened.tensors().items()}
+            own["whitened.share"] = torch.tensor(self.whitened.share)
         base = self.backbone.fingerprint
         weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
         return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
@@ -190,12 +156,15 @@ class Encoder:
         names = [domains] * len(rows) if domains is None or isinstance(domains, str) else list(domains)
         parts = []
         for start in range(0, len(rows), 8192):
-            part = rows[start : start + 8192]
+            part = plain = rows[start : start + 8192]
             if self.space == "joint":
                 part = self.backbone.to_joint(part)
             if self.means:
                 part = part - self._centres(names[start : start + 8192])
-            parts.append(self.apply_maps(self._headed(part), names[start : start + 8192]))
+            part = self.apply_maps(self._headed(part), names[start : start + 8192])
+            if self.whitened is not None:
+                part = self.whitened.beside(part, plain, names[start : start + 8192])
+            parts.append(part)
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), np.float32)
 
     def encode_images(
@@ -243,7 +212,9 @@ class Encoder:
                 return self._headed(rows).numpy()
         members = 1 if self.head is None else len(self.head.members)
         # Beside joined heads a text stands once for each; the cosine is then the mean over the heads.
-        return (rows.repeat(1, members) / members**0.5).numpy()
+        rows = rows.repeat(1, members) / members**0.5
+        # Texts have no share in the whitened part, which takes the same from every image's score.
+        return F.pad(rows, (0, self.dim - rows.shape[1])).numpy()
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``, all or nothing."""
@@ -264,6 +235,8 @@ class Encoder:
             mapped=tuple(self.maps),
             text=self.text,
             prompts=None if self.prompted is None else self.prompted.shape,
+            whitened=() if self.whitened is None else tuple(self.whitened.means),
+            whitened_share=0.0 if self.whitened is None else self.whitened.share,
             tuned=self.tuned,
             trained=self.trained,
         )
@@ -272,6 +245,8 @@ class Encoder:
         tensors |= {f"map.{index}": matrix.contiguous() for index, matrix in enumerate(self.maps.values())}
         if self.prompted is not None:
             tensors |= {f"prompted.{k}": v.contiguous() for k, v in self.prompted.learned().items()}
+        if self.whitened is not None:
+            tensors |= {f"whitened.{k}": v.contiguous() for k, v in self.whitened.tensors().items()}
         if self.tuned:
             tensors |= {f"tower.{k}": v.cpu().contiguous() for k, v in self.backbone.tower.state_dict().items()}
         with atomic_path(folder) as temporary:
@@ -315,6 +290,10 @@ class Encoder:
                 head.load_state_dict(_below(tensors, "head."))
             means = {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)}
             maps = {domain: tensors[f"map.{index}"] for index, domain in enumerate(config.mapped)}
+            whitened = None
+            if config.whitened:
+                parts = _below(tensors, "whitened.")
+                whitened = WhitenedPart.from_tensors(parts, config.whitened, config.whitened_share)
             prompted = None
             if config.prompts is not None:
                 prompted = PromptedTower(backbone.tower, config.prompts)
@@ -331,6 +310,7 @@ class Encoder:
             maps=maps,
             text=config.text,
             prompted=prompted,
+            whitened=whitened,
             tuned=config.tuned,
             trained=config.trained,
         )

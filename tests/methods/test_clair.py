@@ -77,7 +77,7 @@ def test_vectors_stay_in_the_space_of_texts(pictures, tmp_path):
 
     def nearness(consistency_weight):
         """Mean cosine of each of two heads' vectors with the frozen joint vectors."""
-        settings = {**LONGER, "members": 2, "consistency_weight": consistency_weight}
+        settings = {**LONGER, "members": 2, "consistency_weight": consistency_weight, "whitened_share": 0}
         run = fit(pictures, tmp_path / f"run{consistency_weight}", settings)
         encoder = crosslens.load_encoder(run.folder)
         assert encoder.has_text
@@ -94,9 +94,32 @@ def test_vectors_stay_in_the_space_of_texts(pictures, tmp_path):
     assert texts.shape == (4, 128)
     assert np.allclose(np.linalg.norm(texts, axis=1), 1, atol=1e-5)
     assert np.allclose(texts[:, :64], texts[:, 64:])
-    free = fit(pictures, tmp_path / "free", {"space": "free"})
+    free = fit(pictures, tmp_path / "free", {"space": "free", "whitened_share": 0})
     assert not crosslens.load_encoder(free.folder).has_text
     assert crosslens.load_encoder(free.folder).dim == 16
+
+
+def test_the_whitened_part_stands_beside_the_head(pictures, tmp_path):
+    run = fit(pictures, tmp_path / "run", {"whitened_share": 0.3})
+    encoder, alone = crosslens.load_encoder(run.folder), crosslens.load_encoder(run.folder)
+    alone.whitened = None
+    assert encoder.dim == alone.dim + 64
+    paths = open_catalog(pictures).paths[:9]
+    rows, head = encoder.encode_images(paths, "sketch"), alone.encode_images(paths, "sketch")
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    features = encoder.backbone.embed_images(
+        torch.from_numpy(
+            encoder.backbone.preprocess.normalise(np.stack([encoder.backbone.preprocess.pixels(p) for p in paths]))
+        )
+    )
+    base = encoder.whitened(features, ["sketch"] * 9).numpy()
+    assert np.allclose(rows @ rows.T, 0.7 * head @ head.T + 0.3 * base @ base.T, atol=1e-4)
+    text = encoder.encode_texts("a photo of a circle")
+    assert np.allclose(rows @ text.T, 0.7**0.5 * head @ alone.encode_texts("a photo of a circle").T, atol=1e-5)
+    assert encoder.fingerprint != alone.fingerprint
+    auto = crosslens.load_encoder(fit(pictures, tmp_path / "auto").folder)
+    assert 0 < auto.whitened.share < 1
+    assert auto.trained["whitened_share"] == pytest.approx(auto.whitened.share, abs=1e-4)
 
 
 @pytest.mark.parametrize("stop_after", [2, 7, 14])
@@ -138,7 +161,7 @@ def test_labels_are_the_names_own_and_never_the_images(pictures, tmp_path):
 
 
 def test_oracle_labels_teach_and_are_marked(pictures, tmp_path):
-    run = fit(pictures, tmp_path / "run", LONGER, oracle=True)
+    run = fit(pictures, tmp_path / "run", {**LONGER, "whitened_share": 0}, oracle=True)
     result = crosslens.evaluate(run.folder)
     assert result.extra["pseudo_labels"]["sketch"]["all"] == 1.0
     assert result.metrics["map@all"] > 0.82

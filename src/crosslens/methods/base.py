@@ -47,6 +47,7 @@ class FitJob:
         world: the processes that train together.
         oracle: see ``Oracle``; None in an honest run.
         classes: class names the user gave; empty unless the method takes them.
+        new_classes: whether the encoder will meet classes that are not here; which ones is never told.
     """
 
     catalog: Catalog
@@ -61,6 +62,7 @@ class FitJob:
     world: World = field(default_factory=World)
     oracle: Oracle | None = None
     classes: tuple[str, ...] = ()
+    new_classes: bool = False
 
     @property
     def torch_device(self) -> torch.device:

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.errors import ConfigError
@@ -48,6 +49,7 @@ from crosslens.methods.base import FitJob
 from crosslens.methods.clair_prompts import PromptConfig, PromptTuning
 from crosslens.methods.text_map import MapConfig, domain_maps
 from crosslens.methods.two_view import Embedded, TwoViewConfig, weighted_total
+from crosslens.methods.whitened import Share, whitened_part
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.ops.kmeans import kmeans
 from crosslens.training.schedules import linear_ramp
@@ -71,6 +73,11 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
         spread: refine labels before training; ``neighbours``, ``reach``, ``rounds`` and ``handover`` belong to it.
         confidence, keep, floor, threshold, weighted: the filter; see ``pseudo_labels``.
         relabel: label anew after every epoch (R2) until fewer than 1 % change.
+        whitened_share: share of every score that comes from frozen features, whitened within pseudo-classes. It
+            keeps the encoder useful for classes the head never saw, and costs a little on those it did; ``auto``
+            lets both parts move scores alike, 0 leaves it out.
+        new_class_ratio: with ``--unseen`` and ``auto``: how much the head moves scores beside that part.
+        whitening: ridge of the whitening.
         plain_weight: g, of instance contrast over all images, labels unused.
         instance_weight, cluster_weight, domain_weight, consistency_weight: l1 to l4.
         cluster_ramp, domain_ramp: share of all steps over which l2 and l3 grow from 0.
@@ -99,6 +106,9 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
     threshold: float | None = Field(None, ge=0, le=1)
     weighted: bool = True
     relabel: bool = False
+    whitened_share: Share = "auto"
+    whitening: float = Field(10.0, gt=0)
+    new_class_ratio: float = Field(0.25, gt=0)
     plain_weight: float = Field(0.0, ge=0)
     instance_weight: float = Field(1.0, ge=0)
     cluster_weight: float = Field(1.0, ge=0)
@@ -151,6 +161,12 @@ class Clair(PromptTuning):
         encoder.text = job.tune == "head" and self.config.space == "joint"
         if job.tune == "prompts" or encoder.text:
             encoder.maps = domain_maps(encoder, job, self.config, self.features, self.first_labels)
+        if job.tune == "head" and self.config.whitened_share != 0:
+            ratio = self.config.new_class_ratio if job.new_classes else 1.0
+            share = self.config.whitened_share
+            encoder.whitened = whitened_part(
+                encoder, self.features, self.first_labels, self.config.whitening, share, ratio
+            )
         return encoder
 
     def facts(self, job: FitJob) -> dict[str, Any]:
@@ -324,7 +340,7 @@ class Clair(PromptTuning):
             raise ConfigError(f"--classes lacks {', '.join(unnamed)}, which the oracle's labels hold")
         labels = torch.tensor([0 if label is None else self.names.index(label) for label in true])
         kept = torch.tensor([label is not None for label in true])
-        posteriors = torch.nn.functional.one_hot(labels, len(self.names)).float()
+        posteriors = F.one_hot(labels, len(self.names)).float()
         return PseudoLabels(posteriors, labels, torch.ones(len(ids)), kept)
 
     def _relabel(self, features: list[Tensor]) -> dict[str, float]:
