@@ -66,7 +66,7 @@ class UEMConfig(TwoViewConfig):
     align_bank: Literal["ema", "refresh"] = "ema"
     negatives: Negatives = "batch"
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
-    ladder: tuple[float, ...] = (0.25, 0.5, 1.0)
+    ladder: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
     count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     count_every: int = Field(20, ge=1)
     restarts: int = Field(3, ge=1)
