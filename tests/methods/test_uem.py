@@ -152,7 +152,7 @@ def test_members_are_joined_and_seeds_differ(pictures, tmp_path):
         {"match": "neighbour"},
         {"match": "none", "semantic_weight": 0.0, "preserve_weight": 0.0},
         {"match_epoch": 2, "exclude_same_prototype": True, "keep_stage1": 0.5},
-        {"matching": "votes", "frame": "common", "foreign_negatives": False},
+        {"matching": "votes", "votes": "bank", "frame": "common", "foreign_negatives": False},
         {"unit_prototypes": False, "detach_weights": True, "warm_start": False},
         {"ema": 0.9, "clusters": "auto", "count_every": 1, "ladder": [0.5, 1, 2]},
         {"align_epochs": 0, "optimizer": "sgd", "centre": True},

@@ -43,7 +43,7 @@ from crosslens.methods.uem_structure import Clustering, cluster_domains
 from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
 from crosslens.nn.momentum import momentum_update
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
-from crosslens.ops.matching import switchable_match
+from crosslens.ops.matching import cross_neighbours, switchable_match
 from crosslens.progress import note
 from crosslens.training.batches import PairBatches
 from crosslens.training.schedules import sigmoid_step
@@ -81,6 +81,12 @@ class UEM(TwoViewMethod):
         self.batches = PairBatches(
             views, self.config.batch_size, seed, self.config.order, job.world, views_per_image=1
         )
+        self.first_neighbours = None
+        if self.config.matching == "votes" and self.config.votes == "start":
+            starts = self.banks
+            if job.tune == "head":
+                starts = [torch.nn.functional.normalize(torch.cat(list(view.centres())), dim=1) for view in views]
+            self.first_neighbours = cross_neighbours(*starts)
         if not self.config.ema:
             self.slow = self.network
 
@@ -156,6 +162,7 @@ class UEM(TwoViewMethod):
                 quantile=self.quantile,
                 seed=self.seed,
                 before=self.clusterings,
+                neighbours=self.first_neighbours,
             )
             self.clusterings = self.job.world.share(made)
             largest = max(self.clusterings, key=lambda c: len(c.centroids[0]))

@@ -34,6 +34,8 @@ class UEMConfig(TwoViewConfig):
         merge: False keeps all prototypes apart (the paper's ablation).
         matching: ``distance`` is the paper's; ``votes`` merges clusters whose members' nearest neighbours across
             the domains are mostly each other's (deviation).
+        votes: neighbours are found once in the features training starts from, or anew in the ``bank`` before every
+            epoch (deviation).
         frame: ``translated`` is the paper's: each domain's prototypes stand in its own place; ``common`` gives
             both domains the same ones, untranslated (deviation).
         foreign_negatives: unmerged prototypes of the other domain are negatives of L_PNCE, as in the paper.
@@ -66,7 +68,7 @@ class UEMConfig(TwoViewConfig):
     align_bank: Literal["ema", "refresh"] = "ema"
     negatives: Negatives = "batch"
     clusters: Literal["auto"] | tuple[int, ...] = "auto"
-    ladder: tuple[float, ...] = (0.25, 0.5, 1.0)
+    ladder: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
     count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     count_every: int = Field(20, ge=1)
     restarts: int = Field(3, ge=1)
@@ -74,6 +76,7 @@ class UEMConfig(TwoViewConfig):
     warm_start: bool = True
     merge: bool = True
     matching: Literal["distance", "votes"] = "votes"
+    votes: Literal["bank", "start"] = "start"
     frame: Literal["translated", "common"] = "common"
     foreign_negatives: bool = True
     merge_quantile: float = Field(0.0, ge=0, le=1)

@@ -57,6 +57,7 @@ def cluster_domains(
     quantile: float,
     seed: int,
     before: list[Clustering],
+    neighbours: tuple[Tensor, Tensor] | None = None,
 ) -> list[Clustering]:
     """Cluster each bank at every count and unify the two domains' prototypes.
 
@@ -67,11 +68,13 @@ def cluster_domains(
         quantile: see ``ops.matching.merge_threshold``.
         seed: of k-means.
         before: the previous epoch's clusterings, for a warm start.
+        neighbours: of the bank slots across the domains, where votes do not take the banks' own.
 
     Raises:
         TrainingError: when a bank is not finite or smaller than a count.
     """
-    neighbours = cross_neighbours(*banks) if config.matching == "votes" else None
+    if config.matching == "votes" and neighbours is None:
+        neighbours = cross_neighbours(*banks)
     common = torch.zeros_like(banks[0][0]) if config.frame == "common" else None
     made = []
     for position, pair in enumerate(counts):
