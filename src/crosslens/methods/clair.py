@@ -75,8 +75,10 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
         relabel: label anew after every epoch (R2) until fewer than 1 % change.
         whitened_share: share of every score that comes from frozen features, whitened within pseudo-classes. It
             keeps the encoder useful for classes the head never saw, and costs a little on those it did; ``auto``
-            lets both parts move scores alike, 0 leaves it out.
-        new_class_ratio: with ``--unseen`` and ``auto``: how much the head moves scores beside that part.
+            follows the two ratios, 0 leaves it out.
+        known_class_ratio: with ``auto``: how many times as much as that part the head moves scores, where every
+            class is named.
+        new_class_ratio: the same with ``--unseen``, where new classes will come.
         whitening: ridge of the whitening.
         plain_weight: g, of instance contrast over all images, labels unused.
         instance_weight, cluster_weight, domain_weight, consistency_weight: l1 to l4.
@@ -108,6 +110,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
     relabel: bool = False
     whitened_share: Share = "auto"
     whitening: float = Field(10.0, gt=0)
+    known_class_ratio: float = Field(4.0, gt=0)
     new_class_ratio: float = Field(0.25, gt=0)
     plain_weight: float = Field(0.0, ge=0)
     instance_weight: float = Field(1.0, ge=0)
@@ -162,7 +165,7 @@ class Clair(PromptTuning):
         if job.tune == "prompts" or encoder.text:
             encoder.maps = domain_maps(encoder, job, self.config, self.features, self.first_labels)
         if job.tune == "head" and self.config.whitened_share != 0:
-            ratio = self.config.new_class_ratio if job.new_classes else 1.0
+            ratio = self.config.new_class_ratio if job.new_classes else self.config.known_class_ratio
             share = self.config.whitened_share
             encoder.whitened = whitened_part(
                 encoder, self.features, self.first_labels, self.config.whitening, share, ratio
