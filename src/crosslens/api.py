@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
-from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder, load_encoder
-from crosslens.errors import CatalogError, ConfigError, EvaluationError, RunError
+from crosslens.errors import ConfigError, EvaluationError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
 from crosslens.evaluation.scenarios import KINDS, Scenario
-from crosslens.evaluation.zero_shot import unseen_classes, without_classes
+from crosslens.evaluation.zero_shot import unseen_classes
 from crosslens.features.embed import EmbedReport, embed_catalog
+from crosslens.fitting import Source, fit, open_catalog, scenario_for
 from crosslens.images.decode import DecodeMode
 from crosslens.labels.wording import same_class
-from crosslens.methods import method_class
-from crosslens.methods.base import FitJob, Method, Tune, make_config
-from crosslens.methods.oracle import Oracle
-from crosslens.recipes import read_recipe
-from crosslens.training.distributed import World, join_world
-from crosslens.training.run import IMAGES, Run
+from crosslens.training.run import Run
 
-Source = Catalog | str | Path
+_RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
+__all__ = ["Source", "compare", "embed", "evaluate", "fit", "open_catalog"]
 
 
 def embed(
@@ -55,143 +49,6 @@ def embed(
         workers=workers,
         shard_size=shard_size,
     )
-
-
-def fit(
-    method: str,
-    source: Source | None = None,
-    *,
-    out: str | Path,
-    domains: Sequence[str] | None = None,
-    backbone: str = "lite",
-    tune: Tune | None = None,
-    seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
-    recipe: str | Path | None = None,
-    decode: DecodeMode = "exact",
-    features: str | Path | None = None,
-    device: str | None = None,
-    workers: int | None = None,
-    resume: bool = False,
-    oracle: bool = False,
-    classes: str | Path | Sequence[str] | None = None,
-    unseen: str | int | Sequence[str] | None = None,
-    scenario: Scenario | str | None = None,
-) -> Run:
-    """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
-
-    Args:
-        method: a name in ``crosslens.methods.METHODS``.
-        source: the images: a folder, a manifest or a Catalog; methods that learn from texts alone need none.
-        out: the run folder; must be new unless ``resume``.
-        domains: the domains to learn from; all of the catalog's by default.
-        backbone: a name for ``load_backbone``.
-        tune: ``head`` on cached features, ``full`` for the backbone too, or ``prompts`` in a frozen CLIP; the
-            recipe's, else ``head``.
-        seed: of everything random.
-        settings: keys of the method's configuration.
-        recipe: a recipe's name or file; ``settings`` go on top of it.
-        decode: ``exact`` or ``fast`` JPEG decoding.
-        features: a feature folder from ``embed``; by default features are cached.
-        device: where to train and embed; None chooses.
-        workers: decoding threads; None takes one a processor.
-        resume: continue the run in ``out``.
-        oracle: use labels as the published code does: the true number of classes for clustering, and the epoch
-            they like best kept beside the last one. Results are marked.
-        classes: class names, or a file with one a line, for the methods that learn from names.
-        unseen: classes that stay out of this fit, images and names alike, for the zero-shot protocol: names, a
-            number to draw with ``seed``, or a published split; see ``evaluation.zero_shot.unseen_classes``.
-        scenario: train on the images of a scenario alone (``partial``, ``open-set``): the first domain is the
-            query's, the second the gallery's. A name draws its classes by the published rule.
-
-    Returns:
-        The run.
-
-    Raises:
-        CrosslensError: of the kind that fits, with what to do about it.
-    """
-    kind = method_class(method)
-    values: dict[str, Any] = {}
-    if recipe is not None:
-        content = read_recipe(recipe)
-        if content["method"] != method:
-            raise ConfigError(f"the recipe {recipe} is for {content['method']}, not for {method}")
-        values |= content.get("settings") or {}
-        tune = tune or content.get("tune")
-    values |= settings or {}
-    tune = tune or "head"
-    config = make_config(kind.Config, values, method)
-    if tune not in kind.tunes:
-        raise ConfigError(f"{method} has no --tune {tune}; it has {', '.join(kind.tunes)}")
-    names = _class_names(kind, method, classes)
-    if source is None and (kind.needs_images or domains):
-        raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
-    labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
-    everything = labelled
-    chosen = tuple(domains or labelled.domains)
-    if len(set(chosen)) != len(chosen):
-        raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
-    labelled = labelled.select(domains=chosen)
-    left_out: tuple[str, ...] = ()
-    if unseen is not None:
-        left_out = unseen_classes(unseen, labelled.classes, seed)
-        labelled = without_classes(labelled, left_out)
-        names = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
-        if kind.needs_classes and not names:
-            raise ConfigError(f"every name of --classes is unseen: {', '.join(left_out)}")
-    if scenario is not None:
-        scenario = _scenario(scenario, labelled, chosen)
-        labelled = scenario.restrict(labelled, *chosen)
-    network = load_backbone(backbone, decode=decode)
-    folder = Path(out)
-    resolved = {
-        "method": method,
-        **({} if source is None else _place(source, labelled)),
-        "domains": list(chosen),
-        "images": len(labelled),
-        "backbone": backbone,
-        "fingerprint": network.fingerprint.digest,
-        "tune": tune,
-        "seed": seed,
-        "oracle": oracle,
-        "settings": config.model_dump(mode="json"),
-    }
-    if names:
-        resolved["classes"] = list(names)
-    if left_out:
-        resolved["unseen"] = list(left_out)
-    if scenario is not None:
-        resolved["scenario"] = scenario.to_json()
-    world = join_world(_device(device))
-    run = _start(folder, resolved, resume=resume, world=world)
-    if isinstance(source, Catalog) and world.is_main:
-        everything.write(folder / IMAGES)
-    if run.is_finished:
-        return run
-    job = FitJob(
-        catalog=labelled if kind.needs_labels else labelled.hide_labels(),
-        domains=chosen,
-        backbone=network,
-        run=run,
-        tune=tune,
-        seed=seed,
-        features=None if features is None else Path(features),
-        device=device,
-        workers=workers,
-        world=world,
-        oracle=Oracle.from_catalog(labelled) if oracle else None,
-        classes=names,
-        new_classes=bool(left_out),
-    )
-    if not world.is_main:
-        _finish(kind(config).fit(job), run, world)
-        return run
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            _finish(kind(config).fit(job), run, world)
-    except Timeout:
-        raise RunError(f"another process is training in {folder}") from None
-    return run
 
 
 def evaluate(
@@ -257,11 +114,7 @@ def evaluate(
         if held_out is not None:
             only = held_out if only is None else only & held_out
             marks.append("supervised: measured on the held-out images only")
-        if config.get("oracle"):
-            told = "taught" if config["method"] == "clair" else "chose the number of clusters"
-            marks.append(f"oracle: labels {told}")
-        if config["method"] in ("clair", "text-map"):
-            marks.append("reconstruction of CLAIR from its abstract")
+        marks += _marks(run)
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
@@ -273,7 +126,7 @@ def evaluate(
     elif unseen is not None or generalised:
         raise ConfigError(f"the protocol {protocol} has no unseen classes; use --protocol zero-shot")
     if protocol in KINDS:
-        scenario = _scenario(scenario or protocol, catalog, tuple(domains or catalog.domains))
+        scenario = scenario_for(scenario or protocol, catalog, tuple(domains or catalog.domains))
         if scenario.kind != protocol:
             raise ConfigError(f"the scenario is {scenario.kind}, the protocol {protocol}; give one of the two")
         options["scenario"] = scenario
@@ -348,38 +201,10 @@ def compare(
     if source is None:
         raise ConfigError("give the images to compare on; only a run remembers its own")
     measured = [evaluate(load_encoder(e), source, domains=domains, only=only, **options) for e in encoders]
+    # Here encoders are measured, not runs, so what must be said of a run is carried over.
+    marks = [_marks(_run_at(Path(place))) for place in encoders]
+    measured = [replace(m, marks=(*m.marks, *own)) for m, own in zip(measured, marks, strict=True)]
     return measured, [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
-
-
-def open_catalog(source: Source) -> Catalog:
-    """The catalog of a folder, a manifest, an image or a list; a Catalog is returned as it is.
-
-    Raises:
-        CatalogError: when there is nothing to read.
-    """
-    return source if isinstance(source, Catalog) else Catalog.open(source)
-
-
-def _scenario(scenario: Scenario | str, catalog: Catalog, domains: tuple[str, ...]) -> Scenario:
-    name = scenario if isinstance(scenario, str) else scenario.kind
-    if len(domains) != 2:
-        raise ConfigError(f"{name} needs a query and a gallery domain (--domains A,B), not {len(domains)} domains")
-    return Scenario.draw_for(catalog, scenario, *domains) if isinstance(scenario, str) else scenario
-
-
-def _class_names(kind: type[Method], method: str, classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:
-    if classes is None:
-        if kind.needs_classes:
-            raise ConfigError(f"{method} learns from class names; give --classes FILE with one name a line")
-        return ()
-    if not kind.needs_classes:
-        raise ConfigError(f"{method} learns without class names; leave --classes out")
-    return read_class_names(classes)
-
-
-def _place(source: Source, catalog: Catalog) -> dict[str, str]:
-    place = Path(IMAGES) if isinstance(source, Catalog) else Path(source).resolve()
-    return {"source": str(place), "root": str(catalog.root.resolve())}
 
 
 def _unseen(
@@ -400,28 +225,19 @@ def _unseen(
     return chosen
 
 
-def _device(device: str | None) -> Any:
-    import torch
-
-    if device:
-        return torch.device("cpu" if device == "torch-cpu" else device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World) -> Run:
-    if world.is_main:
-        run = Run.start(folder, resolved, resume=resume)
-        world.barrier()
-        return run
-    world.barrier()
-    return Run(folder)
-
-
-def _finish(encoder: Encoder, run: Run, world: World) -> None:
-    if world.is_main:
-        encoder.save(run.encoder_folder)
-    world.barrier()
-
-
 def _run_at(path: Path) -> Run | None:
     return Run(path) if (path / "config.yaml").is_file() else None
+
+
+def _marks(run: Run | None) -> list[str]:
+    """What must be said beside every number of a run."""
+    if run is None:
+        return []
+    config = run.config()
+    marks = []
+    if config.get("oracle"):
+        told = "taught" if config["method"] == "clair" else "chose the number of clusters"
+        marks.append(f"oracle: labels {told}")
+    if config["method"] in _RECONSTRUCTIONS:
+        marks.append(f"reconstruction of {_RECONSTRUCTIONS[config['method']]} from its abstract")
+    return marks

@@ -74,7 +74,7 @@ def test_refusals(cli, pictures, names, tmp_path):
     status, _, err = cli(
         "fit", "ucdir", pictures, "--backbone", "tiny", "--classes", names, "--out", tmp_path / "b"
     )
-    assert status == 1
+    assert status == 2
     assert "without class names" in " ".join(err.split())
     status, _, err = cli("evaluate", "tiny", pictures, "--unseen", "circle")
     assert status != 0

@@ -88,7 +88,7 @@ def test_no_unseen_name_or_image_reaches_training(shapes, tmp_path, monkeypatch)
             seen["texts"] = texts
             return encoder
 
-    monkeypatch.setattr("crosslens.api.method_class", lambda name: Spy)
+    monkeypatch.setattr("crosslens.fitting.method_class", lambda name: Spy)
     run = crosslens.fit(
         "clair", shapes, out=tmp_path / "run", backbone="talker", classes=SHAPES, settings=QUICK, unseen="cross"
     )

@@ -119,7 +119,7 @@ def test_unsupervised_methods_never_see_a_label(pictures, tmp_path, monkeypatch)
             assert job.oracle is None
             return super().fit(job)
 
-    monkeypatch.setattr("crosslens.api.method_class", lambda name: Spy)
+    monkeypatch.setattr("crosslens.fitting.method_class", lambda name: Spy)
     fit(pictures, tmp_path / "run", "frozen", {})
     hidden = [m for m in METHODS if not method_class(m).needs_labels and m != "frozen"]
     assert set(hidden) == {"centred", "instance", "protonce", "ucdir", "uem", "clair", "text-map", "tki"}

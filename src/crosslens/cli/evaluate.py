@@ -124,7 +124,9 @@ def compare(
         features=features,
         device=device,
     )
-    emit_json(json, {"base": runs[0], "metric": metric, "others": [c.to_json() for c in comparisons]})
+    marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
+    others = [c.to_json() for c in comparisons]
+    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks})
     if quiet:
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
@@ -132,6 +134,9 @@ def compare(
         flipped = f"{c.gained} / {c.lost}"
         rows.append((name, f"{other.metrics[metric]:.4f}", f"{c.difference:+.4f}", f"{c.p_value:.4f}", flipped))
     print_table(f"{metric} ({convention})", ("encoder", metric, "difference", "p", "queries better / worse"), rows)
+    for name, result in zip(runs, measured, strict=True):
+        for mark in result.marks:
+            typer.echo(f"note: {name}: {mark}", err=True)
 
 
 def _show(result: Evaluation, value: dict[str, Any]) -> None:
