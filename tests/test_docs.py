@@ -16,7 +16,7 @@ COMMANDS = sorted(
     {
         line.split("  #")[0].split("    #")[0].strip()
         for page in PAGES
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S)
+        for block in re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(), re.S)
         for line in block.splitlines()
         if line.startswith("crosslens ")
     }
