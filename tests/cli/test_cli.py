@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from crosslens.cli import main
 from tiny import make_pictures
 
 QUICK = [
@@ -17,23 +16,6 @@ QUICK = [
     *("clusters=[3]", "cluster_epoch=0", "align_epoch=1"),
 ]
 SET = [part for pair in QUICK for part in ("--set", pair)]
-
-
-@pytest.fixture
-def cli(tiny_world, monkeypatch, capsys):
-    """Run the command in this process; gives exit status, standard output and error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["crosslens", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
 
 
 def fit(cli, pictures, out, *more):

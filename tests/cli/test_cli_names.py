@@ -1,31 +1,18 @@
 """Methods that learn from class names, and the zero-shot protocol, from the command line."""
 
 import json
-import sys
 
 import pytest
 
-from crosslens.cli import main
 from talker import register_talker
 
-QUICK = ["epochs=1", "batch_size=16", "views=1", "head=[16,8]", "members=1", "neighbours=3"]
 
-
-@pytest.fixture
-def cli(tiny_world, monkeypatch, capsys):
+@pytest.fixture(autouse=True)
+def _talker(tiny_world):
     register_talker()
 
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["crosslens", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
 
-    return call
+QUICK = ["epochs=1", "batch_size=16", "views=1", "head=[16,8]", "members=1", "neighbours=3"]
 
 
 @pytest.fixture

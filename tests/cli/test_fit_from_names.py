@@ -1,28 +1,22 @@
 """``crosslens fit tki`` without any image, then ``evaluate``, ``index`` and ``search`` with what it made."""
 
 import json
-import sys
 
 import pytest
 
 from backbones.tiny_models import save_clip
-from crosslens.cli import main
 
 QUICK = ("words=4", "steps=3", "epochs=2", "batch_size=8", "template=a X of a {class}")
 SET = [part for pair in QUICK for part in ("--set", pair)]
 
 
 @pytest.fixture
-def cli(tiny_world, monkeypatch, capsys):
+def cli(cli):
+    """Messages are wrapped at the width of the screen; here they come on one line."""
+
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["crosslens", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, " ".join(printed.err.split())
+        status, out, err = cli(*arguments)
+        return status, out, " ".join(err.split())
 
     return call
 

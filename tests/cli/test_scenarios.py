@@ -1,11 +1,6 @@
 """Scenarios and "no match" on the command line."""
 
 import json
-import sys
-
-import pytest
-
-from crosslens.cli import main
 
 SET = [
     part
@@ -20,21 +15,6 @@ SET = [
     )
     for part in ("--set", pair)
 ]
-
-
-@pytest.fixture
-def cli(tiny_world, monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["crosslens", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
 
 
 def test_fit_for_a_scenario_and_evaluate_on_the_same_classes(cli, pictures, tmp_path):
