@@ -132,11 +132,19 @@ class TestBlend:
     def blend(self, lite: LiteBackbone) -> LiteBackbone:
         twin = copy.copy(lite)
         twin.name, twin.joint_kind = "lite:blend", "blend"
+        for cached in ("class_texts", "text_centre", "_regression", "_whitening"):
+            twin.__dict__.pop(cached, None)
         return twin
 
     def test_it_is_what_load_backbone_gives(self, blend: LiteBackbone) -> None:
         loaded = load_backbone("lite:blend")
         assert (loaded.name, loaded.joint_kind) == (blend.name, blend.joint_kind)
+
+    def test_its_classes_are_bare_names(self, lite: LiteBackbone, blend: LiteBackbone) -> None:
+        name = imagenet_names()[207]
+        bare, sentence = lite.text_tower([name, f"a photo of a {name}"])
+        assert torch.allclose(blend.class_texts[207], bare, atol=1e-4)
+        assert torch.allclose(lite.class_texts[207], sentence, atol=1e-4)
 
     def test_the_formula(self, blend: LiteBackbone) -> None:
         """Ridge regression by its normal equations, and half a whitening, written out."""

@@ -30,6 +30,10 @@ from crosslens.places import cache_folder
 
 JOINT_TEMPERATURE = 2.0
 """Temperature of the softmax over ImageNet logits; higher mixes more class names into an image's vector."""
+CLASS_WORDING = {"": "a photo of a {}", "blend": "{}"}
+"""How ImageNet's classes are put to the text tower, by joint space. The sentence labels PACS better than the bare
+name (photos 77 % instead of 73 %, cartoons 31 % instead of 26 %; ``benchmarks/lite.py``); what learns from bare names
+gains less from it (``benchmarks/tki.py``)."""
 RIDGE, BLEND, WHITEN = 1.0, 0.5, 0.5
 """Of ``lite:blend``: the ridge in units of the weights' mean variance, the share of the regression, and the power
 of the whitening (1 makes all directions of the class texts equally long)."""
@@ -148,17 +152,14 @@ class LiteBackbone(Backbone):
 
     @cached_property
     def class_texts(self) -> Tensor:
-        """Unit text vectors ``(1000, 384)`` of "a photo of a {ImageNet class}", computed once and cached on disk.
-
-        The sentence labels PACS better than the bare name: photos 77 % instead of 73 %, cartoons 31 % instead of
-        26 %; see ``benchmarks/lite.py``.
-        """
+        """Unit text vectors ``(1000, 384)`` of the worded ImageNet classes, computed once and cached on disk."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file, save_file
 
-        sentences = [f"a photo of a {name}" for name in imagenet_names()]
+        wording = CLASS_WORDING[self.joint_kind]
+        sentences = [wording.format(name) for name in imagenet_names()]
         key = hash_weights(self.text_tower.model.state_dict())
-        file = cache_folder() / "lite" / f"class-sentences-{key}.safetensors"
+        file = cache_folder() / "lite" / f"class-{self.joint_kind or 'sentences'}-{key}.safetensors"
         if file.is_file():
             # A damaged cache is no more than a missing one.
             with suppress(SafetensorError, KeyError):
