@@ -32,8 +32,8 @@ JOINT_TEMPERATURE = 2.0
 """Temperature of the softmax over ImageNet logits; higher mixes more class names into an image's vector."""
 CLASS_WORDING = {"": "a photo of a {}", "blend": "{}"}
 """How ImageNet's classes are put to the text tower, by joint space. The sentence labels PACS better than the bare
-name (photos 77 % instead of 73 %, cartoons 31 % instead of 26 %; ``benchmarks/lite.py``); what learns from bare names
-gains less from it (``benchmarks/tki.py``)."""
+name (photos 77 % instead of 73 %, cartoons 31 % instead of 26 %; ``benchmarks/lite.py``); what learns from bare
+names gains less from it (``benchmarks/tki.py``)."""
 RIDGE, BLEND, WHITEN = 1.0, 0.5, 0.5
 """Of ``lite:blend``: the ridge in units of the weights' mean variance, the share of the regression, and the power
 of the whitening (1 makes all directions of the class texts equally long)."""
