@@ -35,6 +35,13 @@ def test_columns_and_defaults(catalog):
     assert catalog.counts() == {"photo": {"cat": 1, "dog": 1}, "sketch": {"": 1, "cat": 1}}
 
 
+def test_with_ids_keeps_the_catalogs_order_and_its_hidden_labels(catalog):
+    wanted = {"sketch/2.png", "photo/cat/1.jpg", "elsewhere.jpg"}
+    assert catalog.with_ids(wanted).ids == ["photo/cat/1.jpg", "sketch/2.png"]
+    assert len(catalog.with_ids(())) == 0
+    assert catalog.hide_labels().with_ids(wanted).labels_hidden
+
+
 def test_select(catalog):
     assert catalog.select(domains=["photo"], labels=["cat"]).ids == ["photo/cat/1.jpg"]
     assert catalog.select(splits={"test"}).ids == ["photo/dog/1.jpg"]

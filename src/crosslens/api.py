@@ -14,7 +14,8 @@ from crosslens.errors import ConfigError, EvaluationError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
-from crosslens.evaluation.protocols import PROTOCOLS, Evaluation
+from crosslens.evaluation.measured import Evaluation
+from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.evaluation.scenarios import KINDS, Scenario
 from crosslens.evaluation.zero_shot import unseen_classes
 from crosslens.features.embed import EmbedReport, embed_catalog
@@ -189,7 +190,8 @@ def compare(
     """
     if len(encoders) < 2:
         raise ConfigError("compare takes at least two runs, encoders or backbones")
-    runs = [run for run in (_run_at(Path(place)) for place in encoders) if run is not None]
+    places = [_run_at(Path(place)) for place in encoders]
+    runs = [run for run in places if run is not None]
     if runs:
         source = runs[0].catalog() if source is None else source
         trained_for = runs[0].config().get("scenario")
@@ -202,8 +204,7 @@ def compare(
         raise ConfigError("give the images to compare on; only a run remembers its own")
     measured = [evaluate(load_encoder(e), source, domains=domains, only=only, **options) for e in encoders]
     # Here encoders are measured, not runs, so what must be said of a run is carried over.
-    marks = [_marks(_run_at(Path(place))) for place in encoders]
-    measured = [replace(m, marks=(*m.marks, *own)) for m, own in zip(measured, marks, strict=True)]
+    measured = [replace(m, marks=(*m.marks, *_marks(run))) for m, run in zip(measured, places, strict=True)]
     return measured, [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
 
 

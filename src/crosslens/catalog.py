@@ -7,7 +7,7 @@ Columns: ``id`` (unique string), ``path`` (relative to ``root`` or absolute), ``
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,10 @@ class Catalog:
     def where(self, mask: NDArray[np.bool_]) -> Catalog:
         """The rows where ``mask (N,)`` is True."""
         return Catalog(self.table.filter(pa.array(mask)), self.root, self.notes, self.labels_hidden)
+
+    def with_ids(self, ids: Container[str]) -> Catalog:
+        """The rows whose id is among ``ids``, in the same order; ids that no row has do not matter."""
+        return self.where(np.fromiter((image in ids for image in self.ids), dtype=bool, count=len(self)))
 
     def take(self, rows: Sequence[int]) -> Catalog:
         """The rows at the positions given, in that order."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from crosslens import api
@@ -17,10 +16,10 @@ from crosslens.catalog import Catalog
 from crosslens.datasets.emoji import ATTRIBUTION, Look, emoji_catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.evaluation.compare import Comparison, compare_evaluations
-from crosslens.evaluation.protocols import Evaluation
+from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.methods.ucdir import UCDIRConfig
-from crosslens.progress import progress
+from crosslens.progress import counted_progress
 from crosslens.report import Embeddings, Section, write_report
 from crosslens.search.index import Hit, Index
 from crosslens.search.query import query_vector, search
@@ -110,7 +109,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
     encoders = {"frozen": Encoder(backbone), "centred": _centred(catalog, backbone)}
     encoders["ucdir"] = load_encoder(run.folder)
     categories = {name: api.evaluate(e, catalog, ks=(1, 10)) for name, e in encoders.items()}
-    concepts = _same_pictures(emoji_catalog("concept", (QUERY, GALLERY), groups=GROUPS), catalog)
+    concepts = emoji_catalog("concept", (QUERY, GALLERY), groups=GROUPS).with_ids(set(catalog.ids))
     identities = {name: api.evaluate(e, concepts, ks=(1, 5)) for name, e in encoders.items()}
     run.write_metrics({"pairs": categories["ucdir"].to_json()})
     gain = compare_evaluations(categories["centred"], categories["ucdir"], "map@all")
@@ -150,14 +149,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
 
 def demo_catalog() -> Catalog:
     """The demo's pictures: drawable things, labelled by Unicode subgroup, subgroups of ten or more."""
-    done = 0
-    with progress(0, "drawing") as advance:
-
-        def show(now: int, total: int) -> None:
-            nonlocal done
-            advance(now - done, total=total)
-            done = now
-
+    with counted_progress("drawing") as show:
         return emoji_catalog(
             "subgroup", (QUERY, GALLERY), groups=GROUPS, min_members=LEAST_MEMBERS, on_progress=show
         )
@@ -184,11 +176,6 @@ def _centred(catalog: Catalog, backbone: Any) -> Encoder:
     for domain in (QUERY, GALLERY):
         means[domain] = torch.from_numpy(features.of_domain(domain).centre).mean(0)
     return Encoder(backbone, method="centred", means=means)
-
-
-def _same_pictures(concepts: Catalog, catalog: Catalog) -> Catalog:
-    kept = set(catalog.ids)
-    return concepts.where(np.array([image in kept for image in concepts.ids], dtype=bool))
 
 
 def _index(folder: Path, catalog: Catalog, encoder: Encoder) -> Index:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -63,3 +63,17 @@ def progress(total: int, label: str) -> Iterator[Advance]:
                 bar.update(task, note=note)
 
         yield advance
+
+
+@contextmanager
+def counted_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that reports how far it is: call what is given with the steps done so far and their total."""
+    done = 0
+    with progress(0, label) as advance:
+
+        def show(now: int, total: int) -> None:
+            nonlocal done
+            advance(now - done, total=total)
+            done = now
+
+        yield show

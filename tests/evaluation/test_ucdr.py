@@ -228,13 +228,11 @@ def test_a_perfect_encoder_reaches_one(drawn, monkeypatch):
 
     def perfect(found, domain):
         vectors = np.eye(len(codes), dtype=np.float32)[[codes[label] for label in found.catalog.labels]]
-        from crosslens.evaluation.protocols import Side
+        from crosslens.evaluation.measured import Side
 
         return Side(domain, found.catalog.ids, found.catalog.labels, vectors, vectors)
 
-    monkeypatch.setattr(
-        "crosslens.evaluation.protocols.encode_domain", lambda e, found, domain: perfect(found, domain)
-    )
+    monkeypatch.setattr("crosslens.evaluation.ucdr.encode_domain", lambda e, found, domain: perfect(found, domain))
     result = crosslens.evaluate(encoder, drawn, protocol="ucdr-mixed")
     assert result.metrics["map@all"] == result.metrics["map@200-sempcyc"] == pytest.approx(1)
 

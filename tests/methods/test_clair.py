@@ -12,7 +12,6 @@ from crosslens.api import open_catalog
 from crosslens.errors import BackboneError, ConfigError, TrainingError
 from crosslens.evaluation.label_accuracy import label_accuracy
 from crosslens.methods import method_class
-from crosslens.training import loop
 from talker import register_talker
 from tiny import SHAPES, make_pictures
 
@@ -123,25 +122,12 @@ def test_the_whitened_part_stands_beside_the_head(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("stop_after", [2, 7, 14])
-def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, monkeypatch, stop_after):
+def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, killed_after, stop_after):
     settings = {"members": 2, "relabel": True}
     whole = fit(pictures, tmp_path / "whole", settings)
     kind = method_class("clair")
-    original, calls = kind.step, []
-
-    def dying(self, epoch, step):
-        calls.append(step)
-        if len(calls) > stop_after:
-            raise KeyboardInterrupt
-        return original(self, epoch, step)
-
-    monkeypatch.setattr(
-        "crosslens.methods.two_view.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
-    )
-    monkeypatch.setattr(kind, "step", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(stop_after, kind):
         fit(pictures, tmp_path / "broken", settings)
-    monkeypatch.setattr(kind, "step", original)
     resumed = fit(pictures, tmp_path / "broken", settings, resume=True)
     assert np.array_equal(vectors(whole, pictures), vectors(resumed, pictures))
 

@@ -12,7 +12,6 @@ from crosslens.backbones import load_backbone
 from crosslens.encoder import load_encoder
 from crosslens.errors import ConfigError
 from crosslens.methods import method_class
-from crosslens.training import loop
 from tiny import SHAPES
 
 QUICK = {"epochs": 2, "batch_size": 16, "ema": 0.5, "lr": 0.05, "norm_lr": 0.01, "neighbours": 4}
@@ -79,24 +78,11 @@ def load_weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, clip, monkeypatch):
+def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, clip, killed_after):
     whole = fit(pictures, tmp_path / "whole", clip)
     kind = method_class("clair")
-    original, calls = kind.step, []
-
-    def dying(self, epoch, step):
-        calls.append(step)
-        if len(calls) > 4:
-            raise KeyboardInterrupt
-        return original(self, epoch, step)
-
-    monkeypatch.setattr(
-        "crosslens.methods.two_view.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
-    )
-    monkeypatch.setattr(kind, "step", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(4, kind):
         fit(pictures, tmp_path / "broken", clip)
-    monkeypatch.setattr(kind, "step", original)
     resumed = fit(pictures, tmp_path / "broken", clip, resume=True)
     first, second = (load_weights(run.encoder_folder) for run in (whole, resumed))
     assert first.keys() == second.keys()

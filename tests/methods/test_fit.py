@@ -67,27 +67,13 @@ def test_ucdir_switches_its_terms_on_by_schedule(pictures, tmp_path):
 
 @pytest.mark.parametrize("method", ["ucdir", "protonce", "supervised"])
 @pytest.mark.parametrize("stop_after", [2, 7, 11])
-def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(pictures, tmp_path, monkeypatch, method, stop_after):
+def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(pictures, tmp_path, killed_after, method, stop_after):
     settings = {"supervised": {"epochs": 4, "batch_size": 8}}.get(method)
     whole = fit(pictures, tmp_path / "whole", method, settings)
     kind = method_class(method)
-    original, calls = kind.step, []
-
-    def dying(self, epoch, step):
-        calls.append((epoch, step))
-        if len(calls) > stop_after:
-            raise KeyboardInterrupt
-        return original(self, epoch, step)
-
-    module = __import__(kind.__module__, fromlist=["train"])
-    owner = "crosslens.methods.two_view" if issubclass(kind, TwoViewMethod) else module.__name__
-    from crosslens.training import loop
-
-    monkeypatch.setattr(f"{owner}.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0}))
-    monkeypatch.setattr(kind, "step", dying)
-    with pytest.raises(KeyboardInterrupt):
+    owner = "crosslens.methods.two_view" if issubclass(kind, TwoViewMethod) else kind.__module__
+    with killed_after(stop_after, kind, modules=(owner,)):
         fit(pictures, tmp_path / "broken", method, settings)
-    monkeypatch.setattr(kind, "step", original)
     resumed = fit(pictures, tmp_path / "broken", method, settings, resume=True)
     assert np.array_equal(encode(whole, pictures), encode(resumed, pictures))
 
@@ -179,27 +165,11 @@ def test_full_tuning_changes_the_tower_and_round_trips(pictures, tmp_path):
     assert crosslens.evaluate(run.folder).metrics["map@all"] > 0.2
 
 
-def test_full_tuning_resumes_to_the_same_bits(pictures, tmp_path, monkeypatch):
+def test_full_tuning_resumes_to_the_same_bits(pictures, tmp_path, killed_after):
     settings = UCDIR_QUICK | {"epochs": 2, "cluster_epoch": 0, "align_epoch": 1}
     whole = fit(pictures, tmp_path / "whole", settings=settings, tune="full")
-    from crosslens.methods.ucdir import UCDIR
-    from crosslens.training import loop
-
-    original, calls = UCDIR.step, []
-
-    def dying(self, epoch, step):
-        calls.append(step)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return original(self, epoch, step)
-
-    monkeypatch.setattr(
-        "crosslens.methods.two_view.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
-    )
-    monkeypatch.setattr(UCDIR, "step", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(4, method_class("ucdir")):
         fit(pictures, tmp_path / "broken", settings=settings, tune="full")
-    monkeypatch.setattr(UCDIR, "step", original)
     resumed = fit(pictures, tmp_path / "broken", settings=settings, tune="full", resume=True)
     assert np.array_equal(encode(whole, pictures), encode(resumed, pictures))
 

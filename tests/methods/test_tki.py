@@ -14,7 +14,6 @@ from crosslens.errors import BackboneError, ConfigError, RunError, TrainingError
 from crosslens.methods.domain_words import WordsConfig, domain_prompt, expand
 from crosslens.methods.text_aggregation import Aggregation
 from crosslens.methods.tki import TKI
-from crosslens.training import loop
 from tiny import TinyBackbone
 
 NAMES = ("cat", "dog", "photo of dog", "cat of photo", "gold_fish")
@@ -110,53 +109,23 @@ def test_encoder_folders_round_trip_in_every_geometry(clip, tmp_path, geometry):
 
 @pytest.mark.parametrize("learn", ["joint", "sequential"])
 @pytest.mark.parametrize("stop_after", [1, 6, 9, 13])
-def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(clip, tmp_path, monkeypatch, learn, stop_after):
+def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(clip, tmp_path, killed_after, learn, stop_after):
     whole = fit(tmp_path / "whole", clip, learn=learn)
     from crosslens.methods import domain_words, text_aggregation
 
     kinds = (domain_words.JointWords, domain_words.SequentialWords, text_aggregation.Aggregation)
-    originals, calls = {kind: kind.step for kind in kinds}, []
-
-    def dying(kind):
-        def step(self, epoch, number):
-            calls.append(number)
-            if len(calls) > stop_after:
-                raise KeyboardInterrupt
-            return originals[kind](self, epoch, number)
-
-        return step
-
-    for module in (domain_words, text_aggregation):
-        monkeypatch.setattr(module, "train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0}))
-    for kind in kinds:
-        monkeypatch.setattr(kind, "step", dying(kind))
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(stop_after, *kinds, modules=(domain_words.__name__, text_aggregation.__name__)):
         fit(tmp_path / "broken", clip, learn=learn)
-    for kind in kinds:
-        monkeypatch.setattr(kind, "step", originals[kind])
     resumed = fit(tmp_path / "broken", clip, learn=learn, resume=True)
     assert np.array_equal(vectors(whole), vectors(resumed))
 
 
 @pytest.mark.parametrize("settings", [{"proxies": "learned", "loss": "proxy_anchor"}, {"proxies": "domain_mean"}])
-def test_variants_resume_too(clip, tmp_path, monkeypatch, settings):
+def test_variants_resume_too(clip, tmp_path, killed_after, settings):
     settings = settings | {"learn": "random", "noise": 0.5, "relation": 0.5}
     whole = fit(tmp_path / "whole", clip, **settings)
-    original, calls = Aggregation.step, []
-
-    def dying(self, epoch, step):
-        calls.append(step)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return original(self, epoch, step)
-
-    monkeypatch.setattr(
-        "crosslens.methods.text_aggregation.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
-    )
-    monkeypatch.setattr(Aggregation, "step", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(4, Aggregation, modules=(Aggregation.__module__,)):
         fit(tmp_path / "broken", clip, **settings)
-    monkeypatch.setattr(Aggregation, "step", original)
     assert np.array_equal(vectors(whole), vectors(fit(tmp_path / "broken", clip, resume=True, **settings)))
 
 

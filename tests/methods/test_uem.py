@@ -9,7 +9,6 @@ from crosslens.api import open_catalog
 from crosslens.errors import ConfigError, EvaluationError, TrainingError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods.uem import UEM
-from crosslens.training import loop
 from tiny import make_pictures
 
 QUICK = {
@@ -110,25 +109,12 @@ def test_a_visited_bank_row_is_the_unit_mean_and_others_stay(pictures, tmp_path,
 
 @pytest.mark.parametrize("stop_after", [1, 7, 20, 23])
 def test_a_fit_killed_at_any_step_of_either_stage_resumes_to_the_same_bits(
-    pictures, tmp_path, monkeypatch, stop_after
+    pictures, tmp_path, killed_after, stop_after
 ):
     whole = fit(pictures, tmp_path / "whole")
-    original, calls = UEM.step, []
-
-    def dying(self, epoch, step):
-        calls.append((self.stage, epoch, step))
-        if len(calls) > stop_after:
-            raise KeyboardInterrupt
-        return original(self, epoch, step)
-
-    monkeypatch.setattr(
-        "crosslens.methods.two_view.train", lambda *a, **k: loop.train(*a, **k | {"checkpoint_seconds": 0})
-    )
-    monkeypatch.setattr(UEM, "step", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(stop_after, UEM) as calls:
         fit(pictures, tmp_path / "broken")
-    assert calls[-1][0] == (1 if stop_after < 18 else 2)
-    monkeypatch.setattr(UEM, "step", original)
+    assert calls[-1][0].stage == (1 if stop_after < 18 else 2)
     resumed = fit(pictures, tmp_path / "broken", resume=True)
     assert np.array_equal(encode(whole, pictures), encode(resumed, pictures))
 

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from crosslens.errors import TrainingError
 from crosslens.ops.matching import dissimilarity
-from crosslens.ops.private import detect_by_spread, detect_private
+from crosslens.ops.private import cluster_sides, detect_by_spread, detect_private
 
 
 def world(seed=0, shared=3, private=2, each=20, dim=16, noise=0.03):
@@ -58,6 +58,17 @@ def test_chunks_change_nothing():
     whole = detect_private(queries, gallery, (5, 3), merge_quantile=1.0, spread_quantile=0.2)
     parts = detect_private(queries, gallery, (5, 3), merge_quantile=1.0, spread_quantile=0.2, chunk=7)
     assert torch.equal(whole.private, parts.private)
+
+
+def test_clusters_at_hand_change_nothing():
+    queries, gallery, _ = world(2, noise=0.3)
+    sides = cluster_sides(queries, gallery, (5, 3))
+    assert torch.equal(
+        detect_private(queries, gallery, (5, 3), merge_quantile=1.0, clustered=sides).private,
+        detect_private(queries, gallery, (5, 3), merge_quantile=1.0).private,
+    )
+    known = detect_by_spread(queries, gallery, 5, clustered=sides[0])
+    assert torch.equal(known, detect_by_spread(queries, gallery, 5))
 
 
 def test_without_a_merge_every_query_is_private():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from crosslens.catalog import Catalog
 from crosslens.evaluation.conventions import CONVENTIONS
-from crosslens.evaluation.protocols import Evaluation
+from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.results import evaluate_retrieval
 from crosslens.report import Embeddings
 

@@ -151,6 +151,7 @@ class LiteBackbone(Backbone):
         return MiniLM()
 
     @cached_property
+    @torch.inference_mode(False)
     def class_texts(self) -> Tensor:
         """Unit text vectors ``(1000, 384)`` of the worded ImageNet classes, computed once and cached on disk."""
         from safetensors import SafetensorError
@@ -166,7 +167,8 @@ class LiteBackbone(Backbone):
                 cached = load_file(file)["texts"]
                 if cached.shape == (len(sentences), 384):
                     return cached
-        texts = self.text_tower(sentences)
+        # Whoever asks first may be in inference mode, whose tensors no gradient may pass.
+        texts = self.text_tower(sentences).clone()
         with atomic_path(file) as temporary:
             save_file({"texts": texts}, temporary)
         return texts
@@ -175,8 +177,7 @@ class LiteBackbone(Backbone):
     @torch.inference_mode(False)
     def text_centre(self) -> Tensor:
         """The mean class text ``(384,)``, which is taken off every vector of the joint space."""
-        # Whoever asks first may be in inference mode, whose tensors no gradient may pass.
-        return self.class_texts.clone().mean(0)
+        return self.class_texts.mean(0)
 
     @cached_property
     @torch.inference_mode(False)
@@ -185,13 +186,13 @@ class LiteBackbone(Backbone):
         weights = self.classifier.weight - self.classifier.weight.mean(0)
         gram = weights.t() @ weights
         ridge = RIDGE * gram.diagonal().mean() * torch.eye(self.dim)
-        return torch.linalg.solve(gram + ridge, weights.t() @ (self.class_texts.clone() - self.text_centre))
+        return torch.linalg.solve(gram + ridge, weights.t() @ (self.class_texts - self.text_centre))
 
     @cached_property
     @torch.inference_mode(False)
     def _whitening(self) -> Tensor:
         """``(384, 384)``, symmetric: directions that class texts share are shortened."""
-        centred = self.class_texts.clone() - self.text_centre
+        centred = self.class_texts - self.text_centre
         _, spectrum, directions = torch.linalg.svd(centred, full_matrices=False)
         scales = (spectrum / spectrum[0]) ** -WHITEN
         return (directions.t() * scales) @ directions

@@ -32,18 +32,11 @@ def check(
     """
     from crosslens.datasets import find_benchmark
     from crosslens.datasets.check import check as check_images
-    from crosslens.progress import progress, set_quiet
+    from crosslens.progress import counted_progress, set_quiet
 
     set_quiet(quiet)
     known = find_benchmark(benchmark) if benchmark else None
-    done = 0
-    with progress(0, "checking") as advance:
-
-        def show(now: int, total: int) -> None:
-            nonlocal done
-            advance(now - done, total=total)
-            done = now
-
+    with counted_progress("checking") as show:
         report = check_images(root, known, decode=decode, hash=duplicates, on_progress=show)
     emit_json(json, report.to_json())
     if not quiet:
@@ -101,17 +94,10 @@ def emoji(
     Example: crosslens data emoji --out emoji.csv && crosslens evaluate lite emoji.csv
     """
     from crosslens.datasets.emoji import emoji_catalog
-    from crosslens.progress import progress, set_quiet
+    from crosslens.progress import counted_progress, set_quiet
 
     set_quiet(quiet)
-    done = 0
-    with progress(0, "drawing") as advance:
-
-        def show(now: int, total: int) -> None:
-            nonlocal done
-            advance(now - done, total=total)
-            done = now
-
+    with counted_progress("drawing") as show:
         catalog = emoji_catalog(
             level,  # type: ignore[arg-type]
             tuple(split_names(domains) or ()),  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from crosslens.cli.options import (
 from crosslens.errors import ConfigError
 
 if TYPE_CHECKING:
-    from crosslens.evaluation.protocols import Evaluation
+    from crosslens.evaluation.measured import Evaluation
     from crosslens.evaluation.scenarios import Scenario
 
 Protocol = Annotated[

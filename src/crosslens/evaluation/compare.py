@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.protocols import Evaluation
+from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.significance import paired_randomisation
 
 

@@ -26,12 +26,12 @@ from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric
+from crosslens.evaluation.measured import Evaluation, Side, convention_metrics, encode_domain, rank
 from crosslens.features.load import features_of
 
 if TYPE_CHECKING:
     from crosslens.datasets.benchmark import Split
     from crosslens.encoder import Encoder
-    from crosslens.evaluation.protocols import Evaluation
 
 Setting = Literal["ucdr", "uccdr", "udcdr"]
 Invert = Literal["never", "protocol"]
@@ -159,18 +159,16 @@ def evaluate_universal(
         EvaluationError: when the catalog is none of these benchmarks, lacks the gallery or every query domain, or
             the setting is not defined on it.
     """
-    from crosslens.evaluation.protocols import Evaluation, convention_metrics, encode_domain, rank
-
     benchmark = find_universal(catalog, random_split=random_split)
     catalog = published_spelling(catalog, benchmark)
     if only is not None:
-        catalog = catalog.where(np.array([image in only for image in catalog.ids], dtype=bool))
+        catalog = catalog.with_ids(only)
     lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=domains)
     plain = convention == "standard"
     told = BOTH if plain else convention
     metrics = list(METRICS) if plain else convention_metrics(convention, ks)
     directions, skipped = [], 0
-    sides: dict[tuple[str, tuple[int, ...]], Any] = {}
+    sides: dict[tuple[str, tuple[int, ...]], Side] = {}
     for run in lists:
         turned = invert == "protocol" and run.query_domain in benchmark.inverted
         ends = []

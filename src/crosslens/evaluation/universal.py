@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,11 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric
-from crosslens.evaluation.protocols import WITH_CODA, Evaluation, convention_metrics
-from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
+from crosslens.evaluation.measured import WITH_CODA, Evaluation, Side, convention_metrics, encode_domain, rank
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.ops.cluster_count import estimate_clusters
-from crosslens.ops.private import detect_by_spread, detect_private
+from crosslens.ops.private import cluster_sides, detect_by_spread, detect_private
 from crosslens.search.calibrate import (
     LEAST,
     SCORES,
@@ -60,7 +58,7 @@ def evaluate_scenario(
         catalog: labelled images of both domains, of all classes.
         scenario: the classes of each side.
         domains: the query domain and the gallery domain, in this order. In a close-set scenario, where the two
-            sides are alike, both directions are ranked, of every pair of the domains given.
+            sides are alike, both directions are ranked.
         convention, ks, depth, only, features, device, marks: see ``evaluate_pairs``.
 
     Raises:
@@ -77,25 +75,21 @@ def evaluate_scenario(
     query, gallery = chosen
     catalog = scenario.restrict(catalog.select(domains=chosen), query, gallery)
     if only is not None:
-        catalog = catalog.where(np.array([image in only for image in catalog.ids], dtype=bool))
+        catalog = catalog.with_ids(only)
     found = features_of_encoder(catalog, encoder, folder=features, device=device)
-    sides = []
-    for domain in chosen:
-        part = found.of_domain(domain)
-        labels = np.array([label or "" for label in part.catalog.labels])
-        vectors = encoder.encode_features(part.centre, domain)
-        asking = encoder.similarity.as_queries(vectors)
-        sides.append(_Side(domain, part.catalog.ids, labels, vectors, asking, centred_rows(part.centre)))
+    parts = [found.of_domain(domain) for domain in chosen]
+    sides = [encode_domain(encoder, part, domain) for part, domain in zip(parts, chosen, strict=True)]
     name = convention + WITH_CODA
     order = [(sides[0], sides[1])]
     if scenario.kind == "close-set" and not scenario.private_query and not scenario.private_gallery:
         order.append((sides[1], sides[0]))
-    directions = tuple(_rank(a, b, metrics, name, depth) for a, b in order)
+    directions = tuple(rank(a.of_classes(b.labels), b, metrics, name, depth) for a, b in order)
     extra: dict[str, Any] = {"scenario": scenario.to_json()}
-    has_match = np.isin(sides[0].labels, np.unique(sides[1].labels))
+    answered = set(sides[1].labels)
+    has_match = np.array([label in answered for label in sides[0].labels], dtype=bool)
     if not has_match.all():
         clusters = _clusters(encoder, sides)
-        plain = sides[0].plain, sides[1].plain
+        plain = centred_rows(parts[0].centre), centred_rows(parts[1].centre)
         extra["no_match"] = judge_no_match(sides[0].vectors, sides[1].vectors, has_match, clusters, plain)
         rejected = np.array(extra["no_match"].pop("rejected"), dtype=bool)
         penalised = np.where(rejected[has_match], 0.0, directions[0].per_query["map@all"])
@@ -149,11 +143,14 @@ def judge_no_match(
             rejections[f"{space}{score}, {source}"] = probability < 0.5
         value["scores"][f"{space}{score}"] = row
     a, b = torch.from_numpy(queries), torch.from_numpy(gallery)
-    paper = detect_private(a, b, clusters)
+    sides = cluster_sides(a, b, clusters)
+    paper = detect_private(a, b, clusters, clustered=sides)
     rejections["uem"] = paper.private.numpy()
-    rejections["uem, spread quantile 0.95"] = detect_private(a, b, clusters, spread_quantile=0.95).private.numpy()
-    rejections["uem, merge quantile 0.25"] = detect_private(a, b, clusters, merge_quantile=0.25).private.numpy()
-    rejections["cluster spread"] = detect_by_spread(a, b, clusters[0]).numpy()
+    wide = detect_private(a, b, clusters, spread_quantile=0.95, clustered=sides)
+    rejections["uem, spread quantile 0.95"] = wide.private.numpy()
+    eager = detect_private(a, b, clusters, merge_quantile=0.25, clustered=sides)
+    rejections["uem, merge quantile 0.25"] = eager.private.numpy()
+    rejections["cluster spread"] = detect_by_spread(a, b, clusters[0], clustered=sides[0]).numpy()
     for name, rejected in rejections.items():
         value["rules"][name] = _rule(rejected, has_match)
     value["rules"]["uem"] |= {
@@ -174,34 +171,7 @@ def _rule(rejected: NDArray[np.bool_], has_match: NDArray[np.bool_]) -> dict[str
     return {"open_set_acc": caught, "false_rejection": wrong, "balanced_accuracy": (caught + 1 - wrong) / 2}
 
 
-@dataclass(frozen=True)
-class _Side:
-    domain: str
-    ids: list[str]
-    labels: NDArray[np.str_]
-    vectors: NDArray[np.float32]
-    queries: NDArray[np.float32]
-    plain: NDArray[np.float32]
-
-
-def _rank(query: _Side, gallery: _Side, metrics: Sequence[Metric], name: str, depth: int) -> RetrievalResults:
-    kept = np.isin(query.labels, np.unique(gallery.labels))
-    return evaluate_retrieval(
-        query.queries[kept],
-        gallery.vectors,
-        query.labels[kept],
-        gallery.labels,
-        query_ids=[image for image, keep in zip(query.ids, kept, strict=True) if keep],
-        gallery_ids=gallery.ids,
-        metrics=metrics,
-        convention=name,
-        depth=depth,
-        query_domain=query.domain,
-        gallery_domain=gallery.domain,
-    )
-
-
-def _clusters(encoder: Encoder, sides: Sequence[_Side]) -> tuple[int, int]:
+def _clusters(encoder: Encoder, sides: Sequence[Side]) -> tuple[int, int]:
     """What training took, or else an estimate."""
     known = encoder.trained.get("clusters") or {}
     counts = []

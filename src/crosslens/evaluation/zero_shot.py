@@ -15,7 +15,7 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS
-from crosslens.evaluation.protocols import Evaluation, convention_metrics, encode_domain, rank
+from crosslens.evaluation.measured import Evaluation, convention_metrics, encode_domain, rank
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.labels.wording import comparable
 
@@ -128,7 +128,7 @@ def evaluate_zero_shot(
     catalog = catalog.select(domains=chosen)
     names = unseen_classes(tuple(unseen), catalog.classes)
     if only is not None:
-        catalog = catalog.where(np.array([image in only for image in catalog.ids], dtype=bool))
+        catalog = catalog.with_ids(only)
     gallery = catalog
     if not generalised:
         gallery = catalog.select(labels=names)

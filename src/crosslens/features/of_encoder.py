@@ -40,7 +40,7 @@ def features_of_encoder(
     if not parts:
         raise failures[0]
     row = {image: (p, r) for p, part in enumerate(parts) for r, image in enumerate(part.catalog.ids)}
-    kept = catalog.where(np.array([image in row for image in catalog.ids], dtype=bool))
+    kept = catalog.with_ids(row)
     values = np.stack([parts[row[image][0]].values[row[image][1]] for image in kept.ids])
     skipped = tuple(skip for part in parts for skip in part.skipped)
     return Features(kept, values, encoder.backbone.fingerprint, skipped)

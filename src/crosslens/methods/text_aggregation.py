@@ -18,7 +18,7 @@ from crosslens.losses.text import arcface, proxy_anchor, proxy_nca, relation_kee
 from crosslens.methods.base import MethodConfig
 from crosslens.methods.domain_words import DomainTexts
 from crosslens.nn.hyperbolic import exp0, largest_radius
-from crosslens.nn.projection import Geometry, Projection, ProjectionShape
+from crosslens.nn.projection import Projection, ProjectionSettings, ProjectionShape
 from crosslens.progress import note
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
@@ -30,12 +30,12 @@ ALIVE = (0.65, 0.90)
 """Share of log N that the first loss should have: below, little is left to learn; above, all look alike."""
 
 
-class AggregationConfig(MethodConfig):
+class AggregationConfig(ProjectionSettings, MethodConfig):
     """Settings of the aggregation.
 
     Attributes:
         geometry, curvature, scale, radius_in, radius_out, slope, start, ranking: see
-            ``ProjectionShape``.
+            ``ProjectionSettings``.
         hidden: width of the projection's middle; 0 takes D.
         dim: d, width of its output; 0 takes D.
         loss: ``proxy_nca`` (A2), ``proxy_anchor``, or ``arcface`` with a head that is thrown away (PromptStyler).
@@ -58,16 +58,8 @@ class AggregationConfig(MethodConfig):
         patience: epochs without a rise of the held-out retrieval among texts before training stops; 0 never.
     """
 
-    geometry: Geometry = "mobius"
     hidden: int = Field(0, ge=0)
     dim: int = Field(0, ge=0)
-    curvature: float = Field(0.1, gt=0)
-    scale: float = Field(1.0, gt=0)
-    radius_in: float | None = Field(2.3, gt=0)
-    radius_out: float | None = Field(1.0, gt=0)
-    slope: float = Field(0.5, ge=0, le=1)
-    start: Literal["identity", "random"] = "identity"
-    ranking: Literal["distance", "cosine"] = "distance"
     loss: Literal["proxy_nca", "proxy_anchor", "arcface"] = "proxy_nca"
     proxies: Literal["text", "class", "learned", "domain_mean"] = "text"
     temperature: Literal["auto"] | float = "auto"
@@ -85,17 +77,8 @@ class AggregationConfig(MethodConfig):
 
     def shape(self, dim: int) -> ProjectionShape:
         """The projection for a joint space of ``dim`` numbers."""
-        return ProjectionShape(
-            geometry=self.geometry,
-            sizes=(dim, self.hidden or dim, self.dim or dim),
-            curvature=self.curvature,
-            scale=self.scale,
-            radius_in=self.radius_in,
-            radius_out=self.radius_out,
-            slope=self.slope,
-            start=self.start,
-            ranking=self.ranking,
-        )
+        own = {key: getattr(self, key) for key in ProjectionSettings.model_fields}
+        return ProjectionShape(sizes=(dim, self.hidden or dim, self.dim or dim), **own)
 
 
 def aggregate(

@@ -25,13 +25,12 @@ from crosslens.similarity import Similarity
 Geometry = Literal["mobius", "hnnpp", "euclid_exp", "euclid"]
 
 
-class ProjectionShape(BaseModel):
-    """What a projection is made of.
+class ProjectionSettings(BaseModel):
+    """What a projection is made of, but for its widths.
 
     Attributes:
         geometry: ``mobius`` has HNN's layers, ``hnnpp`` those of HNN++, ``euclid_exp`` is an ordinary perceptron
             whose output is put into the ball, ``euclid`` one with unit rows and no ball at all.
-        sizes: widths D, ..., d.
         curvature: c; the ball has curvature -c.
         scale: sigma, the length given to every input.
         radius_in: r, tangent vectors that enter the ball are shortened to it.
@@ -45,7 +44,6 @@ class ProjectionShape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     geometry: Geometry = "mobius"
-    sizes: tuple[int, ...]
     curvature: float = Field(0.1, gt=0)
     scale: float = Field(1.0, gt=0)
     radius_in: float | None = Field(2.3, gt=0)
@@ -53,6 +51,16 @@ class ProjectionShape(BaseModel):
     slope: float = Field(0.5, ge=0, le=1)
     start: Literal["identity", "random"] = "identity"
     ranking: Literal["distance", "cosine"] = "distance"
+
+
+class ProjectionShape(ProjectionSettings):
+    """A projection's settings and widths.
+
+    Attributes:
+        sizes: widths D, ..., d.
+    """
+
+    sizes: tuple[int, ...]
 
     @property
     def largest_output(self) -> float:

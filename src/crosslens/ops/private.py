@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crosslens.errors import TrainingError
-from crosslens.ops.kmeans import kmeans
+from crosslens.ops.kmeans import Clusters, kmeans
 from crosslens.ops.matching import Structure, dissimilarity, occupied, unify
 
 
@@ -35,6 +35,18 @@ class Detection:
         return self.unmerged | self.far
 
 
+def cluster_sides(
+    queries: Tensor, gallery: Tensor, clusters: tuple[int, int], *, seed: int = 0, restarts: int = 10
+) -> tuple[Clusters, Clusters]:
+    """k-means of the queries ``(Q, d)`` and of the gallery ``(G, d)``, which every rule here rests on.
+
+    Raises:
+        TrainingError: when there are more clusters than rows, or a value is not finite.
+    """
+    of_queries = kmeans(queries, clusters[0], seed=seed, restarts=restarts)
+    return of_queries, kmeans(gallery, clusters[1], seed=seed, restarts=restarts)
+
+
 def detect_private(
     queries: Tensor,
     gallery: Tensor,
@@ -45,6 +57,7 @@ def detect_private(
     seed: int = 0,
     restarts: int = 10,
     chunk: int = 1024,
+    clustered: tuple[Clusters, Clusters] | None = None,
 ) -> Detection:
     """UEM's detection of private queries (eq. 25 to 27).
 
@@ -64,11 +77,12 @@ def detect_private(
         spread_quantile: of the dissimilarities that D_c is; 1 is the paper's maximum.
         seed, restarts: of k-means.
         chunk: queries whose distances are held at once.
+        clustered: ``cluster_sides`` of the same rows and counts, when already at hand.
 
     Raises:
         TrainingError: when there are more clusters than rows, or a value is not finite.
     """
-    found = [kmeans(x, c, seed=seed, restarts=restarts) for x, c in zip((queries, gallery), clusters, strict=True)]
+    found = clustered or cluster_sides(queries, gallery, clusters, seed=seed, restarts=restarts)
     parts = [occupied(f.assignments, f.centroids) for f in found]
     own_q, own_g = parts[0][1], parts[1][1]
     structure = unify(own_q, own_g, queries.mean(0), gallery.mean(0), quantile=merge_quantile)
@@ -117,7 +131,13 @@ def far_queries(
 
 
 def detect_by_spread(
-    queries: Tensor, gallery: Tensor, clusters: int, *, seed: int = 0, restarts: int = 10
+    queries: Tensor,
+    gallery: Tensor,
+    clusters: int,
+    *,
+    seed: int = 0,
+    restarts: int = 10,
+    clustered: Clusters | None = None,
 ) -> Tensor:
     """The rule the paper gives to its baselines: private when the nearest gallery item is farther than the query's
     own cluster is wide (Euclidean).
@@ -127,6 +147,7 @@ def detect_by_spread(
         gallery: ``(G, d)``.
         clusters: of the queries, at most Q.
         seed, restarts: of k-means.
+        clustered: the queries' clusters, when already at hand.
 
     Returns:
         ``(Q,)`` bool.
@@ -136,7 +157,8 @@ def detect_by_spread(
     """
     if not len(gallery):
         raise TrainingError("the gallery is empty; add images to it")
-    own = kmeans(queries, clusters, seed=seed, restarts=restarts).assignments
+    found = clustered or kmeans(queries, clusters, seed=seed, restarts=restarts)
+    own = found.assignments
     nearest = torch.cat([torch.cdist(part, gallery).min(1).values for part in queries.split(1024)])
     width = torch.zeros(clusters, device=queries.device)
     for cluster in own.unique().tolist():

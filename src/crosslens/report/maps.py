@@ -91,7 +91,7 @@ class Embeddings:
         }
         skipped = {skip.id: skip for part in found.values() for skip in part.skipped}
         kept = set(catalog.ids).intersection(*(part.catalog.ids for part in found.values()))
-        rows = catalog.where(np.array([image in kept for image in catalog.ids], dtype=bool))
+        rows = catalog.with_ids(kept)
         domains = rows.column("domain")
         vectors = {}
         for name, part in found.items():

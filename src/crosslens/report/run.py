@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from crosslens import api
@@ -14,7 +13,7 @@ from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, EvaluationError, RunError
-from crosslens.evaluation.protocols import Evaluation
+from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.methods import METHODS, method_class
 from crosslens.progress import progress
@@ -178,7 +177,7 @@ def _unseen(catalog: Catalog, entries: Sequence[_Entry]) -> tuple[Catalog, list[
     if not limits:
         return catalog, []
     allowed = frozenset.intersection(*limits)
-    kept = catalog.where(np.array([image in allowed for image in catalog.ids], dtype=bool))
+    kept = catalog.with_ids(allowed)
     if not len(kept):
         raise EvaluationError("the runs saw labels of all these images; compare runs that left some out")
     note = f"An encoder here was trained with labels: all are measured on the {len(kept)} images it did not see."

@@ -12,7 +12,7 @@ import numpy as np
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import ratio
-from crosslens.evaluation.protocols import Evaluation, describe_convention
+from crosslens.evaluation.measured import Evaluation, describe_convention
 
 MAX_CLASSES = 60
 """Classes in a table; of more, those whose value changed most."""
