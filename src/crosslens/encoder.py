@@ -20,6 +20,7 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.encoder_config import FORMAT, EncoderConfig, Space
+from crosslens.encoder_tensors import parts_of, tensors_of
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
 from crosslens.nn.heads import Head, HeadGroup
@@ -119,6 +120,35 @@ class Encoder:
         """How vectors are compared; queries take ``similarity.as_queries`` before an inner product."""
         return self.head.shape.similarity if isinstance(self.head, Projection) else Similarity()
 
+    @property
+    def domains(self) -> list[str]:
+        """Domains that are treated in a way of their own: with a centre, a map or prompts."""
+        prompts = () if self.prompted is None else self.prompted.domains
+        whitened = () if self.whitened is None else self.whitened.means
+        return sorted({*self.means, *self.maps, *prompts, *whitened})
+
+    @property
+    def config(self) -> EncoderConfig:
+        """What ``config.json`` of the encoder's folder holds."""
+        return EncoderConfig(
+            method=self.method,
+            backbone=self.backbone.name,
+            fingerprint=self.backbone.fingerprint,
+            space=self.space,
+            head=self.head.sizes if isinstance(self.head, HeadGroup) else None,
+            members=len(self.head.members) if isinstance(self.head, HeadGroup) else 1,
+            unit_inputs=self.head.unit_inputs if isinstance(self.head, HeadGroup) else True,
+            projection=self.head.shape if isinstance(self.head, Projection) else None,
+            domains=tuple(self.means),
+            mapped=tuple(self.maps),
+            text=self.text,
+            prompts=None if self.prompted is None else self.prompted.shape,
+            whitened=() if self.whitened is None else tuple(self.whitened.means),
+            whitened_share=0.0 if self.whitened is None else self.whitened.share,
+            tuned=self.tuned,
+            trained=self.trained,
+        )
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Identity of the encoded vectors; an index refuses those of another."""
@@ -153,19 +183,25 @@ class Encoder:
             rows = features.float()
         else:
             rows = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        names = [domains] * len(rows) if domains is None or isinstance(domains, str) else list(domains)
-        parts = []
-        for start in range(0, len(rows), 8192):
-            part = plain = rows[start : start + 8192]
-            if self.space == "joint":
-                part = self.backbone.to_joint(part)
-            if self.means:
-                part = part - self._centres(names[start : start + 8192])
-            part = self.apply_maps(self._headed(part), names[start : start + 8192])
-            if self.whitened is not None:
-                part = self.whitened.beside(part, plain, names[start : start + 8192])
-            parts.append(part)
+        names = [domains] if domains is None or isinstance(domains, str) else list(domains)
+        parts = [
+            self.encode_rows(rows[start : start + 8192], names if len(names) == 1 else names[start : start + 8192])
+            for start in range(0, len(rows), 8192)
+        ]
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), np.float32)
+
+    def encode_rows(self, features: Tensor, names: Sequence[str | None]) -> Tensor:
+        """``encode_features`` on tensors, all at once: features ``(N, D)`` to unit rows ``(N, d)``.
+
+        Args:
+            features: float32, on the CPU.
+            names: the domain of every row ``(N,)``, or one name for all of them ``(1,)``.
+        """
+        rows = self.backbone.to_joint(features) if self.space == "joint" else features
+        if self.means:
+            rows = rows - self._centres(names)
+        rows = self.apply_maps(self._headed(rows), names)
+        return rows if self.whitened is None else self.whitened.beside(rows, features, names)
 
     def encode_images(
         self,
@@ -222,33 +258,7 @@ class Encoder:
 
         from crosslens.model_card import model_card
 
-        config = EncoderConfig(
-            method=self.method,
-            backbone=self.backbone.name,
-            fingerprint=self.backbone.fingerprint,
-            space=self.space,
-            head=self.head.sizes if isinstance(self.head, HeadGroup) else None,
-            members=len(self.head.members) if isinstance(self.head, HeadGroup) else 1,
-            unit_inputs=self.head.unit_inputs if isinstance(self.head, HeadGroup) else True,
-            projection=self.head.shape if isinstance(self.head, Projection) else None,
-            domains=tuple(self.means),
-            mapped=tuple(self.maps),
-            text=self.text,
-            prompts=None if self.prompted is None else self.prompted.shape,
-            whitened=() if self.whitened is None else tuple(self.whitened.means),
-            whitened_share=0.0 if self.whitened is None else self.whitened.share,
-            tuned=self.tuned,
-            trained=self.trained,
-        )
-        tensors = {f"head.{k}": v.contiguous() for k, v in self.head.state_dict().items()} if self.head else {}
-        tensors |= {f"mean.{index}": mean.contiguous() for index, mean in enumerate(self.means.values())}
-        tensors |= {f"map.{index}": matrix.contiguous() for index, matrix in enumerate(self.maps.values())}
-        if self.prompted is not None:
-            tensors |= {f"prompted.{k}": v.contiguous() for k, v in self.prompted.learned().items()}
-        if self.whitened is not None:
-            tensors |= {f"whitened.{k}": v.contiguous() for k, v in self.whitened.tensors().items()}
-        if self.tuned:
-            tensors |= {f"tower.{k}": v.cpu().contiguous() for k, v in self.backbone.tower.state_dict().items()}
+        config, tensors = self.config, tensors_of(self)
         with atomic_path(folder) as temporary:
             temporary.mkdir(parents=True)
             save_file(tensors, temporary / "model.safetensors")
@@ -277,42 +287,19 @@ class Encoder:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
         backbone = load_backbone(config.backbone, decode=config.fingerprint.preprocess.decode)
-        head: HeadGroup | Projection | None = None
         try:
-            if config.tuned:
-                backbone.tower.load_state_dict(_below(tensors, "tower."))
-            if config.head is not None:
-                members = [Head(config.head, unit_inputs=config.unit_inputs) for _ in range(config.members)]
-                head = HeadGroup(members)
-                head.load_state_dict(_below(tensors, "head."))
-            if config.projection is not None:
-                head = Projection(config.projection)
-                head.load_state_dict(_below(tensors, "head."))
-            means = {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)}
-            maps = {domain: tensors[f"map.{index}"] for index, domain in enumerate(config.mapped)}
-            whitened = None
-            if config.whitened:
-                parts = _below(tensors, "whitened.")
-                whitened = WhitenedPart.from_tensors(parts, config.whitened, config.whitened_share)
-            prompted = None
-            if config.prompts is not None:
-                prompted = PromptedTower(backbone.tower, config.prompts)
-                prompted.load_learned(_below(tensors, "prompted."))
+            parts = parts_of(config, tensors, backbone)
         except (RuntimeError, KeyError) as error:
             raise RunError(f"{folder}/model.safetensors does not fit its config.json: {error}") from error
         config.fingerprint.require(backbone.fingerprint, f"the encoder {folder}")
         return cls(
             backbone,
             method=config.method,
-            head=head,
-            means=means,
             space=config.space,
-            maps=maps,
             text=config.text,
-            prompted=prompted,
-            whitened=whitened,
             tuned=config.tuned,
             trained=config.trained,
+            **parts,
         )
 
     def _headed(self, rows: Tensor) -> Tensor:
@@ -325,18 +312,19 @@ class Encoder:
         unknown = torch.stack(list(self.means.values())).mean(0)
         return torch.stack([self.means.get(name or "", unknown) for name in names])
 
-    def apply_maps(self, rows: Tensor, names: Sequence[str | None] | str | None) -> Tensor:
-        """Unit rows ``(N, d)`` through their domains' maps, of each head's part alone; unit rows again."""
-        names = [names] * len(rows) if names is None or isinstance(names, str) else names
+    def apply_maps(self, rows: Tensor, names: Sequence[str | None]) -> Tensor:
+        """Unit rows ``(N, d)`` through their domains' maps, of each head's part alone; unit rows again.
+
+        ``names`` holds the domain of every row, or one for all.
+        """
         if not self.maps:
             return rows
         width = len(next(iter(self.maps.values())))
-        split = rows.view(len(rows), -1, width)
-        mapped = split.clone()
+        mapped = split = rows.unflatten(1, (-1, width))
         for domain, matrix in self.maps.items():
-            own = torch.tensor([name == domain for name in names], dtype=torch.bool)
-            mapped[own] = F.normalize(split[own] @ matrix, dim=2) / split.shape[1] ** 0.5
-        return mapped.view_as(rows)
+            own = torch.tensor([name == domain for name in names]).view(-1, 1, 1)
+            mapped = torch.where(own, F.normalize(split @ matrix, dim=2) / split.shape[1] ** 0.5, mapped)
+        return mapped.flatten(1)
 
     def _engine(self, device: str | None, domain: str | None) -> Engine:
         engines: dict[Any, Engine] = self.__dict__.setdefault("_engines", {})
@@ -376,10 +364,6 @@ def load_encoder(source: str | Path) -> Encoder:
     # A space that text shares already costs nothing to use.
     joint = backbone.joint_dim == backbone.dim
     return Encoder(backbone, space="joint" if joint else "features")
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _batches(

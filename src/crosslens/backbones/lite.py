@@ -218,9 +218,8 @@ class LiteBackbone(Backbone):
 
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
-        with torch.inference_mode():
-            scores: Tensor = self.classifier(features.float())
-        return scores
+        scores: Tensor = self.classifier(features.float())
+        return scores.detach()
 
     def to_joint(self, features: Tensor) -> Tensor:
         """Features ``(N, 1280)`` to unit rows ``(N, 384)``: class texts weighted by the softmax, centred."""

@@ -200,7 +200,7 @@ def _choose_share(
     values = {}
     for share in SHARES:
         encoder.maps = {d: blend(matrix, share).float() for d, matrix in maps.items()} if share else {}
-        mapped = [encoder.apply_maps(part, domain) for part, domain in zip(rows, domains, strict=True)]
+        mapped = [encoder.apply_maps(part, [domain]) for part, domain in zip(rows, domains, strict=True)]
         values[share] = _average_precisions(mapped, targets)
     encoder.maps = {}
     best = max(SHARES, key=lambda share: float(values[share].mean()))
