@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Json, Quiet, emit_json, print_table
+from crosslens.cli.options import Json, Quiet, Where, emit_json, print_table
 
 
 def search(
@@ -24,6 +24,7 @@ def search(
         str | None, typer.Option("--domain", help="The domain of the pictures, where known.")
     ] = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show.")] = 10,
+    where: Where = None,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out what is less similar.")] = -1.0,
     min_match: Annotated[
         float | None,
@@ -41,13 +42,17 @@ def search(
     """Find the indexed images most like pictures, words or indexed items, or a weighted mix of them.
 
     Example: crosslens search photos.index --image sketch.png --domain sketch --top 5
+
+    Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
     from crosslens.progress import set_quiet
+    from crosslens.search.filters import parse_filter
     from crosslens.search.index import Index
     from crosslens.search.query import match_probability, query_vector
     from crosslens.search.query import search as find
 
     set_quiet(quiet)
+    wanted = None if where is None else parse_filter(where)
     opened = Index.open(index)
     vector = query_vector(
         opened, images=image or [], texts=text or [], like=like or [], weights=weight or [], domain=domain
@@ -58,7 +63,7 @@ def search(
             opened, vector, images=() if text or like else image or [], unlabelled=queries, domain=domain
         )
     rejected = min_match is not None and probability is not None and probability < min_match
-    hits = [] if rejected else find(opened, vector, top=top, min_score=min_score, exclude=like or [])
+    hits = [] if rejected else find(opened, vector, top=top, min_score=min_score, exclude=like or [], where=wanted)
     answer: dict[str, Any] = {"hits": [vars(hit) for hit in hits]}
     if probability is not None:
         answer |= {"match_probability": probability, "no_match": rejected}

@@ -12,6 +12,7 @@ from crosslens.catalog import Catalog
 from crosslens.errors import ConfigError, FeatureError
 from crosslens.features.load import features_of
 from crosslens.progress import note
+from crosslens.search.filters import Filter
 from crosslens.search.index import Hit, Index
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ def search(
     top: int = 10,
     min_score: float = -1.0,
     exclude: Sequence[str] = (),
+    where: Filter | None = None,
 ) -> list[Hit]:
-    """The best ``top`` items for one vector ``(d,)``, those below ``min_score`` and ``exclude`` left out."""
-    hits = index.search(vector[None], top + len(exclude))[0]
+    """The best ``top`` items that match for one vector ``(d,)``; not those below ``min_score`` and ``exclude``."""
+    hits = index.search(vector[None], top + len(exclude), where)[0]
     left_out = set(exclude)
     return [hit for hit in hits if hit.id not in left_out and hit.score >= min_score][:top]
 
