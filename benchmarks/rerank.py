@@ -143,8 +143,8 @@ def ranked(
 
 
 def expanded(query: np.ndarray, gallery: np.ndarray, scores: np.ndarray, head: np.ndarray) -> np.ndarray:
-    from crosslens.search.reranking import EXPANSION
     from crosslens.search.rerank import expand_query
+    from crosslens.search.reranking import EXPANSION
 
     first = head[:EXPANSION]
     return expand_query(query, gallery[first], scores[first])
@@ -164,9 +164,7 @@ def summary(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for row, entries in rows.items():
         table[row] = {m: float(np.mean([e[m] for e in entries])) for m in (*METRICS, "ms")}
-        table[row]["better"] = {
-            m: sum(e[m] > o[m] for e, o in zip(entries, base, strict=True)) for m in METRICS
-        }
+        table[row]["better"] = {m: sum(e[m] > o[m] for e, o in zip(entries, base, strict=True)) for m in METRICS}
         table[row]["directions"] = len(entries)
     return table
 

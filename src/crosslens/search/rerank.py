@@ -3,7 +3,7 @@
 A graph lists each item's k nearest. ``restrict`` cuts it down to the few items that matter to one query, so that
 every function here takes memory of the order of (list x k), whatever the size of the gallery.
 
-- alpha query expansion: Radenovic, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation" (2018)
+- alpha query expansion: Radenovic, Tolias and Chum, "Fine-tuning CNN Image Retrieval" (2018)
 - database-side augmentation: Arandjelovic and Zisserman (2012); with such weights Gordo et al. (2017)
 - k-reciprocal encoding: Zhong, Zheng, Cao and Li, "Re-ranking Person Re-identification" (2017)
 - diffusion: Iscen, Tolias, Avrithis, Furon and Chum, "Efficient Diffusion on Region Manifolds" (2017)
