@@ -117,7 +117,7 @@ def test_bad_queries(cli, index, tmp_path):
         (("--like", "nobody"), "nobody"),
         (("--like", A, "-w", 1, "-w", 2), "1 queries need 1 weights, not 2"),
         (("--like", A, "--like", A, "-w", 1, "-w", -1), "cancel"),
-        (("--like", A, "--where", "domain ="), "domain ="),
+        (("--like", A, "--where", "domain ="), "at character 9"),
         (("--like", A, "--where", "colour = 'red'"), "colour"),
         (("--like", A, "--sort", "beauty"), "sort = 'beauty'"),
         (("--like", A, "--rerank", "magic"), "rerank = 'magic'"),
@@ -127,7 +127,8 @@ def test_bad_queries(cli, index, tmp_path):
         (("--image", A, "--queries", tmp_path / "nowhere"), "nowhere"),
     ):
         status, text, err = cli("search", index, *arguments)
-        assert status == 1, arguments
+        assert status in (1, 2), arguments
         assert message in " ".join(err.split()), err
+        assert "Traceback" not in err
         assert text == ""
     assert cli("search", index, "--min-match", 1.5)[0] == 2

@@ -244,13 +244,13 @@ def test_prompts_are_those_of_each_domain(drawn, monkeypatch, tmp_path, protocol
         return encode(by, found, domain)
 
     monkeypatch.setattr(module, "encode_domain", watched)
-    crosslens.evaluate(encoder, drawn, protocol=protocol, domains=["sketch"])
+    crosslens.evaluate(encoder, drawn, protocol=protocol, domains=["sketch"], device="torch-cpu")
     assert set(taken) == {"real", "sketch"}
     for domain, (path, features) in taken.items():
         turned = domain == "sketch" and protocol.endswith("inverted")
         network = encoder.backbone_of(domain)
         network = inverted(network) if turned else network
-        pixels = torch.from_numpy(network.preprocess.pixels(path)).permute(2, 0, 1)[None].float()
+        pixels = torch.tensor(network.preprocess.pixels(path)).permute(2, 0, 1)[None].float()
         mean = 255 * torch.tensor(network.preprocess.mean).view(1, 3, 1, 1)
         scale = 255 * torch.tensor(network.preprocess.std).view(1, 3, 1, 1)
         expected = network.embed_images((pixels - mean) / scale).numpy()[0]

@@ -50,21 +50,27 @@ def test_it_is_calibrated_once_for_each_version_of_the_index(index, monkeypatch)
 def test_prompts_are_used_where_the_index_answers_with_its_own_vectors(prompted, pictures, tmp_path):
     """Unlabelled queries must pass the tower that the indexed images passed: the one with prompts."""
     catalog = Catalog.open(pictures)
-    index, _ = Index.build(catalog.select(domains=["photo"]), prompted, tmp_path / "p", store="exact")
+    index, _ = Index.build(
+        catalog.select(domains=["photo"]), prompted, tmp_path / "p", store="exact", device="torch-cpu"
+    )
     sketches = catalog.select(domains=["sketch"])
-    seen = features_of_encoder(sketches, prompted)
+    seen = features_of_encoder(sketches, prompted, device="torch-cpu")
     right = prompted.encode_features(seen.centre, "sketch")
-    wrong = prompted.encode_features(prompted.image_features(sketches.paths, frozen=True), "sketch")
+    wrong = prompted.encode_features(
+        prompted.image_features(sketches.paths, frozen=True, device="torch-cpu"), "sketch"
+    )
     vector = right[5]
     gallery = index.sample(1000)
     expected = MatchCalibration.fit(gallery, right).probability(vector[None])[0]
     assert abs(expected - MatchCalibration.fit(gallery, wrong).probability(vector[None])[0]) > 0.01
-    assert Matching(index, sketches).probability(vector) == pytest.approx(expected, abs=1e-4)
+    made = Matching(index, sketches, device="torch-cpu")
+    assert made.probability(vector) == pytest.approx(expected, abs=1e-4)
     # The same pictures said to be photos pass through the photos' prompts.
-    as_photos = features_of_encoder(in_domain(sketches, "photo"), prompted)
+    as_photos = features_of_encoder(in_domain(sketches, "photo"), prompted, device="torch-cpu")
     others = prompted.encode_features(as_photos.centre, "photo")
     expected = MatchCalibration.fit(gallery, others).probability(vector[None])[0]
-    assert Matching(index, sketches, "photo").probability(vector) == pytest.approx(expected, abs=1e-4)
+    told = Matching(index, sketches, "photo", device="torch-cpu")
+    assert told.probability(vector) == pytest.approx(expected, abs=1e-4)
 
 
 def test_images_that_are_gone_leave_the_indexs_vectors(index, pictures):

@@ -225,11 +225,12 @@ def test_the_domain_told_or_detected_is_the_one_used(centred, pictures, tmp_path
 
 
 def test_prompts_are_those_of_the_domain(prompted, pictures, tmp_path):
-    index, _ = Index.build(Catalog.open(pictures), prompted, tmp_path / "p", store="exact")
+    images = Catalog.open(pictures)
+    index, _ = Index.build(images, prompted, tmp_path / "p", store="exact", device="torch-cpu")
     sketch = pictures / "sketch" / "cross" / "07.png"
-    searcher = Searcher(index)
+    searcher = Searcher(index, device="torch-cpu")
     for domain in ("sketch", "photo"):
-        expected = prompted.encode_images([sketch], domain)[0]
+        expected = prompted.encode_images([sketch], domain, device="torch-cpu")[0]
         assert np.allclose(searcher.embed([sketch], domain)[0].vector, expected, atol=1e-5)
     answer = searcher.answer(weighted_parts(images=[sketch]), SearchOptions(top=1), "sketch")
     assert answer.hits[0].hit.score == pytest.approx(1, abs=1e-3)
