@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from crosslens.backbones.engine import ExportError, PixelTower, export_onnx
 from crosslens.encoder import Encoder
+from crosslens.encoder_config import describe
 from crosslens.errors import ConfigError
 from crosslens.files import atomic_path, write_json
 from crosslens.model_card import model_card
@@ -90,7 +91,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
         else:
             _trace(network, example, temporary / "encoder.pt")
         write_json(temporary / "preprocess.json", _description(encoder, domain))
-        (temporary / "README.md").write_text(model_card(encoder.config, encoder.dim), encoding="utf-8")
+        (temporary / "README.md").write_text(model_card(describe(encoder), encoder.dim), encoding="utf-8")
     return folder
 
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
-from crosslens.errors import BackboneError, ConfigError, FingerprintError, ImageError, StoreError
+from crosslens.errors import FingerprintError, StoreError
 from crosslens.search.index import Index
-from crosslens.search.query import query_vector, search
 from tiny import TinyBackbone
 
 
@@ -39,8 +38,8 @@ def unit(rows):
 def test_build_open_search(built, pictures, encoder):
     opened = Index.open(built.folder)
     assert len(opened) == 96
-    vector = query_vector(opened, images=[pictures / "photo" / "circle" / "03.png"])
-    hits = search(opened, vector, top=5)
+    vectors = opened.encoder.encode_images([pictures / "photo" / "circle" / "03.png"])
+    hits = opened.search(vectors, 5)[0]
     assert hits[0].id == "photo/circle/03.png"
     assert hits[0].score == pytest.approx(1, abs=1e-3)
     assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
@@ -152,35 +151,6 @@ class TestRefusals:
         with pytest.raises(StoreError, match="cannot be read as JSON"):
             Index.open(built.folder)
         file.write_text(text)
-
-
-class TestQueries:
-    def test_mixes_and_negative_weights(self, built):
-        a, b = built.get("photo/circle/00.png")[1], built.get("sketch/cross/00.png")[1]
-        mixed = query_vector(built, like=["photo/circle/00.png", "sketch/cross/00.png"], weights=[1, -0.5])
-        expected = a - 0.5 * b
-        assert np.allclose(mixed, expected / np.linalg.norm(expected), atol=1e-6)
-
-    def test_cut_off_and_exclusion(self, built):
-        vector = query_vector(built, like=["photo/circle/00.png"])
-        hits = search(built, vector, top=10, min_score=0.5, exclude=["photo/circle/00.png"])
-        assert all(hit.score >= 0.5 for hit in hits)
-        assert "photo/circle/00.png" not in {hit.id for hit in hits}
-        assert len(search(built, vector, top=10, exclude=["photo/circle/00.png"])) == 10
-
-    def test_bad_queries_are_named(self, built, tmp_path):
-        with pytest.raises(ConfigError, match="at least one query"):
-            query_vector(built)
-        with pytest.raises(ConfigError, match="2 queries need 2 weights, not 1"):
-            query_vector(built, like=["photo/circle/00.png", "sketch/cross/00.png"], weights=[1])
-        with pytest.raises(ConfigError, match="cancel"):
-            query_vector(built, like=["photo/circle/00.png"] * 2, weights=[1, -1])
-        with pytest.raises(StoreError, match="no item"):
-            query_vector(built, like=["nobody"])
-        with pytest.raises(ImageError, match="does not exist"):
-            query_vector(built, images=[tmp_path / "none.png"])
-        with pytest.raises(BackboneError, match="does not understand text"):
-            query_vector(built, texts=["a cat"])
 
 
 def test_the_index_carries_its_encoder(built, pictures):
