@@ -1,4 +1,4 @@
-"""Connections that cannot be held open by doing nothing: deadlines for a request's head and for reading answers."""
+"""Connections that cannot be held open by doing nothing: deadlines for sending a head and for reading answers."""
 
 from __future__ import annotations
 
@@ -65,4 +65,3 @@ class DeadlineProtocol(H11Protocol):
 
     def _abort(self) -> None:
         self.transport.abort()
-

@@ -36,9 +36,12 @@ class Embedding:
         self._making = threading.Lock()
 
     def warm(self, encoder: Encoder) -> None:
-        """Load the network of ``encoder`` and run it once, which takes seconds the first time on a machine."""
+        """Load everything ``encoder`` needs and run it once, which takes seconds the first time on a machine."""
         side = encoder.backbone.preprocess.crop
-        self._batcher(encoder.backbone_of(None)).submit(np.zeros((side, side, 3), np.uint8)).result()
+        features = self.features_of_squares(encoder, [np.zeros((side, side, 3), np.uint8)], None)
+        encoder.encode_features(features)
+        if encoder.has_text:
+            encoder.encode_texts(["a picture"])
 
     async def features(
         self, encoder: Encoder, images: Sequence[bytes], domain: str | None, seconds: dict[str, float]

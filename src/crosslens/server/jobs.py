@@ -3,8 +3,8 @@
     I/server/jobs.sqlite    what was asked for and how far it is
     I/server/jobs.lock      held by the process that works on them; one job at a time
 
-The operating system frees the lock when its process dies. Who gets it next puts what was running back in the queue,
-and it goes on behind the last batch that was committed.
+The operating system frees the lock when its process dies. Who gets it next puts what was running back in the
+queue, and it goes on behind the last batch that was committed.
 """
 
 from __future__ import annotations

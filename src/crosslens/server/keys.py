@@ -76,9 +76,7 @@ class Keys:
         self._looked = -1.0
         self._take(read_keys(file))
         if not self._entries:
-            raise ConfigError(
-                f"{file} holds no key; make one with 'crosslens serve keys add NAME --file {file}'"
-            )
+            raise ConfigError(f"{file} holds no key; make one with 'crosslens serve keys add NAME --file {file}'")
 
     def find(self, key: str) -> KeyEntry | None:
         """The entry of a key as a client sent it; None for a wrong one."""

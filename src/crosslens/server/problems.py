@@ -63,7 +63,7 @@ class ProblemDocument(BaseModel):
     errors: list[WrongValue] | None = Field(None, description="With 422: every value that is not allowed.")
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 -- what it is called in RFC 9457
     """Ends a request with a problem document.
 
     Args:

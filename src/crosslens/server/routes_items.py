@@ -22,7 +22,8 @@ from crosslens.server.service import Service, service_of
 
 router = APIRouter(prefix="/api/v1/collections/{name}", tags=["items"])
 Id = Annotated[
-    str, Query(alias="id", min_length=1, max_length=1024, description="Id of an item.", examples=["photo/dog/1.jpg"])
+    str,
+    Query(alias="id", min_length=1, max_length=1024, description="Id of an item.", examples=["photo/dog/1.jpg"]),
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The `ETag` that is held already.")]
 PICTURE_CACHE = "private, max-age=3600, must-revalidate"
@@ -36,7 +37,11 @@ _ADDED: dict[str, Any] = {
                     "type": "object",
                     "required": ["images", "domain"],
                     "properties": {
-                        "images": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
+                        "images": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        },
                         "domain": {"type": "string", "minLength": 1, "maxLength": 100},
                         "label": {"type": "string", "minLength": 1, "maxLength": 100},
                     },
@@ -129,7 +134,11 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
         # Whatever lies there now is no image, or gone.
         raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read") from None
     tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
-    headers = {"ETag": tag, "Cache-Control": PICTURE_CACHE, "Content-Security-Policy": "sandbox; default-src 'none'"}
+    headers = {
+        "ETag": tag,
+        "Cache-Control": PICTURE_CACHE,
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
     if _is_held(tag, held):
         return Response(status_code=304, headers=headers)
     return FileResponse(path, media_type=kind, headers=headers, stat_result=state)
@@ -159,7 +168,9 @@ async def add(request: Request, name: CollectionName) -> Response:
                 wrong = [{"where": field, "what": "1 to 100 letters are needed"}]
                 raise Problem(422, f"{field}: 1 to 100 letters are needed", errors=wrong)
         if not files:
-            raise Problem(422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}])
+            raise Problem(
+                422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
+            )
         checked: list[ImageFile] = []
         for place, file in enumerate(files):
             content = await file.read()

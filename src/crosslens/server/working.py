@@ -116,16 +116,16 @@ class Worker:
             self._end(table, job, "failed", "a defect of the server; its log says more")
         collection.refresh(now=True)
 
-    def _add(
-        self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]
-    ) -> None:
+    def _add(self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]) -> None:
         ids: list[str] = work["ids"]
         uploads = self._uploads[collection.name]
         skipped: list[str] = []
         done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
         while done < len(ids) and not cancelled:
             if self._stopping.is_set():
-                self._end(table, job, "queued", f"{done} of {len(ids)} added; goes on when the server starts again")
+                self._end(
+                    table, job, "queued", f"{done} of {len(ids)} added; goes on when the server starts again"
+                )
                 return
             batch = ids[done : done + BATCH]
             skipped += self._add_batch(collection, index, uploads, batch, work["domain"], work["label"])
