@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from crosslens.cli import data, demo, embed, evaluate, export, fit, index, report, search
+from crosslens.cli import data, demo, embed, evaluate, export, fit, index, report, search, serve
 
 app = typer.Typer(
     name="crosslens",
@@ -35,3 +35,4 @@ app.command("report")(report.report)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("export")(export.export)
+app.add_typer(serve.app, name="serve")

@@ -1,0 +1,102 @@
+"""From a search request to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crosslens.errors import StoreError
+from crosslens.search.calibrate import LEAST
+from crosslens.search.query import Answer, EmbeddedImage, QueryPart
+from crosslens.server.collection import Collection
+from crosslens.server.problems import Problem
+from crosslens.server.schemas import FoundItem, ImagePart, LikePart, SearchAnswer, SearchRequest, TextPart
+from crosslens.server.service import Service
+
+MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
+"""Stages of the searcher, and the names they are measured under."""
+
+
+async def answer(
+    service: Service,
+    collection: Collection,
+    asked: SearchRequest,
+    images: Sequence[bytes],
+    seconds: dict[str, float],
+) -> SearchAnswer:
+    """Answer a search.
+
+    Args:
+        service: what the process holds.
+        collection: to search.
+        asked: the request.
+        images: the uploaded files, in order.
+        seconds: gets the time of each stage.
+
+    Raises:
+        Problem: for images that no part names, values that are not allowed, and when the server is busy.
+    """
+    used = sorted(part.image for part in asked.parts if isinstance(part, ImagePart))
+    if used != list(range(len(images))):
+        raise Problem(422, f"the parts name the images {used}, but {len(images)} were uploaded; name each once")
+    pictures: list[EmbeddedImage] = []
+    if images:
+        pictures = await service.embedding.pictures(collection.encoder, images, asked.domain, seconds)
+    return await service.thread(_answered, service, collection, asked, pictures, seconds)
+
+
+def _answered(
+    service: Service,
+    collection: Collection,
+    asked: SearchRequest,
+    pictures: Sequence[EmbeddedImage],
+    seconds: dict[str, float],
+) -> SearchAnswer:
+    collection.refresh()
+    items, version = len(collection.index), collection.index.version
+    if asked.min_match is not None and items < LEAST:
+        raise Problem(422, f"min_match: {items} items are too few to tell what is missing; {LEAST} are needed")
+    if any(isinstance(part, TextPart) for part in asked.parts) and not collection.encoder.has_text:
+        raise Problem(422, f"{collection.name} does not understand text: its encoder is {collection.encoder.name}")
+    parts = [_part(part, pictures) for part in asked.parts]
+    found = _found(collection, asked, parts)
+    for stage, name in MEASURED.items():
+        if stage in found.seconds:
+            service.meter.took(name, found.seconds[stage])
+    for stage, duration in found.seconds.items():
+        seconds[stage] = seconds.get(stage, 0.0) + duration
+    return SearchAnswer.model_construct(
+        hits=[
+            FoundItem.model_construct(
+                **collection.shown(one.hit), score=one.hit.score, duplicates=list(one.duplicates)
+            )
+            for one in found.hits
+        ],
+        match_probability=found.match_probability,
+        no_match=found.no_match,
+        domain=found.domain,
+        items=items,
+        version=version,
+        seconds=seconds,
+    )
+
+
+def _found(collection: Collection, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
+    version = collection.index.version
+    try:
+        return collection.searcher.answer(parts, asked.options)
+    except StoreError:
+        for part in asked.parts:
+            if isinstance(part, LikePart) and not collection.has(part.like):
+                raise Problem(422, f"there is no item {part.like[:200]!r} in {collection.name}") from None
+        if collection.index.version == version:
+            raise
+        # Items that were found went away before they were looked at again.
+        return collection.searcher.answer(parts, asked.options)
+
+
+def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:
+    if isinstance(part, ImagePart):
+        return QueryPart("image", pictures[part.image], part.weight)
+    if isinstance(part, TextPart):
+        return QueryPart("text", part.text, part.weight)
+    return QueryPart("like", part.like, part.weight)
