@@ -19,9 +19,9 @@ const WAYS: readonly [IconName, string, string][] = [
 export function Begin({ collection }: { collection: Collection }) {
   return (
     <section class="begin" aria-labelledby="begin-title">
-      <h2 id="begin-title">Find it, whatever it looks like</h2>
+      <h2 id="begin-title">{collection.text ? "Draw it, drop it or describe it" : "Draw it or drop it"}</h2>
       <p class="lead">
-        {collection.items.toLocaleString("en")} pictures in {collection.name}. Ask with a drawing and find photos, or the other way round.
+        {collection.items.toLocaleString("en")} pictures in {collection.name}. A drawing finds photos, a photo finds drawings.
       </p>
       <ul class="ways">
         {WAYS.filter(([, title]) => title !== "Type" || collection.text).map(([icon, title, words]) => (

@@ -32,31 +32,37 @@ function Item({ now }: { now: Shown }) {
   };
   return (
     <Dialog title={item.label ?? item.id} kind="detail" onClose={close} onKeyDown={keys}>
-      <div class="detail-picture">
-        <Picture path={imagePath(collection, id)} instead={thumbnailPath(collection, id, 1024)} alt={item.label ?? id} />
-      </div>
-      {place && count > 1 && (
-        <p class="detail-steps">
-          <button type="button" class="icon-button" aria-label="Previous hit" disabled={place.at === 0} onClick={() => step(-1)}><Icon name="left" /></button>
-          <span>{place.at + 1} of {count}</span>
-          <button type="button" class="icon-button" aria-label="Next hit" disabled={place.at === count - 1} onClick={() => step(1)}><Icon name="right" /></button>
-        </p>
-      )}
-      <dl class="facts">
-        {score !== null && <Fact name="Score" value={score.toFixed(4)} />}
-        {item.label && <Fact name="Label" value={item.label} />}
-        {item.domain && <Fact name="Domain" value={item.domain} />}
-        <Fact name="Id" value={id} />
-        <Fact name="Collection" value={collection} />
-        {item.size !== null && <Fact name="File size" value={`${(item.size / 1024).toLocaleString("en", { maximumFractionDigits: 1 })} kB`} />}
-        {item.modified !== null && <Fact name="Modified" value={new Date(item.modified * 1000).toLocaleString()} />}
-      </dl>
-      <div class="detail-actions">
-        <button type="button" class="button" onClick={act(() => addLike(collection, id, 1))}><Icon name="more" /> More like this</button>
-        <button type="button" class="button" onClick={act(() => addLike(collection, id, -0.5))}><Icon name="less" /> Less like this</button>
-        <button type="button" class="button" onClick={act(() => onlyLike(collection, id))}>Search with this alone</button>
-        <button type="button" class="button quiet" onClick={() => void copy(id)}>Copy id</button>
-        {storedKey() === null && <a class="button quiet" href={address(imagePath(collection, id))} target="_blank" rel="noreferrer">Open the file</a>}
+      <div class="detail-parts">
+        <div>
+          <div class="detail-picture">
+            <Picture path={imagePath(collection, id)} instead={thumbnailPath(collection, id, 1024)} alt={item.label ?? id} />
+          </div>
+          {place && count > 1 && (
+            <p class="detail-steps">
+              <button type="button" class="icon-button" aria-label="Previous hit" disabled={place.at === 0} onClick={() => step(-1)}><Icon name="left" /></button>
+              <span>{place.at + 1} of {count}</span>
+              <button type="button" class="icon-button" aria-label="Next hit" disabled={place.at === count - 1} onClick={() => step(1)}><Icon name="right" /></button>
+            </p>
+          )}
+        </div>
+        <div class="detail-about">
+          <dl class="facts">
+            {score !== null && <Fact name="Score" value={score.toFixed(4)} />}
+            {item.label && <Fact name="Label" value={item.label} />}
+            {item.domain && <Fact name="Domain" value={item.domain} />}
+            <Fact name="Id" value={id} />
+            <Fact name="Collection" value={collection} />
+            {item.size !== null && <Fact name="File size" value={`${(item.size / 1024).toLocaleString("en", { maximumFractionDigits: 1 })} kB`} />}
+            {item.modified !== null && <Fact name="Modified" value={new Date(item.modified * 1000).toLocaleString()} />}
+          </dl>
+          <div class="detail-actions">
+            <button type="button" class="button" onClick={act(() => addLike(collection, id, 1))}><Icon name="more" /> More like this</button>
+            <button type="button" class="button" onClick={act(() => addLike(collection, id, -0.5))}><Icon name="less" /> Less like this</button>
+            <button type="button" class="button" onClick={act(() => onlyLike(collection, id))}>Search with this alone</button>
+            <button type="button" class="button quiet" onClick={() => void copy(id)}>Copy id</button>
+            {storedKey() === null && <a class="button quiet" href={address(imagePath(collection, id))} target="_blank" rel="noreferrer">Open the file</a>}
+          </div>
+        </div>
       </div>
       {duplicates.length > 0 && (
         <section class="duplicates" aria-labelledby="duplicates-title">

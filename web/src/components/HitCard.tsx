@@ -12,8 +12,8 @@ interface Props {
   collection: string;
   /** Whether Tab stops here: one card of a grid is reached by Tab, the others by arrow keys. */
   focusable: boolean;
-  /** Its rank in the other collection when two are compared, null when it is not among those hits. */
-  elsewhere: number | null;
+  /** Its rank in the other collection when two are compared and both found it. */
+  elsewhere: { rank: number; collection: string } | null;
   onFocus: () => void;
   onOpen: () => void;
 }
@@ -33,7 +33,7 @@ export function HitCard({ hit, rank, collection, focusable, elsewhere, onFocus, 
           {hit.domain && <span class="hit-domain"><span class="sr">, </span>{hit.domain}</span>}
         </span>
         {elsewhere !== null && (
-          <span class="hit-tag"><Icon name="both" /> <span class="sr">, </span>in both, there #{elsewhere}</span>
+          <span class="hit-tag"><Icon name="both" /><span><span class="sr">, in both: </span>#{elsewhere.rank} in {elsewhere.collection}</span></span>
         )}
         {folded > 0 && (
           <span class="hit-tag"><span class="sr">, </span>and {folded} near-{folded === 1 ? "duplicate" : "duplicates"}</span>

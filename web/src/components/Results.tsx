@@ -6,7 +6,7 @@ import { ApiError, plainWords } from "../api/errors";
 import type { Answer, Hit } from "../api/types";
 import { above, countInWords, ranks, verdict } from "../state/hits";
 import { columnsOf, moved } from "../state/roving";
-import { addLike, openHit } from "../state/actions";
+import { addLike, openHit, setOptions } from "../state/actions";
 import { searchNow } from "../state/search";
 import { singleKeys } from "../state/keys";
 import { chosen, collectionOf, columns, comparing, dialog, type Side } from "../state/store";
@@ -58,7 +58,7 @@ function Status({ answer, shown, from }: { answer: Answer; shown: number; from: 
       <p>
         <strong>{countInWords(shown, answer.hits.length)}</strong>
         <span> among {answer.items.toLocaleString("en")} in {from}, {Math.max(1, Math.round(spent * 1000))} ms</span>
-        {answer.domain && <span>, pictures taken as {answer.domain}</span>}
+        {answer.domain && <span>, taken as {answer.domain}</span>}
       </p>
       {probability !== null && (
         <p class="chance">
@@ -79,7 +79,9 @@ function NoMatch({ answer }: { answer: Answer }) {
       <p>
         This collection probably holds nothing like your query
         {chance !== null && <> (probability of a match {Math.round(chance * 100)} %)</>}.
-        {answer.hits.length > 0 ? " The nearest pictures follow all the same." : " Lower the limit in the options to see the nearest."}
+      </p>
+      <p>
+        <button type="button" class="button" onClick={() => setOptions({ minMatch: null })}>Show the nearest anyway</button>
       </p>
     </div>
   );
@@ -110,8 +112,12 @@ function Grid({ side, hits, from }: { side: Side; hits: Hit[]; from: string }) {
   const list = useRef<HTMLUListElement>(null);
   const at = useSignal(0);
   const current = Math.min(at.value, hits.length - 1);
-  const other = columns[side === "left" ? "right" : "left"].value.answer;
-  const there = comparing.value && other ? ranks(other.hits) : null;
+  const other = columns[side === "left" ? "right" : "left"].value;
+  const there = comparing.value && other.answer ? ranks(other.answer.hits) : null;
+  const rankElsewhere = (id: string) => {
+    const found = there?.get(id);
+    return found && other.from ? { rank: found, collection: other.from } : null;
+  };
 
   const cards = () => [...(list.current?.querySelectorAll<HTMLElement>(".hit-open") ?? [])];
   const onKeyDown = (event: KeyboardEvent) => {
@@ -138,7 +144,7 @@ function Grid({ side, hits, from }: { side: Side; hits: Hit[]; from: string }) {
           rank={rank + 1}
           collection={from}
           focusable={rank === current}
-          elsewhere={there && (there.get(hit.id) ?? null)}
+          elsewhere={rankElsewhere(hit.id)}
           onFocus={() => (at.value = rank)}
           onOpen={() => openHit(side, rank, hits)}
         />

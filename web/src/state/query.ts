@@ -57,7 +57,7 @@ export const RERANKS: Record<string, string> = {
 
 /** Weights lie in -1 to 1 and have two decimals. */
 export function toWeight(value: number): number {
-  return Number.isFinite(value) ? Math.round(Math.max(-1, Math.min(1, value)) * 100) / 100 : 1;
+  return Number.isFinite(value) ? Math.round(Math.max(-1, Math.min(1, value)) * 100) / 100 + 0 : 1;
 }
 
 /** Adds a part, or gives the one with its key the new weight. */
