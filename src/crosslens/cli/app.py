@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from crosslens.cli import data, demo, embed, evaluate, fit, index, report, search
+from crosslens.cli import data, demo, embed, evaluate, fit, index, report, search, serve
 
 app = typer.Typer(
     name="crosslens",
@@ -34,3 +34,4 @@ app.command("compare")(evaluate.compare)
 app.command("report")(report.report)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.add_typer(serve.app, name="serve")

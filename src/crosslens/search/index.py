@@ -1,121 +1,140 @@
-"""The first index: exact, on disk, and never half-written.
+"""A collection of encoded images that one can search: its encoder, its description, and a store of items.
 
-    I/index.json            format, fingerprint, encoder, and which generation is current
-    I/encoder/              a copy of the encoder, so that queries need nothing else
-    I/generations/000001/   items.parquet (id, path, domain, label) and vectors.safetensors (N, d), row by row
+    I/index.json    format, fingerprint, encoder, similarity, kind and settings of the store, roots
+    I/encoder/      a copy of the encoder, so that queries need nothing else
+    I/...           what the store keeps, see ``crosslens.search.stores``
 
-A change writes a new generation beside the current one and then replaces ``index.json``, one small file. A
-process killed at any moment leaves the old generation or the new one, whole.
+Every change is one step of the store. A process killed at any moment leaves the index as it was before the change
+or after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pa_parquet
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from crosslens.backbones.base import Fingerprint
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import StoreError
-from crosslens.evaluation.ranking import top_k_chunks
+from crosslens.errors import FingerprintError, StoreError
 from crosslens.features.of_encoder import features_of_encoder
-from crosslens.files import atomic_path, read_json, remove, write_json
+from crosslens.files import read_json, write_json
+from crosslens.search.filters import BaseFilter, Filter
+from crosslens.search.items import Hit, hits_of, items_of, root_of
+from crosslens.search.stores import DEFAULT, parse_store, store_class
+from crosslens.search.stores.base import ITEM_SCHEMA, Store, StoreContext, as_items
+from crosslens.search.stores.snapshot import gather
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
-_COLUMNS = ("id", "path", "domain", "label")
+__all__ = ["FORMAT", "Hit", "Index"]
 
-
-@dataclass(frozen=True)
-class Hit:
-    """One found item.
-
-    Attributes:
-        id: of the item.
-        score: similarity with the query, in [-1, 1]: the cosine, or what ``Similarity`` says.
-        path: where the image lay when it was indexed.
-        domain: its domain.
-        label: its class name, where known.
-    """
-
-    id: str
-    score: float
-    path: str
-    domain: str
-    label: str | None
+FORMAT = 2
+LOCK_SECONDS = 10.0
+"""How long a writer waits for another one."""
+_OWN_ENTRIES = {"encoder", "generations", "table", "serving"}
 
 
 class Index:
     """A collection of encoded images that one can search.
 
-    Open one with ``Index.open``, make one with ``Index.build`` or ``Index.create``.
+    Open one with ``Index.open``, make one with ``Index.build`` or ``Index.create``. One process writes at a time;
+    any number may read, each sees one whole version until it calls ``refresh``.
+
+    Attributes:
+        folder: where it lies.
+        fingerprint: of the embedding whose vectors it holds.
+        similarity: how vectors are compared.
+        store: where the items are kept.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, description: dict[str, Any], store: Store) -> None:
         self.folder = folder
         self._description = description
         self.fingerprint = Fingerprint.model_validate(description["fingerprint"])
-        self.similarity = Similarity.model_validate(description.get("similarity", {}))
+        self.similarity = Similarity.model_validate(description["similarity"])
+        self.store = store
 
     @classmethod
-    def create(cls, folder: Path, encoder: Encoder) -> Index:
+    def create(cls, folder: str | Path, encoder: Encoder, store: str = DEFAULT) -> Index:
         """Make an empty index for vectors of ``encoder``.
 
+        Args:
+            folder: made when missing; must be empty when not.
+            encoder: copied into it.
+            store: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``.
+
         Raises:
-            StoreError: when there is one already, or the folder holds something else.
+            ConfigError: for an unknown kind of store.
+            StoreError: when there is an index already, the folder holds something else, or no store can be made.
         """
-        if (folder / "index.json").exists():
-            raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
-        if folder.is_dir() and any(e.name != "encoder" and not e.name.startswith(".") for e in folder.iterdir()):
-            raise StoreError(f"{folder} is not empty and holds no index; choose another folder")
-        encoder.save(folder / "encoder")
-        description = {
+        path = Path(folder)
+        kind, settings = parse_store(store)
+        if (path / "index.json").exists():
+            raise StoreError(f"{path} holds an index already; choose another folder or delete it first")
+        if path.is_dir() and any(e.name not in _OWN_ENTRIES and e.name[0] != "." for e in path.iterdir()):
+            raise StoreError(f"{path} is not empty and holds no index; choose another folder")
+        description: dict[str, Any] = {
             "format": FORMAT,
+            "collection": f"crosslens_{secrets.token_hex(8)}",
             "fingerprint": encoder.fingerprint.model_dump(mode="json"),
             "encoder": encoder.name,
             "similarity": encoder.similarity.model_dump(mode="json"),
-            "generation": 0,
-            "items": 0,
+            "store": {"kind": kind, "settings": settings},
+            "roots": [],
         }
-        write_json(folder / "index.json", description)
-        return cls(folder, description)
+        encoder.save(path / "encoder")
+        made = store_class(kind).create(_context(path, description))
+        # Written last: without it there is no index, and what lies here may be made again.
+        write_json(path / "index.json", description)
+        return cls(path, description, made)
 
     @classmethod
     def open(cls, folder: str | Path) -> Index:
         """Open an existing index.
 
         Raises:
-            StoreError: when it is none, is damaged, or of a newer crosslens.
+            StoreError: when it is none, is damaged, or of another version of crosslens.
         """
         path = Path(folder)
         if not (path / "index.json").is_file():
             raise StoreError(f"{path} holds no index; make one with 'crosslens index build ROOT --out {path}'")
-        description = read_json(path / "index.json", StoreError)
-        if int(description.get("format", 0)) > FORMAT:
-            raise StoreError(f"{path} was written by a newer crosslens; upgrade to read it")
+        description = _read_description(path)
         try:
-            return cls(path, description)
-        except (KeyError, ValueError) as error:
+            context = _context(path, description)
+            kind = str(description["store"]["kind"])
+        except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path}/index.json is damaged: {error}") from error
+        return cls(path, description, store_class(kind).open(context))
 
     @classmethod
     def build(
-        cls, source: Catalog, encoder: Encoder, folder: str | Path, *, device: str | None = None
+        cls,
+        source: Catalog,
+        encoder: Encoder,
+        folder: str | Path,
+        *,
+        store: str = DEFAULT,
+        device: str | None = None,
     ) -> tuple[Index, list[str]]:
         """Embed every image of a catalog and index it.
+
+        Args:
+            source: the images.
+            encoder: makes their vectors.
+            folder: of the new index.
+            store: see ``create``.
+            device: see ``crosslens.backbones.engine.make_engine``.
 
         Returns:
             The index, and one sentence for each image that was left out.
@@ -125,95 +144,74 @@ class Index:
             FeatureError: when no image can be embedded.
         """
         found = features_of_encoder(source, encoder, device=device)
-        catalog = found.catalog
-        domains = catalog.column("domain")
-        vectors = encoder.encode_features(found.centre, domains)
-        items = {
-            "id": catalog.ids,
-            "path": [str(path.resolve()) for path in catalog.paths],
-            "domain": domains,
-            "label": catalog.labels,
-        }
-        index = cls.create(Path(folder), encoder)
-        index.upsert(pa.table(items, schema=_schema()), vectors, encoder.fingerprint)
+        vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
+        index = cls.create(folder, encoder, store)
+        index.upsert(items_of(found.catalog), vectors, encoder.fingerprint)
+        index.add_root(root_of(source))
         return index, [entry.reason for entry in found.skipped]
 
     def __len__(self) -> int:
-        return int(self._description["items"])
+        return self.store.count()
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def version(self) -> str:
+        """Another text after every committed change."""
+        return self.store.version
+
+    @property
+    def roots(self) -> list[Path]:
+        """The absolute folders whose images were added."""
+        return [Path(root) for root in self._description["roots"]]
 
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder whose vectors this index holds."""
         return Encoder.load(self.folder / "encoder")
 
-    @cached_property
+    @property
     def items(self) -> pa.Table:
-        """The N items: id, path, domain, label.
+        """All N items as one table of ``ITEM_SCHEMA``."""
+        return pa.concat_tables([ITEM_SCHEMA.empty_table(), *(table for table, _ in self.store.scan())])
 
-        Raises:
-            StoreError: when the file is missing or damaged.
-        """
-        if not len(self):
-            return pa.table({name: [] for name in _COLUMNS}, schema=_schema())
-        file = self._generation / "items.parquet"
-        try:
-            return pa_parquet.read_table(file)
-        except (OSError, pa.ArrowException) as error:
-            raise self._damaged(file, error) from error
-
-    @cached_property
+    @property
     def vectors(self) -> NDArray[np.float32]:
-        """The N unit vectors ``(N, d)``.
+        """All N unit vectors ``(N, d)`` in memory, in the order of ``items``; ``sample`` holds fewer."""
+        return gather(self.store.scan(vectors=True), self.fingerprint.dim)[1]
 
-        Raises:
-            StoreError: when the file is missing or damaged.
-        """
-        if not len(self):
-            return np.empty((0, self.fingerprint.dim), np.float32)
-        file = self._generation / "vectors.safetensors"
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                vectors: NDArray[np.float32] = tensors.get_tensor("vectors")
-        except (OSError, SafetensorError) as error:
-            raise self._damaged(file, error) from error
-        if vectors.shape != (len(self), self.fingerprint.dim):
-            raise self._damaged(file, f"{vectors.shape} vectors for {len(self)} items")
-        return vectors
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {image: row for row, image in enumerate(self.items.column("id").to_pylist())}
-
-    def upsert(self, items: pa.Table, vectors: NDArray[np.float32], fingerprint: Fingerprint) -> None:
-        """Add items, or replace those whose id is here already.
+    def upsert(self, items: pa.Table, vectors: NDArray[np.floating[Any]], fingerprint: Fingerprint) -> None:
+        """Add items, or replace those whose id is here already, in one step.
 
         Args:
-            items: n rows of id, path, domain, label; ids distinct.
+            items: n rows of ``ITEM_SCHEMA``, ids distinct; root, label, size and modified may be missing.
             vectors: ``(n, d)`` unit rows.
             fingerprint: of the encoder that made them.
 
         Raises:
             FingerprintError: for vectors of another encoder.
-            StoreError: for wrong shapes, values that are not finite, or a second writer.
+            StoreError: for wrong shapes or columns, values that are not finite, repeated ids, or a second writer.
         """
-        self.fingerprint.require(fingerprint, "what you add")
-        if vectors.shape != (items.num_rows, self.fingerprint.dim):
-            raise StoreError(f"{items.num_rows} items need vectors ({items.num_rows}, {self.fingerprint.dim})")
-        if not np.isfinite(vectors).all():
-            bad = int((~np.isfinite(vectors).all(1)).sum())
-            raise StoreError(f"{bad} of {len(vectors)} vectors hold NaN or infinity; nothing was added")
-        ids = items.column("id").to_pylist()
-        if len(set(ids)) != len(ids):
+        self.require(fingerprint, "what you add")
+        table = as_items(items)
+        if vectors.shape != (table.num_rows, self.fingerprint.dim):
+            raise StoreError(f"{table.num_rows} items need vectors ({table.num_rows}, {self.fingerprint.dim})")
+        rows = np.ascontiguousarray(vectors, np.float32)
+        if not np.isfinite(rows).all():
+            bad = int((~np.isfinite(rows).all(1)).sum())
+            raise StoreError(f"{bad} of {len(rows)} vectors hold NaN or infinity; nothing was added")
+        if len(set(table.column("id").to_pylist())) != table.num_rows:
             raise StoreError("the items to add repeat an id; nothing was added")
-        with self._writing():
-            keep = ~np.isin(np.array(list(self._rows), dtype=object), np.array(ids, dtype=object))
-            self._commit(
-                pa.concat_tables([self.items.filter(pa.array(keep)), items.select(_COLUMNS).cast(_schema())]),
-                np.concatenate([self.vectors[keep], vectors.astype(np.float32)]),
-            )
+        if not table.num_rows:
+            return
+        with self.writing():
+            self.store.upsert(table, rows)
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete items by id; unknown ids are passed over.
+    def delete(self, which: Sequence[str] | Filter) -> int:
+        """Delete items by id, unknown ones passed over, or by filter, in one step.
 
         Returns:
             How many were deleted.
@@ -221,36 +219,39 @@ class Index:
         Raises:
             StoreError: for a second writer.
         """
-        with self._writing():
-            drop = set(ids)
-            keep = np.array([image not in drop for image in self._rows], dtype=bool)
-            removed = int((~keep).sum())
-            if removed:
-                self._commit(self.items.filter(pa.array(keep)), self.vectors[keep])
-            return removed
+        if isinstance(which, str):
+            raise StoreError(f"delete takes a list of ids or a filter, not the text {which!r}")
+        with self.writing():
+            return self.store.delete(which if isinstance(which, BaseFilter) else list(which))
 
-    def search(self, queries: NDArray[np.float32], k: int = 10) -> list[list[Hit]]:
-        """The k most similar items of each query, best first; ties in the order of the index.
+    def search(
+        self,
+        queries: NDArray[np.floating[Any]],
+        k: int = 10,
+        where: Filter | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The k most similar items of each query, best first; ties in the order of ids.
 
         Args:
             queries: ``(Q, d)`` unit rows of this index's encoder.
-            k: at most this many; fewer only when the index holds fewer.
+            k: at most this many; fewer only when fewer items match.
+            where: looks at these items alone.
+            exact: score every item, whatever the size of the index.
 
         Raises:
-            StoreError: for another length of vectors or k < 1.
+            StoreError: for another length of vectors, values that are not finite, or k < 1.
         """
         if queries.ndim != 2 or queries.shape[1] != self.fingerprint.dim:
             raise StoreError(f"queries must be (Q, {self.fingerprint.dim}), not {queries.shape}")
         if k < 1:
             raise StoreError(f"k must be at least 1, not {k}")
-        if not len(self) or not len(queries):
-            return [[] for _ in queries]
-        hits: list[list[Hit]] = []
-        queries = self.similarity.as_queries(queries)
-        for _, order, scores in top_k_chunks(queries, self.vectors, min(k, len(self))):
-            for rows, values in zip(order.tolist(), scores.tolist(), strict=True):
-                hits.append([self._hit(row, value) for row, value in zip(rows, values, strict=True)])
-        return hits
+        if not np.isfinite(queries).all():
+            raise StoreError("the queries hold NaN or infinity")
+        if not len(queries):
+            return []
+        asked = np.ascontiguousarray(self.similarity.as_queries(queries))
+        return [hits_of(found.rows, found.scores.tolist()) for found in self.store.search(asked, k, where, exact)]
 
     def get(self, image: str) -> tuple[Hit, NDArray[np.float32]]:
         """One item by id, with its vector ``(d,)``; its score is 1.
@@ -258,13 +259,59 @@ class Index:
         Raises:
             StoreError: when there is no such id.
         """
-        if image not in self._rows:
-            raise StoreError(f"there is no item {image!r} in {self.folder}")
-        row = self._rows[image]
-        return self._hit(row, 1.0), self.vectors[row]
+        rows, vectors = self.store.get([image])
+        return hits_of(rows, [1.0])[0], vectors[0]
+
+    def count(self, where: Filter | None = None) -> int:
+        """How many items there are, or match."""
+        return self.store.count(where)
+
+    def scan(
+        self, where: Filter | None = None, vectors: bool = False, batch: int = 8192
+    ) -> Iterator[tuple[pa.Table, NDArray[np.float32] | None]]:
+        """All items of one version, or those that match, in batches, with vectors ``(n, d)`` if asked for."""
+        return self.store.scan(where, vectors, batch)
+
+    def sample(self, n: int, seed: int = 0) -> NDArray[np.float32]:
+        """Vectors ``(n', d)`` of n items drawn at random by ``seed``; all of them where there are fewer."""
+        ids = [image for table, _ in self.store.scan() for image in table.column("id").to_pylist()]
+        if len(ids) > n:
+            drawn = np.random.default_rng(seed).choice(len(ids), n, replace=False)
+            ids = [ids[row] for row in np.sort(drawn)]
+        return self.store.get(ids)[1]
+
+    def optimize(self) -> dict[str, Any]:
+        """Make searching fast and the files small again; says what was done.
+
+        Raises:
+            StoreError: for a second writer.
+        """
+        with self.writing():
+            return self.store.optimize()
+
+    def refresh(self) -> bool:
+        """Take over what other processes committed; True when something changed."""
+        changed = self.store.refresh()
+        if changed:
+            self._description = _read_description(self.folder)
+        return changed
+
+    def snapshot(self, target: str | Path) -> None:
+        """Write this version as plain files to a new folder: items, vectors, encoder and description.
+
+        Raises:
+            StoreError: when ``target`` exists.
+            CrosslensError: when it cannot be written.
+        """
+        path = Path(target)
+        if path.exists():
+            raise StoreError(f"{path} exists already; name a new folder")
+        self.store.snapshot(path)
+        self.encoder.save(path / "encoder")
+        write_json(path / "snapshot.json", self._description | {"items": len(self)})
 
     def stats(self) -> dict[str, Any]:
-        """Size, encoder and domains, as plain values."""
+        """Size, encoder, domains and store, as plain values."""
         domains = self.items.column("domain").value_counts().to_pylist()
         size = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
         return {
@@ -275,63 +322,84 @@ class Index:
             "domains": {entry["values"]: entry["counts"] for entry in domains},
             "bytes": size,
             "text_queries": self.encoder.has_text,
+            "version": self.version,
+            "roots": [str(root) for root in self.roots],
+            "store": self.store.stats(),
         }
 
-    @property
-    def _generation(self) -> Path:
-        return self.folder / "generations" / f"{self._description['generation']:06d}"
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self.store.close()
 
-    def _hit(self, row: int, score: float) -> Hit:
-        values = {name: self.items.column(name)[row].as_py() for name in _COLUMNS}
-        return Hit(score=float(score), **values)
+    def require(self, fingerprint: Fingerprint, what: str) -> None:
+        """Check that ``what`` was made with this index's embedding.
 
-    def _writing(self) -> _Writing:
-        return _Writing(self)
+        Raises:
+            FingerprintError: saying how to make the one fit the other.
+        """
+        if fingerprint != self.fingerprint:
+            try:
+                self.fingerprint.require(fingerprint, what)
+            except FingerprintError as error:
+                raise FingerprintError(
+                    f"{error}. To index with the other one instead, build another index:"
+                    " 'crosslens index build ROOT --encoder ENCODER --out FOLDER'"
+                ) from error
 
-    def _refresh(self) -> None:
-        """Take over what another process committed meanwhile."""
-        self._description = read_json(self.folder / "index.json", StoreError)
-        for name in ("items", "vectors", "_rows"):
-            self.__dict__.pop(name, None)
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the index for one writer, on its newest version.
 
-    def _commit(self, items: pa.Table, vectors: NDArray[np.float32]) -> None:
-        number = int(self._description["generation"]) + 1
-        target = self.folder / "generations" / f"{number:06d}"
-        # A generation that was never made current is left over from a killed process.
-        remove(target)
-        with atomic_path(target) as temporary:
-            temporary.mkdir(parents=True)
-            pa_parquet.write_table(items, temporary / "items.parquet")
-            save_file({"vectors": np.ascontiguousarray(vectors)}, temporary / "vectors.safetensors")
-        write_json(self.folder / "index.json", self._description | {"generation": number, "items": items.num_rows})
-        self._refresh()
-        for old in (self.folder / "generations").iterdir():
-            if old.name != target.name:
-                remove(old)
-
-    def _damaged(self, file: Path, error: object) -> StoreError:
-        return StoreError(f"{file} is damaged ({error}); build the index again with 'crosslens index build'")
-
-
-class _Writing:
-    """One writer at a time, on the newest generation."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._lock = FileLock(index.folder / ".lock", timeout=10)
-
-    def __enter__(self) -> None:
+        Raises:
+            StoreError: when another process writes, and is not done within ``LOCK_SECONDS``.
+        """
+        lock = FileLock(self.folder / ".lock", timeout=LOCK_SECONDS)
         try:
-            self._lock.acquire()
+            lock.acquire()
         except Timeout:
-            raise StoreError(
-                f"another process is writing to {self._index.folder}; try again when it is done"
-            ) from None
-        self._index._refresh()
+            raise StoreError(f"another process is writing to {self.folder}; try again when it is done") from None
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be written: {error.strerror or error}") from error
+        try:
+            self.refresh()
+            yield
+        finally:
+            lock.release()
 
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
+    def add_root(self, root: str) -> None:
+        """Remember a folder whose images were added."""
+        with self.writing():
+            self._description = _read_description(self.folder)
+            if root not in self._description["roots"]:
+                self._description["roots"].append(root)
+                write_json(self.folder / "index.json", self._description)
 
 
-def _schema() -> pa.Schema:
-    return pa.schema([(name, pa.string()) for name in _COLUMNS])
+def _read_description(folder: Path) -> dict[str, Any]:
+    description = read_json(folder / "index.json", StoreError)
+    try:
+        form = int(description.get("format", 0))
+    except (TypeError, ValueError):
+        form = 0
+    if form > FORMAT:
+        raise StoreError(f"{folder} was written by a newer crosslens; upgrade to read it")
+    if form < FORMAT:
+        raise StoreError(
+            f"{folder} was written by an older crosslens; delete it and build it again with"
+            f" 'crosslens index build ROOT --out {folder}'"
+        )
+    if not isinstance(description.get("roots"), list):
+        raise StoreError(f"{folder}/index.json is damaged: it lists no roots")
+    return description
+
+
+def _context(folder: Path, description: dict[str, Any]) -> StoreContext:
+    fingerprint = Fingerprint.model_validate(description["fingerprint"])
+    return StoreContext(
+        folder=folder,
+        name=str(description["collection"]),
+        dim=fingerprint.dim,
+        similarity=Similarity.model_validate(description["similarity"]),
+        fingerprint=fingerprint.digest,
+        settings=dict(description["store"]["settings"]),
+    )

@@ -1,0 +1,275 @@
+"""Filters over the items of an index: one small tree, the same in Python, in JSON and in text.
+
+    {"op": "and", "filters": [{"op": "eq", "field": "domain", "value": "photo"},
+                              {"op": "range", "field": "size", "min": 1000}]}
+    domain = 'photo' and size >= 1000
+
+A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it matches their ``not``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from crosslens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TextField = Literal["id", "path", "root", "domain", "label"]
+NumberField = Literal["size", "modified"]
+FieldName = Literal[TextField, NumberField]
+NUMBERS: tuple[str, ...] = get_args(NumberField)
+FIELDS: tuple[str, ...] = get_args(TextField) + NUMBERS
+Value = str | int
+DEEPEST = 32
+"""How many filters may stand inside one another."""
+MOST_VALUES = 10_000
+"""How many values one ``in``, and filters one ``and`` or ``or``, may hold."""
+
+
+class BaseFilter(BaseModel, ABC):
+    """What every filter can do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @abstractmethod
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which of the N rows of ``table`` match ``(N,)``."""
+
+    @abstractmethod
+    def sql(self) -> str:
+        """The same as an SQL condition that is never null (Lance, DataFusion), with every text quoted."""
+
+    @property
+    def depth(self) -> int:
+        """How many filters stand inside one another, this one included."""
+        return 1
+
+
+class _Leaf(BaseFilter):
+    field: FieldName
+
+    def _known(self, condition: str) -> str:
+        return f"({self.field} IS NOT NULL AND {condition})"
+
+
+class Eq(_Leaf):
+    """The field has this value."""
+
+    op: Literal["eq"] = "eq"
+    value: Value
+
+    @model_validator(mode="after")
+    def _typed(self) -> Eq:
+        _require_type(self.field, [self.value])
+        return self
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return _truth(pc.equal(table.column(self.field), self.value))
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return self._known(f"{self.field} = {literal(self.value)}")
+
+
+class In(_Leaf):
+    """The field has one of these values; with none of them nothing matches."""
+
+    op: Literal["in"] = "in"
+    values: Annotated[tuple[Value, ...], Field(max_length=MOST_VALUES, strict=False)]
+
+    @model_validator(mode="after")
+    def _typed(self) -> In:
+        _require_type(self.field, self.values)
+        return self
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        column = table.column(self.field)
+        return _truth(pc.is_in(column, value_set=pa.array(self.values, column.type), skip_nulls=True))
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        if not self.values:
+            return "false"
+        return self._known(f"{self.field} IN ({', '.join(map(literal, self.values))})")
+
+
+class Range(_Leaf):
+    """The field lies between ``min`` and ``max``, both included; either may be missing.
+
+    Without both, every row matches that has a value at all. Texts compare by code points.
+    """
+
+    op: Literal["range"] = "range"
+    min: Value | None = None
+    max: Value | None = None
+
+    @model_validator(mode="after")
+    def _typed(self) -> Range:
+        _require_type(self.field, [end for end in (self.min, self.max) if end is not None])
+        return self
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        column = table.column(self.field)
+        found = _truth(pc.is_valid(column))
+        if self.min is not None:
+            found &= _truth(pc.greater_equal(column, self.min))
+        if self.max is not None:
+            found &= _truth(pc.less_equal(column, self.max))
+        return found
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        conditions = [f"{self.field} IS NOT NULL"]
+        if self.min is not None:
+            conditions.append(f"{self.field} >= {literal(self.min)}")
+        if self.max is not None:
+            conditions.append(f"{self.field} <= {literal(self.max)}")
+        return f"({' AND '.join(conditions)})"
+
+
+class Prefix(BaseFilter):
+    """The text starts with ``value``; every letter stands for itself."""
+
+    op: Literal["prefix"] = "prefix"
+    field: TextField
+    value: str
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return _truth(pc.starts_with(table.column(self.field), self.value))
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return f"({self.field} IS NOT NULL AND starts_with({self.field}, {literal(self.value)}))"
+
+
+class _Several(BaseFilter):
+    filters: Annotated[tuple[Filter, ...], Field(min_length=1, max_length=MOST_VALUES, strict=False)]
+
+    @property
+    def depth(self) -> int:
+        return 1 + max(part.depth for part in self.filters)
+
+    @model_validator(mode="after")
+    def _shallow(self) -> _Several:
+        _require_shallow(self)
+        return self
+
+
+class And(_Several):
+    """All of the filters match."""
+
+    op: Literal["and"] = "and"
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return np.logical_and.reduce([part.mask(table) for part in self.filters])
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return f"({' AND '.join(part.sql() for part in self.filters)})"
+
+
+class Or(_Several):
+    """At least one of the filters matches."""
+
+    op: Literal["or"] = "or"
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return np.logical_or.reduce([part.mask(table) for part in self.filters])
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return f"({' OR '.join(part.sql() for part in self.filters)})"
+
+
+class Not(BaseFilter):
+    """The filter does not match."""
+
+    op: Literal["not"] = "not"
+    filter: Filter
+
+    @property
+    def depth(self) -> int:
+        """How many filters stand inside one another."""
+        return 1 + self.filter.depth
+
+    @model_validator(mode="after")
+    def _shallow(self) -> Not:
+        _require_shallow(self)
+        return self
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return ~self.filter.mask(table)
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return f"(NOT {self.filter.sql()})"
+
+
+Filter = Annotated[Eq | In | Range | Prefix | And | Or | Not, Field(discriminator="op")]
+for _model in (And, Or, Not):
+    _model.model_rebuild()
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Filter)
+
+
+def load_filter(value: Any) -> Filter:
+    """A filter from its JSON form, as plain values.
+
+    Raises:
+        ConfigError: naming what is wrong and where.
+    """
+    try:
+        return _ADAPTER.validate_python(value)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(map(str, wrong["loc"]))
+        raise ConfigError(f"the filter cannot be read{f' at {place}' if place else ''}: {wrong['msg']}") from error
+
+
+def parse_filter(text: str) -> Filter:
+    """A filter from its text form; see ``crosslens.search.filter_text`` for the grammar.
+
+    Raises:
+        ConfigError: pointing at the place that cannot be read.
+    """
+    from crosslens.search.filter_text import parse
+
+    return parse(text)
+
+
+def literal(value: Value) -> str:
+    """A value as an SQL literal: numbers as they are, texts in single quotes, those inside doubled."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def _truth(found: pa.ChunkedArray) -> NDArray[np.bool_]:
+    return np.array(found.fill_null(False).to_numpy(), dtype=bool)
+
+
+def _require_type(name: str, values: Any) -> None:
+    wanted = int if name in NUMBERS else str
+    for value in values:
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            kind = "a whole number" if wanted is int else "text"
+            raise ValueError(f"{name} holds {kind}, not {value!r}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"{value} is too large for {name}")
+
+
+def _require_shallow(found: BaseFilter) -> None:
+    if found.depth > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} filters stand inside one another")

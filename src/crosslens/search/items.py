@@ -1,0 +1,79 @@
+"""From a catalog's images to the items of an index, and from found rows to hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from crosslens.catalog import Catalog
+from crosslens.search.stores.base import ITEM_SCHEMA
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One found item.
+
+    Attributes:
+        id: of the item.
+        score: similarity with the query, in [-1, 1]: the cosine, or what ``Similarity`` says.
+        path: where the image lay when it was indexed, absolute.
+        domain: its domain.
+        label: its class name, where known.
+        root: the absolute folder that the id starts from, where there is one.
+        size: of the file in bytes, when it was indexed.
+        modified: when the file was last changed before it was indexed, in seconds since 1970.
+    """
+
+    id: str
+    score: float
+    path: str
+    domain: str
+    label: str | None
+    root: str | None = None
+    size: int | None = None
+    modified: int | None = None
+
+
+def hits_of(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
+    """Rows of ``ITEM_SCHEMA`` with their scores as hits."""
+    columns = [rows.column(name).to_pylist() for name in ITEM_SCHEMA.names]
+    return [
+        Hit(image, float(score), path, domain, label, root, size, modified)
+        for score, image, path, root, domain, label, size, modified in zip(scores, *columns, strict=True)
+    ]
+
+
+def items_of(catalog: Catalog) -> pa.Table:
+    """The images of a catalog as items, in its order; size and time are null where a file is gone."""
+    sizes, times = [], []
+    for size, time in file_states(catalog.paths):
+        sizes.append(size)
+        times.append(time)
+    columns = {
+        "id": catalog.ids,
+        "path": [str(path.resolve()) for path in catalog.paths],
+        "root": [root_of(catalog)] * len(catalog),
+        "domain": catalog.column("domain"),
+        "label": catalog.labels,
+        "size": sizes,
+        "modified": times,
+    }
+    return pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def file_states(paths: Sequence[Path]) -> Iterator[tuple[int | None, int | None]]:
+    """Size in bytes and time of change in whole seconds of each file; nulls for one that is gone."""
+    for path in paths:
+        try:
+            status = path.stat()
+            yield status.st_size, int(status.st_mtime)
+        except OSError:
+            yield None, None
+
+
+def root_of(catalog: Catalog) -> str:
+    """The absolute folder that a catalog's paths start from."""
+    return str(catalog.root.resolve())

@@ -1,0 +1,42 @@
+"""Where an index keeps its items: one store a kind, all behind the same protocol."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from crosslens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crosslens.search.stores.base import Store
+
+STORES = {
+    "exact": "crosslens.search.stores.exact:ExactStore",
+}
+"""Kind to class; a class is imported when it is asked for, because some need heavy libraries."""
+DEFAULT = "exact"
+
+
+def parse_store(text: str) -> tuple[str, dict[str, Any]]:
+    """Kind and settings from ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``.
+
+    Raises:
+        ConfigError: for a kind that does not exist.
+    """
+    kind, _, uri = text.partition(":")
+    if kind not in STORES:
+        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
+    return kind, {"uri": uri} if uri else {}
+
+
+def store_class(kind: str) -> type[Store]:
+    """The class of a kind of store.
+
+    Raises:
+        ConfigError: for a kind that does not exist.
+    """
+    if kind not in STORES:
+        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
+    module, _, name = STORES[kind].partition(":")
+    found: type[Store] = getattr(importlib.import_module(module), name)
+    return found

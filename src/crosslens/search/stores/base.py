@@ -1,0 +1,184 @@
+"""What every store of an index is and does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+
+from crosslens.errors import StoreError
+from crosslens.search.filters import BaseFilter, Filter
+from crosslens.similarity import Similarity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ITEM_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("root", pa.string()),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("modified", pa.int64()),
+    ]
+)
+"""An item: unique id, absolute path, folder the id is relative to, domain, class name, bytes, epoch seconds."""
+
+
+class Found(NamedTuple):
+    """The answer to one query.
+
+    Attributes:
+        rows: k' items of ``ITEM_SCHEMA``, best first.
+        scores: ``(k',)`` inner products with the query, descending; ties are in the order of ids.
+    """
+
+    rows: pa.Table
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StoreContext:
+    """What a store is told when it is made or opened.
+
+    Attributes:
+        folder: of the index; a local store keeps its files there, under names of its own.
+        name: of the collection, unique to this index: for stores that hold several.
+        dim: d, the length of a vector.
+        similarity: the form queries come in.
+        fingerprint: digest of the embedding whose vectors these are.
+        settings: of the store's kind, as plain values.
+    """
+
+    folder: Path
+    name: str
+    dim: int
+    similarity: Similarity = field(default_factory=Similarity)
+    fingerprint: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Items and their unit vectors, durably kept.
+
+    A store trusts what it is given: ``Index`` checks vectors, ids and fingerprints, and lets one writer in at a
+    time. Every change is one step: a process killed at any moment leaves it wholly done or wholly undone. A reader
+    sees one whole version until it calls ``refresh``; it may search from several threads at once.
+    """
+
+    @classmethod
+    def create(cls, context: StoreContext) -> Self:
+        """Make an empty store; what an interrupted ``create`` left is replaced."""
+        ...
+
+    @classmethod
+    def open(cls, context: StoreContext) -> Self:
+        """Open the store that is there.
+
+        Raises:
+            StoreError: when it is missing or damaged.
+        """
+        ...
+
+    def upsert(self, items: pa.Table, vectors: NDArray[np.float32]) -> None:
+        """Add n items of ``ITEM_SCHEMA`` with their vectors ``(n, d)``; items whose id is there are replaced."""
+        ...
+
+    def delete(self, which: Sequence[str] | Filter) -> int:
+        """Delete items by id, unknown ones passed over, or by filter.
+
+        Returns:
+            How many were deleted.
+        """
+        ...
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, where: Filter | None = None, exact: bool = False
+    ) -> list[Found]:
+        """The k best items of each query ``(Q, d)`` among those that match ``where``.
+
+        All k come back when as many items match. ``exact`` scores every one of them.
+        """
+        ...
+
+    def get(self, ids: Sequence[str]) -> tuple[pa.Table, NDArray[np.float32]]:
+        """Items and vectors ``(n, d)`` in the order asked.
+
+        Raises:
+            StoreError: naming the first id that is not there.
+        """
+        ...
+
+    def count(self, where: Filter | None = None) -> int:
+        """How many items there are, or match."""
+        ...
+
+    def scan(
+        self, where: Filter | None = None, vectors: bool = False, batch: int = 8192
+    ) -> Iterator[tuple[pa.Table, NDArray[np.float32] | None]]:
+        """All items of one version, or those that match, in batches, with vectors ``(n, d)`` if asked for."""
+        ...
+
+    def optimize(self) -> dict[str, Any]:
+        """Do what makes searching fast and the files small again; says what was done, as plain values."""
+        ...
+
+    def refresh(self) -> bool:
+        """Take over what other processes committed; True when something changed."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Another text after every committed change."""
+        ...
+
+    def stats(self) -> dict[str, Any]:
+        """Kind, structure and settings, as plain values."""
+        ...
+
+    def snapshot(self, target: Path) -> None:
+        """Write this version to a new folder: ``items.parquet`` and ``vectors.safetensors`` (N, d)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+def as_items(table: pa.Table) -> pa.Table:
+    """``table`` with exactly the columns of ``ITEM_SCHEMA``; missing ones that may be null are filled with null.
+
+    Raises:
+        StoreError: when a column is missing, has another type, or holds a null it must not.
+    """
+    columns = []
+    for column in ITEM_SCHEMA:
+        if column.name not in table.schema.names:
+            if not column.nullable:
+                raise StoreError(f"the items lack the column {column.name!r}")
+            columns.append(pa.nulls(table.num_rows, column.type))
+            continue
+        values = table.column(column.name)
+        if not column.nullable and values.null_count:
+            raise StoreError(f"{values.null_count} items have no {column.name}")
+        try:
+            columns.append(values.cast(column.type))
+        except pa.ArrowException as error:
+            raise StoreError(f"the column {column.name!r} cannot be read as {column.type}: {error}") from error
+    return pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def is_filter(which: Sequence[str] | Filter) -> bool:
+    """Whether this says which items by a condition instead of by ids."""
+    return isinstance(which, BaseFilter)
+
+
+def missing_item(image: str, folder: Path) -> StoreError:
+    """The error of an id that is not there."""
+    return StoreError(f"there is no item {image!r} in {folder}")

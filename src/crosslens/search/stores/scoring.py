@@ -1,0 +1,99 @@
+"""Exact answers by inner product over a matrix, the same to the last bit however the work is cut up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+    Positions = NDArray[np.int64]
+
+_CHUNK_SCORES = 2**22
+# Up to this share of the matrix, rows are copied out and scored alone; above it, all are scored and some masked.
+_GATHERED = 0.25
+
+
+def rescored(query: Array, rows: Array) -> Array:
+    """Inner products ``(n,)`` of one query ``(d,)`` and rows ``(n, d)``, computed in float64.
+
+    Each row's sum is taken alone and in one order, so equal rows have equal scores wherever they stand. BLAS does
+    not promise that.
+    """
+    return np.einsum("nd,d->n", rows.astype(np.float64), query.astype(np.float64)).astype(np.float32)
+
+
+def exact_top(
+    queries: Array,
+    matrix: Array,
+    k: int,
+    among: Positions | None = None,
+    names: Callable[[Positions], list[str]] | None = None,
+) -> list[tuple[Positions, Array]]:
+    """The k best rows of ``matrix`` for each query, exactly; ties by name, or by position without names.
+
+    A fast float32 product finds everything that can be among the best, its rounding error allowed for; the few
+    rows found are scored again by ``rescored``.
+
+    Args:
+        queries: ``(Q, d)``.
+        matrix: ``(N, d)`` of any length, finite; may be a memory map.
+        k: at most this many a query.
+        among: rising positions ``(m,)`` of the rows allowed; all by default.
+        names: gives the names of positions, by which ties are ordered.
+
+    Returns:
+        For each query positions ``(k',)`` and scores ``(k',)``, best first.
+    """
+    allowed = len(matrix) if among is None else len(among)
+    if not allowed:
+        return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+    gathered = among is not None and allowed <= _GATHERED * len(matrix)
+    part = matrix[among] if gathered else matrix
+    hidden = None
+    if among is not None and not gathered:
+        hidden = np.ones(len(matrix), dtype=bool)
+        hidden[among] = False
+    longest = float(np.sqrt(np.einsum("nd,nd->n", queries, queries).max(initial=0)))
+    found: list[tuple[Positions, Array]] = []
+    step = max(1, _CHUNK_SCORES // len(part))
+    for start in range(0, len(queries), step):
+        chunk = queries[start : start + step]
+        # One query alone goes through the faster matrix-vector product.
+        scores = (part @ chunk[0])[None] if len(chunk) == 1 else chunk @ part.T
+        if hidden is not None:
+            scores[:, hidden] = -np.inf
+        for query, row in zip(chunk, scores, strict=True):
+            near = _candidates(row, min(k, allowed), part.shape[1], longest)
+            positions = among[near] if gathered and among is not None else near
+            found.append(best(positions, rescored(query, part[near]), k, names))
+    return found
+
+
+def best(
+    positions: Positions, scores: Array, k: int, names: Callable[[Positions], list[str]] | None = None
+) -> tuple[Positions, Array]:
+    """The k best of some scored positions, best first; ties by name, or by position without names."""
+    order = np.lexsort((positions, -scores))
+    cut = scores[order[min(k, len(order)) - 1]] if len(order) else 0
+    order = order[scores[order] >= cut]
+    ranked = scores[order]
+    if names is not None and len(order) > 1 and (ranked[1:] == ranked[:-1]).any():
+        called = names(positions[order])
+        order = order[sorted(range(len(order)), key=lambda place: (-ranked[place], called[place]))]
+    order = order[:k]
+    return positions[order], scores[order]
+
+
+def _candidates(scores: Array, k: int, dim: int, longest: float) -> Positions:
+    """Positions of all scores that rounding may have kept from the best k; k is at most the number allowed."""
+    if k >= len(scores):
+        return np.flatnonzero(scores > -np.inf)
+    cut = np.partition(scores, len(scores) - k)[len(scores) - k]
+    # The rounding error of a sum of d products of float32 is at most d u |q| |x|, here on both scores compared.
+    slack = 2 * dim * float(np.finfo(np.float32).eps) * longest
+    return np.flatnonzero((scores >= cut - slack) & (scores > -np.inf))

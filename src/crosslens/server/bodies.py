@@ -1,0 +1,177 @@
+"""Reading request bodies: JSON of bounded size and depth, and uploaded images that really are images."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi import Request
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from crosslens.errors import ImageError
+from crosslens.images.decode import FORMATS, decode
+from crosslens.server.problems import Problem, wrong_values
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MOST_JSON = 1 << 20
+"""Bytes of one JSON document."""
+DEEPEST = 80
+"""Brackets that may stand inside one another: a filter takes two a level, and may have 32 levels."""
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+SUFFIXES = {
+    "JPEG": (".jpg", "image/jpeg"),
+    "PNG": (".png", "image/png"),
+    "WEBP": (".webp", "image/webp"),
+    "BMP": (".bmp", "image/bmp"),
+    "GIF": (".gif", "image/gif"),
+    "TIFF": (".tif", "image/tiff"),
+    "PPM": (".ppm", "image/x-portable-pixmap"),
+}
+"""Suffix and media type by Pillow's name of a format."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An uploaded image that was decoded whole.
+
+    Attributes:
+        content: its bytes as they came.
+        format: Pillow's name.
+    """
+
+    content: bytes
+    format: str
+
+
+def parse_json(content: bytes, model: type[Model]) -> Model:
+    """A JSON document as ``model``.
+
+    Raises:
+        Problem: 413 when it is too large, 400 when it is no JSON or too deep, 422 when a value is not allowed.
+    """
+    if len(content) > MOST_JSON:
+        raise Problem(413, f"JSON of {len(content):,} bytes is above the limit of {MOST_JSON:,}")
+    depth = 0
+    for token in _TOKENS.finditer(content):
+        first = token.group()[:1]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > DEEPEST:
+            raise Problem(400, f"the JSON is more than {DEEPEST} levels deep")
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        if any(entry["type"] == "json_invalid" for entry in found):
+            raise Problem(400, f"the body is no JSON: {found[0]['msg']}") from None
+        raise wrong_values(found) from None
+    except RecursionError:
+        raise Problem(400, "the JSON is too deep") from None
+
+
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """The body of a request as ``model``; see ``parse_json``.
+
+    Raises:
+        Problem: 415 when it is not said to be JSON.
+    """
+    if media_type(request) != "application/json":
+        raise Problem(415, "send application/json")
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MOST_JSON:
+            raise Problem(413, f"the JSON is above the limit of {MOST_JSON:,} bytes")
+    return parse_json(bytes(content), model)
+
+
+async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> tuple[FormData, list[UploadFile]]:
+    """A multipart body: its form, and the files sent as ``images``.
+
+    Args:
+        request: whose body it is.
+        files: most files.
+        fields: names of the other fields that may occur, once each.
+
+    Raises:
+        Problem: 400 when it cannot be read, 413 for too many files, 422 for unknown fields.
+    """
+    from starlette.exceptions import HTTPException
+
+    try:
+        form = await request.form(max_files=files, max_fields=len(fields) + 4, max_part_size=MOST_JSON)
+    except HTTPException as error:
+        detail = str(error.detail)
+        raise Problem(413 if "Too many" in detail or "exceeded" in detail else 400, detail) from None
+    except Problem:
+        raise
+    except (ValueError, KeyError, AssertionError) as error:
+        raise Problem(400, "the multipart body is malformed") from error
+    images: list[UploadFile] = []
+    seen: set[str] = set()
+    for name, value in form.multi_items():
+        if name == "images" and isinstance(value, UploadFile):
+            images.append(value)
+        elif name in fields and isinstance(value, str) and name not in seen:
+            seen.add(name)
+        else:
+            wanted = ", ".join(fields)
+            detail = f"the form takes files named 'images' and one each of: {wanted}"
+            raise Problem(422, detail, errors=[{"where": name[:100], "what": "not expected, or not like this"}])
+    return form, images
+
+
+def media_type(request: Request) -> str:
+    """The body's media type without parameters, in small letters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def open_upload(content: bytes, position: int, max_pixels: int) -> tuple[ImageFile, Image.Image]:
+    """Decode an uploaded image whole.
+
+    Args:
+        content: its bytes.
+        position: among the request's images, for messages.
+        max_pixels: limit on width x height, read from the header before anything is decoded.
+
+    Returns:
+        The file, and its pixels as an upright RGB image.
+
+    Raises:
+        Problem: 413 when it is too large, 415 when it is no image that is taken, 422 when it is damaged.
+    """
+    kind = checked_format(content, position, max_pixels)
+    try:
+        return ImageFile(content, kind), decode(content, max_pixels=max_pixels)
+    except ImageError as error:
+        raise Problem(422, f"image {position}: {error}") from None
+
+
+def checked_format(content: bytes, position: int, max_pixels: int) -> str:
+    """Pillow's name for the format of an upload, from its header alone.
+
+    Raises:
+        Problem: 413 when it has too many pixels, 415 when it is no image that is taken.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            (width, height), kind = image.size, image.format
+    except Image.DecompressionBombError:
+        raise _too_many_pixels(position, max_pixels) from None
+    except Exception:
+        # Pillow's plugins raise every kind of error on a damaged head.
+        kind = None
+    if kind not in SUFFIXES:
+        raise Problem(415, f"image {position} is none of {', '.join(FORMATS)}")
+    if width * height > max_pixels:
+        raise _too_many_pixels(position, max_pixels)
+    return kind
+
+
+def _too_many_pixels(position: int, max_pixels: int) -> Problem:
+    return Problem(413, f"image {position} has more than {max_pixels:,} pixels, which is this server's limit")

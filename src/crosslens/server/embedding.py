@@ -1,0 +1,121 @@
+"""From uploaded bytes to features: decoding in a pool, the network in batches shared by all requests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosslens.backbones.base import Backbone
+from crosslens.backbones.engine import cpu_workers, make_engine
+from crosslens.encoder import Encoder
+from crosslens.errors import ImageError
+from crosslens.server.batching import Batcher
+from crosslens.server.bodies import checked_format
+from crosslens.server.metrics import Meter
+from crosslens.server.problems import Problem
+from crosslens.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Embedding:
+    """Runs the networks of all collections; those with the same network share its engine and its batches."""
+
+    def __init__(self, settings: ServerSettings, meter: Meter) -> None:
+        self._settings, self._meter = settings, meter
+        self._threads = max(1, cpu_workers() // settings.workers)
+        self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        self._batchers: dict[str, Batcher] = {}
+        self._making = threading.Lock()
+
+    def warm(self, encoder: Encoder) -> None:
+        """Load everything ``encoder`` needs and run it once, which takes seconds the first time on a machine."""
+        side = encoder.backbone.preprocess.crop
+        features = self.features_of_squares(encoder, [np.zeros((side, side, 3), np.uint8)], None)
+        encoder.encode_features(features)
+        if encoder.has_text:
+            encoder.encode_texts(["a picture"])
+
+    async def features(
+        self, encoder: Encoder, images: Sequence[bytes], domain: str | None, seconds: dict[str, float]
+    ) -> NDArray[np.float32]:
+        """Backbone features ``(N, D)`` of uploaded images.
+
+        Args:
+            encoder: whose backbone sees them.
+            images: encoded, N of them.
+            domain: their look, where it is known.
+            seconds: gets the stages decode, queue and embed.
+
+        Raises:
+            Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
+        """
+        loop = asyncio.get_running_loop()
+        backbone = encoder.backbone_of(domain)
+        batcher = self._batchers.get(backbone.fingerprint.digest)
+        if batcher is None:
+            batcher = await loop.run_in_executor(None, self._batcher, backbone)
+        started = time.perf_counter()
+        with batcher.coming(len(images)):
+            decoded = [
+                loop.run_in_executor(self._decoders, self._pixels, backbone, content, place)
+                for place, content in enumerate(images)
+            ]
+            squares = await asyncio.gather(*decoded)
+            seconds["decode"] = time.perf_counter() - started
+            waiting = [batcher.submit(square) for square in squares]
+        embedded = await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
+        self._meter.took("queue", max(one.waited for one in embedded), seconds)
+        self._meter.took("embed", max(one.took for one in embedded), seconds)
+        return np.stack([one.features for one in embedded])
+
+    def features_of_squares(
+        self, encoder: Encoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
+    ) -> NDArray[np.float32]:
+        """Backbone features ``(N, D)`` of squares ``(H, W, 3)``, between those of searches; for jobs.
+
+        At most a batch of them waits at any time, so that searches need not.
+        """
+        batcher = self._batcher(encoder.backbone_of(domain))
+        rows: list[NDArray[np.float32]] = []
+        for start in range(0, len(squares), batcher.size):
+            part = squares[start : start + batcher.size]
+            rows.extend(future.result().features for future in [batcher.patiently(square) for square in part])
+        return np.stack(rows)
+
+    def close(self) -> None:
+        """Run what waits, then stop all threads."""
+        self._decoders.shutdown(cancel_futures=True)
+        for batcher in self._batchers.values():
+            batcher.close()
+
+    def _pixels(self, backbone: Backbone, content: bytes, place: int) -> NDArray[np.uint8]:
+        with self._meter.stage("decode"):
+            checked_format(content, place, self._settings.max_pixels)
+            try:
+                return backbone.preprocess.pixels(content)
+            except ImageError as error:
+                raise Problem(422, f"image {place}: {error}") from None
+
+    def _batcher(self, backbone: Backbone) -> Batcher:
+        key = backbone.fingerprint.digest
+        with self._making:
+            if key not in self._batchers:
+                engine = make_engine(backbone)
+                self._batchers[key] = Batcher(
+                    engine.run,
+                    size=engine.batch_size,
+                    # A GPU runs one batch after the other; on a CPU each core runs its own.
+                    threads=self._threads if engine.name == "onnxruntime" else 1,
+                    wait=self._settings.batch_wait,
+                    limit=self._settings.queue,
+                    meter=self._meter,
+                )
+            return self._batchers[key]

@@ -1,0 +1,225 @@
+"""Items: one item, its pictures, adding and deleting."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from PIL import Image
+
+from crosslens.errors import ImageError
+from crosslens.images.decode import FORMATS
+from crosslens.server.access import looking, writing
+from crosslens.server.bodies import SUFFIXES, ImageFile, open_upload, read_form, read_json
+from crosslens.server.jobs import TooManyJobsError
+from crosslens.server.problems import Problem, busy, responses
+from crosslens.server.routes_search import CollectionName
+from crosslens.server.schemas import DeleteRequest, Item, Job, JobAccepted
+from crosslens.server.service import Service, service_of
+
+router = APIRouter(prefix="/api/v1/collections/{name}", tags=["items"])
+Id = Annotated[
+    str,
+    Query(alias="id", min_length=1, max_length=1024, description="Id of an item.", examples=["photo/dog/1.jpg"]),
+]
+IfNoneMatch = Annotated[str | None, Header(description="The `ETag` that is held already.")]
+PICTURE_CACHE = "private, max-age=3600, must-revalidate"
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+_ADDED: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images", "domain"],
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        },
+                        "domain": {"type": "string", "minLength": 1, "maxLength": 100},
+                        "label": {"type": "string", "minLength": 1, "maxLength": 100},
+                    },
+                },
+                "example": {"domain": "photo", "label": "dog"},
+            }
+        },
+    }
+}
+_DELETED: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DeleteRequest"}}},
+    }
+}
+
+
+@router.get(
+    "/item", summary="One item", dependencies=[Depends(looking)], responses=responses(401, 404, 422, 429, 503)
+)
+async def item(request: Request, name: CollectionName, image: Id) -> Item:
+    """What is known about one item."""
+    service = service_of(request)
+    collection = service.collection(name)
+    return collection.shown(await service.thread(collection.item, image))
+
+
+@router.get(
+    "/thumbnail",
+    summary="A small picture of an item",
+    dependencies=[Depends(looking)],
+    response_class=Response,
+    responses={
+        200: {"description": "The picture.", "content": {"image/webp": {}}},
+        304: {"description": "The picture held already is still right."},
+        **responses(401, 404, 422, 429, 503),
+    },
+)
+async def thumbnail(
+    request: Request,
+    name: CollectionName,
+    image: Id,
+    size: Annotated[int, Query(ge=64, le=1024, description="Longer side in pixels.")] = 256,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """A WebP picture whose longer side is at most `size` pixels, upright."""
+    service = service_of(request)
+    return await service.picture_thread(_thumbnail, service, name, image, size, if_none_match)
+
+
+def _thumbnail(service: Service, name: str, image: str, size: int, held: str | None) -> Response:
+    original = service.collection(name).original(image)
+    with service.meter.stage("thumbnail"):
+        try:
+            tag = f'"{service.thumbnails.tag(original, size)}"'
+            headers = {"ETag": tag, "Cache-Control": PICTURE_CACHE}
+            if _is_held(tag, held):
+                return Response(status_code=304, headers=headers)
+            return Response(service.thumbnails.get(original, size), media_type="image/webp", headers=headers)
+        except (ImageError, OSError):
+            raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read") from None
+
+
+@router.get(
+    "/image",
+    summary="The original file of an item",
+    dependencies=[Depends(looking)],
+    response_class=Response,
+    responses={
+        200: {"description": "The file as it is.", "content": {"image/*": {}}},
+        304: {"description": "The file held already is still right."},
+        **responses(401, 404, 422, 429, 503),
+    },
+)
+async def original(
+    request: Request, name: CollectionName, image: Id, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The bytes of the image, as long as it lies in a folder that was indexed."""
+    service = service_of(request)
+    return await service.picture_thread(_original, service, name, image, if_none_match)
+
+
+def _original(service: Service, name: str, image: str, held: str | None) -> Response:
+    path = service.collection(name).original(image)
+    try:
+        with open(path, "rb") as handle, Image.open(io.BytesIO(handle.read(1 << 20)), formats=FORMATS) as opened:
+            kind = SUFFIXES[opened.format or ""][1]
+        state = path.stat()
+    except Exception:
+        # Whatever lies there now is no image, or gone.
+        raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read") from None
+    tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+    headers = {
+        "ETag": tag,
+        "Cache-Control": PICTURE_CACHE,
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+    if _is_held(tag, held):
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, media_type=kind, headers=headers, stat_result=state)
+
+
+@router.post(
+    "/items",
+    summary="Add images",
+    status_code=202,
+    response_model=JobAccepted,
+    dependencies=[Depends(writing)],
+    responses=responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_ADDED,
+)
+async def add(request: Request, name: CollectionName) -> Response:
+    """Upload images of one look, and of one class where it is known. They are added by a job.
+
+    An item's id is made from the image's content: the same image twice is one item.
+    """
+    service = service_of(request)
+    collection = service.collection(name)
+    form, files = await read_form(request, files=service.settings.max_added, fields=("domain", "label"))
+    try:
+        domain, label = form.get("domain"), form.get("label")
+        for field, value in (("domain", domain), ("label", label)):
+            if (value is None and field == "domain") or (value is not None and not _NAME.fullmatch(str(value))):
+                wrong = [{"where": field, "what": "1 to 100 letters are needed"}]
+                raise Problem(422, f"{field}: 1 to 100 letters are needed", errors=wrong)
+        if not files:
+            raise Problem(
+                422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
+            )
+        checked: list[ImageFile] = []
+        for place, file in enumerate(files):
+            content = await file.read()
+            opened = await service.picture_thread(open_upload, content, place, service.settings.max_pixels)
+            checked.append(opened[0])
+    finally:
+        await form.close()
+    table = service.tables[collection.name]
+
+    def queue(ids: list[str]) -> Job:
+        return table.put("add", {"ids": ids, "domain": domain, "label": label}, len(ids))
+
+    try:
+        job = await service.thread(service.uploads[collection.name].keep, checked, queue)
+    except TooManyJobsError as error:
+        raise busy(str(error), 10) from None
+    return _accepted(service, job)
+
+
+@router.delete(
+    "/items",
+    summary="Delete items",
+    status_code=202,
+    response_model=JobAccepted,
+    dependencies=[Depends(writing)],
+    responses=responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_DELETED,
+)
+async def delete(request: Request, name: CollectionName) -> Response:
+    """Delete items by id, unknown ones passed over, or all that match a filter, in one step.
+
+    Images that were uploaded are deleted too; those that were indexed where they lie stay.
+    """
+    service = service_of(request)
+    collection = service.collection(name)
+    asked = await read_json(request, DeleteRequest)
+    work = asked.model_dump(mode="json")
+    try:
+        job = await service.thread(service.tables[collection.name].put, "delete", work, len(asked.ids or ()))
+    except TooManyJobsError as error:
+        raise busy(str(error), 10) from None
+    return _accepted(service, job)
+
+
+def _accepted(service: Service, job: Job) -> Response:
+    service.worker.wake()
+    content = JobAccepted(job=job).model_dump(mode="json")
+    return JSONResponse(content, 202, {"Location": f"/api/v1/jobs/{job.id}"})
+
+
+def _is_held(tag: str, held: str | None) -> bool:
+    return held is not None and (held.strip() == "*" or tag in (part.strip() for part in held.split(",")))

@@ -1,0 +1,128 @@
+"""Collections and searching them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import Response
+from starlette.datastructures import UploadFile
+
+from crosslens.server.access import looking, reading
+from crosslens.server.answering import answer
+from crosslens.server.bodies import media_type, parse_json, read_form, read_json
+from crosslens.server.problems import Problem, responses
+from crosslens.server.schemas import CollectionInfo, SearchAnswer, SearchRequest
+from crosslens.server.service import service_of
+
+router = APIRouter(prefix="/api/v1", tags=["search"])
+Made = TypeVar("Made")
+CollectionName = Annotated[
+    str, Path(description="Name of a collection.", min_length=1, max_length=255, examples=["photos.index"])
+]
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["query"],
+                    "properties": {
+                        "query": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "contentSchema": {"$ref": "#/components/schemas/SearchRequest"},
+                            "description": "A SearchRequest as JSON.",
+                        },
+                        "images": {
+                            "type": "array",
+                            "maxItems": 8,
+                            "items": {"type": "string", "format": "binary"},
+                        },
+                    },
+                },
+                "example": {"query": '{"parts":[{"image":0},{"text":"at night","weight":0.5}],"top":10}'},
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/SearchRequest"}},
+        },
+    }
+}
+
+
+@router.get(
+    "/collections",
+    summary="What can be searched",
+    dependencies=[Depends(looking)],
+    responses=responses(401, 429, 503),
+)
+async def collections(request: Request) -> list[CollectionInfo]:
+    """Every collection of this server: how many items it holds, of which looks, and what its encoder can do."""
+    service = service_of(request)
+    return [await service.thread(one.info) for one in service.collections.values()]
+
+
+@router.post(
+    "/collections/{name}/search",
+    summary="Find what looks like images, words or items",
+    response_model=SearchAnswer,
+    dependencies=[Depends(reading)],
+    responses=responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_BODY,
+)
+async def search(request: Request, name: CollectionName) -> Response:
+    """Search with uploaded images, words, items of the collection, or a weighted mix of them.
+
+    Images come as files `images` of a multipart form beside the field `query`. Without images the same JSON may be
+    the whole body.
+    """
+    service = service_of(request)
+    collection = service.collection(name)
+    seconds: dict[str, float] = {}
+    images: list[bytes] = []
+    with service.meter.stage("read", seconds):
+        if media_type(request) == "multipart/form-data":
+            asked, images = await _from_form(request, service.settings.max_images)
+        elif media_type(request) == "application/json":
+            asked = await read_json(request, SearchRequest)
+        else:
+            raise Problem(415, "send multipart/form-data, or application/json when there is no image")
+    found = await unless_gone(request, answer(service, collection, asked, images, seconds))
+    return Response(found.model_dump_json(), media_type="application/json")
+
+
+async def unless_gone(request: Request, work: Awaitable[Made]) -> Made:
+    """Wait for ``work``, or cancel it when the client closes the connection: nobody would read the answer."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Problem(400, "the client closed the connection")
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _from_form(request: Request, most: int) -> tuple[SearchRequest, list[bytes]]:
+    form, files = await read_form(request, files=most, fields=("query",))
+    try:
+        query = form.get("query")
+        if not isinstance(query, str):
+            raise Problem(422, "the form lacks the field 'query'", errors=[{"where": "query", "what": "missing"}])
+        asked = parse_json(query.encode("utf-8", "surrogatepass"), SearchRequest)
+        return asked, [await _content(file) for file in files]
+    finally:
+        await form.close()
+
+
+async def _content(file: UploadFile) -> bytes:
+    return await file.read()

@@ -1,0 +1,91 @@
+"""Starting a server, in one process or several."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from crosslens.errors import ConfigError
+from crosslens.search.index import Index
+from crosslens.server.app import SETTINGS_VARIABLE, create_app
+from crosslens.server.connections import DeadlineProtocol
+from crosslens.server.keys import Keys
+from crosslens.server.settings import ServerSettings
+
+GRACE = 30
+"""Seconds that running requests get when the server stops."""
+
+
+def check(settings: ServerSettings) -> None:
+    """Refuse settings that would not work, or would let everybody in, before anything starts.
+
+    Raises:
+        ConfigError: for a host that others can reach without keys, or a key file that cannot be read.
+        StoreError: for an index that cannot be opened.
+    """
+    if not settings.on_loopback and settings.api_key_file is None and not settings.insecure_no_keys:
+        raise ConfigError(
+            f"without keys, everybody who reaches {settings.host} could search and delete. Make a key with"
+            " 'crosslens serve keys add NAME --role write --file keys.json' and start with"
+            " '--api-key-file keys.json'; or stay on 127.0.0.1; or say --insecure-no-keys"
+        )
+    if settings.api_key_file is not None:
+        Keys(settings.api_key_file)
+    for folder in settings.indexes:
+        Index.open(folder).close()
+
+
+def serve(settings: ServerSettings) -> None:
+    """Serve until the process is told to stop (SIGINT or SIGTERM).
+
+    Raises:
+        ConfigError, StoreError: see ``check``.
+    """
+    check(settings)
+    if settings.workers == 1:
+        uvicorn.Server(configuration(settings, create_app(settings))).run()
+        return
+    with tempfile.TemporaryDirectory(prefix="crosslens-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
+        config = configuration(settings, "crosslens.server.app:app_from_environment")
+        from uvicorn.supervisors import Multiprocess
+
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
+    """Uvicorn's configuration: limits on connections, and no belief in forwarded addresses unless told."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        factory=isinstance(app, str),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        http=DeadlineProtocol,
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=settings.trust_proxy is not None,
+        forwarded_allow_ips=settings.trust_proxy,
+        limit_concurrency=settings.connections,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE,
+        h11_max_incomplete_event_size=16 << 10,
+    )
+
+
+def address(settings: ServerSettings) -> str:
+    """The URL to open in a browser."""
+    host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def absolute(folders: list[Path]) -> tuple[Path, ...]:
+    """The folders with their whole paths: worker processes may start elsewhere."""
+    return tuple(folder.absolute() for folder in folders)

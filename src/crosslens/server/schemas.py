@@ -1,0 +1,184 @@
+"""What goes over the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from crosslens.search.filters import Filter
+
+Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+ItemId = Annotated[str, Field(min_length=1, max_length=1024)]
+SortBy = Literal[
+    "score", "id", "path", "domain", "label", "size", "modified",
+    "-score", "-id", "-path", "-domain", "-label", "-size", "-modified",
+]  # fmt: skip
+Rerank = Literal["aqe", "dba", "k-reciprocal", "diffusion"]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImagePart(_Asked):
+    """An uploaded image as part of a query."""
+
+    image: int = Field(ge=0, le=63, description="Position of the file among the uploaded `images`, from 0.")
+    weight: Weight = Field(1.0, description="Its share; a negative one pushes away.")
+
+
+class TextPart(_Asked):
+    """Words as part of a query; only where the collection understands text."""
+
+    text: str = Field(min_length=1, max_length=2000)
+    weight: Weight = 1.0
+
+
+class LikePart(_Asked):
+    """An item of the collection as part of a query."""
+
+    like: ItemId = Field(description="The id of an item.")
+    weight: Weight = 1.0
+
+
+class SearchRequest(_Asked):
+    """A query made of images, words and items, with weights, and what to do with what is found."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"parts": [{"text": "a dog"}], "top": 10},
+                {"parts": [{"like": "photo/dog/1.jpg"}, {"text": "snow", "weight": 0.5}], "sort": "label"},
+            ]
+        },
+    )
+
+    parts: tuple[ImagePart | TextPart | LikePart, ...] = Field(min_length=1, max_length=32)
+    domain: str | None = Field(
+        None, max_length=100, description="The look of the uploaded images; `auto` lets the server tell."
+    )
+    top: int = Field(20, ge=1, le=1000, description="At most this many hits.")
+    min_score: Cosine = Field(-1.0, description="Leave out what is less similar.")
+    min_match: Share | None = Field(
+        None, description="Answer `no_match` where the probability of a counterpart is lower."
+    )
+    where: Filter | None = Field(None, description="Only items that match.")
+    sort: SortBy = Field("score", description="Order of the hits; `-` in front turns it round.")
+    fold: Cosine | None = Field(None, description="Fold hits whose cosine is at least this into one.")
+    rerank: Rerank | None = Field(None, description="Order the best hits again by their neighbourhoods.")
+
+    @model_validator(mode="after")
+    def _one_use_an_image(self) -> SearchRequest:
+        used = [part.image for part in self.parts if isinstance(part, ImagePart)]
+        if len(set(used)) != len(used):
+            raise ValueError("two parts name the same image")
+        return self
+
+
+class FoundItem(BaseModel):
+    """One hit."""
+
+    id: str
+    score: float = Field(description="Similarity with the query, at most 1.")
+    domain: str
+    label: str | None
+    folder: str = Field(description="The id up to its last slash.")
+    size: int | None = Field(description="Bytes of the file when it was indexed.")
+    modified: int | None = Field(description="Time of the file's last change, seconds since 1970.")
+    duplicates: list[str] = Field(description="Ids of near-duplicates folded into this hit.")
+    thumbnail: str = Field(description="Address of a small picture.")
+    image: str = Field(description="Address of the original file.")
+
+
+class SearchAnswer(BaseModel):
+    """What was found."""
+
+    hits: list[FoundItem]
+    match_probability: float | None = Field(description="Probability that the query has a counterpart here.")
+    no_match: bool = Field(description="Whether that probability is below `min_match`; there are no hits then.")
+    domain: str | None = Field(description="The look of the query's images, as told or found out.")
+    items: int = Field(description="Items in the collection.")
+    version: str = Field(description="State of the collection that was searched.")
+    seconds: dict[str, float] = Field(description="Where the time went.")
+
+
+class CollectionInfo(BaseModel):
+    """A collection: one index."""
+
+    name: str
+    items: int
+    version: str = Field(description="Changes with every change of the items.")
+    dim: int = Field(description="Length of a vector.")
+    encoder: str
+    fingerprint: str = Field(description="Two collections with the same one are searched with the same vectors.")
+    text: bool = Field(description="Whether words can be searched for.")
+    domains: dict[str, int] = Field(description="Items by look.")
+    labels: int = Field(description="How many class names occur.")
+    folders: list[str] = Field(description="The first two levels of the ids, at most 500.")
+    calibrated: bool = Field(description="Whether answers carry the probability of a match.")
+    store: str
+
+
+class Item(BaseModel):
+    """One item of a collection."""
+
+    id: str
+    domain: str
+    label: str | None
+    folder: str
+    size: int | None
+    modified: int | None
+    thumbnail: str
+    image: str
+
+
+class DeleteRequest(_Asked):
+    """Which items to delete: by id, or all that match a filter."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"ids": ["photo/dog/1.jpg"]}]}
+    )
+
+    ids: tuple[ItemId, ...] | None = Field(None, min_length=1, max_length=10_000)
+    where: Filter | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> DeleteRequest:
+        if (self.ids is None) == (self.where is None):
+            raise ValueError("give either ids or where")
+        return self
+
+
+class Job(BaseModel):
+    """Work that goes on after its request was answered."""
+
+    id: str
+    collection: str
+    kind: Literal["add", "delete"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    done: int = Field(description="Items finished.")
+    total: int
+    message: str = Field(description="What it does, or why it failed.")
+    result: dict[str, Any] | None = Field(description="With `done`: what came out.")
+    created: float = Field(description="Seconds since 1970.")
+
+
+class JobAccepted(BaseModel):
+    """Answer to a change that was queued."""
+
+    job: Job
+
+
+class Health(BaseModel):
+    """Whether the server lives, or can answer."""
+
+    status: Literal["ok"]
+
+
+OWN_MODELS: tuple[type[BaseModel], ...] = (SearchRequest, DeleteRequest)
+"""Bodies that are read by hand, so that their limits hold; OpenAPI learns of them separately."""

@@ -1,0 +1,103 @@
+"""What one process of a server holds, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from fastapi import Request
+
+from crosslens.backbones.engine import cpu_workers
+from crosslens.errors import CrosslensError
+from crosslens.places import cache_folder
+from crosslens.server.access import Access
+from crosslens.server.collection import Collection, open_collections
+from crosslens.server.embedding import Embedding
+from crosslens.server.jobs import JobTable
+from crosslens.server.keys import Keys
+from crosslens.server.metrics import Meter
+from crosslens.server.problems import Problem
+from crosslens.server.rate import RateLimit
+from crosslens.server.settings import ServerSettings
+from crosslens.server.thumbnails import Thumbnails
+from crosslens.server.uploads import Uploads
+from crosslens.server.working import Worker
+
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+
+class Service:
+    """Collections, jobs, thumbnails, metrics and who may use them.
+
+    Raises:
+        StoreError: when an index cannot be opened.
+        ConfigError: when the key file cannot be read.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.meter = Meter()
+        self.access = Access(
+            Keys(settings.api_key_file) if settings.api_key_file else None,
+            RateLimit(settings.rate, settings.burst),
+        )
+        self.collections = open_collections(settings.indexes)
+        self.embedding = Embedding(settings, self.meter)
+        self.thumbnails = Thumbnails(cache_folder() / "thumbnails", settings.thumbnail_bytes, settings.max_pixels)
+        self.tables = {name: JobTable(one.index.folder, name) for name, one in self.collections.items()}
+        self.uploads = {name: Uploads(one.index.folder) for name, one in self.collections.items()}
+        self.worker = Worker(self.collections, self.tables, self.uploads, self.embedding, self.meter)
+        self.ready = threading.Event()
+        # Twice the cores: some of these threads wait for the disk.
+        self._threads = ThreadPoolExecutor(2 * cpu_workers(), thread_name_prefix="request")
+        self._looking = ThreadPoolExecutor(cpu_workers(), thread_name_prefix="thumbnail")
+
+    def start(self) -> None:
+        """Load the encoders in the background, and begin with jobs that wait."""
+        threading.Thread(target=self._warm, name="warm", daemon=True).start()
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Let jobs finish their batch, then stop every thread."""
+        self.worker.stop()
+        self.embedding.close()
+        self._threads.shutdown(cancel_futures=True)
+        self._looking.shutdown(cancel_futures=True)
+
+    async def thread(self, work: Callable[..., Made], *arguments: object) -> Made:
+        """Run something that blocks."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def picture_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
+        """Run something that blocks for a thumbnail; a page of them must not hold up searches."""
+        return await asyncio.get_running_loop().run_in_executor(self._looking, work, *arguments)
+
+    def collection(self, name: str) -> Collection:
+        """One collection.
+
+        Raises:
+            Problem: 404 when there is none of that name.
+        """
+        if name not in self.collections:
+            raise Problem(404, f"there is no collection {name[:100]!r}; see /api/v1/collections")
+        return self.collections[name]
+
+    def _warm(self) -> None:
+        try:
+            for collection in self.collections.values():
+                self.embedding.warm(collection.encoder)
+                self.meter.items.labels(collection.name).set(collection.info().items)
+            self.ready.set()
+        except (CrosslensError, Problem) as error:
+            log.error("the server does not become ready: %s", error)
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that a request came to."""
+    service: Service = request.app.state.service
+    return service

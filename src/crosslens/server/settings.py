@@ -1,0 +1,63 @@
+"""What a server is told when it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ServerSettings(BaseModel):
+    """One server. Handed to worker processes as JSON.
+
+    Attributes:
+        indexes: index folders; each becomes a collection under its folder's name.
+        host, port: where to listen.
+        workers: processes; each holds its own encoder.
+        api_key_file: keys that are let in; without one everybody is, so the server stays on loopback.
+        insecure_no_keys: listen elsewhere without keys all the same.
+        allow_hosts: further names the server is reached by (``Host`` header).
+        trust_proxy: addresses whose ``X-Forwarded-For`` is believed, separated by commas; None believes nobody.
+        max_upload: bytes of one request's body.
+        max_pixels: width x height of one uploaded image.
+        max_images: images in one search.
+        max_added: images in one request that adds.
+        rate: searches a second for one client; a picture of the page counts as a twentieth of one.
+        burst: searches a client may make at once after a rest.
+        body_timeout: seconds a request's body may take to arrive.
+        connections: open connections of one worker.
+        queue: images waiting for the encoder before further ones are refused.
+        batch_wait: seconds to wait for a batch to fill while further images are being decoded.
+        thumbnail_bytes: size of the thumbnail cache on disk.
+        page: whether ``/`` shows the page.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    indexes: tuple[Path, ...] = Field(min_length=1)
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    api_key_file: Path | None = None
+    insecure_no_keys: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    trust_proxy: str | None = None
+    max_upload: int = Field(32 << 20, ge=1024)
+    max_pixels: int = Field(50_000_000, ge=1, le=89_478_485)
+    max_images: int = Field(8, ge=1, le=64)
+    max_added: int = Field(64, ge=1, le=1000)
+    rate: float = Field(50.0, gt=0)
+    burst: float = Field(200.0, ge=1)
+    body_timeout: float = Field(30.0, gt=0)
+    connections: int = Field(512, ge=1)
+    queue: int = Field(256, ge=1)
+    batch_wait: float = Field(0.004, ge=0, le=1)
+    thumbnail_bytes: int = Field(512 << 20, ge=1 << 20)
+    page: bool = True
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host in LOOPBACK

@@ -1,0 +1,104 @@
+"""Small pictures of indexed images, made once and kept on disk within a limit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+from PIL import Image
+
+from crosslens.errors import CrosslensError
+from crosslens.files import atomic_path
+from crosslens.images.decode import decode
+
+QUALITY = 80
+
+
+class Thumbnails:
+    """A cache of WebP pictures.
+
+    They lie in ``folder`` under the hash of the original's path, size, time of change and the side asked for, so a
+    changed image gets another one. Beyond ``limit`` bytes the ones that were not used longest go.
+    """
+
+    def __init__(self, folder: Path, limit: int, max_pixels: int) -> None:
+        self._folder, self._limit, self._max_pixels = folder, limit, max_pixels
+        self._written = 0
+        self._pruning = threading.Lock()
+
+    def tag(self, original: Path, side: int) -> str:
+        """What the thumbnail is known by: 32 hexadecimal characters.
+
+        Raises:
+            OSError: when the original is gone.
+        """
+        state = original.stat()
+        told = f"{original}\0{state.st_size}\0{state.st_mtime_ns}\0{side}\0{QUALITY}"
+        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def get(self, original: Path, side: int) -> bytes:
+        """The thumbnail whose longer side is at most ``side`` pixels, as WebP.
+
+        Raises:
+            ImageError: when the original cannot be decoded.
+            OSError: when it is gone.
+        """
+        tag = self.tag(original, side)
+        file = self._folder / tag[:2] / f"{tag}.webp"
+        try:
+            content = file.read_bytes()
+            os.utime(file)
+            return content
+        except OSError:
+            pass
+        image = decode(original, mode="fast", min_side=side, max_pixels=self._max_pixels)
+        image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        try:
+            with atomic_path(file) as temporary:
+                image.save(temporary, "WEBP", quality=QUALITY, method=2)
+                content = temporary.read_bytes()
+        except CrosslensError:
+            # A full disk must not keep anybody from looking.
+            return _encoded(image)
+        self._count(len(content))
+        return content
+
+    def prune(self) -> int:
+        """Delete the least recently used ones until nine tenths of the limit are left; says how many went."""
+        files = []
+        for file in self._folder.glob("??/*.webp"):
+            try:
+                state = file.stat()
+            except OSError:
+                continue
+            files.append((state.st_mtime_ns, state.st_size, file))
+        held = sum(size for _, size, _ in files)
+        gone = 0
+        if held > self._limit:
+            for _, size, file in sorted(files):
+                if held <= self._limit * 0.9:
+                    break
+                file.unlink(missing_ok=True)
+                held -= size
+                gone += 1
+        return gone
+
+    def _count(self, size: int) -> None:
+        self._written += size
+        # Looking through the folder is slow, so it happens once in a twentieth of the limit.
+        if self._written * 20 >= self._limit and self._pruning.acquire(blocking=False):
+            try:
+                self._written = 0
+                self.prune()
+            finally:
+                self._pruning.release()
+
+
+def _encoded(image: Image.Image) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=QUALITY, method=2)
+    return buffer.getvalue()

@@ -1,0 +1,91 @@
+"""Uploaded images of one collection, kept inside its index under names made from their content."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+
+from crosslens.errors import StoreError
+from crosslens.files import atomic_path
+from crosslens.search.filters import In
+from crosslens.search.index import Index
+from crosslens.server.bodies import SUFFIXES, ImageFile
+from crosslens.server.collection import UPLOADS
+from crosslens.server.jobs import JobTable
+
+Kept = TypeVar("Kept")
+_NAME = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z]{{3,4}}")
+
+
+class Uploads:
+    """The files below ``I/uploads``; no part of a path ever comes from a client.
+
+    Attributes:
+        root: the index folder, which ids of uploads start from.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder.resolve()
+
+    def path(self, image: str) -> Path:
+        """The file of an upload's id.
+
+        Raises:
+            StoreError: when it is no id of an upload.
+        """
+        if not self.holds(image):
+            raise StoreError(f"{image!r} is no upload")
+        return self.root / image
+
+    def holds(self, image: str) -> bool:
+        """Whether an id has the form of an upload's."""
+        return _NAME.fullmatch(image) is not None
+
+    def keep(self, files: Sequence[ImageFile], then: Callable[[list[str]], Kept]) -> Kept:
+        """Store files, and call ``then`` with their ids before anybody may delete them again.
+
+        The same image twice is one file. The bytes stay as they are.
+
+        Raises:
+            StoreError: when the folder cannot be written.
+        """
+        ids = [self._name(file) for file in files]
+        with self._held():
+            for image, file in zip(ids, files, strict=True):
+                path = self.path(image)
+                if not path.is_file():
+                    with atomic_path(path) as temporary:
+                        temporary.write_bytes(file.content)
+            return then(list(dict.fromkeys(ids)))
+
+    def forget(self, index: Index, table: JobTable, ids: Sequence[str], job: str) -> None:
+        """Delete the files of these ids that neither the index nor a job other than ``job`` needs."""
+        asked = [image for image in ids if self.holds(image)]
+        if not asked:
+            return
+        with self._held():
+            index.refresh()
+            needed = table.wanted(asked, job)
+            for start in range(0, len(asked), 5000):
+                part = In(field="id", values=tuple(asked[start : start + 5000]))
+                for rows, _ in index.scan(part):
+                    needed.update(rows.column("id").to_pylist())
+            for image in asked:
+                if image not in needed:
+                    self.path(image).unlink(missing_ok=True)
+
+    def _name(self, file: ImageFile) -> str:
+        digest = hashlib.sha256(file.content).hexdigest()[:40]
+        return f"{UPLOADS}/{digest[:2]}/{digest}{SUFFIXES[file.format][0]}"
+
+    def _held(self) -> FileLock:
+        try:
+            (self.root / "server").mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.root} cannot be written: {error.strerror}") from error
+        return FileLock(self.root / "server" / "uploads.lock", timeout=30)

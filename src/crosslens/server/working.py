@@ -1,0 +1,207 @@
+"""The thread that works on jobs: adds uploaded images and deletes items, one batch after the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+
+from crosslens.errors import CrosslensError, ImageError
+from crosslens.search.filters import And, Eq, Filter
+from crosslens.search.index import Index
+from crosslens.search.items import file_states
+from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.server.collection import Collection
+from crosslens.server.embedding import Embedding
+from crosslens.server.jobs import JobTable
+from crosslens.server.metrics import Meter
+from crosslens.server.schemas import Job
+from crosslens.server.uploads import Uploads
+
+log = logging.getLogger(__name__)
+BATCH = 32
+"""Images that are added in one step."""
+_FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
+
+
+class Worker:
+    """Works on the jobs of all collections, in every process; a file lock sees to it that one does at a time.
+
+    Args:
+        collections: by name.
+        tables: their jobs.
+        uploads: their uploaded files.
+        embedding: makes vectors.
+        meter: counts ended jobs.
+        poll: seconds between two looks for jobs that other processes queued.
+    """
+
+    def __init__(
+        self,
+        collections: dict[str, Collection],
+        tables: dict[str, JobTable],
+        uploads: dict[str, Uploads],
+        embedding: Embedding,
+        meter: Meter,
+        poll: float = 1.0,
+    ) -> None:
+        self._collections, self._tables, self._uploads = collections, tables, uploads
+        self._embedding, self._meter, self._poll = embedding, meter, poll
+        self._stopping = threading.Event()
+        self._news = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A job was queued here."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """Finish the batch at hand; the rest of its job waits for the next start."""
+        self._stopping.set()
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._news.wait(self._poll)
+            self._news.clear()
+            for name in self._collections:
+                try:
+                    self._work_on(name)
+                except Exception:
+                    # The thread must outlive any one job; what failed is in the log and in the job.
+                    log.exception("jobs of %s could not be worked on", name)
+
+    def _work_on(self, name: str) -> None:
+        table = self._tables[name]
+        if self._stopping.is_set() or not table.waiting():
+            return
+        try:
+            with FileLock(table.lock_file, timeout=0):
+                table.adopt()
+                while not self._stopping.is_set() and (job := table.take()) is not None:
+                    self._do(self._collections[name], table, job)
+        except Timeout:
+            # Another process is at work.
+            return
+
+    def _do(self, collection: Collection, table: JobTable, job: Job) -> None:
+        work = table.work(job.id)
+        try:
+            # An index of its own: searches keep the version they see until they look for a newer one.
+            index = Index.open(collection.index.folder)
+            try:
+                if job.kind == "add":
+                    self._add(collection, index, table, job, work)
+                else:
+                    self._delete(collection, index, table, job, work)
+            finally:
+                index.close()
+        except CrosslensError as error:
+            log.error("job %s of %s failed: %s", job.id, collection.name, error)
+            self._end(table, job, "failed", "the index could not be changed; the server's log says why")
+        except Exception:
+            log.exception("job %s of %s failed", job.id, collection.name)
+            self._end(table, job, "failed", "a defect of the server; its log says more")
+        collection.refresh(now=True)
+
+    def _add(self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]) -> None:
+        ids: list[str] = work["ids"]
+        uploads = self._uploads[collection.name]
+        skipped: list[str] = []
+        done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
+        while done < len(ids) and not cancelled:
+            if self._stopping.is_set():
+                self._end(
+                    table, job, "queued", f"{done} of {len(ids)} added; goes on when the server starts again"
+                )
+                return
+            batch = ids[done : done + BATCH]
+            skipped += self._add_batch(collection, index, uploads, batch, work["domain"], work["label"])
+            done += len(batch)
+            cancelled = table.advance(job.id, done, len(ids))
+        if cancelled and done < len(ids):
+            self._end(table, job, "cancelled", f"cancelled after {done} of {len(ids)}; what was added stays")
+            uploads.forget(index, table, ids[done:], job.id)
+            return
+        result = {"added": len(ids) - len(skipped), "skipped": skipped, "items": len(index)}
+        self._end(table, job, "done", f"{len(ids) - len(skipped)} images added", result)
+
+    def _add_batch(
+        self,
+        collection: Collection,
+        index: Index,
+        uploads: Uploads,
+        ids: Sequence[str],
+        domain: str,
+        label: str | None,
+    ) -> list[str]:
+        """Add one batch in one step; says which images could not be read any more."""
+        present: list[str] = []
+        squares = []
+        for image in ids:
+            try:
+                squares.append(collection.encoder.backbone.preprocess.pixels(uploads.path(image)))
+                present.append(image)
+            except ImageError:
+                continue
+        if present:
+            features = self._embedding.features_of_squares(collection.encoder, squares, domain)
+            paths = [uploads.path(image) for image in present]
+            vectors = collection.encoder.encode_features(features, domain)
+            index.upsert(
+                _items(present, paths, uploads.root, domain, label), vectors, collection.encoder.fingerprint
+            )
+        return [image for image in ids if image not in present]
+
+    def _delete(
+        self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]
+    ) -> None:
+        uploads = self._uploads[collection.name]
+        where = None if work["where"] is None else _FILTER.validate_python(work["where"])
+        own = Eq(field="root", value=str(uploads.root))
+        if where is None:
+            going = [image for image in work["ids"] if uploads.holds(image)]
+        else:
+            scanned = index.scan(And(filters=(where, own)))
+            going = [image for rows, _ in scanned for image in rows.column("id").to_pylist()]
+        total = len(work["ids"]) if where is None else index.count(where)
+        if table.advance(job.id, 0, total):
+            self._end(table, job, "cancelled", "cancelled; nothing was deleted")
+            return
+        deleted = index.delete(work["ids"] if where is None else where)
+        uploads.forget(index, table, going, job.id)
+        table.advance(job.id, total, total)
+        self._end(table, job, "done", f"{deleted} items deleted", {"deleted": deleted, "items": len(index)})
+
+    def _end(
+        self, table: JobTable, job: Job, state: str, message: str, result: dict[str, Any] | None = None
+    ) -> None:
+        table.end(job.id, state, message, result)
+        if state != "queued":
+            self._meter.jobs.labels(job.kind, state).inc()
+
+
+def _items(ids: Sequence[str], paths: Sequence[Path], root: Path, domain: str, label: str | None) -> pa.Table:
+    states = list(file_states(paths))
+    columns = {
+        "id": list(ids),
+        "path": [str(path) for path in paths],
+        "root": [str(root)] * len(ids),
+        "domain": [domain] * len(ids),
+        "label": [label] * len(ids),
+        "size": [size for size, _ in states],
+        "modified": [time for _, time in states],
+    }
+    return pa.table(columns, schema=ITEM_SCHEMA)

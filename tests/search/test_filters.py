@@ -1,0 +1,200 @@
+"""Filters: the mask, the SQL and the text form agree with plain Python."""
+
+import sqlite3
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosslens.errors import ConfigError
+from crosslens.search.filters import DEEPEST, And, Eq, In, Not, Or, Prefix, Range, load_filter, parse_filter
+from crosslens.search.stores.base import ITEM_SCHEMA
+
+TEXTS = ["photo", "it's", 'say "hi"', "emoji 🐈", "ÄÖ", "", "photo/dog/1.jpg", "100%", "a_b", "-- drop"]
+NUMBERS = [0, 1, -5, 2**40]
+text = st.sampled_from(TEXTS)
+number = st.sampled_from(NUMBERS)
+text_field = st.sampled_from(["id", "domain", "label"])
+number_field = st.sampled_from(["size", "modified"])
+
+
+def maybe(strategy):
+    return st.none() | strategy
+
+
+leaf = st.one_of(
+    st.builds(Eq, field=text_field, value=text),
+    st.builds(Eq, field=number_field, value=number),
+    st.builds(In, field=text_field, values=st.lists(text, max_size=3).map(tuple)),
+    st.builds(In, field=number_field, values=st.lists(number, max_size=3).map(tuple)),
+    st.builds(Range, field=text_field, min=maybe(text), max=maybe(text)),
+    st.builds(Range, field=number_field, min=maybe(number), max=maybe(number)),
+    st.builds(Prefix, field=text_field, value=text),
+)
+several = lambda inner: st.lists(inner, min_size=1, max_size=3).map(tuple)  # noqa: E731
+tree = st.recursive(
+    leaf,
+    lambda inner: st.one_of(
+        st.builds(And, filters=several(inner)), st.builds(Or, filters=several(inner)), st.builds(Not, filter=inner)
+    ),
+    max_leaves=6,
+)
+row = st.fixed_dictionaries(
+    {
+        "id": text,
+        "path": text,
+        "root": maybe(text),
+        "domain": text,
+        "label": maybe(text),
+        "size": maybe(number),
+        "modified": maybe(number),
+    }
+)
+
+
+def matches(found, item):
+    """The slow formula."""
+    match found:
+        case And():
+            return all(matches(part, item) for part in found.filters)
+        case Or():
+            return any(matches(part, item) for part in found.filters)
+        case Not():
+            return not matches(found.filter, item)
+    value = item[found.field]
+    if value is None:
+        return False
+    match found:
+        case Eq():
+            return value == found.value
+        case In():
+            return value in found.values
+        case Prefix():
+            return value.startswith(found.value)
+    return (found.min is None or value >= found.min) and (found.max is None or value <= found.max)
+
+
+@given(tree, st.lists(row, max_size=6))
+def test_mask_is_the_slow_formula(found, rows):
+    mask = found.mask(pa.Table.from_pylist(rows, schema=ITEM_SCHEMA))
+    assert mask.dtype == bool
+    assert mask.tolist() == [matches(found, item) for item in rows]
+
+
+@given(tree, st.lists(row, max_size=6))
+def test_sql_means_the_same_to_a_database(found, rows):
+    database = sqlite3.connect(":memory:")
+    database.create_function("starts_with", 2, lambda value, start: value and value.startswith(start))
+    database.execute("create table items (number, id, path, root, domain, label, size, modified)")
+    for position, item in enumerate(rows):
+        database.execute(
+            "insert into items values (?,?,?,?,?,?,?,?)", (position, *(item[name] for name in ITEM_SCHEMA.names))
+        )
+    numbers = [n for (n,) in database.execute(f"select number from items where {found.sql()} order by number")]
+    assert numbers == [position for position, item in enumerate(rows) if matches(found, item)], found.sql()
+
+
+@given(tree)
+def test_json_and_back(found):
+    again = load_filter(found.model_dump(mode="json"))
+    assert again == found
+    assert hash(again) == hash(found)
+
+
+PHOTO = Eq(field="domain", value="photo")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("domain = 'photo'", PHOTO),
+        ('domain = "photo"', PHOTO),
+        ("label = 'it''s'", Eq(field="label", value="it's")),
+        ("label != 'a'", Not(filter=Eq(field="label", value="a"))),
+        ("size >= 10", Range(field="size", min=10)),
+        ("size < 10", And(filters=(Range(field="size", max=10), Not(filter=Eq(field="size", value=10))))),
+        ("size between -1 and 5", Range(field="size", min=-1, max=5)),
+        ("id starts with 'photo/dog/'", Prefix(field="id", value="photo/dog/")),
+        ("label is not null", Range(field="label")),
+        ("label is null", Not(filter=Range(field="label"))),
+        ("modified >= '2026-01-31'", Range(field="modified", min=1769817600)),
+        ("modified >= '2026-01-31T01:00+01:00'", Range(field="modified", min=1769817600)),
+        (
+            "domain = 'photo' and not label in ('dog','cat')",
+            And(filters=(PHOTO, Not(filter=In(field="label", values=("dog", "cat"))))),
+        ),
+        (
+            "domain = 'photo' AND label NOT IN ('dog')",
+            And(filters=(PHOTO, Not(filter=In(field="label", values=("dog",))))),
+        ),
+        (
+            "domain = 'photo' or domain = 'photo' and size = 1",
+            Or(filters=(PHOTO, And(filters=(PHOTO, Eq(field="size", value=1))))),
+        ),
+        (
+            "(domain = 'photo' or domain = 'photo') and size = 1",
+            And(filters=(Or(filters=(PHOTO, PHOTO)), Eq(field="size", value=1))),
+        ),
+        ("not not domain = 'photo'", PHOTO),
+    ],
+)
+def test_text_form(text, expected):
+    assert parse_filter(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'the end' is no field"),
+        ("colour = 'red'", "is no field; the fields are id, path"),
+        ("domain = photo", "at character 10: 'photo' is no value; write a whole number, or text in quotes"),
+        ("domain = 'photo", "cannot be read; texts stand in quotes"),
+        ("domain = 'photo' label = 'dog'", "at character 18.*join conditions with 'and' or 'or'"),
+        ("size = 'big'", "size holds a whole number"),
+        ("size = 1.5", "cannot be read"),
+        ("size = 99999999999999999999", "too large"),
+        ("label in 'dog'", "stands where '\\('"),
+        ("(label = 'dog'", "stands where '\\)'"),
+        ("label not = 'dog'", "after 'not' comes in, between"),
+        ("size starts with '1'", "at character 1"),
+        ("modified > 'yesterday'", "no day or time"),
+        ("(" * 100 + "size = 1" + ")" * 100, f"more than {DEEPEST} brackets"),
+        ("label = 'x'; drop table items", "cannot be read"),
+    ],
+)
+def test_text_that_is_wrong_says_where(text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_filter(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"op": "like", "field": "id", "value": "x"}, "like"),
+        ({"op": "eq", "field": "colour", "value": "x"}, "field"),
+        ({"op": "eq", "field": "size", "value": "x"}, "whole number"),
+        ({"op": "eq", "field": "size", "value": True}, "whole number|valid"),
+        ({"op": "eq", "field": "id", "value": "x", "extra": 1}, "extra"),
+        ({"op": "and", "filters": []}, "at least 1"),
+        ({"op": "in", "field": "id", "values": ["x"] * 10_001}, "at most 10000"),
+        ("domain = 'photo'", "filter cannot be read"),
+    ],
+)
+def test_json_that_is_wrong(value, message):
+    with pytest.raises(ConfigError, match=message):
+        load_filter(value)
+
+
+def test_json_nested_too_deep():
+    value = {"op": "eq", "field": "id", "value": "x"}
+    for _ in range(DEEPEST):
+        value = {"op": "not", "filter": value}
+    with pytest.raises(ConfigError, match=f"more than {DEEPEST}"):
+        load_filter(value)
+
+
+def test_chunked_columns():
+    table = pa.table({"domain": pa.chunked_array([["a", "b"], ["a"]])})
+    assert np.array_equal(Eq(field="domain", value="a").mask(table), [True, False, True])
