@@ -26,7 +26,7 @@ export function CutOff({ side, hits, cut }: { side: Side; hits: Hit[]; cut: numb
   };
   return (
     <label class="cut">
-      <span class="cut-name">Cut-off <output>{said}</output></span>
+      <span class="cut-name">Cut-off <span class="said">{said}</span></span>
       <svg class="cut-scores" viewBox={`0 0 ${BINS} 10`} preserveAspectRatio="none" aria-hidden="true">
         {counts.map((count, bin) => {
           const height = count === 0 ? 0 : Math.max(1, (count / most) * 10);

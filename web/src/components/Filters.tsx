@@ -152,7 +152,7 @@ function Slider({ label, value, min, max, step, off, words, onChange }: SliderPr
   const said = value === null ? "off" : words(value);
   return (
     <label class="field">
-      <span>{label} <output>{said}</output></span>
+      <span>{label} <span class="said">{said}</span></span>
       <input
         type="range"
         min={min}

@@ -48,7 +48,7 @@ function Row({ part }: { part: Part }) {
           aria-valuetext={`${part.weight}, ${pushes ? "pushes away" : part.weight > 0 ? "pulls" : "not used"}`}
           onInput={(event) => setWeight(part.key, Number(event.currentTarget.value))}
         />
-        <output aria-hidden="true">{part.weight > 0 ? "+" : ""}{part.weight.toFixed(2).replace("-", "−")}</output>
+        <span class="said" aria-hidden="true">{part.weight > 0 ? "+" : ""}{part.weight.toFixed(2).replace("-", "−")}</span>
       </label>
     </li>
   );
