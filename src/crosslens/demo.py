@@ -22,7 +22,8 @@ from crosslens.methods.ucdir import UCDIRConfig
 from crosslens.progress import counted_progress
 from crosslens.report import Embeddings, Section, write_report
 from crosslens.search.index import Hit, Index
-from crosslens.search.query import query_vector, search
+from crosslens.search.query import SearchOptions, weighted_parts
+from crosslens.search.searcher import Searcher
 
 QUERY: Look = "line"
 GALLERY: Look = "flat"
@@ -188,10 +189,11 @@ def _searches(index: Index, catalog: Catalog, concepts: Catalog) -> list[tuple[s
     names = dict(zip(concepts.ids, concepts.labels, strict=True))
     paths = dict(zip(catalog.ids, catalog.paths, strict=True))
     found: list[tuple[str, list[Hit]]] = []
+    searcher = Searcher(index)
     for code in SEARCHES:
         image = f"{QUERY}/{code}"
-        vector = query_vector(index, images=[paths[image]], domain=QUERY)
-        hits = _named(search(index, vector, top=5), names)
+        answer = searcher.answer(weighted_parts(images=[paths[image]]), SearchOptions(top=5), QUERY)
+        hits = _named([found.hit for found in answer.hits], names)
         found.append((str(names[image]), hits))
     return found
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
-from crosslens.encoder_config import FORMAT, EncoderConfig, Space
+from crosslens.encoder_config import FORMAT, EncoderConfig, Space, describe
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
 from crosslens.nn.heads import Head, HeadGroup
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ImageSource = Path | str | bytes | Image.Image
+_MAKING = Lock()
 
 
 class Encoder:
@@ -186,15 +188,33 @@ class Encoder:
         """
         if isinstance(images, Tensor):
             return self.encode_features(self.backbone_of(domain).embed_images(images), domain)
-        sources = [images] if isinstance(images, ImageSource) else list(images)
-        opened = [Path(s) if isinstance(s, str) else s for s in sources]
-        engine = self._engine(device, domain)
+        sources = [images] if isinstance(images, ImageSource) else images
+        return self.encode_features(self.image_features(sources, domain, device=device), domain)
+
+    def image_features(
+        self,
+        images: Sequence[ImageSource],
+        domain: str | None = None,
+        *,
+        frozen: bool = False,
+        device: str | None = None,
+    ) -> NDArray[np.float32]:
+        """Images to backbone features ``(N, D)``, what ``encode_features`` takes.
+
+        Args:
+            images, domain, device: see ``encode_images``.
+            frozen: without the prompts that the encoder may have.
+
+        Raises:
+            ImageError: naming the first image that cannot be decoded.
+        """
+        backbone = self.backbone if frozen else self.backbone_of(domain)
+        opened = [Path(s) if isinstance(s, str) else s for s in images]
+        engine = self._engine(device, backbone)
         with ThreadPoolExecutor(cpu_workers()) as pool:
             batches = _batches(iter(opened), engine.batch_size)
             rows = list(pool.map(lambda batch: self._run(engine, batch), batches))
-        if not rows:
-            return np.empty((0, self.dim), np.float32)
-        return self.encode_features(np.concatenate(rows), domain)
+        return np.concatenate(rows) if rows else np.empty((0, backbone.dim), np.float32)
 
     def encode_texts(self, texts: Sequence[str] | str) -> NDArray[np.float32]:
         """Texts to unit vectors ``(T, d)``.
@@ -222,24 +242,7 @@ class Encoder:
 
         from crosslens.model_card import model_card
 
-        config = EncoderConfig(
-            method=self.method,
-            backbone=self.backbone.name,
-            fingerprint=self.backbone.fingerprint,
-            space=self.space,
-            head=self.head.sizes if isinstance(self.head, HeadGroup) else None,
-            members=len(self.head.members) if isinstance(self.head, HeadGroup) else 1,
-            unit_inputs=self.head.unit_inputs if isinstance(self.head, HeadGroup) else True,
-            projection=self.head.shape if isinstance(self.head, Projection) else None,
-            domains=tuple(self.means),
-            mapped=tuple(self.maps),
-            text=self.text,
-            prompts=None if self.prompted is None else self.prompted.shape,
-            whitened=() if self.whitened is None else tuple(self.whitened.means),
-            whitened_share=0.0 if self.whitened is None else self.whitened.share,
-            tuned=self.tuned,
-            trained=self.trained,
-        )
+        config = describe(self)
         tensors = {f"head.{k}": v.contiguous() for k, v in self.head.state_dict().items()} if self.head else {}
         tensors |= {f"mean.{index}": mean.contiguous() for index, mean in enumerate(self.means.values())}
         tensors |= {f"map.{index}": matrix.contiguous() for index, matrix in enumerate(self.maps.values())}
@@ -338,12 +341,12 @@ class Encoder:
             mapped[own] = F.normalize(split[own] @ matrix, dim=2) / split.shape[1] ** 0.5
         return mapped.view_as(rows)
 
-    def _engine(self, device: str | None, domain: str | None) -> Engine:
+    def _engine(self, device: str | None, backbone: Backbone) -> Engine:
         engines: dict[Any, Engine] = self.__dict__.setdefault("_engines", {})
-        backbone = self.backbone_of(domain)
         key = (device, backbone.fingerprint.digest)
-        if key not in engines:
-            engines[key] = make_engine(backbone, device)
+        with _MAKING:
+            if key not in engines:
+                engines[key] = make_engine(backbone, device)
         return engines[key]
 
     def _run(self, engine: Engine, batch: list[Path | bytes | Image.Image]) -> NDArray[np.float32]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from crosslens.backbones.base import Fingerprint
-from crosslens.nn.projection import ProjectionShape
+from crosslens.nn.heads import HeadGroup
+from crosslens.nn.projection import Projection, ProjectionShape
 from crosslens.nn.prompts import PromptShape
+
+if TYPE_CHECKING:
+    from crosslens.encoder import Encoder
 
 FORMAT = 1
 Space = Literal["features", "joint"]
@@ -56,3 +60,25 @@ class EncoderConfig(BaseModel):
     whitened_share: float = 0.0
     tuned: bool = False
     trained: dict[str, Any] = {}
+
+
+def describe(encoder: Encoder) -> EncoderConfig:
+    """What an encoder's folder says about it."""
+    return EncoderConfig(
+        method=encoder.method,
+        backbone=encoder.backbone.name,
+        fingerprint=encoder.backbone.fingerprint,
+        space=encoder.space,
+        head=encoder.head.sizes if isinstance(encoder.head, HeadGroup) else None,
+        members=len(encoder.head.members) if isinstance(encoder.head, HeadGroup) else 1,
+        unit_inputs=encoder.head.unit_inputs if isinstance(encoder.head, HeadGroup) else True,
+        projection=encoder.head.shape if isinstance(encoder.head, Projection) else None,
+        domains=tuple(encoder.means),
+        mapped=tuple(encoder.maps),
+        text=encoder.text,
+        prompts=None if encoder.prompted is None else encoder.prompted.shape,
+        whitened=() if encoder.whitened is None else tuple(encoder.whitened.means),
+        whitened_share=0.0 if encoder.whitened is None else encoder.whitened.share,
+        tuned=encoder.tuned,
+        trained=encoder.trained,
+    )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Json, Quiet, emit_json, print_table
+from crosslens.cli.options import Device, Json, Quiet, emit_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crosslens.search.index import Index
+    from crosslens.search.query import Answer, QueryPart, SearchOptions
 
 
 def search(
@@ -18,12 +24,16 @@ def search(
     ] = None,
     like: Annotated[list[str] | None, typer.Option("--like", help="The id of an indexed item.")] = None,
     weight: Annotated[
-        list[float] | None, typer.Option("--weight", "-w", help="One a query: pictures, texts, then ids.")
+        list[float] | None,
+        typer.Option("--weight", "-w", help="One a query: pictures, texts, then ids; negative pushes away."),
     ] = None,
     domain: Annotated[
-        str | None, typer.Option("--domain", help="The domain of the pictures, where known.")
+        str | None, typer.Option("--domain", help="The domain of the pictures, where known; auto detects it.")
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show.")] = 10,
+    where: Annotated[
+        str | None, typer.Option("--where", help="Only these items: \"domain = 'photo' and size > 10000\".")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show, at most 1000.")] = 10,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out what is less similar.")] = -1.0,
     min_match: Annotated[
         float | None,
@@ -35,36 +45,103 @@ def search(
         str | None,
         typer.Option("--queries", help="Unlabelled images of the query's kind, to calibrate --min-match on."),
     ] = None,
+    sort: Annotated[
+        str,
+        typer.Option("--sort", help="Order of the hits: score, id, path, domain, label, size, modified, or -KEY."),
+    ] = "score",
+    fold: Annotated[
+        float | None, typer.Option("--fold", help="Show near-duplicates, from this cosine on, under the best one.")
+    ] = None,
+    rerank: Annotated[
+        str | None, typer.Option("--rerank", help="aqe, dba, k-reciprocal or diffusion; see the docs for gains.")
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="Draw the query and its hits into this .png or .html file.")
+    ] = None,
+    device: Device = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Find the indexed images most like pictures, words or indexed items, or a weighted mix of them.
 
-    Example: crosslens search photos.index --image sketch.png --domain sketch --top 5
+    Example: crosslens search photos.index --image sketch.png --domain sketch --top 5 --grid found.png
     """
     from crosslens.progress import set_quiet
+    from crosslens.search.grid import check_grid_file
     from crosslens.search.index import Index
-    from crosslens.search.query import match_probability, query_vector
-    from crosslens.search.query import search as find
+    from crosslens.search.query import AUTO, make_options, weighted_parts
+    from crosslens.search.searcher import Searcher
 
     set_quiet(quiet)
-    opened = Index.open(index)
-    vector = query_vector(
-        opened, images=image or [], texts=text or [], like=like or [], weights=weight or [], domain=domain
+    if grid is not None:
+        check_grid_file(grid)
+    options = make_options(
+        top=top, min_score=min_score, min_match=min_match, where=where, sort=sort, fold=fold, rerank=rerank
     )
-    probability = None
-    if min_match is not None or queries is not None:
-        probability = match_probability(
-            opened, vector, images=() if text or like else image or [], unlabelled=queries, domain=domain
-        )
-    rejected = min_match is not None and probability is not None and probability < min_match
-    hits = [] if rejected else find(opened, vector, top=top, min_score=min_score, exclude=like or [])
-    answer: dict[str, Any] = {"hits": [vars(hit) for hit in hits]}
-    if probability is not None:
-        answer |= {"match_probability": probability, "no_match": rejected}
-    emit_json(json, answer)
+    parts = weighted_parts(images=image or [], texts=text or [], like=like or [], weights=weight or [])
+    opened = Index.open(index)
+    if queries is not None and options.min_match is None:
+        options = options.model_copy(update={"min_match": 0.0})
+    told = None if domain == AUTO else domain
+    searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device)
+    _warn_of_domain(opened, domain)
+    answer = searcher.answer(parts, options, domain)
+    value = answer.to_json()
+    if answer.match_probability is None:
+        value = {key: found for key, found in value.items() if key not in ("match_probability", "no_match")}
+    if grid is not None:
+        _draw(grid, opened, parts, answer, options)
+        value["grid"] = str(grid)
+    emit_json(json, value)
     if not quiet and str(json) != "-":
-        rows = [(f"{hit.score:.3f}", hit.domain, hit.label or "", hit.path) for hit in hits]
-        if probability is not None:
-            typer.echo(f"probability of a counterpart {probability:.2f}" + ("; no match" if rejected else ""))
-        print_table(f"{len(hits)} of {len(opened)}", ("score", "domain", "label", "path"), rows)
+        _show(opened, answer, domain, grid)
+
+
+def _warn_of_domain(index: Index, domain: str | None) -> None:
+    """A name that the encoder has not seen is treated as unknown, which a slip of the pen should not be."""
+    from crosslens.progress import note
+    from crosslens.search.domain_detection import known_domains
+
+    known = known_domains(index.encoder)
+    if domain == "auto" and len(known) < 2:
+        note("this index's encoder keeps no domains apart, so none is detected")
+    elif domain is not None and domain != "auto" and known and domain not in known:
+        note(f"the encoder knows no domain {domain!r}, only {', '.join(known)}; the picture counts as unknown")
+
+
+def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, options: SearchOptions) -> None:
+    from crosslens.search.grid import Tile, hit_tile, write_grid
+
+    tiles = []
+    for part in parts:
+        value: Any = part.value
+        weight = "" if part.weight == 1 else f"weight {part.weight:g}"
+        if part.kind == "like":
+            hit, _ = index.get(value)
+            tiles.append(Tile(Path(hit.path), "image is gone", (f"like {value}", weight)))
+        elif part.kind == "text":
+            tiles.append(Tile(None, value, ("text", weight)))
+        else:
+            tiles.append(Tile(value, "image", (Path(value).name, weight or answer.domain or "")))
+    title = f"{len(answer.hits)} of {len(index)} in {index.folder.name}"
+    if answer.match_probability is not None:
+        title += f", probability of a counterpart {answer.match_probability:.2f}"
+    if options.rerank is not None:
+        title += f", re-ranked by {options.rerank}"
+    write_grid(file, tiles, [hit_tile(found) for found in answer.hits], title)
+
+
+def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -> None:
+    if answer.match_probability is not None:
+        rejected = "; no match" if answer.no_match else ""
+        typer.echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
+    if domain == "auto" and answer.domain is not None:
+        typer.echo(f"detected domain: {answer.domain}")
+    rows = []
+    for found in answer.hits:
+        hit, more = found.hit, len(found.duplicates)
+        path = hit.path + (f" (+{more} alike)" if more else "")
+        rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path))
+    print_table(f"{len(answer.hits)} of {len(index)}", ("score", "domain", "label", "path"), rows)
+    if grid is not None:
+        typer.echo(f"drawn in {grid}")

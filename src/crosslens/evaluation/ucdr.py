@@ -177,9 +177,10 @@ def evaluate_universal(
             (run.gallery_domain, run.gallery, False),
         ):
             if (domain, rows) not in sides:
-                network = inverted(encoder.backbone) if is_turned else encoder.backbone
-                # A feature folder holds the pictures as they are.
-                folder = None if is_turned else features
+                own = encoder.backbone_of(domain)
+                network = inverted(own) if is_turned else own
+                # A feature folder holds the pictures as they are, and seen without prompts.
+                folder = None if is_turned or encoder.prompted is not None else features
                 found = features_of(catalog.take(rows), network, folder=folder, device=device)
                 skipped += len(found.skipped)
                 sides[domain, rows] = encode_domain(encoder, found, domain)

@@ -1,133 +1,185 @@
-"""Queries made of pictures, words and indexed items, with weights."""
+"""What is asked and what is answered: parts of a query, options, and the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crosslens.catalog import Catalog
-from crosslens.errors import ConfigError, FeatureError
-from crosslens.features.load import features_of
-from crosslens.progress import note
-from crosslens.search.index import Hit, Index
+from crosslens.errors import ConfigError
+from crosslens.search.filters import Filter, parse_filter
+from crosslens.search.items import Hit
+from crosslens.search.rerank import Rerank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from crosslens.encoder import ImageSource
 
-def query_vector(
-    index: Index,
+    Array = NDArray[np.float32]
+
+Kind = Literal["image", "text", "like", "vector"]
+Sort = Literal[
+    "score", "id", "-id", "path", "-path", "domain", "-domain", "label", "-label", "size", "-size", "modified",
+    "-modified",
+]  # fmt: skip
+AUTO = "auto"
+"""In place of a domain's name: detect it."""
+MOST = 1000
+"""Most hits of one answer."""
+
+
+@dataclass(frozen=True)
+class EmbeddedImage:
+    """A query picture after the network; as the value of a query's part it is not embedded again.
+
+    Attributes:
+        vector: ``(d,)``, unit length, in the encoder's space.
+        domain: told or detected; None where unknown.
+        features: of the frozen backbone ``(D,)``; None where an encoder with prompts had no need of them.
+    """
+
+    vector: Array
+    domain: str | None = None
+    features: Array | None = None
+
+
+@dataclass(frozen=True)
+class QueryPart:
+    """One of the things a query is made of.
+
+    Attributes:
+        kind: ``image``, ``text``, ``like`` (an indexed item) or ``vector``.
+        value: a picture (path, encoded bytes, Pillow image; transparency counts as white) or an `EmbeddedImage`;
+            words; an id; a unit vector ``(d,)``.
+        weight: finite; a negative one pushes away.
+    """
+
+    kind: Kind
+    value: ImageSource | EmbeddedImage | Array
+    weight: float = 1.0
+
+
+class SearchOptions(BaseModel):
+    """How to answer.
+
+    Attributes:
+        top: at most this many hits.
+        min_score: leave out what is less similar.
+        min_match: answer "no match" below this probability of a counterpart.
+        where: look at these items alone.
+        sort: order of the hits that are shown, among them best first where equal; ``-`` in front turns it round.
+            Missing values come last.
+        fold: cosine from which a hit is shown under a better one it nearly equals; None folds nothing.
+        rerank: how the list is put in a new order; scores stay similarities with the query.
+        include_self: whether an indexed item finds itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    top: int = Field(20, ge=1, le=MOST)
+    min_score: float = Field(-1.0, allow_inf_nan=False)
+    min_match: float | None = Field(None, ge=0, le=1)
+    where: Filter | None = None
+    sort: Sort = "score"
+    fold: float | None = Field(None, gt=0, le=1)
+    rerank: Rerank | None = None
+    include_self: bool = False
+
+
+@dataclass(frozen=True)
+class FoundHit:
+    """A hit, and the ids of its near-duplicates that were folded under it, best first."""
+
+    hit: Hit
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found.
+
+    Attributes:
+        hits: at most ``top``; none where there is no match.
+        match_probability: that the index holds a counterpart of the query; None where it was not asked for.
+        no_match: whether it lies below ``min_match``.
+        domain: of the query's pictures, told or detected; None where unknown or where they differ.
+        seconds: taken by each stage.
+    """
+
+    hits: tuple[FoundHit, ...]
+    match_probability: float | None = None
+    no_match: bool = False
+    domain: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain values."""
+        return {
+            "hits": [vars(found.hit) | {"duplicates": list(found.duplicates)} for found in self.hits],
+            "match_probability": self.match_probability,
+            "no_match": self.no_match,
+            "domain": self.domain,
+            "seconds": self.seconds,
+        }
+
+
+def make_options(**settings: Any) -> SearchOptions:
+    """Options from plain values; a filter may be given as text.
+
+    Raises:
+        ConfigError: naming the option that is wrong.
+    """
+    if isinstance(settings.get("where"), str):
+        settings["where"] = parse_filter(settings["where"])
+    try:
+        return SearchOptions(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "options"
+        raise ConfigError(f"{name} = {first['input']!r}: {first['msg']}") from error
+
+
+def weighted_parts(
     *,
-    images: Sequence[Path | bytes] = (),
+    images: Sequence[ImageSource] = (),
     texts: Sequence[str] = (),
     like: Sequence[str] = (),
     weights: Sequence[float] = (),
-    domain: str | None = None,
-) -> NDArray[np.float32]:
-    """One unit vector ``(d,)`` for a mix of queries: the weighted sum of their unit vectors.
-
-    Args:
-        index: whose encoder understands the queries.
-        images: pictures.
-        texts: words; only where the index's encoder shares its space with text.
-        like: ids of indexed items.
-        weights: one a query, in the order images, texts, like; 1 each by default. Negative ones push away.
-        domain: of the pictures, where it is known.
+) -> list[QueryPart]:
+    """Pictures, then texts, then ids as the parts of one query, with one weight each; 1 each without weights.
 
     Raises:
-        ConfigError: without any query, with another number of weights, or when the mix cancels out.
-        ImageError: naming a picture that cannot be decoded.
-        BackboneError: for text where the encoder knows none.
-        StoreError: for an unknown id.
+        ConfigError: for another number of weights.
     """
-    rows: list[NDArray[np.float32]] = []
-    if images:
-        rows.extend(index.encoder.encode_images(images, domain))
-    if texts:
-        rows.extend(index.encoder.encode_texts(list(texts)))
-    rows.extend(index.get(image)[1] for image in like)
-    if not rows:
+    kinds: list[tuple[Kind, Sequence[Any]]] = [("image", images), ("text", texts), ("like", like)]
+    values = [(kind, value) for kind, several in kinds for value in several]
+    if weights and len(weights) != len(values):
+        raise ConfigError(f"{len(values)} queries need {len(values)} weights, not {len(weights)}")
+    factors = list(weights) or [1.0] * len(values)
+    return [QueryPart(kind, value, weight) for (kind, value), weight in zip(values, factors, strict=True)]
+
+
+def mix(vectors: Array, weights: Sequence[float]) -> Array:
+    """The weighted sum of unit vectors ``(n, d)``, of unit length ``(d,)``.
+
+    Raises:
+        ConfigError: without vectors, with another number of weights or one that is not finite, or when they cancel
+            each other out.
+    """
+    if not len(vectors):
         raise ConfigError("give at least one query: a picture, a text or an indexed item")
-    chosen = list(weights) or [1.0] * len(rows)
-    if len(chosen) != len(rows):
-        raise ConfigError(f"{len(rows)} queries need {len(rows)} weights, not {len(chosen)}")
-    mixed = np.tensordot(np.asarray(chosen, np.float32), np.stack(rows), axes=1)
+    if len(weights) != len(vectors):
+        raise ConfigError(f"{len(vectors)} queries need {len(vectors)} weights, not {len(weights)}")
+    factors = np.asarray(weights, np.float64)
+    if not np.isfinite(factors).all():
+        raise ConfigError("weights must be finite numbers")
+    mixed = factors @ vectors.astype(np.float64)
     length = float(np.linalg.norm(mixed))
-    if length < 1e-6:
+    # What is left of two nearly equal vectors is rounding, not a direction.
+    if length <= 1e-3 * float(np.abs(factors).sum()):
         raise ConfigError("these queries and weights cancel each other out")
-    return np.asarray(mixed / length, dtype=np.float32)
-
-
-def search(
-    index: Index,
-    vector: NDArray[np.float32],
-    *,
-    top: int = 10,
-    min_score: float = -1.0,
-    exclude: Sequence[str] = (),
-) -> list[Hit]:
-    """The best ``top`` items for one vector ``(d,)``, those below ``min_score`` and ``exclude`` left out."""
-    hits = index.search(vector[None], top + len(exclude))[0]
-    left_out = set(exclude)
-    return [hit for hit in hits if hit.id not in left_out and hit.score >= min_score][:top]
-
-
-def match_probability(
-    index: Index,
-    vector: NDArray[np.float32],
-    *,
-    images: Sequence[Path] = (),
-    unlabelled: Catalog | str | Path | None = None,
-    domain: str | None = None,
-) -> float:
-    """Probability in (0, 1) that the index holds a counterpart of one query.
-
-    With unlabelled queries, and a query made of pictures alone, it rests on the backbone's centred features, which
-    tell a missing counterpart best; those of the indexed images come from the cache, or are embedded once. Else it
-    rests on the index's own vectors.
-
-    Args:
-        index: the gallery.
-        vector: of the query ``(d,)``, unit length.
-        images: the pictures the query is made of; empty when words or indexed items are part of it.
-        unlabelled: images like the query, with and without counterparts, that the probability is calibrated on;
-            without them it is calibrated on the gallery alone, which knows nothing of the gap between domains.
-        domain: of these images where they name none of the encoder's; their own by default.
-
-    Raises:
-        StoreError: for an index of fewer than 10 items.
-        FeatureError: when no unlabelled image can be embedded.
-    """
-    from crosslens.search.calibrate import MatchCalibration, centred_rows
-
-    if unlabelled is None:
-        return float(MatchCalibration.fit(index.vectors).probability(vector[None])[0])
-    backbone = index.encoder.backbone
-    found = features_of(unlabelled if isinstance(unlabelled, Catalog) else Catalog.open(unlabelled), backbone)
-    try:
-        gallery = features_of(_indexed_images(index), backbone).centre if images else None
-    except FeatureError:
-        note("the indexed images are gone, so the probability of a match rests on the index's vectors")
-        gallery = None
-    if gallery is None:
-        domains = domain or found.catalog.column("domain")
-        queries = index.encoder.encode_features(found.centre, domains)
-        return float(MatchCalibration.fit(index.vectors, queries).probability(vector[None])[0])
-    asked = np.concatenate([features_of(Catalog.open(image), backbone).centre for image in images])
-    asked = asked - found.centre.mean(0)
-    mixed = (asked / np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)).sum(0, keepdims=True)
-    mixed /= max(float(np.linalg.norm(mixed)), 1e-12)
-    calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(found.centre))
-    return float(calibration.probability(mixed.astype(np.float32))[0])
-
-
-def _indexed_images(index: Index) -> Catalog:
-    """The images of an index, under the root they were indexed from where their ids tell it."""
-    rows = index.items.select(["id", "path", "domain"]).to_pylist()
-    roots = {row["path"][: -len(row["id"])] for row in rows if row["path"].endswith("/" + row["id"])}
-    if len(roots) == 1 and all(row["path"].endswith("/" + row["id"]) for row in rows):
-        return Catalog.from_rows([row | {"path": row["id"]} for row in rows], Path(roots.pop()))
-    return Catalog.from_rows(rows, Path("/"))
+    return np.asarray(mixed / length, np.float32)

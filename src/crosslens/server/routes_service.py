@@ -88,9 +88,19 @@ async def page(request: Request) -> Response:
     return FileResponse(index, media_type=_MEDIA[".html"], headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/{path:path}", include_in_schema=False)
-async def page_file(request: Request, path: str) -> Response:
-    """A file of the page. Those under ``assets`` have names made from their content and never change."""
+@router.get("/assets/{path:path}", include_in_schema=False)
+async def asset(request: Request, path: str) -> Response:
+    """A file of the page whose name is made from its content, so that it never changes."""
+    return _file(request, f"assets/{path}", "public, max-age=31536000, immutable")
+
+
+@router.get("/{name}", include_in_schema=False)
+async def page_file(request: Request, name: str) -> Response:
+    """Another file of the page, such as its icon."""
+    return _file(request, name, "no-cache")
+
+
+def _file(request: Request, path: str, kept: str) -> Response:
     base = WEB.resolve()
     file = base / path
     if service_of(request).settings.page and "\0" not in path and file.suffix in _MEDIA:
@@ -99,7 +109,5 @@ async def page_file(request: Request, path: str) -> Response:
         except OSError:
             resolved = base
         if resolved.is_file() and resolved.is_relative_to(base):
-            kept = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
-            headers = {"Cache-Control": kept}
-            return FileResponse(resolved, media_type=_MEDIA[file.suffix], headers=headers)
+            return FileResponse(resolved, media_type=_MEDIA[file.suffix], headers={"Cache-Control": kept})
     raise Problem(404, "there is nothing at this address")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from crosslens.search.filters import Filter
 
@@ -17,6 +17,21 @@ SortBy = Literal[
 Rerank = Literal["aqe", "dba", "k-reciprocal", "diffusion"]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+
+
+def _without_paths(where: Filter) -> Filter:
+    """Refuse filters on folders of this machine: what matches would tell their names letter by letter."""
+    waiting: list[Any] = [where]
+    while waiting:
+        part = waiting.pop()
+        if getattr(part, "field", None) in ("path", "root"):
+            raise ValueError("the server takes no filters on path and root; use the prefix of an id")
+        waiting.extend(getattr(part, "filters", ()))
+        waiting.extend([part.filter] if hasattr(part, "filter") else [])
+    return where
+
+
+Where = Annotated[Filter, AfterValidator(_without_paths)]
 
 
 class _Asked(BaseModel):
@@ -67,7 +82,7 @@ class SearchRequest(_Asked):
     min_match: Share | None = Field(
         None, description="Answer `no_match` where the probability of a counterpart is lower."
     )
-    where: Filter | None = Field(None, description="Only items that match.")
+    where: Where | None = Field(None, description="Only items that match.")
     sort: SortBy = Field("score", description="Order of the hits; `-` in front turns it round.")
     fold: Cosine | None = Field(None, description="Fold hits whose cosine is at least this into one.")
     rerank: Rerank | None = Field(None, description="Order the best hits again by their neighbourhoods.")
@@ -145,7 +160,7 @@ class DeleteRequest(_Asked):
     )
 
     ids: tuple[ItemId, ...] | None = Field(None, min_length=1, max_length=10_000)
-    where: Filter | None = None
+    where: Where | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> DeleteRequest:

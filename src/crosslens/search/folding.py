@@ -1,0 +1,61 @@
+"""Near-duplicates under the best of them, and the second sort key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosslens.search.query import FoundHit, Sort
+from crosslens.similarity import Similarity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+
+class Folding:
+    """Takes hits best first; each is kept, or folded under the best kept one that it nearly equals.
+
+    Args:
+        threshold: similarity from which two hits count as equal.
+        similarity: how vectors are compared; the cosine by default.
+    """
+
+    def __init__(self, threshold: float, similarity: Similarity | None = None) -> None:
+        self.threshold = threshold
+        self.similarity = similarity or Similarity()
+        self._kept: list[Array] = []
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, vectors: Array) -> list[int]:
+        """Where each of the next hits ``(n, d)``, unit rows, belongs: the number of a kept hit, counted from 0.
+
+        A hit that is kept gets the next number.
+        """
+        places: list[int] = []
+        asked = self.similarity.as_queries(vectors)
+        for vector, asking in zip(vectors, asked, strict=True):
+            if self._kept:
+                # Sums of products are rounded differently in every order; a copy must reach a threshold of 1.
+                near = np.flatnonzero(np.stack(self._kept) @ asking >= self.threshold - 1e-6)
+                if len(near):
+                    places.append(int(near[0]))
+                    continue
+            places.append(len(self._kept))
+            self._kept.append(vector)
+        return places
+
+
+def sort_hits(hits: Sequence[FoundHit], key: Sort) -> list[FoundHit]:
+    """Hits that come best first, by another key; equal ones stay best first, missing values come last."""
+    if key == "score":
+        return list(hits)
+    name = key.removeprefix("-")
+    known = [found for found in hits if getattr(found.hit, name) is not None]
+    missing = [found for found in hits if getattr(found.hit, name) is None]
+    return [*sorted(known, key=lambda found: getattr(found.hit, name), reverse=key.startswith("-")), *missing]

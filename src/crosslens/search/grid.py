@@ -1,0 +1,166 @@
+"""A picture of a query and what was found for it: a PNG, or an HTML page with everything inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from crosslens.errors import ConfigError, ImageError
+from crosslens.files import atomic_path
+from crosslens.images.decode import decode
+from crosslens.search.query import FoundHit
+
+SIDE = 160
+"""Side of a tile in pixels."""
+COLUMNS = 6
+_GAP, _CAPTION = 12, 34
+_INK, _DIM, _EMPTY = (25, 25, 25), (110, 110, 110), (238, 238, 238)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One place of the grid.
+
+    Attributes:
+        picture: what is shown: an image as ``decode`` takes it, or None.
+        text: shown where there is no picture.
+        caption: two lines under it.
+    """
+
+    picture: str | Path | bytes | Image.Image | None
+    text: str = ""
+    caption: tuple[str, str] = ("", "")
+
+
+def hit_tile(found: FoundHit) -> Tile:
+    """A hit with its score, domain, class and how many were folded under it."""
+    hit, more = found.hit, len(found.duplicates)
+    first = f"{hit.score:.3f}  {hit.domain}" + (f"  +{more} alike" if more else "")
+    return Tile(Path(hit.path), "image is gone", (first, hit.label or Path(hit.id).name))
+
+
+def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> None:
+    """Write the picture, replacing the file in one step.
+
+    Args:
+        file: ``.png``, ``.html`` or ``.htm``.
+        query: what was asked.
+        hits: what was found, best first.
+        title: over it.
+
+    Raises:
+        ConfigError: for another ending, or a file that cannot be written.
+    """
+    kind = check_grid_file(file)
+    content = _html(query, hits, title).encode() if kind == "html" else _png(query, hits, title)
+    try:
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(f"the grid {file} cannot be written: {error.strerror or error}") from error
+
+
+def check_grid_file(file: Path) -> str:
+    """``png`` or ``html``, by the file's ending.
+
+    Raises:
+        ConfigError: for another ending.
+    """
+    kinds = {".png": "png", ".html": "html", ".htm": "html"}
+    if file.suffix.lower() not in kinds:
+        raise ConfigError(f"a grid is a .png or .html file, not {file.name!r}")
+    return kinds[file.suffix.lower()]
+
+
+def _png(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> bytes:
+    step, height = SIDE + _GAP, SIDE + _CAPTION + _GAP
+    asked, found = -(-len(query) // COLUMNS), -(-len(hits) // COLUMNS)
+    width = _GAP + step * min(COLUMNS, max(len(query), len(hits), 3))
+    top = _GAP + (24 if title else 0)
+    split = top + asked * height
+    canvas = Image.new("RGB", (width, split + 2 * _GAP + max(found * height, 24)), "white")
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    pen.text((_GAP, _GAP), _printable(title), fill=_INK, font=ImageFont.load_default(15))
+    pen.line((_GAP, split, width - _GAP, split), fill=_DIM, width=1)
+    for tiles, start in ((query, top), (hits, split + _GAP)):
+        for number, tile in enumerate(tiles):
+            x, y = _GAP + step * (number % COLUMNS), start + height * (number // COLUMNS)
+            thumbnail = _thumbnail(tile)
+            if thumbnail is None:
+                pen.rectangle((x, y, x + SIDE, y + SIDE), fill=_EMPTY)
+                pen.multiline_text((x + 8, y + 8), _wrapped(tile.text), fill=_DIM, font=font)
+            else:
+                canvas.paste(thumbnail, (x + (SIDE - thumbnail.width) // 2, y + (SIDE - thumbnail.height) // 2))
+            for line, text in enumerate(tile.caption):
+                pen.text((x, y + SIDE + 2 + 15 * line), _short(text), fill=_DIM if line else _INK, font=font)
+    if not hits:
+        pen.text((_GAP, split + _GAP), "nothing was found", fill=_DIM, font=font)
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _html(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> str:
+    parts = [
+        '<!doctype html><html lang="en"><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{escape(title or 'Search')}</title><style>",
+        "body{font:14px system-ui,sans-serif;margin:16px;color:#191919;background:#fff}",
+        "ol{list-style:none;padding:0;display:grid;gap:12px;"
+        f"grid-template-columns:repeat(auto-fill,minmax({SIDE}px,1fr))}}",
+        f"figure{{margin:0}}.tile{{height:{SIDE}px;display:grid;place-items:center;background:#eee}}",
+        "img{max-width:100%;max-height:100%}figcaption{overflow-wrap:anywhere}small{color:#6e6e6e}",
+        f"</style><h1>{escape(title or 'Search')}</h1>",
+    ]
+    for heading, tiles in (("Query", query), ("Found", hits)):
+        parts.append(f"<h2>{heading}</h2><ol>")
+        for tile in tiles:
+            thumbnail = _thumbnail(tile)
+            shown = escape(tile.text) if thumbnail is None else f'<img alt="" src="{_uri(thumbnail)}">'
+            first, second = map(escape, tile.caption)
+            parts.append(
+                f'<li><figure><div class="tile">{shown}</div>'
+                f"<figcaption>{first}<br><small>{second}</small></figcaption></figure></li>"
+            )
+        parts.append("</ol>" if tiles else "</ol><p>nothing was found</p>")
+    return "\n".join(parts) + "</html>\n"
+
+
+def _thumbnail(tile: Tile) -> Image.Image | None:
+    if tile.picture is None:
+        return None
+    try:
+        picture = decode(tile.picture, mode="fast", min_side=SIDE)
+    except ImageError:
+        return None
+    picture.thumbnail((SIDE, SIDE))
+    return picture
+
+
+def _uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    # Pixels only: comments and colour profiles of the file would come along.
+    Image.frombytes("RGB", picture.size, picture.tobytes()).save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(_printable(text), 20)[:8])
+
+
+def _short(text: str, most: int = 23) -> str:
+    printable = _printable(text)
+    return printable if len(printable) <= most else printable[: most - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """What Pillow's built-in letters can draw on one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

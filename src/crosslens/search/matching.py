@@ -1,0 +1,169 @@
+"""The probability of a counterpart for one index, calibrated once for each of its versions on bounded samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from crosslens.catalog import Catalog
+from crosslens.errors import CatalogError, FeatureError
+from crosslens.features.load import features_of
+from crosslens.features.of_encoder import features_of_encoder
+from crosslens.progress import note
+from crosslens.search.calibrate import MatchCalibration, centred_rows
+from crosslens.search.index import Index
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+SAMPLE = 10_000
+"""Items of an index, and unlabelled queries, that a calibration looks at."""
+
+
+class _Calibrated(NamedTuple):
+    """``centre (D,)`` is taken from a query's backbone features; None where its vector is asked with."""
+
+    version: str
+    calibration: MatchCalibration
+    centre: Array | None
+
+
+class Matching:
+    """Says how likely queries have a counterpart in an index.
+
+    With unlabelled queries, and queries made of pictures alone, it rests on the frozen backbone's centred
+    features, which tell a missing counterpart best; those of the indexed images come from the cache, or are
+    embedded once. Else it rests on the index's own vectors. May be asked by several threads at once.
+
+    Args:
+        index: the gallery.
+        unlabelled: images like the queries, with and without counterparts; without them it is calibrated on the
+            gallery alone, which knows nothing of the gap between domains.
+        domain: of these images where they name none of the encoder's; their own by default.
+        sample: items, and unlabelled images, to look at.
+        device: where to embed; None chooses.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        unlabelled: Catalog | str | Path | None = None,
+        domain: str | None = None,
+        *,
+        sample: int = SAMPLE,
+        device: str | None = None,
+    ) -> None:
+        self.index = index
+        self.unlabelled = Catalog.open(unlabelled) if isinstance(unlabelled, str | Path) else unlabelled
+        self.domain = domain
+        self.sample = sample
+        self.device = device
+        self._made: dict[bool, _Calibrated] = {}
+        self._making = Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the index as it is now was calibrated already, so that asking costs nothing."""
+        return any(made.version == self.index.version for made in list(self._made.values()))
+
+    def probability(self, vector: Array, features: Array | None = None) -> float:
+        """Probability in (0, 1) that the index holds a counterpart of one query.
+
+        Args:
+            vector: of the query ``(d,)``, unit length.
+            features: of the frozen backbone ``(n, D)``, of the pictures the query is made of; None when words,
+                indexed items or negative weights are part of it.
+
+        Raises:
+            StoreError: for an index of fewer than 10 items.
+            FeatureError: when no unlabelled image can be embedded.
+        """
+        made = self._calibrated(self.unlabelled is not None and features is not None)
+        if made.centre is None or features is None:
+            return float(made.calibration.probability(vector[None])[0])
+        asked = features - made.centre
+        mixed = (asked / np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)).sum(0, keepdims=True)
+        mixed /= max(float(np.linalg.norm(mixed)), 1e-12)
+        return float(made.calibration.probability(mixed.astype(np.float32))[0])
+
+    def _calibrated(self, pictures: bool) -> _Calibrated:
+        with self._making:
+            version = self.index.version
+            if pictures not in self._made or self._made[pictures].version != version:
+                self._made[pictures] = self._on_features(version) if pictures else self._on_vectors(version)
+            return self._made[pictures]
+
+    def _on_vectors(self, version: str) -> _Calibrated:
+        gallery = self.index.sample(self.sample)
+        queries = None
+        if self.unlabelled is not None:
+            drawn = drawn_catalog(self.unlabelled, self.sample)
+            if self.domain is not None:
+                drawn = in_domain(drawn, self.domain)
+            found = features_of_encoder(drawn, self.index.encoder, device=self.device)
+            queries = self.index.encoder.encode_features(found.centre, found.catalog.column("domain"))
+        return _Calibrated(version, MatchCalibration.fit(gallery, queries), None)
+
+    def _on_features(self, version: str) -> _Calibrated:
+        assert self.unlabelled is not None
+        backbone = self.index.encoder.backbone
+        drawn = drawn_catalog(self.unlabelled, self.sample)
+        queries = features_of(drawn, backbone, device=self.device).centre
+        parts, failed = [], None
+        for catalog in indexed_images(self.index, self.sample):
+            try:
+                parts.append(features_of(catalog, backbone, device=self.device).centre)
+            except (FeatureError, CatalogError) as error:
+                failed = error
+        if not parts:
+            note(
+                "the indexed images are gone, so the probability of a match rests on the index's vectors"
+                if failed
+                else "the index is empty"
+            )
+            return self._on_vectors(version)
+        made = MatchCalibration.fit(centred_rows(np.concatenate(parts)), centred_rows(queries))
+        return _Calibrated(version, made, queries.mean(0))
+
+
+def indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
+    """At most ``most`` indexed images, drawn at random, as one catalog for each folder they were indexed from."""
+    rng = np.random.default_rng(seed)
+    kept: list[dict[str, str]] = []
+    seen = 0
+    for table, _ in index.scan():
+        # Reservoir sampling: every item stays with the same chance, and no more than ``most`` are held.
+        for row in table.select(["id", "path", "root", "domain"]).to_pylist():
+            seen += 1
+            if len(kept) < most:
+                kept.append(row)
+            elif (place := int(rng.integers(seen))) < most:
+                kept[place] = row
+    folders: dict[str, list[dict[str, str]]] = {}
+    for row in kept:
+        inside = row["root"] and row["path"] == f"{row['root'].rstrip('/')}/{row['id']}"
+        folders.setdefault(row["root"] if inside else "/", []).append(
+            {"id": row["id"], "path": row["id"] if inside else row["path"], "domain": row["domain"]}
+        )
+    return [Catalog.from_rows(rows, Path(root)) for root, rows in folders.items()]
+
+
+def drawn_catalog(catalog: Catalog, most: int, seed: int = 0) -> Catalog:
+    """At most ``most`` images of a catalog, drawn at random."""
+    if len(catalog) <= most:
+        return catalog
+    return catalog.take(np.sort(np.random.default_rng(seed).choice(len(catalog), most, replace=False)).tolist())
+
+
+def in_domain(catalog: Catalog, domain: str) -> Catalog:
+    """The same images, all of one domain."""
+    rows = [
+        {"id": image, "path": path, "domain": domain}
+        for image, path in zip(catalog.ids, catalog.column("path"), strict=True)
+    ]
+    return Catalog.from_rows(rows, catalog.root)

@@ -1,0 +1,56 @@
+"""Indexes of real small pictures, and servers over them."""
+
+import pytest
+
+from crosslens.catalog import Catalog
+from crosslens.encoder import Encoder
+from crosslens.search.index import Index
+
+
+@pytest.fixture(scope="session")
+def small_world(_exports):
+    """``tiny`` and ``talker`` as backbones, and a cache of this session's own."""
+    from talker import register_talker
+    from tiny import register_tiny
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSLENS_CACHE", str(_exports))
+        register_tiny()
+        register_talker()
+        yield
+
+
+@pytest.fixture(scope="session")
+def pictures_root(small_world, tmp_path_factory):
+    from tiny import make_pictures
+
+    return make_pictures(tmp_path_factory.mktemp("served") / "pictures", count=4)
+
+
+@pytest.fixture(scope="session")
+def built_index(pictures_root):
+    """An index of 32 pictures whose encoder reads; not to be changed."""
+    from talker import TalkerBackbone
+
+    folder = pictures_root.parent / "pictures.index"
+    Index.build(Catalog.open(pictures_root), Encoder(TalkerBackbone(), space="joint"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(built_index):
+    """A server over ``built_index`` for tests that change nothing."""
+    from serving import running
+
+    with running(built_index) as server:
+        yield server
+
+
+@pytest.fixture
+def own_index(pictures_root, tmp_path):
+    """An index of this test's own, of the photos alone, whose encoder does not read."""
+    from tiny import TinyBackbone
+
+    folder = tmp_path / "own.index"
+    Index.build(Catalog.open(pictures_root).select(domains=["photo"]), Encoder(TinyBackbone()), folder)
+    return folder
