@@ -111,7 +111,8 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on(
-            "console", lambda line: self.complaints.append(line.text) if line.type in ("error", "warning") else None
+            "console",
+            lambda line: self.complaints.append(line.text) if line.type in ("error", "warning") else None,
         )
         self.page.add_init_script(self._spy)
 

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack, contextmanager
+
 import pytest
+
 from browser import ARGS, CHROMIUM, Visit, serving
+
+CACHE = os.environ.get("CROSSLENS_CACHE")
+
+
+@contextmanager
+def own_cache():
+    """The cache of this machine, where other tests have set one of theirs: the network is in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if CACHE is None:
+            patch.delenv("CROSSLENS_CACHE", raising=False)
+        else:
+            patch.setenv("CROSSLENS_CACHE", CACHE)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -11,7 +28,8 @@ def animals():
     """The built-in animals and plants, drawn as lines and as coloured shapes; labels are concepts."""
     from crosslens.datasets.emoji import emoji_catalog
 
-    return emoji_catalog("concept", ("line", "color"), groups=("Animals & Nature",))
+    with own_cache():
+        return emoji_catalog("concept", ("line", "color"), groups=("Animals & Nature",))
 
 
 @pytest.fixture(scope="session")
@@ -23,17 +41,20 @@ def indexes(animals, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("page")
     made = []
-    for name, space in (("looks", "features"), ("words", "joint")):
-        fit("centred", animals, out=folder / f"{name}-run", settings={"space": space})
-        Index.build(animals, load_encoder(folder / f"{name}-run"), folder / name)
-        made.append(folder / name)
+    with own_cache():
+        for name, space in (("looks", "features"), ("words", "joint")):
+            fit("centred", animals, out=folder / f"{name}-run", settings={"space": space})
+            Index.build(animals, load_encoder(folder / f"{name}-run"), folder / name)
+            made.append(folder / name)
     return made
 
 
 @pytest.fixture(scope="session")
-def address(indexes, browser):
+def address(browser, indexes):
     """Address of a running ``crosslens serve`` over both indexes."""
-    with serving(*indexes) as found:
+    with ExitStack() as stack:
+        with own_cache():
+            found = stack.enter_context(serving(*indexes))
         yield found
 
 
@@ -52,7 +73,7 @@ def browser():
 
 @pytest.fixture
 def visiting(browser, address):
-    """A factory of tabs: ``visiting(viewport=..., color_scheme=...)``; what each asked for is checked at the end."""
+    """A factory of tabs: ``visiting(color_scheme=...)``; what each asked for is checked at the end."""
     visits = []
 
     def make(*, address: str = address, hash: str = "", **options) -> Visit:

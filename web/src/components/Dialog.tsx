@@ -1,7 +1,7 @@
 /** A modal dialog: focus stays inside, Escape and a click beside it close it, focus then returns. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { Icon } from "./icons";
 
@@ -15,7 +15,7 @@ interface Props {
 
 export function Dialog({ title, kind = "", onClose, onKeyDown, children }: Props) {
   const place = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     const dialog = place.current;
     dialog?.showModal();

@@ -1,7 +1,7 @@
 /** The paper one draws on, with its tools. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { canRedo, canUndo, PAPER, strokes, type Point, type Stroke } from "../sketch/history";
 import { paint } from "../sketch/paint";
@@ -28,8 +28,8 @@ export function Sketch() {
     if (context && side > 0) paint(context, [...strokes(history.value), ...growing], side);
   };
 
-  useEffect(repaint, [history.value]);
-  useEffect(() => {
+  useLayoutEffect(repaint, [history.value]);
+  useLayoutEffect(() => {
     const place = canvas.current;
     if (!place) return;
     const fit = new ResizeObserver(() => {
