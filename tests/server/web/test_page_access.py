@@ -302,10 +302,10 @@ class TestWhenThingsGoWrong:
             visit = visiting(address=address)
             visit.expected = "401"
             page = visit.page
-            page.get_by_label("API key", exact=True).fill("wrong")
+            page.locator("#key").fill("wrong")
             page.keyboard.press("Enter")
             page.get_by_text("does not know the key").wait_for()
-            page.get_by_label("API key", exact=True).fill(key)
+            page.locator("#key").fill(key)
             page.keyboard.press("Enter")
             page.locator(".page").wait_for()
             visit.draw(CAT)
