@@ -39,12 +39,12 @@ ENCODERS = ("frozen", "centred", "ucdir")
 ROWS: dict[str, tuple[str | None, str]] = {
     "none": (None, "list"),
     "aqe": ("aqe", "list"),
-    "dba, list": ("dba", "list"),
-    "dba, gallery": ("dba", "gallery"),
-    "k-reciprocal, list": ("k-reciprocal", "list"),
-    "k-reciprocal, gallery": ("k-reciprocal", "gallery"),
-    "diffusion, list": ("diffusion", "list"),
-    "diffusion, gallery": ("diffusion", "gallery"),
+    "dba list": ("dba", "list"),
+    "dba gallery": ("dba", "gallery"),
+    "k-reciprocal list": ("k-reciprocal", "list"),
+    "k-reciprocal gallery": ("k-reciprocal", "gallery"),
+    "diffusion list": ("diffusion", "list"),
+    "diffusion gallery": ("diffusion", "gallery"),
 }
 
 
@@ -53,13 +53,17 @@ def main() -> None:
     parser.add_argument("root", nargs="?", type=Path, help="PACS as root/<domain>/<class>/*; emoji alone without")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the fitted pairs, NAME-A-B each")
     parser.add_argument("--encoders", default=",".join(ENCODERS))
+    parser.add_argument("--worlds", default="emoji,pacs")
+    parser.add_argument("--rows", default=",".join(ROWS), help="separated by commas, spaces as they are: 'none,aqe'")
     parser.add_argument("--queries", type=int, default=200, help="of each direction")
     parser.add_argument("--top", type=int, default=RERANK_TOP, help="length of the list that is re-ranked")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
-    worlds: list[tuple[str, Catalog]] = [("emoji", emoji_catalog("subgroup", ("line", "color", "flat")))]
-    if options.root is not None:
+    worlds: list[tuple[str, Catalog]] = []
+    if "emoji" in options.worlds:
+        worlds.append(("emoji", emoji_catalog("subgroup", ("line", "color", "flat"))))
+    if "pacs" in options.worlds and options.root is not None:
         worlds.append(("pacs", open_catalog(options.root)))
     values: dict[str, Any] = {"options": {k: str(v) for k, v in vars(options).items()}, "results": {}}
     for name, catalog in worlds:
@@ -107,7 +111,8 @@ def measure(
         queries = encoder.encode_features(a.centre[drawn], asking)
         gallery = encoder.encode_features(b.centre, answering)
         graph = neighbour_graph(gallery)
-        for row, (method, where) in ROWS.items():
+        for row in ("none", *(row for row in options.rows.split(",") if row != "none")):
+            method, where = ROWS[row]
             started = time.perf_counter()
             orders = ranked(queries, gallery, graph if where == "gallery" else None, method, options.top)
             order = np.stack(list(orders))

@@ -77,7 +77,9 @@ def running(*indexes, protocol=DeadlineProtocol, **options):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = ServerSettings(indexes=tuple(Path(i) for i in indexes), port=port, **{"rate": 1e6, "burst": 1e6} | options)
+    settings = ServerSettings(
+        indexes=tuple(Path(i) for i in indexes), port=port, **{"rate": 1e6, "burst": 1e6} | options
+    )
     app = create_app(settings)
     config = configuration(settings, app)
     config.http = protocol

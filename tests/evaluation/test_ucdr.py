@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import crosslens
+from backbones.tiny_models import save_clip
 from crosslens.catalog import Catalog
 from crosslens.datasets.domainnet import DOMAINNET
 from crosslens.datasets.sketchy import SKETCHY
@@ -25,6 +26,7 @@ from crosslens.evaluation.ucdr import (
     published_spelling,
     universal_lists,
 )
+from crosslens.nn.prompts import PromptedTower, PromptShape
 from tiny import TinyBackbone
 
 SPEC = json.loads((Path(__file__).parents[1] / "golden" / "tki.json").read_text())["specification"]
@@ -220,6 +222,41 @@ def test_inversion_turns_queries_and_has_features_of_its_own(drawn):
     other = crosslens.evaluate(Encoder(backbone), drawn, protocol="ucdr-inverted", domains=["sketch"])
     assert not np.allclose(plain.directions[0].scores, other.directions[0].scores)
     assert any("inverted" in mark for mark in other.marks)
+
+
+@pytest.mark.parametrize("protocol", ["ucdr", "ucdr-inverted"])
+def test_prompts_are_those_of_each_domain(drawn, monkeypatch, tmp_path, protocol):
+    """An encoder with prompts is measured with the tower it has, not with the frozen one below it."""
+    import crosslens.evaluation.ucdr as module
+
+    save_clip(tmp_path / "clip")
+    backbone = crosslens.load_backbone(f"clip:{tmp_path / 'clip'}")
+    tower = PromptedTower(backbone.tower, PromptShape(domains=("real", "sketch")))
+    with torch.no_grad():
+        for number, own in enumerate(tower.own):
+            own.copy_(3 * torch.randn(own.shape, generator=torch.Generator().manual_seed(number)))
+    encoder = Encoder(backbone, prompted=tower)
+    taken = {}
+    encode = module.encode_domain
+
+    def watched(by, found, domain):
+        taken[domain] = (found.catalog.paths[0], found.centre[0])
+        return encode(by, found, domain)
+
+    monkeypatch.setattr(module, "encode_domain", watched)
+    crosslens.evaluate(encoder, drawn, protocol=protocol, domains=["sketch"], device="torch-cpu")
+    assert set(taken) == {"real", "sketch"}
+    for domain, (path, features) in taken.items():
+        turned = domain == "sketch" and protocol.endswith("inverted")
+        network = encoder.backbone_of(domain)
+        network = inverted(network) if turned else network
+        pixels = torch.tensor(network.preprocess.pixels(path)).permute(2, 0, 1)[None].float()
+        mean = 255 * torch.tensor(network.preprocess.mean).view(1, 3, 1, 1)
+        scale = 255 * torch.tensor(network.preprocess.std).view(1, 3, 1, 1)
+        expected = network.embed_images((pixels - mean) / scale).numpy()[0]
+        plain = backbone.embed_images((pixels - mean) / scale).numpy()[0]
+        assert np.allclose(features, expected, atol=2e-2), domain
+        assert np.abs(plain - expected).max() > 0.1
 
 
 def test_a_perfect_encoder_reaches_one(drawn, monkeypatch):

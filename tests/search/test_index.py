@@ -1,9 +1,6 @@
-"""The first index: exact answers, durable changes, refusals."""
+"""The index over its stores: exact answers, changes, refusals."""
 
-import multiprocessing
 import os
-import signal
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +10,8 @@ from hypothesis import strategies as st
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
-from crosslens.errors import BackboneError, ConfigError, FingerprintError, ImageError, StoreError
+from crosslens.errors import FingerprintError, StoreError
 from crosslens.search.index import Index
-from crosslens.search.query import query_vector, search
 from tiny import TinyBackbone
 
 
@@ -24,9 +20,9 @@ def encoder(tiny_world):
     return Encoder(TinyBackbone())
 
 
-@pytest.fixture
-def built(pictures, encoder, tmp_path):
-    index, skipped = Index.build(Catalog.open(pictures), encoder, tmp_path / "i")
+@pytest.fixture(params=["lance", "exact"])
+def built(pictures, encoder, tmp_path, request):
+    index, skipped = Index.build(Catalog.open(pictures), encoder, tmp_path / "i", store=request.param)
     assert skipped == []
     return index
 
@@ -42,8 +38,8 @@ def unit(rows):
 def test_build_open_search(built, pictures, encoder):
     opened = Index.open(built.folder)
     assert len(opened) == 96
-    vector = query_vector(opened, images=[pictures / "photo" / "circle" / "03.png"])
-    hits = search(opened, vector, top=5)
+    vectors = opened.encoder.encode_images([pictures / "photo" / "circle" / "03.png"])
+    hits = opened.search(vectors, 5)[0]
     assert hits[0].id == "photo/circle/03.png"
     assert hits[0].score == pytest.approx(1, abs=1e-3)
     assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
@@ -79,7 +75,7 @@ def test_upsert_replaces_and_adds_delete_removes(built, encoder):
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from("ud"), st.sets(st.integers(0, 9), min_size=1)), max_size=8))
 def test_any_sequence_of_changes_leaves_what_a_dictionary_would(encoder, tmp_path_factory, changes):
-    index = Index.create(tmp_path_factory.mktemp("x") / "i", encoder)
+    index = Index.create(tmp_path_factory.mktemp("x") / "i", encoder, store="exact")
     expected = {}
     rng = np.random.default_rng(0)
     for kind, numbers in changes:
@@ -106,34 +102,6 @@ def test_another_reader_sees_a_commit_after_opening_again(built, encoder):
     assert reader.refresh()
     assert not reader.refresh()
     assert len(reader) == len(reader.search(reader.vectors[:1], 96)[0]) == 95
-
-
-def _write_until_killed(folder):
-    from tiny import register_tiny
-
-    register_tiny()
-    index = Index.open(folder)
-    fingerprint = Encoder(TinyBackbone()).fingerprint
-    rng = np.random.default_rng(0)
-    for number in range(10_000):
-        index.upsert(items([f"extra{number}"]), unit(rng.normal(size=(1, 64))), fingerprint)
-
-
-@pytest.mark.parametrize("delay", [0.02, 0.05, 0.11, 0.3])
-def test_kill_9_while_writing_leaves_a_whole_index(built, delay):
-    process = multiprocessing.get_context("fork").Process(target=_write_until_killed, args=(built.folder,))
-    process.start()
-    time.sleep(delay)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    opened = Index.open(built.folder)
-    count = len(opened)
-    assert count >= 96
-    assert opened.vectors.shape == (count, 64)
-    assert opened.items.num_rows == count
-    assert set(opened.items.column("id").to_pylist()) >= {f"extra{n}" for n in range(count - 96)}
-    opened.delete(["extra0"])
-    assert len(opened.search(opened.vectors[:1], 3)[0]) == 3
 
 
 class TestRefusals:
@@ -183,51 +151,6 @@ class TestRefusals:
         with pytest.raises(StoreError, match="cannot be read as JSON"):
             Index.open(built.folder)
         file.write_text(text)
-        vectors = built.folder / "generations" / "000001" / "vectors.safetensors"
-        vectors.write_bytes(vectors.read_bytes()[:200])
-        with pytest.raises(StoreError, match="is damaged"):
-            Index.open(built.folder).search(np.ones((1, 64), np.float32))
-
-    def test_a_full_disk_keeps_the_old_generation(self, built, encoder, monkeypatch):
-        def full(*_):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr("crosslens.search.stores.snapshot.save_file", full)
-        with pytest.raises(Exception, match="No space left"):
-            built.upsert(items(["x"]), unit(np.ones((1, 64))), encoder.fingerprint)
-        monkeypatch.undo()
-        opened = Index.open(built.folder)
-        assert len(opened) == 96
-        assert len(opened.search(opened.vectors[:1], 3)[0]) == 3
-
-
-class TestQueries:
-    def test_mixes_and_negative_weights(self, built):
-        a, b = built.get("photo/circle/00.png")[1], built.get("sketch/cross/00.png")[1]
-        mixed = query_vector(built, like=["photo/circle/00.png", "sketch/cross/00.png"], weights=[1, -0.5])
-        expected = a - 0.5 * b
-        assert np.allclose(mixed, expected / np.linalg.norm(expected), atol=1e-6)
-
-    def test_cut_off_and_exclusion(self, built):
-        vector = query_vector(built, like=["photo/circle/00.png"])
-        hits = search(built, vector, top=10, min_score=0.5, exclude=["photo/circle/00.png"])
-        assert all(hit.score >= 0.5 for hit in hits)
-        assert "photo/circle/00.png" not in {hit.id for hit in hits}
-        assert len(search(built, vector, top=10, exclude=["photo/circle/00.png"])) == 10
-
-    def test_bad_queries_are_named(self, built, tmp_path):
-        with pytest.raises(ConfigError, match="at least one query"):
-            query_vector(built)
-        with pytest.raises(ConfigError, match="2 queries need 2 weights, not 1"):
-            query_vector(built, like=["photo/circle/00.png", "sketch/cross/00.png"], weights=[1])
-        with pytest.raises(ConfigError, match="cancel"):
-            query_vector(built, like=["photo/circle/00.png"] * 2, weights=[1, -1])
-        with pytest.raises(StoreError, match="no item"):
-            query_vector(built, like=["nobody"])
-        with pytest.raises(ImageError, match="does not exist"):
-            query_vector(built, images=[tmp_path / "none.png"])
-        with pytest.raises(BackboneError, match="does not understand text"):
-            query_vector(built, texts=["a cat"])
 
 
 def test_the_index_carries_its_encoder(built, pictures):

@@ -1,8 +1,11 @@
 """Indexes of real small pictures, and servers over them."""
 
+import sys
+
 import pytest
 
 from crosslens.catalog import Catalog
+from crosslens.cli import main
 from crosslens.encoder import Encoder
 from crosslens.search.index import Index
 
@@ -54,3 +57,20 @@ def own_index(pictures_root, tmp_path):
     folder = tmp_path / "own.index"
     Index.build(Catalog.open(pictures_root).select(domains=["photo"]), Encoder(TinyBackbone()), folder)
     return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run a command in this process; gives exit status, standard output and error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["crosslens", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return call

@@ -158,7 +158,9 @@ def test_unknown_places_and_methods(served):
 
 
 def test_an_item(served):
-    item = served.client.get("/api/v1/collections/pictures.index/item", params={"id": "photo/circle/00.png"}).json()
+    item = served.client.get(
+        "/api/v1/collections/pictures.index/item", params={"id": "photo/circle/00.png"}
+    ).json()
     assert item["domain"] == "photo"
     assert item["size"] > 0
     assert "path" not in item

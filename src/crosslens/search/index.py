@@ -30,7 +30,7 @@ from crosslens.files import read_json, write_json
 from crosslens.search.filters import BaseFilter, Filter
 from crosslens.search.items import Hit, hits_of, items_of, root_of
 from crosslens.search.stores import DEFAULT, parse_store, store_class
-from crosslens.search.stores.base import ITEM_SCHEMA, Store, StoreContext, as_items
+from crosslens.search.stores.base import ITEM_SCHEMA, LOCK, Store, StoreContext, as_items
 from crosslens.search.stores.snapshot import gather
 from crosslens.similarity import Similarity
 
@@ -353,7 +353,7 @@ class Index:
         Raises:
             StoreError: when another process writes, and is not done within ``LOCK_SECONDS``.
         """
-        lock = FileLock(self.folder / ".lock", timeout=LOCK_SECONDS)
+        lock = FileLock(self.folder / LOCK, timeout=LOCK_SECONDS)
         try:
             lock.acquire()
         except Timeout:

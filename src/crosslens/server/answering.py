@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from crosslens.errors import ConfigError, StoreError
+from crosslens.errors import StoreError
+from crosslens.search.calibrate import LEAST
+from crosslens.search.query import Answer, EmbeddedImage, QueryPart
 from crosslens.server.collection import Collection
 from crosslens.server.problems import Problem
-from crosslens.server.schemas import (
-    FoundItem,
-    ImagePart,
-    LikePart,
-    SearchAnswer,
-    SearchRequest,
-    TextPart,
-)
+from crosslens.server.schemas import FoundItem, ImagePart, LikePart, SearchAnswer, SearchRequest, TextPart
 from crosslens.server.service import Service
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
+"""Stages of the searcher, and the names they are measured under."""
 
 
 async def answer(
@@ -47,54 +38,65 @@ async def answer(
     used = sorted(part.image for part in asked.parts if isinstance(part, ImagePart))
     if used != list(range(len(images))):
         raise Problem(422, f"the parts name the images {used}, but {len(images)} were uploaded; name each once")
-    if any(isinstance(part, TextPart) for part in asked.parts) and not collection.encoder.has_text:
-        raise Problem(422, f"{collection.name} does not understand text: its encoder {collection.encoder.name}")
-    features = None
+    pictures: list[EmbeddedImage] = []
     if images:
-        features = await service.embedding.features(collection.encoder, images, asked.domain, seconds)
-    return await service.thread(_found, service, collection, asked, features, seconds)
+        pictures = await service.embedding.pictures(collection.encoder, images, asked.domain, seconds)
+    return await service.thread(_answered, service, collection, asked, pictures, seconds)
 
 
-def _found(
+def _answered(
     service: Service,
     collection: Collection,
     asked: SearchRequest,
-    features: NDArray[np.float32] | None,
+    pictures: Sequence[EmbeddedImage],
     seconds: dict[str, float],
 ) -> SearchAnswer:
-    started = time.perf_counter()
     collection.refresh()
-    index, encoder = collection.index, collection.encoder
-    rows: list[NDArray[np.float32]] = []
-    encoded = None if features is None else encoder.encode_features(features, asked.domain)
-    for part in asked.parts:
-        if isinstance(part, ImagePart):
-            assert encoded is not None
-            rows.append(encoded[part.image])
-        elif isinstance(part, TextPart):
-            rows.append(encoder.encode_texts([part.text])[0])
-        else:
-            try:
-                rows.append(index.get(part.like)[1])
-            except StoreError:
-                raise Problem(422, f"there is no item {part.like!r} in {collection.name}") from None
-    mixed = np.tensordot(np.asarray([part.weight for part in asked.parts], np.float32), np.stack(rows), axes=1)
-    length = float(np.linalg.norm(mixed))
-    if length < 1e-6:
-        raise ConfigError("these queries and weights cancel each other out")
-    likes = {part.like for part in asked.parts if isinstance(part, LikePart)}
-    hits = index.search((mixed / length)[None].astype(np.float32), asked.top + len(likes), asked.where)[0]
-    hits = [hit for hit in hits if hit.id not in likes and hit.score >= asked.min_score][: asked.top]
-    service.meter.took("search", time.perf_counter() - started, seconds)
-    return SearchAnswer(
+    items, version = len(collection.index), collection.index.version
+    if asked.min_match is not None and items < LEAST:
+        raise Problem(422, f"min_match: {items} items are too few to tell what is missing; {LEAST} are needed")
+    if any(isinstance(part, TextPart) for part in asked.parts) and not collection.encoder.has_text:
+        raise Problem(422, f"{collection.name} does not understand text: its encoder is {collection.encoder.name}")
+    parts = [_part(part, pictures) for part in asked.parts]
+    found = _found(collection, asked, parts)
+    for stage, name in MEASURED.items():
+        if stage in found.seconds:
+            service.meter.took(name, found.seconds[stage])
+    for stage, duration in found.seconds.items():
+        seconds[stage] = seconds.get(stage, 0.0) + duration
+    return SearchAnswer.model_construct(
         hits=[
-            FoundItem(**collection.shown(hit).model_dump(), score=min(hit.score, 1.0), duplicates=[])
-            for hit in hits
+            FoundItem.model_construct(
+                **collection.shown(one.hit), score=one.hit.score, duplicates=list(one.duplicates)
+            )
+            for one in found.hits
         ],
-        match_probability=None,
-        no_match=False,
-        domain=asked.domain,
-        items=len(index),
-        version=index.version,
+        match_probability=found.match_probability,
+        no_match=found.no_match,
+        domain=found.domain,
+        items=items,
+        version=version,
         seconds=seconds,
     )
+
+
+def _found(collection: Collection, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
+    version = collection.index.version
+    try:
+        return collection.searcher.answer(parts, asked.options)
+    except StoreError:
+        for part in asked.parts:
+            if isinstance(part, LikePart) and not collection.has(part.like):
+                raise Problem(422, f"there is no item {part.like[:200]!r} in {collection.name}") from None
+        if collection.index.version == version:
+            raise
+        # Items that were found went away before they were looked at again.
+        return collection.searcher.answer(parts, asked.options)
+
+
+def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:
+    if isinstance(part, ImagePart):
+        return QueryPart("image", pictures[part.image], part.weight)
+    if isinstance(part, TextPart):
+        return QueryPart("text", part.text, part.weight)
+    return QueryPart("like", part.like, part.weight)

@@ -12,6 +12,7 @@ from fastapi import Request
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from crosslens.errors import ImageError
 from crosslens.images.decode import FORMATS, decode
@@ -99,10 +100,10 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> t
         fields: names of the other fields that may occur, once each.
 
     Raises:
-        Problem: 400 when it cannot be read, 413 for too many files, 422 for unknown fields.
+        Problem: 400 when it cannot be read, 413 for too many files, 415 for no form, 422 for unknown fields.
     """
-    from starlette.exceptions import HTTPException
-
+    if media_type(request) != "multipart/form-data":
+        raise Problem(415, "send multipart/form-data")
     try:
         form = await request.form(max_files=files, max_fields=len(fields) + 4, max_part_size=MOST_JSON)
     except HTTPException as error:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
+from crosslens.search.calibrate import LEAST
+from crosslens.search.filters import Eq
 from crosslens.search.index import Hit, Index
+from crosslens.search.searcher import Searcher
 from crosslens.server.problems import Problem
-from crosslens.server.schemas import CollectionInfo, Item
+from crosslens.server.schemas import CollectionInfo
 
 UPLOADS = "uploads"
 """Folder inside an index that holds what was uploaded to it."""
@@ -26,20 +29,22 @@ class Collection:
 
     Attributes:
         name: its folder's name, as it stands in addresses.
-        index: open for reading; the store's own lock orders what jobs write.
+        index: open for reading; jobs write through another one.
+        searcher: answers queries on it.
     """
 
     def __init__(self, index: Index) -> None:
         self.index = index
         self.name = index.name
+        self.searcher = Searcher(index)
         self._looked = time.monotonic()
         self._refreshing = threading.Lock()
         self._described: CollectionInfo | None = None
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The encoder of its vectors."""
-        return self.index.encoder
+        return self.searcher.encoder
 
     @property
     def uploads(self) -> Path:
@@ -94,24 +99,33 @@ class Collection:
         version = self.index.version
         if described is None or described.version != version:
             described = self._described = self._describe(version)
-        return described
+        return described.model_copy(update={"calibrated": self.searcher.calibrated})
 
     def address(self, what: str, image: str) -> str:
         """The address of an item's ``thumbnail`` or ``image``."""
         return f"/api/v1/collections/{quote(self.name, safe='')}/{what}?id={quote(image, safe='')}"
 
-    def shown(self, hit: Hit) -> Item:
-        """An item as clients see it: without paths of this machine."""
-        return Item(
-            id=hit.id,
-            domain=hit.domain,
-            label=hit.label,
-            folder=folder_of(hit.id),
-            size=hit.size,
-            modified=hit.modified,
-            thumbnail=self.address("thumbnail", hit.id),
-            image=self.address("image", hit.id),
-        )
+    def shown(self, hit: Hit) -> dict[str, Any]:
+        """An item as clients see it, the fields of ``Item``: without paths of this machine."""
+        return {
+            "id": hit.id,
+            "domain": hit.domain,
+            "label": hit.label,
+            "folder": folder_of(hit.id),
+            "size": hit.size,
+            "modified": hit.modified,
+            "thumbnail": self.address("thumbnail", hit.id),
+            "image": self.address("image", hit.id),
+        }
+
+    def has(self, image: str) -> bool:
+        """Whether there is an item of this id."""
+        return self.index.count(Eq(field="id", value=image)) > 0
+
+    def calibrate(self) -> None:
+        """Make probabilities of a match ready for the index as it is; they take seconds for thousands of items."""
+        if len(self.index) >= LEAST and not self.searcher.calibrated:
+            self.searcher.matching.probability(self.index.sample(1)[0])
 
     def _describe(self, version: str) -> CollectionInfo:
         domains: Counter[str] = Counter()
@@ -135,7 +149,7 @@ class Collection:
             domains=dict(sorted(domains.items())),
             labels=len(labels),
             folders=sorted(folders)[:FOLDERS],
-            calibrated=domains.total() >= 10,
+            calibrated=False,
             store=str(self.index.store.stats().get("kind", "")),
         )
 

@@ -37,6 +37,14 @@ class DeadlineProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Start or stop the deadline of a head: bytes that complete none leave it running."""
         super().data_received(data)
+        self._watch_head()
+
+    def on_response_complete(self) -> None:
+        """Start the deadline of a head that began to arrive during the answer."""
+        super().on_response_complete()
+        self._watch_head()
+
+    def _watch_head(self) -> None:
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             if self._head is None:
                 self._head = self.loop.call_later(self.header_timeout, self._abort)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,9 @@ from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import cpu_workers, make_engine
 from crosslens.encoder import Encoder
 from crosslens.errors import ImageError
-from crosslens.server.batching import Batcher
+from crosslens.search.domain_detection import detect_domains
+from crosslens.search.query import AUTO, EmbeddedImage
+from crosslens.server.batching import Batcher, Embedded
 from crosslens.server.bodies import checked_format
 from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
@@ -43,38 +45,48 @@ class Embedding:
         if encoder.has_text:
             encoder.encode_texts(["a picture"])
 
-    async def features(
+    async def pictures(
         self, encoder: Encoder, images: Sequence[bytes], domain: str | None, seconds: dict[str, float]
-    ) -> NDArray[np.float32]:
-        """Backbone features ``(N, D)`` of uploaded images.
+    ) -> list[EmbeddedImage]:
+        """Uploaded images through the network.
 
         Args:
-            encoder: whose backbone sees them.
+            encoder: whose vectors are wanted.
             images: encoded, N of them.
-            domain: their look, where it is known.
+            domain: their look; ``auto`` detects it, None where it is unknown.
             seconds: gets the stages decode, queue and embed.
 
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
         """
-        loop = asyncio.get_running_loop()
-        backbone = encoder.backbone_of(domain)
-        batcher = self._batchers.get(backbone.fingerprint.digest)
-        if batcher is None:
-            batcher = await loop.run_in_executor(None, self._batcher, backbone)
+        frozen = await self._ready_batcher(encoder.backbone)
         started = time.perf_counter()
-        with batcher.coming(len(images)):
-            decoded = [
-                loop.run_in_executor(self._decoders, self._pixels, backbone, content, place)
-                for place, content in enumerate(images)
-            ]
-            squares = await asyncio.gather(*decoded)
+        with frozen.coming(len(images)):
+            squares = await self._squares(encoder.backbone, images)
             seconds["decode"] = time.perf_counter() - started
-            waiting = [batcher.submit(square) for square in squares]
-        embedded = await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
-        self._meter.took("queue", max(one.waited for one in embedded), seconds)
-        self._meter.took("embed", max(one.took for one in embedded), seconds)
-        return np.stack([one.features for one in embedded])
+            plain: NDArray[np.float32] | None = None
+            if encoder.prompted is None or domain == AUTO:
+                waiting = [frozen.submit(square) for square in squares]
+        if encoder.prompted is None or domain == AUTO:
+            plain = await self._embedded(waiting, seconds)
+        names = [domain] * len(images)
+        if domain == AUTO:
+            assert plain is not None
+            names = await asyncio.to_thread(detect_domains, encoder, plain)
+        if encoder.prompted is None:
+            assert plain is not None
+            vectors = encoder.encode_features(plain, names)
+        else:
+            vectors = np.empty((len(images), encoder.dim), np.float32)
+            for name in dict.fromkeys(names):
+                rows = [row for row, own in enumerate(names) if own == name]
+                batcher = await self._ready_batcher(encoder.backbone_of(name))
+                features = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
+                vectors[rows] = encoder.encode_features(features, name)
+        return [
+            EmbeddedImage(vectors[row], name, None if plain is None else plain[row])
+            for row, name in enumerate(names)
+        ]
 
     def features_of_squares(
         self, encoder: Encoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
@@ -95,6 +107,27 @@ class Embedding:
         self._decoders.shutdown(cancel_futures=True)
         for batcher in self._batchers.values():
             batcher.close()
+
+    async def _ready_batcher(self, backbone: Backbone) -> Batcher:
+        ready = self._batchers.get(backbone.fingerprint.digest)
+        return await asyncio.to_thread(self._batcher, backbone) if ready is None else ready
+
+    async def _squares(self, backbone: Backbone, images: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(
+            *(
+                loop.run_in_executor(self._decoders, self._pixels, backbone, content, place)
+                for place, content in enumerate(images)
+            )
+        )
+
+    async def _embedded(
+        self, waiting: Sequence[Future[Embedded]], seconds: dict[str, float]
+    ) -> NDArray[np.float32]:
+        embedded = await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
+        self._meter.took("queue", max(one.waited for one in embedded), seconds)
+        self._meter.took("embed", max(one.took for one in embedded), seconds)
+        return np.stack([one.features for one in embedded])
 
     def _pixels(self, backbone: Backbone, content: bytes, place: int) -> NDArray[np.uint8]:
         with self._meter.stage("decode"):

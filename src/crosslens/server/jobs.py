@@ -174,6 +174,8 @@ class JobTable:
                 self._file.parent.mkdir(exist_ok=True)
             with closing(sqlite3.connect(self._file, timeout=10)) as table:
                 table.row_factory = sqlite3.Row
+                # With a write-ahead log a power cut may lose the last entries, never the table.
+                table.execute("PRAGMA synchronous = NORMAL")
                 if make:
                     table.execute("PRAGMA journal_mode = WAL")
                     table.execute(_TABLE)

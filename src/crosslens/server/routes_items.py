@@ -66,7 +66,7 @@ async def item(request: Request, name: CollectionName, image: Id) -> Item:
     """What is known about one item."""
     service = service_of(request)
     collection = service.collection(name)
-    return collection.shown(await service.thread(collection.item, image))
+    return Item(**collection.shown(await service.thread(collection.item, image)))
 
 
 @router.get(

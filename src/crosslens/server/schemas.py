@@ -7,16 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from crosslens.search.filters import Filter
+from crosslens.search.query import MOST, SearchOptions, Sort
+from crosslens.search.rerank import Rerank
 
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 ItemId = Annotated[str, Field(min_length=1, max_length=1024)]
-SortBy = Literal[
-    "score", "id", "path", "domain", "label", "size", "modified",
-    "-score", "-id", "-path", "-domain", "-label", "-size", "-modified",
-]  # fmt: skip
-Rerank = Literal["aqe", "dba", "k-reciprocal", "diffusion"]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Fold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 def _without_paths(where: Filter) -> Filter:
@@ -77,15 +75,23 @@ class SearchRequest(_Asked):
     domain: str | None = Field(
         None, max_length=100, description="The look of the uploaded images; `auto` lets the server tell."
     )
-    top: int = Field(20, ge=1, le=1000, description="At most this many hits.")
+    top: int = Field(20, ge=1, le=MOST, description="At most this many hits.")
     min_score: Cosine = Field(-1.0, description="Leave out what is less similar.")
     min_match: Share | None = Field(
         None, description="Answer `no_match` where the probability of a counterpart is lower."
     )
     where: Where | None = Field(None, description="Only items that match.")
-    sort: SortBy = Field("score", description="Order of the hits; `-` in front turns it round.")
-    fold: Cosine | None = Field(None, description="Fold hits whose cosine is at least this into one.")
+    sort: Sort = Field("score", description="Order of the hits; `-` in front turns it round.")
+    fold: Fold | None = Field(None, description="Fold hits whose cosine is at least this into one.")
     rerank: Rerank | None = Field(None, description="Order the best hits again by their neighbourhoods.")
+
+    include_self: bool = Field(False, description="Whether an item that is part of the query may be found.")
+
+    @property
+    def options(self) -> SearchOptions:
+        """What is not about the query itself."""
+        chosen = {name: getattr(self, name) for name in SearchOptions.model_fields}
+        return SearchOptions(**chosen)
 
     @model_validator(mode="after")
     def _one_use_an_image(self) -> SearchRequest:

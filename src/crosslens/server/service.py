@@ -53,6 +53,7 @@ class Service:
         self.uploads = {name: Uploads(one.index.folder) for name, one in self.collections.items()}
         self.worker = Worker(self.collections, self.tables, self.uploads, self.embedding, self.meter)
         self.ready = threading.Event()
+        self._stopping = threading.Event()
         # Twice the cores: some of these threads wait for the disk.
         self._threads = ThreadPoolExecutor(2 * cpu_workers(), thread_name_prefix="request")
         self._looking = ThreadPoolExecutor(cpu_workers(), thread_name_prefix="thumbnail")
@@ -64,6 +65,7 @@ class Service:
 
     def stop(self) -> None:
         """Let jobs finish their batch, then stop every thread."""
+        self._stopping.set()
         self.worker.stop()
         self.embedding.close()
         self._threads.shutdown(cancel_futures=True)
@@ -87,12 +89,31 @@ class Service:
             raise Problem(404, f"there is no collection {name[:100]!r}; see /api/v1/collections")
         return self.collections[name]
 
+    def _keep_calibrated(self, every: float = 2.0) -> None:
+        """Calibrate each collection whose version has not changed since the last look."""
+        seen: dict[str, str] = {}
+        tried: dict[str, str] = {}
+        while not self._stopping.is_set():
+            for name, collection in self.collections.items():
+                try:
+                    collection.refresh()
+                    version = collection.index.version
+                    self.meter.items.labels(name).set(len(collection.index))
+                    if seen.get(name, version) == version != tried.get(name):
+                        tried[name] = version
+                        collection.calibrate()
+                    seen[name] = version
+                except CrosslensError as error:
+                    log.warning("%s has no probability of a match: %s", name, error)
+            self._stopping.wait(every)
+
     def _warm(self) -> None:
         try:
             for collection in self.collections.values():
                 self.embedding.warm(collection.encoder)
                 self.meter.items.labels(collection.name).set(collection.info().items)
             self.ready.set()
+            self._keep_calibrated()
         except (CrosslensError, Problem) as error:
             log.error("the server does not become ready: %s", error)
 

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from crosslens.search.stores.base import Store
 
 STORES = {
+    "lance": "crosslens.search.stores.lance:LanceStore",
     "exact": "crosslens.search.stores.exact:ExactStore",
 }
 """Kind to class; a class is imported when it is asked for, because some need heavy libraries."""
-DEFAULT = "exact"
+DEFAULT = "lance"
 
 
 def parse_store(text: str) -> tuple[str, dict[str, Any]]:

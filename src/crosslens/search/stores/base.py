@@ -31,6 +31,10 @@ ITEM_SCHEMA = pa.schema(
 """An item: unique id, absolute path, folder the id is relative to, domain, class name, bytes, epoch seconds."""
 
 
+LOCK = ".lock"
+"""File in an index folder that a writer locks."""
+
+
 class Found(NamedTuple):
     """The answer to one query.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Positions = NDArray[np.int64]
 
 _CHUNK_SCORES = 2**22
+_BLOCKS = 16
 # Up to this share of the matrix, rows are copied out and scored alone; above it, all are scored and some masked.
 _GATHERED = 0.25
 
@@ -63,8 +64,8 @@ def exact_top(
     step = max(1, _CHUNK_SCORES // len(part))
     for start in range(0, len(queries), step):
         chunk = queries[start : start + step]
-        # One query alone goes through the faster matrix-vector product.
-        scores = (part @ chunk[0])[None] if len(chunk) == 1 else chunk @ part.T
+        # One query is bound by memory: threads of BLAS gain little and stall on a busy machine.
+        scores = np.einsum("nd,d->n", part, chunk[0])[None] if len(chunk) == 1 else chunk @ part.T
         if hidden is not None:
             scores[:, hidden] = -np.inf
         for query, row in zip(chunk, scores, strict=True):
@@ -91,9 +92,19 @@ def best(
 
 def _candidates(scores: Array, k: int, dim: int, longest: float) -> Positions:
     """Positions of all scores that rounding may have kept from the best k; k is at most the number allowed."""
-    if k >= len(scores):
-        return np.flatnonzero(scores > -np.inf)
-    cut = np.partition(scores, len(scores) - k)[len(scores) - k]
     # The rounding error of a sum of d products of float32 is at most d u |q| |x|, here on both scores compared.
     slack = 2 * dim * float(np.finfo(np.float32).eps) * longest
-    return np.flatnonzero((scores >= cut - slack) & (scores > -np.inf))
+    near = np.arange(len(scores))
+    size = len(scores) // (_BLOCKS * k)
+    if size > 1:
+        # The k-th largest of some scores, here each block's largest, is no larger than that of all.
+        blocks = scores[: size * (len(scores) // size)].reshape(-1, size).max(1)
+        near = np.flatnonzero(scores >= _largest(blocks, k) - slack)
+    if k < len(near):
+        near = near[scores[near] >= _largest(scores[near], k) - slack]
+    return near[scores[near] > -np.inf]
+
+
+def _largest(scores: Array, k: int) -> float:
+    """The k-th largest score."""
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])

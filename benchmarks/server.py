@@ -1,0 +1,193 @@
+"""Image searches a second over HTTP, as a share of what the encoder alone does on the same cores and images.
+
+The server runs in a process of its own; sixteen clients send one image each, over and over, from another one, as
+prepared bytes on plain sockets. The clients take their share of the same cores, so the server's own share is a
+little higher than the one told. The encoder alone gets the same encoded images in one call, in a process of its
+own. The two take turns.
+
+    python benchmarks/server.py PICTURES --images 512 --clients 16 --json server.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BOUNDARY = "crosslens-benchmark"
+
+
+def alone(encoder: Any, images: list[bytes]) -> float:
+    """Images a second of ``encode_images`` on everything at once."""
+    started = time.perf_counter()
+    encoder.encode_images(images)
+    return len(images) / (time.perf_counter() - started)
+
+
+def encoder_process(folder: Path, paths: list[Path]) -> None:
+    """Answer each line of standard input with the encoder's images a second."""
+    from crosslens.search.index import Index
+
+    encoder = Index.open(folder).encoder
+    images = [path.read_bytes() for path in paths]
+    encoder.encode_images(images[:32])
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(alone(encoder, images), flush=True)
+
+
+def request(image: bytes, port: int, name: str, top: int) -> bytes:
+    """One search as the bytes that go over the wire."""
+    query = json.dumps({"parts": [{"image": 0}], "top": top})
+    body = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="query"\r\n\r\n{query}\r\n'
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="q"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    ).encode()
+    body += image + f"\r\n--{BOUNDARY}--\r\n".encode()
+    head = (
+        f"POST /api/v1/collections/{name}/search HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def exchange(connection: socket.socket, sent: bytes) -> None:
+    """Send a request and read its whole answer."""
+    connection.sendall(sent)
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, rest = received.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise SystemExit(received.decode(errors="replace"))
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    while len(rest) < length:
+        rest += connection.recv(65536)
+
+
+def over_http(requests: list[bytes], port: int, clients: int) -> tuple[float, list[float]]:
+    """Searches a second, and the seconds of each one."""
+    seconds: list[float] = []
+    places = iter(range(len(requests)))
+    lock = threading.Lock()
+
+    def client() -> None:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while True:
+                with lock:
+                    place = next(places, None)
+                if place is None:
+                    return
+                started = time.perf_counter()
+                exchange(connection, requests[place])
+                seconds.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(requests) / (time.perf_counter() - started), seconds
+
+
+def wait_until_ready(port: int) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("the server does not become ready")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="a folder of pictures")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--top", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--encoder", default="lite")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    files = sorted(file for file in options.root.rglob("*") if file.suffix in (".jpg", ".png"))
+    chosen = [files[n] for n in np.linspace(0, len(files) - 1, min(options.images, len(files))).astype(int)]
+    if options.child:
+        encoder_process(options.child, chosen)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        measured = measure(options, chosen, Path(folder) / "benchmark.index")
+    print(json.dumps(measured, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(measured, indent=2) + "\n")
+
+
+def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> dict[str, Any]:
+    crosslens = [sys.executable, "-m", "crosslens"]
+    build = ["index", "build", str(options.root), "--encoder", options.encoder, "--out", str(folder), "--quiet"]
+    subprocess.run([*crosslens, *build], check=True)
+    port = free_port()
+    serve = ["serve", str(folder), "--port", str(port), "--rate", "1000000", "--workers", str(options.workers)]
+    server = subprocess.Popen([*crosslens, *serve], stdout=subprocess.DEVNULL)
+    child = [sys.executable, __file__, str(options.root), "--images", str(options.images), "--child", str(folder)]
+    encoder = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert encoder.stdin is not None
+    assert encoder.stdout is not None
+    try:
+        wait_until_ready(port)
+        assert encoder.stdout.readline() == "ready\n"
+        requests = [request(path.read_bytes(), port, folder.name, options.top) for path in chosen]
+        over_http(requests[:64], port, options.clients)
+        own, served, latencies = [], [], []
+        for _ in range(options.repeats):
+            encoder.stdin.write("\n")
+            encoder.stdin.flush()
+            own.append(float(encoder.stdout.readline()))
+            rate, seconds = over_http(requests, port, options.clients)
+            served.append(rate)
+            latencies += seconds
+        single = over_http(requests[:64], port, 1)[1]
+    finally:
+        encoder.stdin.close()
+        encoder.wait(30)
+        server.terminate()
+        server.wait(60)
+    return {
+        "images": len(chosen),
+        "clients": options.clients,
+        "workers": options.workers,
+        "encoder_images_per_second": statistics.median(own),
+        "server_images_per_second": statistics.median(served),
+        "share": statistics.median(a / b for a, b in zip(served, own, strict=True)),
+        "shares": [a / b for a, b in zip(served, own, strict=True)],
+        "p50_ms": 1e3 * statistics.median(latencies),
+        "p99_ms": 1e3 * statistics.quantiles(latencies, n=100)[98],
+        "one_client_p50_ms": 1e3 * statistics.median(single),
+        "one_client_p99_ms": 1e3 * statistics.quantiles(single, n=100)[98],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""FAISS inverted lists of 8-bit codes: candidates for a query, filtered before the cut.
+
+Jegou, Douze, Schmid, "Product quantization for nearest neighbor search" (TPAMI 2011), section IV, describes the
+lists; the codes are those of a scalar quantizer.
+"""
+
+from __future__ import annotations
+
+import errno
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import faiss as typed_faiss
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+    Positions = NDArray[np.int64]
+
+# Its type stubs do not know the Python forms of its calls.
+faiss: Any = typed_faiss
+
+_TRAINED_PER_LIST = 64
+_ADDED_AT_ONCE = 65_536
+
+
+class Allowed:
+    """Some of M rows: those that match a filter and are still in the table.
+
+    Attributes:
+        positions: ``(m,)``, rising.
+        share: m / M.
+    """
+
+    def __init__(self, positions: Positions, rows: int) -> None:
+        self.positions = positions
+        self.share = len(positions) / max(rows, 1)
+        self._rows = rows
+        self._filled: Positions | None = None
+
+    @cached_property
+    def selector(self) -> Any:
+        """For FAISS."""
+        mask = np.zeros(self._rows, dtype=bool)
+        mask[self.positions] = True
+        return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+
+    def filled(self, list_of: NDArray[np.int32], count: int) -> Positions:
+        """Which of ``count`` lists hold an allowed row, rising; ``list_of (M,)`` is the list of each row."""
+        if self._filled is None:
+            held = np.zeros(count, dtype=bool)
+            held[list_of[self.positions]] = True
+            self._filled = np.flatnonzero(held)
+        return self._filled
+
+
+class InvertedLists:
+    """M rows in lists.
+
+    Attributes:
+        index: FAISS's.
+        list_of: the list of each row ``(M,)``.
+    """
+
+    def __init__(self, index: Any, list_of: NDArray[np.int32]) -> None:
+        self.index = index
+        self.list_of = list_of
+
+    @classmethod
+    def make(cls, vectors: Array, count: int) -> InvertedLists:
+        """Put rows ``(M, d)`` into ``count`` lists, around centres found by k-means on a sample; repeatable."""
+        rows, dim = vectors.shape
+        index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatIP(dim), dim, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        )
+        drawn = np.random.default_rng(0).permutation(rows)[: count * _TRAINED_PER_LIST]
+        index.train(np.ascontiguousarray(vectors[np.sort(drawn)]))
+        list_of = np.empty(rows, np.int32)
+        for start in range(0, rows, _ADDED_AT_ONCE):
+            part = np.ascontiguousarray(vectors[start : start + _ADDED_AT_ONCE])
+            nearest = np.ascontiguousarray(index.quantizer.search(part, 1)[1])
+            list_of[start : start + len(part)] = nearest[:, 0]
+            numbers = np.arange(start, start + len(part), dtype=np.int64)
+            index.add_core(len(part), *map(faiss.swig_ptr, (part, numbers, nearest)))
+        return cls(index, list_of)
+
+    @classmethod
+    def read(cls, file: Path, list_of: NDArray[np.int32]) -> InvertedLists:
+        """Read the lists that ``write`` wrote, mapped into memory where this version of FAISS can.
+
+        Raises:
+            RuntimeError: when the file is missing or damaged.
+            ValueError: when it holds something else.
+        """
+        index = faiss.read_index(str(file), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
+        if not isinstance(index, faiss.IndexIVF) or index.ntotal != len(list_of):
+            raise ValueError(f"{file} does not hold {len(list_of)} rows in lists")
+        return cls(index, list_of)
+
+    def write(self, file: Path) -> None:
+        """Write the lists; ``list_of`` is kept elsewhere.
+
+        Raises:
+            OSError: when the disk is full.
+        """
+        try:
+            faiss.write_index(self.index, str(file))
+        except RuntimeError as error:
+            raise OSError(errno.EIO, f"FAISS could not write it: {error}") from error
+
+    def candidates(self, queries: Array, count: int, probes: int, allowed: Allowed | None = None) -> Positions:
+        """Rows ``(Q, count)`` that a query's best lists hold, best first by their codes; -1 where there are fewer.
+
+        With ``allowed``, only lists that hold an allowed row are looked into, so a filter that leaves out whole
+        regions costs no recall.
+
+        Args:
+            queries: ``(Q, d)``.
+            count: candidates a query.
+            probes: lists looked into.
+            allowed: the rows that may be found.
+        """
+        if allowed is None:
+            parameters = faiss.SearchParametersIVF(nprobe=min(probes, self.index.nlist))
+            rows: Positions = self.index.search(queries, count, params=parameters)[1]
+            return rows
+        filled = allowed.filled(self.list_of, self.index.nlist)
+        probes = min(probes, len(filled))
+        lists, scores = self._nearest(queries, probes, filled)
+        parameters = faiss.SearchParametersIVF(nprobe=probes, sel=allowed.selector)
+        rows = np.empty((len(queries), count), np.int64)
+        codes = np.empty((len(queries), count), np.float32)
+        # The Python form of this call takes no parameters, so this is the form below it.
+        pointers = [faiss.swig_ptr(array) for array in (lists, scores, codes, rows)]
+        self.index.search_preassigned_c(len(queries), faiss.swig_ptr(queries), count, *pointers, False, parameters)
+        return rows
+
+    def _nearest(self, queries: Array, probes: int, filled: Positions) -> tuple[Positions, Array]:
+        """The best ``probes`` of the lists ``filled``, and the scores of their centres, each ``(Q, probes)``."""
+        total = self.index.nlist
+        if len(filled) == total:
+            scores, lists = self.index.quantizer.search(queries, probes)
+            return lists, scores
+        every = np.full((len(queries), total), -np.inf, np.float32)
+        every[:, filled] = (queries @ self._centres.T)[:, filled]
+        lists = np.argpartition(-every, probes - 1, axis=1)[:, :probes] if probes < total else np.argsort(-every)
+        lists = np.ascontiguousarray(lists, np.int64)
+        return lists, np.ascontiguousarray(np.take_along_axis(every, lists, axis=1))
+
+    @cached_property
+    def _centres(self) -> Array:
+        centres: Array = self.index.quantizer.reconstruct_n(0, self.index.nlist)
+        return centres
+
+
+def list_count(rows: int) -> int:
+    """Lists for so many rows: four times the square root, at most 16,384, and 39 rows or more in each."""
+    return max(1, min(round(4 * rows**0.5), 16_384, rows // 39))

@@ -1,0 +1,230 @@
+"""The record of the default store: a Lance table, read and changed in whole versions.
+
+    I/table/items.lance    the columns of ITEM_SCHEMA, seq int64, vector float32[d]
+
+``seq`` rises with every row ever written and is never used again, so a row that was replaced or deleted can be
+told from the one that took its place. Lance runs threads of its own: use no table after ``fork``; start other
+processes by ``spawn``.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from crosslens.errors import StoreError
+from crosslens.search.filters import BaseFilter, Filter, literal
+from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.stores.snapshot import damaged
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+    Seqs = NDArray[np.int64]
+
+FOLDER = "table"
+NAME = "items"
+_READ_AT_ONCE = 65_536
+_OLD_VERSIONS = timedelta(minutes=10)
+
+
+class LanceTable:
+    """The table of an index; one object is used by one thread at a time."""
+
+    def __init__(self, table: Any, folder: Path, dim: int) -> None:
+        self._table = table
+        self._folder = folder
+        self._dim = dim
+
+    @classmethod
+    def create(cls, folder: Path, dim: int) -> LanceTable:
+        """Make an empty table below ``folder``.
+
+        Raises:
+            StoreError: when it cannot be written.
+        """
+        with _said(folder, "could not be made"):
+            return cls(_connect(folder).create_table(NAME, schema=_schema(dim), mode="overwrite"), folder, dim)
+
+    @classmethod
+    def open(cls, folder: Path, dim: int) -> LanceTable:
+        """Open the newest version.
+
+        Raises:
+            StoreError: when the table is missing, damaged, or of another shape.
+        """
+        file = folder / FOLDER / f"{NAME}.lance"
+        if not file.is_dir():
+            raise damaged(file, "it is missing")
+        try:
+            table = _connect(folder).open_table(NAME)
+            schema = table.schema
+        except Exception as error:
+            # Lance raises many kinds: ValueError, OSError, RuntimeError and its own.
+            raise damaged(file, _first_line(error)) from error
+        if schema.names != _schema(dim).names or schema.types != _schema(dim).types:
+            raise damaged(file, f"its columns are {', '.join(f'{c.name} {c.type}' for c in schema)}")
+        return cls(table, folder, dim)
+
+    @property
+    def version(self) -> int:
+        """The version that is read."""
+        return int(self._table.version)
+
+    def newest(self) -> int:
+        """Go to the newest version and say which it is."""
+        with self._reading():
+            self._table.checkout_latest()
+            return self.version
+
+    def seqs(self) -> Seqs:
+        """Of all N rows, rising ``(N,)``."""
+        with self._reading():
+            return np.sort(self._read(["seq"]).column("seq").to_numpy())
+
+    def rows_after(self, seq: int) -> tuple[Seqs, pa.Table, Array]:
+        """The rows with a larger seq: seqs ``(n,)`` rising, items, vectors ``(n, d)``."""
+        with self._reading():
+            table = self._read([*ITEM_SCHEMA.names, "seq", "vector"], f"seq > {seq}")
+            return _parts(table, self._dim)
+
+    def all_items(self) -> tuple[Seqs, pa.Table]:
+        """All N rows without vectors: seqs ``(N,)`` rising, and items."""
+        with self._reading():
+            table = self._read([*ITEM_SCHEMA.names, "seq"])
+        order = np.argsort(table.column("seq").to_numpy())
+        table = table.take(pa.array(order)).combine_chunks()
+        return table.column("seq").to_numpy(), table.select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA)
+
+    def vectors_after(self, seq: int) -> tuple[Seqs, Array]:
+        """The vectors of rows with a larger seq: seqs ``(n,)`` rising, vectors ``(n, d)``."""
+        with self._reading():
+            table = self._read(["seq", "vector"], f"seq > {seq}")
+        seqs = table.column("seq").to_numpy()
+        order = np.argsort(seqs)
+        return seqs[order], _vectors(table, self._dim)[order]
+
+    def blocks(self) -> Iterator[tuple[Seqs, Array]]:
+        """All rows in any order, some at a time: seqs ``(n,)`` and vectors ``(n, d)``."""
+        with self._reading():
+            reader = self._table.search().select(["seq", "vector"]).limit(None).to_batches(_READ_AT_ONCE)
+            for batch in reader:
+                table = pa.Table.from_batches([batch])
+                yield table.column("seq").to_numpy(), _vectors(table, self._dim)
+
+    def add(self, items: pa.Table, vectors: Array, after: int, replace: bool) -> None:
+        """Write n rows in one step.
+
+        Args:
+            items: of ``ITEM_SCHEMA``.
+            vectors: ``(n, d)``.
+            after: the largest seq known, in the table or in a serving structure.
+            replace: whether some of the ids may be in the table.
+
+        Raises:
+            StoreError: when it cannot be written; nothing is changed then.
+        """
+        # From the clock, so that a seq is not used again even after the last rows were deleted.
+        first = max(after + 1, time.time_ns() // 1000)
+        rows = items.append_column("seq", pa.array(np.arange(first, first + items.num_rows), pa.int64()))
+        flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+        column = pa.FixedSizeListArray.from_arrays(flat, self._dim)
+        rows = rows.append_column("vector", column).cast(_schema(self._dim))
+        with self._writing():
+            if replace:
+                change = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+                change.execute(rows)
+            else:
+                self._table.add(rows)
+
+    def delete(self, which: Sequence[str] | Filter) -> int:
+        """Delete rows by id or filter in one step; says how many.
+
+        Raises:
+            StoreError: when it cannot be written; nothing is changed then.
+        """
+        condition = which.sql() if isinstance(which, BaseFilter) else f"id IN ({', '.join(map(literal, which))})"
+        with self._writing():
+            return int(self._table.delete(condition).num_deleted_rows)
+
+    def fragments(self) -> int:
+        """How many small files the rows lie in."""
+        with self._reading():
+            return int(self._table.stats()["fragment_stats"]["num_small_fragments"])
+
+    def optimize(self) -> None:
+        """Join small files and remove versions older than ten minutes.
+
+        Raises:
+            StoreError: when it cannot be written; nothing is lost then.
+        """
+        with self._writing():
+            self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
+
+    def _read(self, columns: list[str], where: str | None = None) -> pa.Table:
+        query = self._table.search().select(columns).limit(None)
+        return (query.where(where) if where else query).to_arrow()
+
+    def _reading(self) -> Any:
+        return _said(self._folder, "could not be read")
+
+    def _writing(self) -> Any:
+        return _said(self._folder, "could not be written; nothing was changed")
+
+
+def _connect(folder: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import lancedb
+    except ImportError as error:
+        raise StoreError(
+            "this index is kept by LanceDB, which is not installed: pip install lancedb, or build it with"
+            " --store exact"
+        ) from error
+    return lancedb.connect(folder / FOLDER)
+
+
+def _schema(dim: int) -> pa.Schema:
+    seq = pa.field("seq", pa.int64(), nullable=False)
+    vector = pa.field("vector", pa.list_(pa.float32(), dim), nullable=False)
+    return pa.schema([*ITEM_SCHEMA, seq, vector])
+
+
+def _parts(table: pa.Table, dim: int) -> tuple[Seqs, pa.Table, Array]:
+    order = np.argsort(table.column("seq").to_numpy())
+    vectors = _vectors(table, dim)[order]
+    rows = table.select([*ITEM_SCHEMA.names, "seq"]).take(pa.array(order)).combine_chunks()
+    return rows.column("seq").to_numpy(), rows.select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA), vectors
+
+
+def _vectors(table: pa.Table, dim: int) -> Array:
+    column = table.column("vector")
+    parts = [chunk.flatten().to_numpy().reshape(-1, dim) for chunk in column.chunks if len(chunk)]
+    if not parts:
+        return np.empty((0, dim), np.float32)
+    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts), np.float32)
+
+
+@contextmanager
+def _said(folder: Path, what: str) -> Iterator[None]:
+    """Lance's failures as ours."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        raise StoreError(f"the table in {folder / FOLDER} {what}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:500]

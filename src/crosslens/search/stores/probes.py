@@ -1,0 +1,134 @@
+"""How many inverted lists a query must look into: measured against exact answers, not guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from crosslens.search.stores.inverted_lists import Allowed, InvertedLists
+from crosslens.search.stores.scoring import exact_top, rescored
+from crosslens.search.stores.structure_files import Probe
+from crosslens.similarity import Similarity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+    Positions = NDArray[np.int64]
+
+SHARES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+"""Shares of rows that a filter leaves, for which the lists are measured."""
+K = 10
+_QUERIES = 200
+_EQUAL = 1e-6
+
+
+class HeldQueries(NamedTuple):
+    """Queries in the form an inner product takes ``(Q, d)``, and the row each must not find, -1 for none."""
+
+    vectors: Array
+    own: Positions
+
+
+def held_queries(vectors: Array, similarity: Similarity, count: int = _QUERIES) -> tuple[HeldQueries, HeldQueries]:
+    """Two kinds of queries: items that must not find themselves, and points away from all items.
+
+    The second kind lies at cosine 0.7 from an item, in a random direction: a query of another domain is that far
+    from what it is like, or farther.
+
+    Args:
+        vectors: ``(M, d)`` unit rows.
+        similarity: the form queries come in.
+        count: of each kind.
+    """
+    generator = np.random.default_rng(1)
+    rows = np.sort(generator.choice(len(vectors), min(count, len(vectors)), replace=False))
+    items = np.asarray(vectors[rows], np.float32)
+    noise = generator.standard_normal(items.shape).astype(np.float32)
+    noise -= np.einsum("nd,nd->n", noise, items)[:, None] * items
+    noise /= np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
+    away = np.float32(0.7) * items + np.float32(np.sqrt(1 - 0.7**2)) * noise
+    nobody = np.full(len(rows), -1, np.int64)
+    return (
+        HeldQueries(np.ascontiguousarray(similarity.as_queries(items)), rows),
+        HeldQueries(np.ascontiguousarray(similarity.as_queries(away)), nobody),
+    )
+
+
+def choose_probes(
+    lists: InvertedLists, vectors: Array, similarity: Similarity, recall: float, refine: int, exact_rows: int
+) -> tuple[Probe, ...]:
+    """The fewest lists that find ``recall`` of the best 10 for both kinds of queries, by share of rows allowed.
+
+    Args:
+        lists: of the M rows.
+        vectors: ``(M, d)``.
+        similarity: the form queries come in.
+        recall: wanted, in (0, 1].
+        refine: candidates a result.
+        exact_rows: shares that leave fewer rows are not measured: they are searched exactly.
+    """
+    total = len(vectors)
+    kinds = held_queries(vectors, similarity)
+    generator = np.random.default_rng(2)
+    probes: list[Probe] = []
+    fewest = 1
+    for share in SHARES:
+        if share < 1 and share * total <= exact_rows:
+            break
+        kept = round(share * total)
+        allowed = None
+        if share < 1:
+            allowed = Allowed(np.sort(generator.choice(total, kept, replace=False)), total)
+        truths = [_truth(held, vectors, allowed) for held in kinds]
+        tried: dict[int, list[float]] = {}
+
+        def measured(count: int) -> list[float]:
+            if count not in tried:  # noqa: B023 - used within this round alone
+                tried[count] = [  # noqa: B023
+                    _recall(lists, vectors, held, truth, count, refine, allowed)  # noqa: B023
+                    for held, truth in zip(kinds, truths, strict=True)  # noqa: B023
+                ]
+            return tried[count]  # noqa: B023
+
+        # Fewer rows allowed lie farther apart, so they never need fewer lists.
+        low, high = fewest, fewest
+        while min(measured(high)) < recall and high < lists.index.nlist:
+            low, high = high + 1, min(2 * high, lists.index.nlist)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if min(measured(middle)) >= recall else (middle + 1, high)
+        fewest = high
+        items, others = measured(high)
+        probes.append(Probe(share=share, lists=high, items=round(items, 4), others=round(others, 4)))
+    return tuple(probes)
+
+
+def _truth(held: HeldQueries, vectors: Array, allowed: Allowed | None) -> list[float]:
+    """The score of each query's tenth best row, its own left out."""
+    positions = None if allowed is None else allowed.positions
+    cuts = []
+    for (rows, scores), own in zip(exact_top(held.vectors, vectors, K + 1, positions), held.own, strict=True):
+        others = scores[rows != own]
+        cuts.append(float(others[min(K, len(others)) - 1]) if len(others) else np.inf)
+    return cuts
+
+
+def _recall(
+    lists: InvertedLists,
+    vectors: Array,
+    held: HeldQueries,
+    cuts: list[float],
+    probes: int,
+    refine: int,
+    allowed: Allowed | None,
+) -> float:
+    """Share of the best ten that are found; any row as good as the tenth counts."""
+    found = lists.candidates(held.vectors, max((K + 1) * refine, 20), probes, allowed)
+    shares = []
+    for query, rows, own, cut in zip(held.vectors, found, held.own, cuts, strict=True):
+        near = rows[(rows >= 0) & (rows != own)]
+        good = int((rescored(query, vectors[near]) >= cut - _EQUAL).sum())
+        shares.append(min(good, K) / K)
+    return float(np.mean(shares))

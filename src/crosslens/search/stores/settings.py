@@ -1,0 +1,31 @@
+"""Settings of the default store."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LanceSettings(BaseModel):
+    """When the store keeps a serving structure of which kind. The defaults are measured (``benchmarks/index.py``).
+
+    Attributes:
+        exact_below: fewer rows than this are searched exactly; from here on through inverted lists.
+        exact_rows: when at most so many rows match a filter they are searched exactly.
+        tail_rows: rows that may be newer than the structure before it is made again.
+        tail_share: and the share of its rows that they may be; the larger of the two counts.
+        recall: of the best 10 that inverted lists must find when they are made.
+        refine: candidates from the lists a result wanted, scored again with exact vectors.
+        checked_bytes: read of each file of a structure when it is opened, to see whether it is whole.
+        most_fragments: small files of the table before they are joined.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exact_below: int = Field(200_000, ge=2)
+    exact_rows: int = Field(20_000, ge=0)
+    tail_rows: int = Field(10_000, ge=0)
+    tail_share: float = Field(0.2, ge=0)
+    recall: float = Field(0.985, gt=0, le=1)
+    refine: int = Field(4, ge=1)
+    checked_bytes: int = Field(2**28, ge=0)
+    most_fragments: int = Field(64, ge=2)

@@ -1,0 +1,134 @@
+"""``crosslens search``: what is asked, what is answered, what is refused."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from crosslens.catalog import Catalog
+from crosslens.encoder import Encoder
+from crosslens.search.index import Index
+from tiny import TinyBackbone
+
+A, B = "photo/circle/00.png", "sketch/cross/00.png"
+
+
+@pytest.fixture
+def index(pictures, tmp_path):
+    Index.build(Catalog.open(pictures), Encoder(TinyBackbone()), tmp_path / "i", store="exact")
+    return tmp_path / "i"
+
+
+@pytest.fixture
+def ask(cli, index):
+    """Search and give the JSON answer."""
+
+    def call(*arguments):
+        status, text, err = cli("search", index, *arguments, "--json", "-")
+        assert status == 0, err
+        return json.loads(text)
+
+    return call
+
+
+def ids(answer):
+    return [hit["id"] for hit in answer["hits"]]
+
+
+def test_a_mix_of_everything(ask, pictures):
+    picture = pictures / "photo" / "square" / "01.png"
+    answer = ask("--image", picture, "--like", A, "--like", B, "-w", 1, "-w", 0.5, "--weight", -0.3, "--top", 5)
+    assert len(answer["hits"]) == 5
+    assert not {A, B} & set(ids(answer))
+    assert set(answer["hits"][0]) == {
+        "id", "score", "path", "domain", "label", "root", "size", "modified", "duplicates",
+    }  # fmt: skip
+    assert {"embed", "search", "sort"} <= set(answer["seconds"])
+    assert "match_probability" not in answer
+
+
+def test_filter_sort_fold_and_rerank(ask):
+    photos = ask(
+        "--like", B, "--where", "domain = 'photo' and not label in ('circle')", "--sort", "-id", "-k", 100
+    )
+    assert len(photos["hits"]) == 36
+    assert ids(photos) == sorted(ids(photos), reverse=True)
+    folded = ask("--like", A, "--fold", 0.2, "--top", 3)
+    assert sum(len(hit["duplicates"]) for hit in folded["hits"]) > 3
+    for name in ("aqe", "dba", "k-reciprocal", "diffusion"):
+        assert len(ask("--like", A, "--rerank", name, "-k", 7)["hits"]) == 7
+    plain = ask("--like", A, "-k", 50)
+    cut = ask("--like", A, "-k", 50, "--min-score", plain["hits"][4]["score"] - 1e-6)
+    assert ids(cut) == ids(plain)[:5]
+
+
+def test_match_probability_on_queries(ask, pictures):
+    answer = ask("--image", pictures / "sketch" / "cross" / "01.png", "--queries", pictures / "sketch")
+    assert 0 < answer["match_probability"] < 1
+    assert len(answer["hits"]) == 10
+    assert ask("--like", A, "--min-match", 1.0)["no_match"]
+
+
+def test_grids_and_tables(cli, index, pictures, tmp_path):
+    drawn = tmp_path / "drawn.png"
+    Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(drawn)
+    for name in ("g.png", "g.html"):
+        status, text, err = cli(
+            "search", index, "--image", drawn, "--like", A, "--top", 4, "--grid", tmp_path / name, "--fold", 0.5
+        )
+        assert status == 0, err
+        assert f"drawn in {tmp_path / name}" in text
+        assert (tmp_path / name).stat().st_size > 2000
+    status, text, _ = cli("search", index, "--like", A, "--top", 4, "--quiet")
+    assert (status, text) == (0, "")
+    status, text, _ = cli("search", index, "--like", A, "--top", 2)
+    assert len(text.splitlines()) == 3
+
+
+def test_a_domain_nobody_knows_is_said(cli, pictures, centred_index):
+    picture = pictures / "sketch" / "cross" / "01.png"
+    status, text, err = cli("search", centred_index, "--image", picture, "--domain", "auto", "-k", 1)
+    assert status == 0, err
+    assert "detected domain: sketch" in text
+    status, _, err = cli("search", centred_index, "--image", picture, "--domain", "skech", "-k", 1)
+    assert status == 0
+    assert "no domain 'skech'" in " ".join(err.split())
+
+
+@pytest.fixture
+def centred_index(pictures, tmp_path):
+    from crosslens.api import fit
+
+    run = fit("centred", pictures, out=tmp_path / "run", domains=["photo", "sketch"], backbone="tiny")
+    Index.build(Catalog.open(pictures), Encoder.load(run.folder / "encoder"), tmp_path / "c", store="exact")
+    return tmp_path / "c"
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_bad_queries(cli, index, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"x" * 50)
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "huge.png")
+    for arguments, message in (
+        ((), "at least one query"),
+        (("--image", tmp_path / "none.png"), "does not exist"),
+        (("--image", tmp_path / "broken.jpg"), "broken.jpg"),
+        (("--image", tmp_path / "huge.png"), "more than the limit"),
+        (("--text", "a cat"), "does not understand text"),
+        (("--like", "nobody"), "nobody"),
+        (("--like", A, "-w", 1, "-w", 2), "1 queries need 1 weights, not 2"),
+        (("--like", A, "--like", A, "-w", 1, "-w", -1), "cancel"),
+        (("--like", A, "--where", "domain ="), "at character 9"),
+        (("--like", A, "--where", "colour = 'red'"), "colour"),
+        (("--like", A, "--sort", "beauty"), "sort = 'beauty'"),
+        (("--like", A, "--rerank", "magic"), "rerank = 'magic'"),
+        (("--like", A, "--fold", 2), "fold = 2.0"),
+        (("--like", A, "--top", 5000), "top = 5000"),
+        (("--like", A, "--grid", tmp_path / "a.gif"), ".png or .html"),
+        (("--image", A, "--queries", tmp_path / "nowhere"), "nowhere"),
+    ):
+        status, text, err = cli("search", index, *arguments)
+        assert status in (1, 2), arguments
+        assert message in " ".join(err.split()), err
+        assert "Traceback" not in err
+        assert text == ""
+    assert cli("search", index, "--min-match", 1.5)[0] == 2

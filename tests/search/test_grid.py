@@ -1,0 +1,76 @@
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crosslens.errors import ConfigError
+from crosslens.search.grid import Tile, hit_tile, write_grid
+from crosslens.search.items import Hit
+from crosslens.search.query import FoundHit
+
+COLOURS = [(200, 30, 30), (30, 160, 30), (30, 30, 200)]
+
+
+def found(tmp_path):
+    hits = []
+    for number, colour in enumerate(COLOURS):
+        file = tmp_path / f"{number}.png"
+        Image.new("RGB", (60 + 40 * number, 80), colour).save(file)
+        hits.append(
+            FoundHit(Hit(f"d/<{number}>", 0.9 - number / 10, str(file), "photo", "a & b"), ("x",) * number)
+        )
+    gone = FoundHit(Hit("d/gone", 0.1, str(tmp_path / "gone.png"), "photo", None))
+    return [hit_tile(hit) for hit in [*hits, gone]]
+
+
+def test_a_png_shows_every_picture_in_order(tmp_path):
+    query = Image.new("RGBA", (300, 300), (0, 0, 0, 0))
+    query.paste((250, 200, 0, 255), (100, 100, 200, 200))
+    file = tmp_path / "out" / "grid.png"
+    write_grid(file, [Tile(query), Tile(None, "a red\nsquare")], found(tmp_path), "4 of 9")
+    pixels = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    places = []
+    for colour in [(250, 200, 0), *COLOURS]:
+        near = np.abs(pixels - colour).sum(2) < 30
+        assert near.sum() > 1500, colour
+        rows, columns = np.nonzero(near)
+        places.append((rows.mean(), columns.mean()))
+    # The query lies above; the hits lie beside each other, best first.
+    assert places[0][0] < min(row for row, _ in places[1:])
+    assert [c for _, c in places[1:]] == sorted(c for _, c in places[1:])
+    # Nothing is drawn around the transparent sketch but white.
+    assert (pixels[60, 20:60] == 255).all()
+
+
+def test_a_page_holds_its_pictures_and_escapes_names(tmp_path):
+    file = tmp_path / "grid.html"
+    write_grid(file, [Tile(None, "<script>alert(1)</script>")], found(tmp_path), "a < b")
+    page = file.read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "a &amp; b" in page
+    assert "+2 alike" in page
+    assert "image is gone" in page
+    sources = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(s)))).mean((0, 1)) for s in sources]
+    assert np.allclose(shown, COLOURS, atol=6)
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_nothing_found_is_said(tmp_path):
+    for name in ("a.png", "a.HTML"):
+        write_grid(tmp_path / name, [Tile(None, "words")], [])
+    assert "nothing was found" in (tmp_path / "a.HTML").read_text()
+    assert Image.open(tmp_path / "a.png").width > 400
+
+
+def test_files_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ConfigError, match=r"\.png or \.html"):
+        write_grid(tmp_path / "a.gif", [], [])
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_grid(tmp_path / "file" / "a.png", [], [])
+    assert (tmp_path / "file").read_text() == "precious"

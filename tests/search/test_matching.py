@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from crosslens.catalog import Catalog
+from crosslens.errors import StoreError
+from crosslens.features.of_encoder import features_of_encoder
+from crosslens.search import matching as module
+from crosslens.search.calibrate import MatchCalibration, centred_rows
+from crosslens.search.index import Index
+from crosslens.search.matching import Matching, drawn_catalog, in_domain, indexed_images
+
+
+def test_without_queries_it_is_the_rehearsal_on_the_gallery(index):
+    vector = index.get("photo/circle/00.png")[1]
+    expected = MatchCalibration.fit(index.sample(1000)).probability(vector[None])[0]
+    assert Matching(index).probability(vector) == pytest.approx(expected, abs=1e-6)
+
+
+def test_with_queries_it_rests_on_the_backbones_centred_features(index, pictures):
+    sketches = Catalog.open(pictures).select(domains=["sketch"])
+    backbone = index.encoder.backbone
+    gallery = index.encoder.image_features(Catalog.open(pictures).paths, frozen=True)
+    queries = index.encoder.image_features(sketches.paths, frozen=True)
+    calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(queries))
+    asked = (queries[3] - queries.mean(0))[None]
+    expected = calibration.probability((asked / np.linalg.norm(asked)).astype(np.float32))[0]
+    found = Matching(index, sketches).probability(index.encoder.encode_features(queries[3:4])[0], queries[3:4])
+    assert backbone.name == "tiny"
+    # The cache holds features in half precision.
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_it_is_calibrated_once_for_each_version_of_the_index(index, monkeypatch):
+    fits = []
+    real = MatchCalibration.fit
+    monkeypatch.setattr(module.MatchCalibration, "fit", lambda *a, **k: fits.append(len(a[0])) or real(*a, **k))
+    made = Matching(index, sample=50)
+    vector = index.get("photo/circle/00.png")[1]
+    assert not made.ready
+    assert made.probability(vector) == made.probability(vector)
+    assert made.ready
+    # A bounded sample, never everything.
+    assert fits == [50]
+    index.delete(["sketch/cross/00.png"])
+    assert not made.ready
+    made.probability(vector)
+    assert fits == [50, 50]
+
+
+def test_prompts_are_used_where_the_index_answers_with_its_own_vectors(prompted, pictures, tmp_path):
+    """Unlabelled queries must pass the tower that the indexed images passed: the one with prompts."""
+    catalog = Catalog.open(pictures)
+    index, _ = Index.build(
+        catalog.select(domains=["photo"]), prompted, tmp_path / "p", store="exact", device="torch-cpu"
+    )
+    sketches = catalog.select(domains=["sketch"])
+    seen = features_of_encoder(sketches, prompted, device="torch-cpu")
+    right = prompted.encode_features(seen.centre, "sketch")
+    wrong = prompted.encode_features(
+        prompted.image_features(sketches.paths, frozen=True, device="torch-cpu"), "sketch"
+    )
+    vector = right[5]
+    gallery = index.sample(1000)
+    expected = MatchCalibration.fit(gallery, right).probability(vector[None])[0]
+    assert abs(expected - MatchCalibration.fit(gallery, wrong).probability(vector[None])[0]) > 0.01
+    made = Matching(index, sketches, device="torch-cpu")
+    assert made.probability(vector) == pytest.approx(expected, abs=1e-4)
+    # The same pictures said to be photos pass through the photos' prompts.
+    as_photos = features_of_encoder(in_domain(sketches, "photo"), prompted, device="torch-cpu")
+    others = prompted.encode_features(as_photos.centre, "photo")
+    expected = MatchCalibration.fit(gallery, others).probability(vector[None])[0]
+    told = Matching(index, sketches, "photo", device="torch-cpu")
+    assert told.probability(vector) == pytest.approx(expected, abs=1e-4)
+
+
+def test_images_that_are_gone_leave_the_indexs_vectors(index, pictures):
+    sketches = Catalog.open(pictures).select(domains=["sketch"])
+    features = index.encoder.image_features(sketches.paths[:1], frozen=True)
+    queries = features_of_encoder(sketches, index.encoder)
+    vector = index.encoder.encode_features(features)[0]
+    made = Matching(index, sketches)
+    for table in [batch for batch, _ in index.scan()]:
+        assert table.num_rows == 96
+    for file in (pictures / "photo").rglob("*.png"):
+        file.unlink()
+    # Half of them are still there, which is enough.
+    assert 0 < made.probability(vector, features) < 1
+    made._made.clear()
+    made.unlabelled = None
+    vectors = MatchCalibration.fit(index.sample(1000), index.encoder.encode_features(queries.centre))
+    assert 0 < float(vectors.probability(vector[None])[0]) < 1
+    assert 0 < made.probability(vector, features) < 1
+
+
+def test_small_indexes_say_so(index):
+    ids = [image for table, _ in index.scan() for image in table.column("id").to_pylist()]
+    index.delete(ids[5:])
+    with pytest.raises(StoreError, match="5 items are too few"):
+        Matching(index).probability(index.get(ids[0])[1])
+
+
+def test_samples_are_bounded_and_even(index, pictures):
+    (everything,) = indexed_images(index, 1000)
+    assert sorted(everything.ids) == sorted(Catalog.open(pictures).ids)
+    assert all(path.is_file() for path in everything.paths)
+    counts = dict.fromkeys(everything.ids, 0)
+    for seed in range(200):
+        (drawn,) = indexed_images(index, 24, seed)
+        assert len(set(drawn.ids)) == 24
+        for image in drawn.ids:
+            counts[image] += 1
+    # Binomial(200, 1/4): 50, and seven standard deviations are 43.
+    assert min(counts.values()) > 7
+    assert max(counts.values()) < 93
+    assert len(drawn_catalog(Catalog.open(pictures), 10)) == 10
+    assert len(drawn_catalog(Catalog.open(pictures), 1000)) == 96

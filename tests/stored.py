@@ -1,0 +1,70 @@
+"""Stores of every kind, and items to put into them."""
+
+import importlib.util
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from crosslens.search.stores import store_class
+from crosslens.search.stores.base import ITEM_SCHEMA, StoreContext
+
+DIM = 16
+# Inverted lists from 100 rows on, structures after 20 new rows, and filters that leave 30 rows go through the lists.
+SMALL = {"exact_below": 100, "exact_rows": 30, "tail_rows": 20, "recall": 1.0}
+KINDS = {
+    "exact": ("exact", {}),
+    "lance": ("lance", {"tail_rows": 20}),
+    "lance-lists": ("lance", SMALL),
+    "milvus": ("milvus", {"uri": "items.db"}),
+}
+needs_milvus = pytest.mark.skipif(
+    importlib.util.find_spec("pymilvus") is None or importlib.util.find_spec("milvus_lite") is None,
+    reason="pymilvus and milvus-lite are not installed",
+)
+ALL = [pytest.param(kind, marks=[needs_milvus] if kind == "milvus" else []) for kind in KINDS]
+
+
+class Place:
+    """Where a store of one kind lies, so that it can be opened again."""
+
+    def __init__(self, kind, folder, dim=DIM, similarity=None):
+        self.kind, settings = KINDS[kind]
+        folder.mkdir(parents=True, exist_ok=True)
+        more = {} if similarity is None else {"similarity": similarity}
+        self.context = StoreContext(folder, "crosslens_test", dim, fingerprint="f" * 16, settings=settings, **more)
+
+    def create(self):
+        return store_class(self.kind).create(self.context)
+
+    def open(self):
+        return store_class(self.kind).open(self.context)
+
+
+def items(ids, **columns):
+    """Items with the given columns; the others follow from the ids."""
+    ids = list(ids)
+    made = {
+        "id": ids,
+        "path": [f"/pictures/{image}" for image in ids],
+        "root": ["/pictures"] * len(ids),
+        "domain": [("photo", "sketch")[len(image) % 2] for image in ids],
+        "label": [None] * len(ids),
+        "size": [None] * len(ids),
+        "modified": [None] * len(ids),
+    }
+    return pa.table({**made, **columns}, schema=ITEM_SCHEMA)
+
+
+def unit(count, dim=DIM, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def slow_search(table, vectors, query, k, mask=None):
+    """Ids and scores by the slow formula: float64, sorted by falling score and rising id."""
+    ids = table.column("id").to_pylist()
+    scores = (vectors.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+    rows = range(len(ids)) if mask is None else np.flatnonzero(mask)
+    best = sorted(rows, key=lambda row: (-scores[row], ids[row]))[:k]
+    return [ids[row] for row in best], scores[best]
