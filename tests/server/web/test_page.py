@@ -34,6 +34,14 @@ class TestDrawing:
         assert sum(name in ANIMALS for name in found[:10]) >= 7, found[:10]
         assert visit.scores() == sorted(visit.scores(), reverse=True)
 
+    def test_a_drawn_cat_finds_the_coloured_cat(self, visiting):
+        visit = visiting(hash="#c=looks&in=color")
+        visit.draw(CAT)
+        visit.settle()
+        assert set(visit.domains()) == {"color"}
+        assert "cat face" in visit.names()[:5], visit.names()[:10]  # by chance in one of 30 cases
+        assert "taken as line" in visit.page.locator(".status").inner_text()
+
     def test_each_stroke_searches_again_and_one_query_counts(self, visit):
         visit.draw(CAT[:1])
         visit.settle()
@@ -139,6 +147,8 @@ class TestPictures:
         assert visit.names()[0] == "cat face"
         assert visit.scores()[0] > 0.95
         assert visit.domains()[0] == "color"
+        assert "taken as color" in visit.page.locator(".status").inner_text()
+        visit.page.get_by_text("A match is likely").wait_for()
         assert visit.parts() == ["1F431.png"]
 
     @pytest.mark.parametrize("way", ["drop", pytest.param("paste", marks=pytest.mark.slow)])
@@ -280,35 +290,23 @@ class TestNarrowing:
         assert len(visit.scores()) == 40
 
     @pytest.mark.slow
-    def test_no_match(self, visit, pictures):
-        give(visit, pictures[LINE_CAT])
-        before = visit.searches()[-1]
-        visit.page.route(
-            "**/search",
-            lambda route: route.fulfill(
-                json={
-                    "hits": [],
-                    "match_probability": 0.04,
-                    "no_match": True,
-                    "domain": "line",
-                    "items": 306,
-                    "version": "1",
-                    "seconds": {"embed": 0.02},
-                }
-            ),
-        )
+    def test_no_match(self, visit):
+        visit.draw(CAT)
+        visit.settle()
+        before, chance = visit.searches()[-1], visit.page.locator(".chance strong").inner_text()
+        assert 0 < int(chance.removesuffix(" %")) < 90
         visit.page.get_by_text("Options").click()
         visit.page.get_by_role("slider", name="Say no match below").fill("0.95")
         visit.settle()
         assert visit.searches()[-1] == before | {"min_match": 0.95}
         state = visit.page.locator(".state").inner_text()
         assert "No match" in state
-        assert "4 %" in state
+        assert chance in state
         assert "no match" in visit.page.locator("p.sr[aria-live]").inner_text()
-        visit.page.unroute("**/search")
+        assert visit.names() == []
         visit.page.get_by_role("button", name="Show the nearest anyway").click()
         visit.settle()
-        assert visit.names()[0] == "cat face"
+        assert "cat face" in visit.names()[:10]
 
 
 class TestLookingCloser:
