@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check slow lock clean
+.PHONY: demo test check slow web lock clean
 
 demo: $(READY)
 	$(BIN)/crosslens demo
@@ -19,6 +19,10 @@ check: $(READY)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m "slow"
+
+# The search page; its built files are committed. Needs Node 20.19 or newer.
+web:
+	cd web && npm ci && npm run build
 
 $(READY): pyproject.toml requirements/cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

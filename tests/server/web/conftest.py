@@ -1,0 +1,96 @@
+"""One server over the built-in animals and one browser for all tests of the page."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from browser import ARGS, CHROMIUM, Visit, serving
+
+CACHE = os.environ.get("CROSSLENS_CACHE")
+
+
+@contextmanager
+def own_cache():
+    """The cache of this machine, where other tests have set one of theirs: the network is in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if CACHE is None:
+            patch.delenv("CROSSLENS_CACHE", raising=False)
+        else:
+            patch.setenv("CROSSLENS_CACHE", CACHE)
+        yield
+
+
+@pytest.fixture(scope="session")
+def animals():
+    """The built-in animals and plants, drawn as lines and as coloured shapes; labels are concepts."""
+    from crosslens.datasets.emoji import emoji_catalog
+
+    with own_cache():
+        return emoji_catalog("concept", ("line", "color"), groups=("Animals & Nature",))
+
+
+@pytest.fixture(scope="session")
+def indexes(animals, tmp_path_factory):
+    """The same pictures under two encoders: ``looks`` without words, ``words`` in the space of words."""
+    from crosslens.api import fit
+    from crosslens.encoder import load_encoder
+    from crosslens.search.index import Index
+
+    folder = tmp_path_factory.mktemp("page")
+    made = []
+    with own_cache():
+        for name, space in (("looks", "features"), ("words", "joint")):
+            fit("centred", animals, out=folder / f"{name}-run", settings={"space": space})
+            Index.build(animals, load_encoder(folder / f"{name}-run"), folder / name)
+            made.append(folder / name)
+    return made
+
+
+@pytest.fixture(scope="session")
+def address(browser, indexes):
+    """Address of a running ``crosslens serve`` over both indexes."""
+    with ExitStack() as stack:
+        with own_cache():
+            found = stack.enter_context(serving(*indexes))
+        yield found
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's Chromium, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    pytest.importorskip("fastapi", reason="the server's packages are not installed (crosslens[serve])")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visiting(browser, address):
+    """A factory of tabs: ``visiting(color_scheme=...)``; what each asked for is checked at the end."""
+    visits = []
+
+    def make(*, address: str = address, hash: str = "", **options) -> Visit:
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 860}} | options))
+        context.set_default_timeout(15_000)
+        visit = Visit(context.new_page(), address)
+        visits.append(visit)
+        return visit.open(hash)
+
+    yield make
+    for visit in visits:
+        visit.page.context.close()
+    for visit in visits:
+        visit.check()
+
+
+@pytest.fixture
+def visit(visiting):
+    """A tab on the page as it opens."""
+    return visiting()

@@ -1,0 +1,58 @@
+/** The server's JSON, as far as the page uses it. */
+
+export interface Collection {
+  name: string;
+  items: number;
+  version: string;
+  encoder: string;
+  /** Whether its encoder understands words. */
+  text: boolean;
+  /** Items per domain. */
+  domains: Record<string, number>;
+  folders: string[];
+  calibrated: boolean;
+}
+
+export interface Item {
+  id: string;
+  domain: string | null;
+  label: string | null;
+  folder: string | null;
+  size: number | null;
+  modified: number | null;
+}
+
+export interface Hit extends Item {
+  score: number;
+  duplicates: string[];
+}
+
+export interface Answer {
+  hits: Hit[];
+  match_probability: number | null;
+  no_match: boolean;
+  /** The domain the pictures were taken to be of. */
+  domain: string | null;
+  items: number;
+  seconds: Record<string, number>;
+}
+
+export type Filter =
+  | { op: "eq"; field: string; value: string }
+  | { op: "in"; field: string; values: string[] }
+  | { op: "prefix"; field: "id"; value: string }
+  | { op: "and" | "or"; filters: Filter[] };
+
+export type QueryPart = { weight: number } & ({ image: number } | { text: string } | { like: string });
+
+export interface Query {
+  parts: QueryPart[];
+  domain: string | null;
+  top: number;
+  min_score: number;
+  min_match: number | null;
+  where: Filter | null;
+  sort: string;
+  fold: number | null;
+  rerank: string | null;
+}

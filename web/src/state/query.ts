@@ -1,0 +1,122 @@
+/** The query as the page holds it, and as the server wants it. Pure. */
+
+import type { Collection, Filter, Query, QueryPart } from "../api/types";
+
+export type Part = { readonly key: string; readonly weight: number } & (
+  | { readonly kind: "text"; readonly text: string }
+  /** An indexed item, and the collection it was found in. */
+  | { readonly kind: "like"; readonly id: string; readonly collection: string }
+  | { readonly kind: "image"; readonly file: Blob; readonly name: string }
+  | { readonly kind: "sketch" }
+);
+
+export interface Options {
+  /** Domains to search in; none means all. */
+  domains: readonly string[];
+  /** Beginnings of ids to search in; none means all. */
+  folders: readonly string[];
+  /** Domain of the pictures asked with: ``auto``, ``none`` or a domain's name. */
+  as: string;
+  top: number;
+  sort: string;
+  /** Cosine from which near-duplicates are folded, or null. */
+  fold: number | null;
+  rerank: string;
+  /** Probability of a match below which the answer is "no match", or null. */
+  minMatch: number | null;
+}
+
+export const DEFAULTS: Options = {
+  domains: [],
+  folders: [],
+  as: "auto",
+  top: 40,
+  sort: "score",
+  fold: null,
+  rerank: "",
+  minMatch: null,
+};
+
+export const MOST_IMAGES = 8;
+export const SKETCH_KEY = "sketch";
+export const SORTS: Record<string, string> = {
+  score: "Best match first",
+  label: "Label, A to Z",
+  domain: "Domain",
+  id: "Id",
+  "-size": "Largest file first",
+  "-modified": "Newest first",
+};
+export const RERANKS: Record<string, string> = {
+  "": "None",
+  aqe: "Query expansion",
+  dba: "Database augmentation",
+  "k-reciprocal": "k-reciprocal",
+  diffusion: "Diffusion",
+};
+
+/** Weights lie in -1 to 1 and have two decimals. */
+export function toWeight(value: number): number {
+  return Number.isFinite(value) ? Math.round(Math.max(-1, Math.min(1, value)) * 100) / 100 + 0 : 1;
+}
+
+/** Adds a part, or gives the one with its key the new weight. */
+export function withPart(parts: readonly Part[], part: Part): Part[] {
+  return parts.some(({ key }) => key === part.key)
+    ? withWeight(parts, part.key, part.weight)
+    : [...parts, { ...part, weight: toWeight(part.weight) }];
+}
+
+export function withWeight(parts: readonly Part[], key: string, weight: number): Part[] {
+  return parts.map((part) => (part.key === key ? { ...part, weight: toWeight(weight) } : part));
+}
+
+export function withoutPart(parts: readonly Part[], key: string): Part[] {
+  return parts.filter((part) => part.key !== key);
+}
+
+/** Why these parts cannot be searched with, or null when they can. An empty list is no fault. */
+export function fault(parts: readonly Part[], collection: Pick<Collection, "text" | "name">): string | null {
+  const counting = parts.filter(({ weight }) => weight !== 0);
+  if (parts.length > 0 && counting.length === 0) return "Every part has weight 0. Give one a weight.";
+  if (counting.length > 0 && counting.every(({ weight }) => weight < 0)) {
+    return "Every part pushes away. Add one with a positive weight.";
+  }
+  if (!collection.text && counting.some(({ kind }) => kind === "text")) {
+    return `The encoder of ${collection.name} does not understand words. Remove them, or draw instead.`;
+  }
+  return null;
+}
+
+export function filterOf({ domains, folders }: Pick<Options, "domains" | "folders">): Filter | null {
+  const filters: Filter[] = [];
+  if (domains.length > 0) filters.push({ op: "in", field: "domain", values: [...domains] });
+  const prefixes = folders.map((folder): Filter => ({ op: "prefix", field: "id", value: `${folder}/` }));
+  if (prefixes.length === 1) filters.push(...prefixes);
+  else if (prefixes.length > 1) filters.push({ op: "or", filters: prefixes });
+  return filters.length > 1 ? { op: "and", filters } : (filters[0] ?? null);
+}
+
+/** What a part becomes for one collection: words, an item of its own, or a picture to send along. */
+export type Resolved = { weight: number } & ({ text: string } | { like: string } | { picture: Blob });
+
+export function queryOf(resolved: readonly Resolved[], options: Options): { query: Query; images: Blob[] } {
+  const images: Blob[] = [];
+  const parts = resolved.map((part): QueryPart => {
+    if (!("picture" in part)) return part;
+    images.push(part.picture);
+    return { image: images.length - 1, weight: part.weight };
+  });
+  const query: Query = {
+    parts,
+    domain: options.as === "none" ? null : options.as,
+    top: options.top,
+    min_score: -1,
+    min_match: options.minMatch,
+    where: filterOf(options),
+    sort: options.sort,
+    fold: options.fold,
+    rerank: options.rerank || null,
+  };
+  return { query, images };
+}

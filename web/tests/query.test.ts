@@ -1,0 +1,60 @@
+import { describe, expect, it } from "vitest";
+
+import { likePart, textPart } from "../src/state/hash";
+import { DEFAULTS, fault, filterOf, queryOf, toWeight, withoutPart, withPart, withWeight } from "../src/state/query";
+
+const words = { name: "photos", text: true };
+
+describe("weights", () => {
+  it.each([[0.333, 0.33], [2, 1], [-7, -1], [NaN, 1], [0, 0], [-0.054, -0.05]])("%f becomes %f", (given, kept) =>
+    expect(toWeight(given)).toBeCloseTo(kept, 10),
+  );
+  it("change one part alone", () => {
+    const parts = [textPart("a"), textPart("b")];
+    expect(withWeight(parts, "text:b", -3)).toEqual([textPart("a"), textPart("b", -1)]);
+    expect(withoutPart(parts, "text:a")).toEqual([textPart("b")]);
+  });
+  it("of a part that is asked for again replace the old one", () => {
+    const parts = withPart(withPart([], likePart("c", "x", 1)), likePart("c", "x", -0.5));
+    expect(parts).toEqual([likePart("c", "x", -0.5)]);
+  });
+});
+
+describe("what cannot be searched with", () => {
+  it("is said in words", () => {
+    expect(fault([], words)).toBeNull();
+    expect(fault([textPart("a", 0)], words)).toMatch(/weight 0/);
+    expect(fault([textPart("a", -1), likePart("c", "x", -0.5)], words)).toMatch(/pushes away/);
+    expect(fault([textPart("a")], { name: "photos", text: false })).toMatch(/does not understand words/);
+  });
+  it("ignores words of weight 0", () => {
+    expect(fault([textPart("a", 0), likePart("c", "x")], { name: "photos", text: false })).toBeNull();
+  });
+});
+
+describe("filters", () => {
+  it("are the smallest tree that says it", () => {
+    expect(filterOf(DEFAULTS)).toBeNull();
+    expect(filterOf({ domains: ["photo"], folders: [] })).toEqual({ op: "in", field: "domain", values: ["photo"] });
+    expect(filterOf({ domains: [], folders: ["a/b"] })).toEqual({ op: "prefix", field: "id", value: "a/b/" });
+    expect(filterOf({ domains: ["photo"], folders: ["a", "b"] })).toEqual({
+      op: "and",
+      filters: [
+        { op: "in", field: "domain", values: ["photo"] },
+        { op: "or", filters: [{ op: "prefix", field: "id", value: "a/" }, { op: "prefix", field: "id", value: "b/" }] },
+      ],
+    });
+  });
+});
+
+it("pictures are numbered in the order they are sent", () => {
+  const [one, two] = [new Blob(["1"]), new Blob(["2"])];
+  const { query, images } = queryOf(
+    [{ picture: one, weight: 1 }, { text: "dog", weight: 0.5 }, { picture: two, weight: -0.5 }, { like: "x", weight: 1 }],
+    { ...DEFAULTS, as: "none", rerank: "aqe" },
+  );
+  expect(images).toEqual([one, two]);
+  expect(query.parts).toEqual([{ image: 0, weight: 1 }, { text: "dog", weight: 0.5 }, { image: 1, weight: -0.5 }, { like: "x", weight: 1 }]);
+  expect(query).toMatchObject({ domain: null, rerank: "aqe", where: null, min_match: null, sort: "score" });
+  expect(queryOf([], DEFAULTS).query).toMatchObject({ domain: "auto", rerank: null });
+});
