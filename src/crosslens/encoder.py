@@ -44,7 +44,8 @@ class Encoder:
         means: per domain the ``(D,)`` centre that is subtracted before the head; empty without centring.
         space: ``features`` or ``joint``.
         maps: per domain a map W ``(J, J)``, ``z -> normalise(z W)``, on what comes out otherwise (of each head
-            alone where there are several); domains without one are left as they are.
+            alone where there are several); domains without one are left as they are. Rows below W are what is
+            added after it: one for all heads, or one a head.
         text: whether the head was trained to stay in the space shared with text.
         prompted: a tower with prompts; ``backbone`` is then the frozen one below it.
         whitened: a closed-form part joined to the head's vectors, or None.
@@ -330,12 +331,14 @@ class Encoder:
         names = [names] * len(rows) if names is None or isinstance(names, str) else names
         if not self.maps:
             return rows
-        width = len(next(iter(self.maps.values())))
+        width = next(iter(self.maps.values())).shape[1]
         split = rows.view(len(rows), -1, width)
         mapped = split.clone()
         for domain, matrix in self.maps.items():
             own = torch.tensor([name == domain for name in names], dtype=torch.bool)
-            mapped[own] = F.normalize(split[own] @ matrix, dim=2) / split.shape[1] ** 0.5
+            # Each head's part is 1 / sqrt(M) long; shifts are meant for unit rows.
+            moved = F.normalize(split[own], dim=2) @ matrix[:width] + _shift(matrix[width:])
+            mapped[own] = F.normalize(moved, dim=2) / split.shape[1] ** 0.5
         return mapped.view_as(rows)
 
     def _engine(self, device: str | None, domain: str | None) -> Engine:
@@ -376,6 +379,10 @@ def load_encoder(source: str | Path) -> Encoder:
     # A space that text shares already costs nothing to use.
     joint = backbone.joint_dim == backbone.dim
     return Encoder(backbone, space="joint" if joint else "features")
+
+
+def _shift(rows: Tensor) -> Tensor | float:
+    return rows if len(rows) else 0.0
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
