@@ -1,8 +1,9 @@
 """Prompts with holes: learnable vectors take the place of words in a frozen text tower's input.
 
 ``a X style of a {class}`` is tokenised once per class; the vector of X is then given by whoever learns it, and
-gradients flow to it alone. With several holes (``X X X X {class}``) each has a vector of its own. What does not change the result is not computed: positions behind the end of a text,
-and in CLIP's causal tower the common beginning of all prompts, once a word instead of once a class.
+gradients flow to it alone. With several holes (``X X X X {class}``) each has a vector of its own. What does not
+change the result is not computed: positions behind the end of a text, and in CLIP's causal tower the common
+beginning of all prompts, once a word instead of once a class.
 """
 
 from __future__ import annotations
