@@ -56,6 +56,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "relabel": ("clair", {"settings": {**ONE, "relabel": True}}),
     "head-alone": ("clair", {"settings": {**ONE, "whitened_share": 0}}),
     "whitened-alone": ("clair", {"settings": {**ONE, "epochs": 1, "whitened_share": 1.0}}),
+    "no-power": ("clair", {"settings": {**ONE, "whitened_power": 1.0}}),
     "clair-heads": ("clair", {"settings": {"whitened_share": 0}}),
     "no-map": ("clair", {"settings": {**ONE, "map": "none"}}),
     "full-map": ("clair", {"settings": {**ONE, "map_share": 1.0}}),

@@ -131,7 +131,7 @@ class Encoder:
         own |= {} if self.prompted is None else self.prompted.learned()
         if self.whitened is not None:
             own |= {f"whitened.{k}": v for k, v in self.whitened.tensors().items()}
-            own["whitened.share"] = torch.tensor(self.whitened.share)
+            own["whitened.share"] = torch.tensor([self.whitened.share, self.whitened.power])
         base = self.backbone.fingerprint
         weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
         return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
@@ -238,6 +238,7 @@ class Encoder:
             prompts=None if self.prompted is None else self.prompted.shape,
             whitened=() if self.whitened is None else tuple(self.whitened.means),
             whitened_share=0.0 if self.whitened is None else self.whitened.share,
+            whitened_power=1.0 if self.whitened is None else self.whitened.power,
             tuned=self.tuned,
             trained=self.trained,
         )
@@ -294,7 +295,8 @@ class Encoder:
             whitened = None
             if config.whitened:
                 parts = _below(tensors, "whitened.")
-                whitened = WhitenedPart.from_tensors(parts, config.whitened, config.whitened_share)
+                share, power = config.whitened_share, config.whitened_power
+                whitened = WhitenedPart.from_tensors(parts, config.whitened, share, power)
             prompted = None
             if config.prompts is not None:
                 prompted = PromptedTower(backbone.tower, config.prompts)

@@ -33,6 +33,7 @@ class EncoderConfig(BaseModel):
         prompts: what was appended to a frozen vision transformer's tokens, or None.
         whitened: domains of the whitened part beside the head; empty without one.
         whitened_share: its share of every score.
+        whitened_power: what features are raised to in it.
         tuned: whether the folder holds the image tower's own, trained weights.
         trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
     """
@@ -54,5 +55,6 @@ class EncoderConfig(BaseModel):
     prompts: PromptShape | None = None
     whitened: tuple[str, ...] = ()
     whitened_share: float = 0.0
+    whitened_power: float = 1.0
     tuned: bool = False
     trained: dict[str, Any] = {}

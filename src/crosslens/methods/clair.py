@@ -98,7 +98,13 @@ class Clair(PromptTuning):
             ratio = self.config.new_class_ratio if job.new_classes else self.config.known_class_ratio
             share = self.config.whitened_share
             encoder.whitened = whitened_part(
-                encoder, self.features, self.first_labels, self.config.whitening, share, ratio
+                encoder,
+                self.features,
+                self.first_labels,
+                self.config.whitening,
+                share,
+                ratio,
+                self.config.whitened_power,
             )
         return encoder
 

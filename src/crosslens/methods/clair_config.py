@@ -44,6 +44,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
             class is named.
         new_class_ratio: the same with ``--unseen``, where new classes will come.
         whitening: ridge of the whitening.
+        whitened_power: features are raised to it before they are centred and whitened; 1 leaves them.
         plain_weight: g, of instance contrast over all images, labels unused.
         instance_weight, cluster_weight, domain_weight, consistency_weight: l1 to l4.
         cluster_ramp, domain_ramp: share of all steps over which l2 and l3 grow from 0.
@@ -86,6 +87,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
     label_noise: float = Field(0.0, ge=0, le=1)
     whitened_share: Share = "auto"
     whitening: float = Field(10.0, gt=0)
+    whitened_power: float = Field(0.5, gt=0, le=1)
     known_class_ratio: float = Field(4.0, gt=0)
     new_class_ratio: float = Field(0.25, gt=0)
     plain_weight: float = Field(0.0, ge=0)
