@@ -6,15 +6,18 @@
     python benchmarks/clair.py maps PACS_ROOT
 
 The class names are the folder's own. No row but ``oracle`` learns from a label; labels measure. Unseen splits are
-a seeded choice out of all combinations of classes.
+a seeded choice out of all combinations of classes. With ``--keep FOLDER`` every fit leaves its figures there and
+a later call takes them; empty the folder when the code has changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 import time
+from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -52,15 +55,42 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "domain-instance": ("clair", {"settings": {**ONE, "level": "instance"}}),
     "relabel": ("clair", {"settings": {**ONE, "relabel": True}}),
     "head-alone": ("clair", {"settings": {**ONE, "whitened_share": 0}}),
+    "whitened-alone": ("clair", {"settings": {**ONE, "epochs": 1, "whitened_share": 1.0}}),
+    "no-power": ("clair", {"settings": {**ONE, "whitened_power": 1.0}}),
     "clair-heads": ("clair", {"settings": {"whitened_share": 0}}),
     "no-map": ("clair", {"settings": {**ONE, "map": "none"}}),
     "full-map": ("clair", {"settings": {**ONE, "map_share": 1.0}}),
+    "text-contexts": ("clair", {"settings": {**ONE, "text_tokens": 4}}),
+    "vocabulary": ("clair", {"settings": {**ONE, "vocabulary_weight": 1.0}}),
+    "map-in-training": ("clair", {"settings": {**ONE, "map_in_training": True}}),
+    "map-centre": ("clair", {"settings": {**ONE, "map_centre": True}}),
+    "filter-0.7-dropped": ("clair", {"settings": {**ONE, "keep": 0.7, "dropped_weight": 0.1}}),
+    "batch": ("clair", {"settings": {**ONE, "candidates": "batch"}}),
+    "prototype-momentum": ("clair", {"settings": {**ONE, "prototype_momentum": 0.9}}),
+    "separation": ("clair", {"settings": {**ONE, "separation_weight": 1.0}}),
+    "episodes": ("clair", {"settings": {**ONE, "novel_share": 0.1}}),
+    "oracle-noise-0.2": ("clair", {"settings": {**ONE, "label_noise": 0.2}, "oracle": True}),
+    "oracle-noise-0.4": ("clair", {"settings": {**ONE, "label_noise": 0.4}, "oracle": True}),
     "specification": ("clair", {"recipe": "clair-spec"}),
     "oracle": ("clair", {"settings": ONE, "oracle": True}),
     "kmeans": ("clair", {"settings": {**ONE, "labels_from": "kmeans"}}),
 }
 NAMED = {"clair", "text-map"}
 UNSEEDED = {"frozen", "centred"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One fit's figures: AP of every query by direction, seconds, and how right its pseudo-labels were."""
+
+    precisions: list[np.ndarray]
+    seconds: float
+    label_accuracy: dict[str, Any]
+
+    @property
+    def values(self) -> list[float]:
+        """mAP@all of both directions."""
+        return [float(part.mean()) for part in self.precisions]
 
 
 def main() -> None:
@@ -77,6 +107,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting for every clair row, key=value")
     parser.add_argument("--kinds", default="ridge,orthogonal", help="of text maps")
     parser.add_argument("--sides", default="query,gallery,both", help="of text maps")
+    parser.add_argument("--against", default="clair-one", help="pairs: the row that later rows are tested against")
+    parser.add_argument("--keep", type=Path, help="a folder for the figures of every fit; resumes from it")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_quiet(True)
@@ -92,20 +124,20 @@ def main() -> None:
 
 def run_pairs(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[str, Any]:
     results: dict[str, Any] = {}
+    queries: dict[str, np.ndarray] = {}
     for row in options.rows.split(","):
-        measured, accuracies = [], []
-        for seed in numbers(options.seeds)[: 1 if row in UNSEEDED else None]:
-            values, seconds = [], []
+        measured, accuracies, precisions = [], [], []
+        for seed in seeds_of(row, options):
+            fits = []
             for pair in pairs:
-                result, spent = fit_and_measure(row, catalog, pair, seed, options)
-                values += [direction.metrics["map@all"] for direction in result.directions]
-                accuracies.append(result.extra.get("pseudo_labels", {}))
-                seconds.append(spent)
-                print(
-                    f"    {row} seed {seed} {'-'.join(pair)} {np.round(values[-2:], 4)} {spent:.0f} s", flush=True
-                )
-            measured.append((values, [], seconds))
+                fits.append(fit_and_measure(row, catalog, pair, seed, options))
+                values, spent = np.round(fits[-1].values, 4), fits[-1].seconds
+                print(f"    {row} seed {seed} {'-'.join(pair)} {values} {spent:.0f} s", flush=True)
+            measured.append(([v for fit in fits for v in fit.values], [], [fit.seconds for fit in fits]))
+            accuracies += [fit.label_accuracy for fit in fits]
+            precisions.append(np.concatenate([part for fit in fits for part in fit.precisions]))
         results[row] = summary(measured, pairs)
+        queries[row] = np.mean(precisions, axis=0)
         shares = [part["all"] for found in accuracies for part in found.values()]
         if shares:
             results[row]["label_accuracy"] = float(np.mean(shares))
@@ -113,6 +145,11 @@ def run_pairs(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[
         show(row, results[row])
         if shares:
             print(f"    pseudo-labels right: {np.mean(shares):.3f}", flush=True)
+        if options.against in queries and row != options.against:
+            directions = [np.array(list(results[r]["directions"].values())) for r in (row, options.against)]
+            tested = against(*directions, queries[row], queries[options.against])
+            results[row][f"against {options.against}"] = tested
+            print(f"    against {options.against}: {tested}", flush=True)
     return results
 
 
@@ -123,31 +160,41 @@ def run_zero_shot(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> d
     results: dict[str, Any] = {"splits": [list(every[index]) for index in chosen], "rows": {}}
     queries: dict[str, list[np.ndarray]] = {row: [] for row in rows}
     means: dict[str, list[float]] = {row: [] for row in rows}
+    by_seed: dict[str, list[list[float]]] = {row: [] for row in rows}
     for index in chosen:
         for row in rows:
-            values = []
-            for pair in pairs:
-                for seed in numbers(options.seeds)[: 1 if row in UNSEEDED else None]:
-                    result, _ = fit_and_measure(row, catalog, pair, seed, options, every[index])
-                    values += [direction.metrics["map@all"] for direction in result.directions]
-                    if seed == numbers(options.seeds)[0]:
-                        queries[row] += [direction.per_query["map@all"] for direction in result.directions]
+            values, precisions = [], []
+            for seed in seeds_of(row, options):
+                fits = [fit_and_measure(row, catalog, pair, seed, options, every[index]) for pair in pairs]
+                values.append(float(np.mean([v for fit in fits for v in fit.values])))
+                precisions.append(np.concatenate([part for fit in fits for part in fit.precisions]))
+            by_seed[row].append(values)
             means[row].append(float(np.mean(values)))
+            queries[row].append(np.mean(precisions, axis=0))
         print("  ".join([", ".join(every[index])] + [f"{row} {means[row][-1]:.4f}" for row in rows]), flush=True)
     for row in rows:
-        value: dict[str, Any] = {"map@all": float(np.mean(means[row])), "splits": means[row]}
-        print(f"{row:16} unseen mAP@all {value['map@all']:.4f}", flush=True)
+        value: dict[str, Any] = {
+            "map@all": float(np.mean(means[row])),
+            "splits": means[row],
+            "seeds": np.mean(by_seed[row], axis=0).tolist(),
+        }
+        print(f"{row:16} unseen mAP@all {value['map@all']:.4f}  seeds {np.round(value['seeds'], 4)}", flush=True)
         for base in [base for base in ("frozen", "centred") if base in rows and row not in UNSEEDED]:
             own, other = np.concatenate(queries[row]), np.concatenate(queries[base])
-            value[f"against {base}"] = {
-                "difference": float(np.mean(np.subtract(means[row], means[base]))),
-                "splits_better": int(np.sum(np.array(means[row]) > means[base])),
-                "p_over_splits": paired_randomisation(np.array(means[row]), np.array(means[base])).p_value,
-                "p_over_queries": paired_randomisation(own, other).p_value,
-            }
+            value[f"against {base}"] = against(np.array(means[row]), np.array(means[base]), own, other)
             print(f"    against {base}: {value[f'against {base}']}", flush=True)
         results["rows"][row] = value
     return results
+
+
+def against(own: np.ndarray, other: np.ndarray, precisions: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """Two rows compared, paired: over their means (directions or splits) and over all queries."""
+    return {
+        "difference": float(np.mean(own - other)),
+        "better": f"{int(np.sum(own > other))} of {len(own)}",
+        "p_over_means": paired_randomisation(own, other).p_value,
+        "p_over_queries": paired_randomisation(precisions, others).p_value,
+    }
 
 
 def run_maps(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[str, Any]:
@@ -202,13 +249,19 @@ def fit_and_measure(
     seed: int,
     options: Any,
     unseen: tuple[str, ...] | None = None,
-) -> tuple[Any, float]:
+) -> Measured:
     from crosslens.cli.options import parse_settings
 
     method, extra = ROWS[row]
     if method in NAMED:
         settings = extra.get("settings", {}) | parse_settings(options.set)
         extra = extra | {"classes": catalog.classes, "settings": settings}
+    facts = {"method": method, **extra, "pair": pair, "seed": seed, "unseen": unseen, "backbone": options.backbone}
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).hexdigest()[:16]
+    file = options.keep / f"{row}-{name}.json" if options.keep else None
+    if file and file.is_file():
+        known = json.loads(file.read_text())
+        return Measured([np.array(part) for part in known["ap"]], known["seconds"], known["label_accuracy"])
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         run = crosslens.fit(
@@ -224,11 +277,24 @@ def fit_and_measure(
         )
         seconds = time.perf_counter() - started
         protocol = "zero-shot" if unseen else "pairs"
-        return crosslens.evaluate(run.folder, catalog, protocol=protocol, features=options.features), seconds
+        result = crosslens.evaluate(run.folder, catalog, protocol=protocol, features=options.features)
+    found = Measured(
+        [direction.per_query["map@all"] for direction in result.directions],
+        seconds,
+        result.extra.get("pseudo_labels", {}),
+    )
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rounded = [np.round(part, 6).tolist() for part in found.precisions]
+        file.write_text(
+            json.dumps({"ap": rounded, "seconds": seconds, "label_accuracy": found.label_accuracy, "facts": facts})
+        )
+    return found
 
 
-def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+def seeds_of(row: str, options: Any) -> list[int]:
+    seeds = [int(part) for part in options.seeds.split(",")]
+    return seeds[:1] if row in UNSEEDED else seeds
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ class Encoder:
         means: per domain the ``(D,)`` centre that is subtracted before the head; empty without centring.
         space: ``features`` or ``joint``.
         maps: per domain a map W ``(J, J)``, ``z -> normalise(z W)``, on what comes out otherwise (of each head
-            alone where there are several); domains without one are left as they are.
+            alone where there are several); domains without one are left as they are. Rows below W are what is
+            added after it: one for all heads, or one a head.
         text: whether the head was trained to stay in the space shared with text.
         prompted: a tower with prompts; ``backbone`` is then the frozen one below it.
         whitened: a closed-form part joined to the head's vectors, or None.
@@ -140,7 +141,7 @@ class Encoder:
         own |= {} if self.prompted is None else self.prompted.learned()
         if self.whitened is not None:
             own |= {f"whitened.{k}": v for k, v in self.whitened.tensors().items()}
-            own["whitened.share"] = torch.tensor(self.whitened.share)
+            own["whitened.share"] = torch.tensor([self.whitened.share, self.whitened.power])
         base = self.backbone.fingerprint
         weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
         return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
@@ -317,11 +318,14 @@ class Encoder:
         """
         if not self.maps:
             return rows
-        width = len(next(iter(self.maps.values())))
-        mapped = split = rows.unflatten(1, (-1, width))
+        width = next(iter(self.maps.values())).shape[1]
+        split = rows.unflatten(1, (-1, width))
+        mapped = split
         for domain, matrix in self.maps.items():
             own = torch.tensor([name == domain for name in names]).view(-1, 1, 1)
-            mapped = torch.where(own, F.normalize(split @ matrix, dim=2) / split.shape[1] ** 0.5, mapped)
+            # Each head's part is 1 / sqrt(M) long; shifts are meant for unit rows.
+            moved = F.normalize(split, dim=2) @ matrix[:width] + _shift(matrix[width:])
+            mapped = torch.where(own, F.normalize(moved, dim=2) / split.shape[1] ** 0.5, mapped)
         return mapped.flatten(1)
 
     def _engine(self, device: str | None, backbone: Backbone) -> Engine:
@@ -362,6 +366,10 @@ def load_encoder(source: str | Path) -> Encoder:
     # A space that text shares already costs nothing to use.
     joint = backbone.joint_dim == backbone.dim
     return Encoder(backbone, space="joint" if joint else "features")
+
+
+def _shift(rows: Tensor) -> Tensor | float:
+    return rows if len(rows) else 0.0
 
 
 def _batches(

@@ -37,6 +37,7 @@ class EncoderConfig(BaseModel):
         prompts: what was appended to a frozen vision transformer's tokens, or None.
         whitened: domains of the whitened part beside the head; empty without one.
         whitened_share: its share of every score.
+        whitened_power: what features are raised to in it.
         tuned: whether the folder holds the image tower's own, trained weights.
         trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
     """
@@ -58,6 +59,7 @@ class EncoderConfig(BaseModel):
     prompts: PromptShape | None = None
     whitened: tuple[str, ...] = ()
     whitened_share: float = 0.0
+    whitened_power: float = 1.0
     tuned: bool = False
     trained: dict[str, Any] = {}
 
@@ -79,6 +81,7 @@ def describe(encoder: Encoder) -> EncoderConfig:
         prompts=None if encoder.prompted is None else encoder.prompted.shape,
         whitened=() if encoder.whitened is None else tuple(encoder.whitened.means),
         whitened_share=0.0 if encoder.whitened is None else encoder.whitened.share,
+        whitened_power=1.0 if encoder.whitened is None else encoder.whitened.power,
         tuned=encoder.tuned,
         trained=encoder.trained,
     )

@@ -52,7 +52,7 @@ def parts_of(config: EncoderConfig, tensors: Mapping[str, Tensor], backbone: Bac
     whitened = prompted = None
     if config.whitened:
         own = _below(tensors, "whitened.")
-        whitened = WhitenedPart.from_tensors(own, config.whitened, config.whitened_share)
+        whitened = WhitenedPart.from_tensors(own, config.whitened, config.whitened_share, config.whitened_power)
     if config.prompts is not None:
         prompted = PromptedTower(backbone.tower, config.prompts)
         prompted.load_learned(_below(tensors, "prompted."))

@@ -16,6 +16,7 @@ from crosslens.errors import CatalogError, ConfigError, RunError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.evaluation.zero_shot import unseen_classes, without_classes
 from crosslens.images.decode import DecodeMode
+from crosslens.labels.vocabulary import nouns_without
 from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
 from crosslens.methods.base import FitJob, Method, Tune, make_config
@@ -152,6 +153,7 @@ def fit(
         oracle=Oracle.from_catalog(labelled) if oracle else None,
         classes=names,
         new_classes=bool(left_out),
+        nouns=nouns_without(left_out) if kind.needs_classes else (),
     )
     if not world.is_main:
         _finish(kind(config).fit(job), run, world)

@@ -70,14 +70,26 @@ def test_gradients_reach_the_word_and_nothing_else(clip):
 
 def test_words_are_put_where_the_holes_are():
     inputs = torch.zeros(1, 2, 4, 3).expand(2, -1, -1, -1)
-    filled = put_words(inputs, torch.tensor([[1.0] * 3, [2.0] * 3]), torch.tensor([1, 3]))
+    filled = put_words(inputs, torch.tensor([[1.0] * 3, [2.0] * 3]), torch.tensor([[1], [3]]))
     assert filled[0, 0].sum(1).tolist() == [0, 3, 0, 0]
     assert filled[1, 1].sum(1).tolist() == [0, 0, 0, 6]
 
 
 def test_a_class_that_holds_the_stand_in_does_not_move_the_hole(clip):
     prompts = word_prompts(clip, ("a X of a x", "a X of a q"))
-    assert prompts._holes.tolist() == [2, 2]
+    assert prompts._holes.tolist() == [[2], [2]]
+
+
+def test_several_words_stand_where_their_own_words_stood(clip):
+    """A context of the tower's own word vectors gives the plain text, each vector in its place."""
+    prompts = word_prompts(clip, ("X X X cat", "X X X photo of dog"), holes=3)
+    words = torch.stack([prompts.word_vector(word) for word in ("a", "photo", "of")])
+    found = prompts.embed(torch.stack([words, words.flip(0)]), torch.arange(2))
+    for row, context in zip(found, ("a photo of", "of photo a"), strict=True):
+        plain = clip.embed_texts([f"{context} cat", f"{context} photo of dog"])
+        assert torch.allclose(row, plain, atol=1e-6)
+    with pytest.raises(ConfigError, match="needs the word X 3 times"):
+        word_prompts(clip, ("X X cat",), holes=3)
 
 
 def test_the_context_is_no_longer_than_the_longest_prompt(clip):

@@ -1,8 +1,9 @@
-"""Prompts with a hole: a learnable vector takes the place of one word in a frozen text tower's input.
+"""Prompts with holes: learnable vectors take the place of words in a frozen text tower's input.
 
 ``a X style of a {class}`` is tokenised once per class; the vector of X is then given by whoever learns it, and
-gradients flow to it alone. What does not change the result is not computed: positions behind the end of a text,
-and in CLIP's causal tower the common beginning of all prompts, once a word instead of once a class.
+gradients flow to it alone. With several holes (``X X X X {class}``) each has a vector of its own. What does not
+change the result is not computed: positions behind the end of a text, and in CLIP's causal tower the common
+beginning of all prompts, once a word instead of once a class.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _STAND_INS = ("x", "q")
 
 
 class WordPrompts(ABC):
-    """N prompts of a text tower, each with one hole.
+    """N prompts of a text tower, each with as many holes.
 
     Attributes:
         width: D_w, the length of a word vector.
         dim: D, the length of a text vector.
-        texts: the prompts, with ``X`` in the hole.
+        texts: the prompts, with ``X`` in the holes.
         lengths: tokens a prompt has, with its start and end.
     """
 
@@ -47,7 +48,7 @@ class WordPrompts(ABC):
         """Every word in every prompt chosen.
 
         Args:
-            words: ``(B, D_w)``; the only input that gradients reach.
+            words: ``(B, D_w)``, or ``(B, H, D_w)`` for H holes; the only input that gradients reach.
             prompts: ``(M,)`` positions in ``texts``.
 
         Returns:
@@ -59,25 +60,29 @@ class WordPrompts(ABC):
         """The tower's own input vector ``(D_w,)`` of a word; the mean where it has several tokens."""
 
 
-def word_prompts(backbone: Backbone, texts: Sequence[str], device: torch.device | None = None) -> WordPrompts:
+def word_prompts(
+    backbone: Backbone, texts: Sequence[str], device: torch.device | None = None, holes: int = 1
+) -> WordPrompts:
     """Prompts for the text tower of ``backbone``.
 
     Args:
         backbone: ``lite`` or a CLIP.
-        texts: prompts with the word ``X`` once in each.
+        texts: prompts with the word ``X`` in each.
         device: where to compute.
+        holes: how often.
 
     Raises:
         BackboneError: when the backbone has no text tower that is known here.
-        ConfigError: for a prompt without a hole of one token, or one that fills the tower's whole context.
+        ConfigError: for a prompt without its holes of one token each, or one that fills the tower's whole
+            context.
     """
     place = device or torch.device("cpu")
     if isinstance(backbone, LiteBackbone):
-        return SentencePrompts(backbone, texts, place)
+        return SentencePrompts(backbone, texts, place, holes)
     if isinstance(backbone, ClipBackbone) and backbone.is_causal:
-        return CausalPrompts(backbone, texts, place)
+        return CausalPrompts(backbone, texts, place, holes)
     raise BackboneError(
-        f"domain words can be put into the text tower of lite and of CLIP, not of {backbone.name};"
+        f"learned words can be put into the text tower of lite and of CLIP, not of {backbone.name};"
         " use --backbone lite, clip:PATH, openai-clip:FILE or open-clip:FILE"
     )
 
@@ -85,7 +90,7 @@ def word_prompts(backbone: Backbone, texts: Sequence[str], device: torch.device 
 class SentencePrompts(WordPrompts):
     """Prompts of MiniLM (``lite``), which looks both ways: only padding can be left out."""
 
-    def __init__(self, backbone: LiteBackbone, texts: Sequence[str], device: torch.device) -> None:
+    def __init__(self, backbone: LiteBackbone, texts: Sequence[str], device: torch.device, holes: int = 1) -> None:
         tokenizer, self._model = backbone.text_tower.tokenizer, _on(backbone.text_tower.model, device)
         self._place = backbone.place_texts
         self._tokenizer = tokenizer
@@ -97,7 +102,7 @@ class SentencePrompts(WordPrompts):
             found: list[list[int]] = tokenizer(list(given), truncation=True, max_length=256)["input_ids"]
             return found
 
-        ids, self._holes, self.lengths = find_holes(self.texts, numbers, 256)
+        ids, self._holes, self.lengths = find_holes(self.texts, numbers, 256, holes)
         self._ids, self._holes = ids.to(device), self._holes.to(device)
 
     def embed(self, words: Tensor, prompts: Tensor) -> Tensor:
@@ -129,7 +134,7 @@ class CausalPrompts(WordPrompts):
     are exact.
     """
 
-    def __init__(self, backbone: ClipBackbone, texts: Sequence[str], device: torch.device) -> None:
+    def __init__(self, backbone: ClipBackbone, texts: Sequence[str], device: torch.device, count: int = 1) -> None:
         tower: Any = _on(backbone.text_tower, device)
         self._text, self._projection = tower.text, tower.projection
         self._backbone = backbone
@@ -146,7 +151,7 @@ class CausalPrompts(WordPrompts):
             ends = backbone.end_positions(rows)
             return [row[: end + 1] for row, end in zip(rows.tolist(), ends.tolist(), strict=True)]
 
-        ids, holes, self.lengths = find_holes(self.texts, numbers, context)
+        ids, holes, self.lengths = find_holes(self.texts, numbers, context, count)
         self._ids, self._holes = ids.to(device), holes.to(device)
         self._shared = _common_beginning(ids, self.lengths)
 
@@ -201,28 +206,32 @@ class CausalPrompts(WordPrompts):
         return self._table.weight[row[1:end]].detach().mean(0)
 
 
-def find_holes(texts: Sequence[str], numbers: Any, context: int) -> tuple[Tensor, Tensor, Tensor]:
+def find_holes(texts: Sequence[str], numbers: Any, context: int, count: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Tokenise prompts and find their holes, by trying two words in them.
 
     Args:
-        texts: prompts with ``X`` once in each, as a word of its own.
+        texts: prompts with ``X`` in each, as a word of its own.
         numbers: texts to lists of token numbers, without padding.
         context: the most tokens that the tower takes.
+        count: H, how often ``X`` stands in each.
 
     Returns:
-        Token numbers ``(N, L)``, padded with 0; positions of the holes ``(N,)``; lengths ``(N,)``.
+        Token numbers ``(N, L)``, padded with 0; positions of the holes ``(N, H)``; lengths ``(N,)``.
 
     Raises:
-        ConfigError: for a prompt whose hole is not one token, or that does not fit into the context.
+        ConfigError: for a prompt whose holes are not one token each, or that does not fit into the context.
     """
     for text in texts:
-        if text.split().count(HOLE) != 1:
-            raise ConfigError(f"a template needs the word {HOLE} once, where the learned word goes, not {text!r}")
+        if text.split().count(HOLE) != count:
+            often = "once" if count == 1 else f"{count} times"
+            raise ConfigError(
+                f"a template needs the word {HOLE} {often}, where the learned word goes, not {text!r}"
+            )
     fillings = [numbers([_filled(text, word) for text in texts]) for word in _STAND_INS]
     rows, holes = [], []
     for text, first, second in zip(texts, *fillings, strict=True):
         places = [i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
-        if len(first) != len(second) or len(places) != 1:
+        if len(first) != len(second) or len(places) != count:
             raise ConfigError(
                 f"the hole in {text!r} is not one token of this text tower; put spaces around {HOLE}"
             )
@@ -231,15 +240,18 @@ def find_holes(texts: Sequence[str], numbers: Any, context: int) -> tuple[Tensor
                 f"{text!r} fills the text tower's whole context of {context} tokens; shorten the name"
             )
         rows.append(torch.tensor(first))
-        holes.append(places[0])
+        holes.append(places)
     lengths = torch.tensor([len(row) for row in rows])
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor(holes), lengths
 
 
 def put_words(inputs: Tensor, words: Tensor, holes: Tensor) -> Tensor:
-    """Put word b ``(B, D_w)`` into the hole of every prompt ``(M,)`` of ``inputs (B, M, L, D_w)``."""
-    here = torch.arange(inputs.shape[2], device=inputs.device) == holes[:, None]
-    return torch.where(here[None, :, :, None], words[:, None, None, :], inputs)
+    """Put words b ``(B, H, D_w)``, or ``(B, D_w)``, into the holes ``(M, H)`` of ``inputs (B, M, L, D_w)``."""
+    positions = torch.arange(inputs.shape[2], device=inputs.device)
+    for number, word in enumerate((words[:, None] if words.ndim == 2 else words).unbind(1)):
+        here = positions == holes[:, number, None]
+        inputs = torch.where(here[None, :, :, None], word[:, None, None, :], inputs)
+    return inputs
 
 
 def _on(model: Any, device: torch.device) -> Any:

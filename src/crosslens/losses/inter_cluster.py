@@ -50,3 +50,36 @@ def inter_cluster_contrast(
     losses = F.cross_entropy(logits, labels, reduction="none")
     losses = torch.where(weights > 0, losses, torch.zeros_like(losses))
     return (weights * losses).sum() / weights.sum().clamp_min(1e-8)
+
+
+def prototype_separation(
+    q: Tensor, prototypes: Tensor, labels: Tensor, weights: Tensor, temperature: float = 0.07
+) -> Tensor:
+    """The other reading of "inter-cluster": a batch's class centroids against the prototypes of other classes.
+
+    With ``b_c = normalise(sum_{i: y_i = c} w_i q_i)``: the mean over the classes of the batch of
+    ``log mean_{c' != c} exp(b_c.mu_c' / T)``, which falls as classes part.
+
+    Args:
+        q: queries ``(B, d)``, unit rows; the gradient flows here alone.
+        prototypes: ``class_prototypes(...)``, ``(C, d)``; rows of zeros are empty classes.
+        labels: pseudo-label ``(B,)``.
+        weights: confidence ``(B,)`` in [0, 1].
+        temperature: T > 0.
+
+    Returns:
+        A scalar in [-1 / T, 1 / T]; 0 when there are no two classes to part.
+    """
+    prototypes = prototypes.detach()
+    classes = len(prototypes)
+    members = F.one_hot(labels, classes).to(q.dtype) * weights.to(q.dtype)[:, None]
+    here = (members.sum(0) > 0).nonzero().squeeze(1)
+    present = prototypes.abs().sum(1) > 0
+    others = present[None, :] & (here[:, None] != torch.arange(classes, device=q.device))
+    count = others.sum(1)
+    here, others, count = here[count > 0], others[count > 0], count[count > 0]
+    if not len(here):
+        return q.sum() * 0
+    centroids = F.normalize(members.t()[here] @ q, dim=1)
+    scores = (centroids @ prototypes.t() / temperature).masked_fill(~others, -torch.inf)
+    return (torch.logsumexp(scores, dim=1) - count.to(q.dtype).log()).mean()

@@ -58,3 +58,42 @@ def inter_instance_contrast(
     attraction = (q * sums).sum(1) / mass / temperature
     losses = torch.logsumexp(scores, dim=1) - attraction
     return (anchors * losses).sum() / anchors.sum().clamp_min(1e-8)
+
+
+def dropped_instance_contrast(
+    q: Tensor,
+    keys: Tensor,
+    bank: Tensor,
+    index: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    near: Tensor,
+    temperature: float = 0.07,
+) -> Tensor:
+    """What images of no trusted label may still teach (R3): instance contrast that spares the likeliest classes.
+
+    ``mean_i -log( exp(q_i.k_i/T) / (exp(q_i.k_i/T) + sum_j exp(q_i.M_j/T)) )`` over the images of the batch with
+    weight 0; j runs over the kept entries whose pseudo-class is not among the ``near`` classes of i, since those
+    may well be of i's own class. Dropped entries are nobody's negatives.
+
+    Args:
+        q: queries ``(B, d)``, unit rows; the gradient flows here alone.
+        keys: keys ``(B, d)`` of the same images, unit rows.
+        bank: memory bank ``(N, d)`` of this domain.
+        index: slots ``(B,)`` of the images.
+        labels: pseudo-label ``(N,)`` of every slot.
+        weights: confidence ``(N,)`` of every slot; 0 for a dropped image.
+        near: the likeliest classes ``(B, k)`` of each image of the batch.
+        temperature: T > 0.
+
+    Returns:
+        A scalar >= 0; 0 when every image of the batch is kept.
+    """
+    is_dropped = weights[index] <= 0
+    if not bool(is_dropped.any()):
+        return q.sum() * 0
+    q, keys, near = q[is_dropped], keys.detach()[is_dropped], near[is_dropped]
+    own = (q * keys).sum(1, keepdim=True) / temperature
+    spared = (labels[None, :, None] == near[:, None, :]).any(2) | (weights <= 0)
+    scores = bank_logits(q, bank, temperature).masked_fill(spared, -torch.inf)
+    return (torch.logsumexp(torch.cat([own, scores], dim=1), dim=1) - own.squeeze(1)).mean()

@@ -48,6 +48,7 @@ class FitJob:
         oracle: see ``Oracle``; None in an honest run.
         classes: class names the user gave; empty unless the method takes them.
         new_classes: whether the encoder will meet classes that are not here; which ones is never told.
+        nouns: many everyday nouns, without those classes and what means much the same.
     """
 
     catalog: Catalog
@@ -63,6 +64,7 @@ class FitJob:
     oracle: Oracle | None = None
     classes: tuple[str, ...] = ()
     new_classes: bool = False
+    nouns: tuple[str, ...] = ()
 
     @property
     def torch_device(self) -> torch.device:

@@ -17,11 +17,10 @@ temperatures are higher. ``recipes/clair-spec.yaml`` has the specification's own
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,100 +28,27 @@ from crosslens.encoder import Encoder
 from crosslens.errors import ConfigError
 from crosslens.features.load import Features
 from crosslens.labels.account import write_account
-from crosslens.labels.naming import centred_rows, class_scores, joint_rows
-from crosslens.labels.pseudo_labels import (
-    Calibration,
-    Confidence,
-    PseudoLabels,
-    calibrated,
-    pseudo_labels,
-    refreshed_scores,
-)
-from crosslens.labels.spread import spread_labels
-from crosslens.labels.wording import class_texts, look_of, require_text
+from crosslens.labels.naming import joint_rows
+from crosslens.labels.pseudo_labels import PseudoLabels, refreshed_scores
+from crosslens.labels.wording import look_of, require_text
 from crosslens.losses.consistency import consistency
 from crosslens.losses.instance import bank_logits, instance_contrast
-from crosslens.losses.inter_cluster import class_prototypes, inter_cluster_contrast
+from crosslens.losses.inter_cluster import class_prototypes, inter_cluster_contrast, prototype_separation
 from crosslens.losses.inter_domain import inter_domain_contrast, inter_domain_instances
-from crosslens.losses.inter_instance import inter_instance_contrast
+from crosslens.losses.inter_instance import dropped_instance_contrast, inter_instance_contrast
+from crosslens.losses.text_contexts import text_consistency, text_contrast
 from crosslens.methods.base import FitJob
-from crosslens.methods.clair_prompts import PromptConfig, PromptTuning
-from crosslens.methods.text_map import MapConfig, domain_maps
-from crosslens.methods.two_view import Embedded, TwoViewConfig, weighted_total
-from crosslens.methods.whitened import Share, whitened_part
+from crosslens.methods.clair_config import ClairConfig, require_fitting
+from crosslens.methods.clair_labels import filtered, held_out, label_domains
+from crosslens.methods.clair_prompts import PromptTuning
+from crosslens.methods.clair_texts import TextContexts
+from crosslens.methods.text_map import domain_maps, domain_texts, fit_map
+from crosslens.methods.two_view import Embedded, weighted_total
+from crosslens.methods.whitened import whitened_part
 from crosslens.nn.heads import Head, TunedNetwork
-from crosslens.ops.kmeans import kmeans
+from crosslens.ops.text_map import blend
 from crosslens.training.schedules import linear_ramp
 from crosslens.training.views import Views
-
-
-class ClairConfig(TwoViewConfig, PromptConfig, MapConfig):
-    """Settings of CLAIR; those of prompts and of the text map come from their own classes.
-
-    Attributes:
-        epochs, members, centre: see ``TwoViewConfig``; with ``--tune prompts`` members are 1 and nothing is
-            centred.
-        temperature: T of the plain and of the inter-instance contrast.
-        space: ``joint`` gives the head the joint space's width and keeps it there by L_gen, so that texts and the
-            text map apply to its vectors; ``free`` takes the width from ``head``.
-        labels_from: ``names``; for ablations ``kmeans`` clusters both domains together into as many groups as
-            there are names. With ``--oracle`` the true labels teach, and results are marked.
-        calibration: what is taken from each domain's scores; ``none`` is the specification's.
-        label_views: score the mean of all cached views instead of the centre view.
-        label_temperature: of the softmax that gives confidences; 0.01 fits uncalibrated cosines of CLIP.
-        spread: refine labels before training; ``neighbours``, ``reach``, ``rounds`` and ``handover`` belong to it.
-        confidence, keep, floor, threshold, weighted: the filter; see ``pseudo_labels``.
-        relabel: label anew after every epoch (R2) until fewer than 1 % change.
-        whitened_share: share of every score that comes from frozen features, whitened within pseudo-classes. It
-            keeps the encoder useful for classes the head never saw, and costs a little on those it did; ``auto``
-            follows the two ratios, 0 leaves it out.
-        known_class_ratio: with ``auto``: how many times as much as that part the head moves scores, where every
-            class is named.
-        new_class_ratio: the same with ``--unseen``, where new classes will come.
-        whitening: ridge of the whitening.
-        plain_weight: g, of instance contrast over all images, labels unused.
-        instance_weight, cluster_weight, domain_weight, consistency_weight: l1 to l4.
-        cluster_ramp, domain_ramp: share of all steps over which l2 and l3 grow from 0.
-        cluster_temperature, domain_temperature: of their terms.
-        level: what L_dom contrasts with: the other domain's prototypes, its images, or both.
-        novel_share: share of the classes that stand for new ones in every step: their images teach nothing about
-            classes then (G3).
-    """
-
-    epochs: int = Field(10, ge=1)
-    members: int = Field(3, ge=1)
-    centre: bool = True
-    space: Literal["joint", "free"] = "joint"
-    labels_from: Literal["names", "kmeans"] = "names"
-    calibration: Calibration = "standardise"
-    label_views: bool = True
-    label_temperature: float = Field(0.5, gt=0)
-    spread: bool = True
-    neighbours: int = Field(10, ge=1)
-    reach: float = Field(0.99, ge=0, lt=1)
-    rounds: int = Field(5, ge=0)
-    handover: float = Field(1.0, ge=0)
-    confidence: Confidence = "share"
-    keep: float = Field(1.0, gt=0, le=1)
-    floor: float = Field(0.1, ge=0, le=1)
-    threshold: float | None = Field(None, ge=0, le=1)
-    weighted: bool = True
-    relabel: bool = False
-    whitened_share: Share = "auto"
-    whitening: float = Field(10.0, gt=0)
-    known_class_ratio: float = Field(4.0, gt=0)
-    new_class_ratio: float = Field(0.25, gt=0)
-    plain_weight: float = Field(0.0, ge=0)
-    instance_weight: float = Field(1.0, ge=0)
-    cluster_weight: float = Field(1.0, ge=0)
-    domain_weight: float = Field(1.0, ge=0)
-    consistency_weight: float = Field(1.0, ge=0)
-    cluster_ramp: float = Field(0.1, ge=0, le=1)
-    domain_ramp: float = Field(0.25, ge=0, le=1)
-    cluster_temperature: float = Field(0.2, gt=0)
-    domain_temperature: float = Field(0.2, gt=0)
-    level: Literal["prototype", "instance", "both"] = "prototype"
-    novel_share: float = Field(0.0, ge=0, lt=1)
 
 
 class Clair(PromptTuning):
@@ -143,7 +69,8 @@ class Clair(PromptTuning):
         """Label, train, map; writes ``labels.json`` and ``labels.parquet`` into the run.
 
         Raises:
-            ConfigError: for fewer than two class names, or names that the text tower cannot tell apart.
+            ConfigError: for fewer than two class names, names that the text tower cannot tell apart, or settings
+                that do not go together.
             BackboneError: when the backbone has no text tower.
             TrainingError: unless two domains are given, when no two names match any image, or when a loss stops
                 being finite.
@@ -154,21 +81,30 @@ class Clair(PromptTuning):
                 f"clair learns from at least two class names, and --classes gives {len(job.classes)};"
                 " with one class every image has the same label"
             )
+        require_fitting(self.config, job)
         one_network = job.tune != "head" or job.oracle is not None
         if one_network and "members" not in self.config.model_fields_set:
             self.settings = self.config.model_copy(update={"members": 1})
         self.names = job.classes
         self.first_labels: list[PseudoLabels] = []
         self.handed_over: list[bool] = []
+        self.learned_texts: list[Tensor] = []
         encoder = super().fit(job)
         encoder.text = job.tune == "head" and self.config.space == "joint"
         if job.tune == "prompts" or encoder.text:
-            encoder.maps = domain_maps(encoder, job, self.config, self.features, self.first_labels)
+            labels = self._chosen_on()
+            encoder.maps = domain_maps(encoder, job, self.config, self.features, labels, self._final_texts())
         if job.tune == "head" and self.config.whitened_share != 0:
             ratio = self.config.new_class_ratio if job.new_classes else self.config.known_class_ratio
             share = self.config.whitened_share
             encoder.whitened = whitened_part(
-                encoder, self.features, self.first_labels, self.config.whitening, share, ratio
+                encoder,
+                self.features,
+                self.first_labels,
+                self.config.whitening,
+                share,
+                ratio,
+                self.config.whitened_power,
             )
         return encoder
 
@@ -188,6 +124,10 @@ class Clair(PromptTuning):
             )
             for features in self.features
         ]
+        self.vocabulary: Tensor | None = None
+        if self.config.vocabulary_weight:
+            rows = self.job.backbone.embed_texts(self.job.nouns)
+            self.vocabulary = rows.to(self.job.torch_device)
 
     def _cached_views(self, job: FitJob) -> tuple[Views, Views]:
         by_domain = job.features_by_domain(self.config.views, self.config.augmentation)
@@ -202,15 +142,69 @@ class Clair(PromptTuning):
             sizes = (*sizes[:-1], job.backbone.joint_dim or 0)
         return TunedNetwork(Head((job.backbone.dim, *sizes)))
 
+    def _optimizer(self) -> torch.optim.Optimizer:
+        optimizer = super()._optimizer()
+        self.contexts: TextContexts | None = None
+        if self.config.text_tokens:
+            looks = [look_of(domain, self.config.looks) for domain in self.job.domains]
+            place = self.job.torch_device
+            self.contexts = TextContexts(
+                self.job.backbone, self.names, looks, self.config.text_tokens, self.seed, place
+            )
+            group = {"params": [self.contexts.vectors], "lr": self.config.text_lr, "weight_decay": 0.0}
+            optimizer.add_param_group(group)
+        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
+        return optimizer
+
+    def _train(self, name: str, label: str) -> None:
+        super()._train(name, label)
+        if self.contexts is not None:
+            with torch.no_grad():
+                self.learned_texts.append(self.contexts().cpu())
+
+    def _final_texts(self) -> dict[str, Tensor] | None:
+        """The class texts the map is fitted on, where they were learned: the mean over the members."""
+        if not self.learned_texts:
+            return None
+        mean = F.normalize(torch.stack(self.learned_texts).mean(0), dim=2)
+        return dict(zip(self.job.domains, mean, strict=True))
+
     def reset(self) -> None:
         """Labels of the start, the same for every member."""
+        job = self.job
         if not self.first_labels:
-            self.first_labels = self.job.world.share(self._label())
-            if self.job.world.is_main:
+            found, self.handed_over = label_domains(job, self.config, self.features)
+            self.first_labels = job.world.share(found)
+            if job.world.is_main:
                 self._write_account()
-        self.labels = [self._on_device(found) for found in self.first_labels]
+        self.held = [
+            held_out(found, self.config.map_holdout, job.seed + 17 * number).to(job.torch_device)
+            for number, found in enumerate(self.first_labels)
+        ]
+        self.labels = [self._teaching(n, found) for n, found in enumerate(self.first_labels)]
         self.prototypes: list[Tensor] = []
         self.is_settled = not self.config.relabel
+        self.training_maps: list[Tensor] = []
+        if self.config.map_in_training:
+            a, b = domain_texts(job, self.config).values()
+            self.training_maps = [
+                fit_map(source, target, self.config)[0].float().to(job.torch_device)
+                for source, target in ((a, b), (b, a))
+            ]
+
+    def _teaching(self, number: int, found: PseudoLabels) -> PseudoLabels:
+        """Labels on the training's device, without those held out for the map."""
+        found = self._on_device(found)
+        return PseudoLabels(found.posteriors, found.labels, found.confidence, found.kept & ~self.held[number])
+
+    def _chosen_on(self) -> list[PseudoLabels]:
+        """The labels that the share of the map is chosen on: those held out, else all."""
+        if not self.config.map_holdout:
+            return self.first_labels
+        return [
+            PseudoLabels(found.posteriors, found.labels, found.confidence, held.cpu())
+            for found, held in zip(self.first_labels, self.held, strict=True)
+        ]
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Refresh prototypes, and labels where that is asked for; how far labels and features agree."""
@@ -234,52 +228,108 @@ class Clair(PromptTuning):
         """One step's losses."""
         self.progress = (epoch * self.steps + step) / (self.epochs * self.steps)
         self.novel = self._novel_classes(epoch, step)
+        if self.config.warmup and epoch == 0:
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * (step + 1) / self.steps
         return super().step(epoch, step)
 
     def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
         """All terms; those over prototypes grow by the share of steps done."""
-        config = self.config
-        cluster = config.cluster_weight * self._ramp(config.cluster_ramp)
-        across = config.domain_weight * self._ramp(config.domain_ramp)
         losses: dict[str, Tensor] = {}
         terms: list[tuple[float, Tensor]] = []
-
-        def add(name: str, weight: float, loss: Tensor) -> None:
-            losses[name] = loss
-            terms.append((weight, loss))
-
         weights = [self._weights(found) for found in self.labels]
+        if self.config.prototype_momentum:
+            self._move_prototypes(parts, weights)
+        texts = self._texts()
         for number, (name, part) in enumerate(zip("ab", parts, strict=True)):
-            found, w = self.labels[number], weights[number]
-            own, anchors = found.labels[part.index], w[part.index]
-            logits = bank_logits(part.q, part.bank, config.temperature)
-            if config.plain_weight:
-                plain = instance_contrast(part.q, part.keys, part.bank, part.index, config.temperature, logits)
-                add(f"plain_{name}", config.plain_weight / 2, plain)
-            instance = inter_instance_contrast(
-                part.q, part.keys, part.bank, part.index, found.labels, w, config.temperature, logits
-            )
-            add(f"instance_{name}", config.instance_weight / 2, instance)
-            near = inter_cluster_contrast(
-                part.q, self.prototypes[number], own, anchors, config.cluster_temperature
-            )
-            add(f"cluster_{name}", cluster / 2, near)
-            far = self._inter_domain(part, own, anchors, parts[1 - number], weights[1 - number], 1 - number)
-            add(f"domain_{name}", across / 2, far)
-            if config.consistency_weight and part.q.shape[1] == self.teachers[number].shape[1]:
-                kept = consistency(part.q, self.teachers[number][part.index])
-                add(f"consistency_{name}", config.consistency_weight / 2, kept)
+            found = self._domain_losses(number, part, weights, parts[1 - number], texts)
+            for term, (weight, loss) in found.items():
+                losses[f"{term}_{name}"] = loss
+                terms.append((weight / 2, loss))
         return {"total": weighted_total(terms) if any(w for w, _ in terms) else parts[0].q.sum() * 0, **losses}
 
+    def _domain_losses(
+        self, number: int, part: Embedded, weights: Sequence[Tensor], other: Embedded, texts: Tensor | None
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of every term of one domain."""
+        config, found, w = self.config, self.labels[number], weights[number]
+        q, own, anchors = part.q, found.labels[part.index], w[part.index]
+        cluster = config.cluster_weight * self._ramp(config.cluster_ramp)
+        terms: dict[str, tuple[float, Tensor]] = {}
+        logits = bank_logits(q, part.bank, config.temperature)
+        if config.plain_weight:
+            plain = instance_contrast(q, part.keys, part.bank, part.index, config.temperature, logits)
+            terms["plain"] = config.plain_weight, plain
+        if config.candidates == "bank":
+            instance = inter_instance_contrast(
+                q, part.keys, part.bank, part.index, found.labels, w, config.temperature, logits
+            )
+        else:
+            places = torch.arange(len(q), device=q.device)
+            instance = inter_instance_contrast(q, part.keys, part.keys, places, own, anchors, config.temperature)
+        terms["instance"] = config.instance_weight, instance
+        if config.dropped_weight:
+            near = found.posteriors[part.index].topk(min(config.near_classes, len(self.names)), dim=1).indices
+            dropped = dropped_instance_contrast(
+                q, part.keys, part.bank, part.index, found.labels, w, near, config.temperature
+            )
+            terms["dropped"] = config.dropped_weight, dropped
+        prototypes = self.prototypes[number]
+        near_own = inter_cluster_contrast(q, prototypes, own, anchors, config.cluster_temperature)
+        terms["cluster"] = cluster, near_own
+        if config.separation_weight:
+            apart = prototype_separation(q, prototypes, own, anchors, config.cluster_temperature)
+            terms["separation"] = config.separation_weight, apart
+        far = self._inter_domain(number, part, own, anchors, other, weights[1 - number])
+        terms["domain"] = config.domain_weight * self._ramp(config.domain_ramp), far
+        teacher = self.teachers[number]
+        if config.consistency_weight and q.shape[1] == teacher.shape[1]:
+            kept = consistency(
+                q,
+                teacher[part.index],
+                self.vocabulary,
+                config.vocabulary_weight,
+                config.vocabulary_temperature,
+            )
+            terms["consistency"] = config.consistency_weight, kept
+        if texts is not None and self.contexts is not None:
+            read = text_contrast(q, texts[number], own, anchors, config.text_temperature)
+            terms["text"] = config.text_weight, read
+            true = text_consistency(texts[number], self.contexts.written_texts(number))
+            terms["text_consistency"] = config.text_consistency_weight, true
+        return terms
+
+    def _texts(self) -> Tensor | None:
+        """Learned class texts ``(2, C, J)``; every process computes them whole, so their gradient is shared."""
+        if self.contexts is None:
+            return None
+        texts: Tensor = self.contexts()
+        still = texts.detach()
+        return still + (texts - still) / self.job.world.size
+
+    @torch.no_grad()
+    def _move_prototypes(self, parts: Sequence[Embedded], weights: Sequence[Tensor]) -> None:
+        """``mu_c <- normalise(m mu_c + (1 - m) mean of the batch's keys)`` for the classes of the batch."""
+        share = self.config.prototype_momentum
+        for number, (part, w) in enumerate(zip(parts, weights, strict=True)):
+            own = self.labels[number].labels[part.index]
+            found = class_prototypes(part.keys, own, w[part.index], len(self.names))
+            here = found.abs().sum(1, keepdim=True) > 0
+            moved = F.normalize(share * self.prototypes[number] + (1 - share) * found, dim=1)
+            self.prototypes[number] = torch.where(here, moved, self.prototypes[number])
+
     def _inter_domain(
-        self, part: Embedded, own: Tensor, anchors: Tensor, other: Embedded, weights: Tensor, number: int
+        self, number: int, part: Embedded, own: Tensor, anchors: Tensor, other: Embedded, weights: Tensor
     ) -> Tensor:
-        temperature, found = self.config.domain_temperature, []
+        temperature, found, q = self.config.domain_temperature, [], part.q
+        if self.training_maps:
+            matrix = blend(self.training_maps[number].cpu(), self._ramp(self.config.domain_ramp)).to(q.device)
+            q = F.normalize(q @ matrix, dim=1)
         if self.config.level != "instance":
-            found.append(inter_domain_contrast(part.q, self.prototypes[number], own, anchors, temperature))
+            found.append(inter_domain_contrast(q, self.prototypes[1 - number], own, anchors, temperature))
         if self.config.level != "prototype":
-            labels = self.labels[number].labels
-            found.append(inter_domain_instances(part.q, own, anchors, other.bank, labels, weights, temperature))
+            labels = self.labels[1 - number].labels
+            found.append(inter_domain_instances(q, own, anchors, other.bank, labels, weights, temperature))
         return torch.stack(found).mean()
 
     def _ramp(self, share: float) -> float:
@@ -297,67 +347,19 @@ class Clair(PromptTuning):
             return found.weights
         return found.weights * ~torch.isin(found.labels, self.novel.to(found.labels.device))
 
-    def _label(self) -> list[PseudoLabels]:
-        """Pseudo-labels of both domains from the frozen features; with an oracle the true ones."""
-        config = self.config
-        if self.job.oracle is not None:
-            return [self._true_labels(features.catalog.ids) for features in self.features]
-        if config.labels_from == "kmeans":
-            rows = torch.cat([centred_rows(features.values) for features in self.features])
-            found = kmeans(rows, len(self.names), seed=0, restarts=5)
-            scores = list((rows @ found.prototypes.t()).split([len(f.catalog) for f in self.features]))
-            return [self._filtered(calibrated(s, "standardise")) for s in scores]
-        scores = []
-        for domain, features in zip(self.job.domains, self.features, strict=True):
-            texts = class_texts(self.job.backbone, self.names, look_of(domain, config.looks))
-            values = features.values if config.label_views else features.values[:, :1]
-            scores.append(class_scores(self.job.backbone, values, texts, config.calibration))
-        if config.spread:
-            scores, self.handed_over = spread_labels(
-                [centred_rows(features.values) for features in self.features],
-                [calibrated(s, "standardise") for s in scores],
-                neighbours=config.neighbours,
-                reach=config.reach,
-                rounds=config.rounds,
-                handover=config.handover,
-                temperature=config.label_temperature,
-            )
-        return [self._filtered(s) for s in scores]
-
-    def _filtered(self, scores: Tensor, temperature: float | None = None) -> PseudoLabels:
-        config = self.config
-        return pseudo_labels(
-            scores,
-            temperature or config.label_temperature,
-            keep=config.keep,
-            floor=config.floor,
-            fixed=config.threshold,
-            confidence=config.confidence,
-            is_weighted=config.weighted,
-        )
-
-    def _true_labels(self, ids: list[str]) -> PseudoLabels:
-        assert self.job.oracle is not None
-        true = [self.job.oracle.labels.get(image) for image in ids]
-        if unnamed := sorted({label for label in true if label is not None} - set(self.names)):
-            raise ConfigError(f"--classes lacks {', '.join(unnamed)}, which the oracle's labels hold")
-        labels = torch.tensor([0 if label is None else self.names.index(label) for label in true])
-        kept = torch.tensor([label is not None for label in true])
-        posteriors = F.one_hot(labels, len(self.names)).float()
-        return PseudoLabels(posteriors, labels, torch.ones(len(ids)), kept)
-
     def _relabel(self, features: list[Tensor]) -> dict[str, float]:
         """R2: half the first posteriors, half what the class prototypes of the moment say."""
         info: dict[str, float] = {}
         fresh = []
-        for name, rows, first, before in zip("ab", features, self.first_labels, self.labels, strict=True):
+        sides = zip(features, self.first_labels, self.labels, strict=True)
+        for number, (rows, first, before) in enumerate(sides):
             prototypes = class_prototypes(rows, before.labels, before.weights, len(self.names))
             scores = refreshed_scores(
                 first.posteriors.to(rows.device), rows, prototypes, self.config.cluster_temperature
             )
-            found = self._filtered(scores, temperature=1.0)
-            info[f"churn_{name}"] = float((found.labels != before.labels).float().mean())
-            fresh.append(self._on_device(found))
+            found = filtered(self.config, scores, temperature=1.0)
+            info[f"churn_{'ab'[number]}"] = float((found.labels != before.labels).float().mean())
+            fresh.append(self._teaching(number, found))
         self.labels = fresh
         self.is_settled = max(info.values()) < 0.01
         return info
@@ -378,6 +380,7 @@ class Clair(PromptTuning):
             "labels": [list(vars(found).values()) for found in self.labels],
             "prototypes": list(self.prototypes),
             "is_settled": self.is_settled,
+            "contexts": None if self.contexts is None else self.contexts.vectors.detach(),
         }
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
@@ -385,6 +388,9 @@ class Clair(PromptTuning):
         self.labels = [self._on_device(PseudoLabels(*parts)) for parts in state["labels"]]
         self.prototypes = [rows.to(self.job.torch_device) for rows in state["prototypes"]]
         self.is_settled = state["is_settled"]
+        if self.contexts is not None:
+            with torch.no_grad():
+                self.contexts.vectors.copy_(state["contexts"])
 
 
 def _agreement(rows: Tensor, prototypes: Tensor, labels: Tensor) -> float:

@@ -58,12 +58,15 @@ class MapConfig(LooksConfig):
             identity unless the gain is beyond twice its standard error.
         map_side: ``query`` maps all domains but the last to the last, ``gallery`` all but the first to the first,
             ``both`` maps every domain to the mean wording.
+        map_centre: take each domain's mean vector away before the map, and fit it on centred texts. This leaves
+            "text alone": it uses statistics of the images.
     """
 
     map: Literal["ridge", "orthogonal", "none"] = "ridge"
     map_strength: float | None = Field(None, gt=0)
     map_share: float | None = Field(None, ge=0, le=1)
     map_side: Side = "query"
+    map_centre: bool = False
 
 
 class TextMap(Method):
@@ -110,6 +113,7 @@ def domain_maps(
     config: MapConfig,
     features: Sequence[Features],
     labels: Sequence[PseudoLabels],
+    texts: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The map of each domain that gets one, chosen without any label; facts are added to the encoder's card.
 
@@ -119,27 +123,36 @@ def domain_maps(
         config: see ``MapConfig``.
         features: of every domain, in order.
         labels: pseudo-labels of the same images; needed only when alpha is to be chosen.
+        texts: class texts ``(C, J)`` by domain in place of the worded names.
 
     Returns:
-        ``(J, J)`` float32 by domain; empty with ``map=none`` and where the identity is chosen.
+        By domain ``(J, J)`` float32, or ``(J + M, J)`` with ``map_centre`` (see ``Encoder``); empty with
+        ``map=none`` and where the identity is chosen without centring.
     """
     if config.map == "none":
         return {}
-    texts = {d: class_texts(job.backbone, job.classes, look_of(d, config.looks)) for d in job.domains}
+    texts = dict(texts or domain_texts(job, config))
     started = time.perf_counter()
+    if config.map_centre:
+        texts = {domain: F.normalize(rows - rows.mean(0), dim=1) for domain, rows in texts.items()}
     targets = _targets(texts, config.map_side)
-    maps, facts = {}, {}
+    matrices, facts = {}, {}
     for domain, target in targets.items():
-        maps[domain], facts[domain] = fit_map(texts[domain], target, config)
+        matrices[domain], facts[domain] = fit_map(texts[domain], target, config)
     seconds = time.perf_counter() - started
-    shares: dict[str, Any]
-    if config.map_share is not None:
-        share, shares = config.map_share, {}
-    else:
-        share, shares = _choose_share(encoder, job.domains, maps, features, labels)
+    rows: list[Tensor] = []
+    guesses: list[Tensor] = []
+    if config.map_share is None or config.map_centre:
+        rows, guesses = _sample(encoder, job.domains, features, labels)
+    means = _means(rows, job.domains, matrices) if config.map_centre else {}
+    shares: dict[str, Any] = {}
+    share = config.map_share
+    if share is None:
+        share, shares = _choose_share(encoder, job.domains, matrices, means, rows, guesses)
     encoder.trained["map"] = {
         "kind": config.map,
         "side": config.map_side,
+        "centred": config.map_centre,
         "share": share,
         "shares": shares,
         "seconds": round(seconds, 4),
@@ -149,7 +162,12 @@ def domain_maps(
         f"text map: share {share:g} of it is applied; fitted in {seconds * 1000:.0f} ms"
         f" from {len(job.classes)} class names"
     )
-    return {domain: blend(matrix, share).float() for domain, matrix in maps.items()} if share else {}
+    return _applied(matrices, means, share)
+
+
+def domain_texts(job: FitJob, config: LooksConfig) -> dict[str, Tensor]:
+    """Class texts ``(C, J)`` of every domain, in its own wording."""
+    return {d: class_texts(job.backbone, job.classes, look_of(d, config.looks)) for d in job.domains}
 
 
 def fit_map(source: Tensor, target: Tensor, config: MapConfig) -> tuple[Tensor, dict[str, Any]]:
@@ -174,21 +192,23 @@ def _targets(texts: dict[str, Tensor], side: Side) -> dict[str, Tensor]:
     return {name: texts[anchor] for name in names if name != anchor}
 
 
-def _choose_share(
+def _sample(
     encoder: Encoder,
     domains: Sequence[str],
-    maps: dict[str, Tensor],
     features: Sequence[Features],
     labels: Sequence[PseudoLabels],
     most: int = 1000,
-) -> tuple[float, dict[str, float]]:
-    """The alpha whose rankings agree best with pseudo-labels: mAP over a sample, all directions together."""
-    if len(domains) != len(labels):
-        raise TrainingError("choosing the share of the map needs pseudo-labels of every domain")
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Vectors ``(n, d)`` and pseudo-labels ``(n,)`` of at most ``most`` images of each domain.
+
+    With pseudo-labels only images that are kept are drawn.
+    """
     generator = torch.Generator().manual_seed(0)
     rows, targets = [], []
-    for domain, found, guess in zip(domains, features, labels, strict=True):
-        kept = guess.kept.cpu().nonzero().squeeze(1)
+    for number, (domain, found) in enumerate(zip(domains, features, strict=True)):
+        kept = torch.arange(len(found.catalog))
+        if labels:
+            kept = labels[number].kept.cpu().nonzero().squeeze(1)
         chosen = kept[torch.randperm(len(kept), generator=generator)[:most]].sort().values
         own = found.where(_mask(len(found.catalog), chosen))
         if encoder.prompted is None:
@@ -196,10 +216,46 @@ def _choose_share(
         else:
             vectors = encoder.encode_images(own.catalog.paths, domain)
         rows.append(torch.from_numpy(vectors))
-        targets.append(guess.labels.cpu()[chosen])
+        if labels:
+            targets.append(labels[number].labels.cpu()[chosen])
+    return rows, targets
+
+
+def _means(rows: Sequence[Tensor], domains: Sequence[str], maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Per domain the mean of each head's unit vectors ``(M, J)``."""
+    width = next(iter(maps.values())).shape[1]
+    return {
+        domain: F.normalize(part.view(len(part), -1, width), dim=2).mean(0)
+        for domain, part in zip(domains, rows, strict=True)
+    }
+
+
+def _applied(maps: Mapping[str, Tensor], means: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """What goes into the encoder: ``W_alpha``, and with means the shift ``-m W_alpha`` below it."""
+    if not means:
+        return {domain: blend(matrix, share).float() for domain, matrix in maps.items()} if share else {}
+    found = {}
+    for domain, mean in means.items():
+        width = mean.shape[1]
+        matrix = blend(maps[domain], share) if domain in maps else torch.eye(width, dtype=torch.float64)
+        found[domain] = torch.cat([matrix, -mean.double() @ matrix]).float()
+    return found
+
+
+def _choose_share(
+    encoder: Encoder,
+    domains: Sequence[str],
+    maps: Mapping[str, Tensor],
+    means: Mapping[str, Tensor],
+    rows: Sequence[Tensor],
+    targets: Sequence[Tensor],
+) -> tuple[float, dict[str, float]]:
+    """The alpha whose rankings agree best with pseudo-labels: mAP over a sample, all directions together."""
+    if len(domains) != len(targets):
+        raise TrainingError("choosing the share of the map needs pseudo-labels of every domain")
     values = {}
     for share in SHARES:
-        encoder.maps = {d: blend(matrix, share).float() for d, matrix in maps.items()} if share else {}
+        encoder.maps = _applied(maps, means, share)
         mapped = [encoder.apply_maps(part, [domain]) for part, domain in zip(rows, domains, strict=True)]
         values[share] = _average_precisions(mapped, targets)
     encoder.maps = {}

@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.features.load import Features
 from crosslens.labels.naming import centred_rows
 from crosslens.labels.pseudo_labels import PseudoLabels
-from crosslens.nn.whitened import WhitenedPart
+from crosslens.nn.whitened import WhitenedPart, powered
 from crosslens.ops.whitening import balanced_share, within_class_whitening
 
 Share = Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
@@ -27,6 +26,7 @@ def whitened_part(
     ridge: float,
     share: Share,
     ratio: float = 1.0,
+    power: float = 1.0,
 ) -> WhitenedPart:
     """A ``WhitenedPart`` from frozen features of two domains and their pseudo-labels; its share goes to the card.
 
@@ -37,20 +37,21 @@ def whitened_part(
         ridge: of the whitening.
         share: w in [0, 1], or ``auto``: see ``balanced_share``.
         ratio: of ``balanced_share``.
+        power: of the features; see ``powered``.
     """
-    rows = torch.cat([centred_rows(found.values) for found in features])
+    rows = torch.cat([centred_rows(found.values, power) for found in features])
     classes = labels[0].posteriors.shape[1]
     matrix = within_class_whitening(
         rows, torch.cat([f.labels for f in labels]), torch.cat([f.weights for f in labels]), classes, ridge
     )
     domains = [found.catalog.column("domain")[0] for found in features]
     centres = [torch.from_numpy(found.centre) for found in features]
-    means = {domain: F.normalize(x, dim=1).mean(0) for domain, x in zip(domains, centres, strict=True)}
+    means = {domain: powered(x, power).mean(0) for domain, x in zip(domains, centres, strict=True)}
     if share == "auto":
-        part = WhitenedPart(matrix, means, 0.0)
+        part = WhitenedPart(matrix, means, 0.0, power)
         some = [x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:_MOST]] for x in centres]
         heads = [torch.from_numpy(encoder.encode_features(x, d)) for x, d in zip(some, domains, strict=True)]
         bases = [part(x, [d] * len(x)) for x, d in zip(some, domains, strict=True)]
         share = balanced_share(heads[0], bases[0], heads[1], bases[1], ratio)
     encoder.trained["whitened_share"] = round(share, 4)
-    return WhitenedPart(matrix, means, share)
+    return WhitenedPart(matrix, means, share, power)

@@ -1,0 +1,224 @@
+"""CLAIR's options: each is trained with, changes what it should, and leaves the rest alone."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import crosslens
+from backbones import tiny_models
+from backbones.tiny_models import save_clip
+from crosslens.api import open_catalog
+from crosslens.backbones import load_backbone
+from crosslens.encoder import load_encoder
+from crosslens.errors import BackboneError, ConfigError
+from crosslens.labels.pseudo_labels import PseudoLabels
+from crosslens.labels.wording import class_texts
+from crosslens.methods import method_class
+from crosslens.methods.clair_labels import held_out, with_noise
+from crosslens.methods.clair_texts import TextContexts
+from talker import register_talker
+from tiny import SHAPES
+
+QUICK = {"epochs": 3, "batch_size": 16, "views": 2, "head": [32, 16], "members": 1, "neighbours": 4}
+
+
+@pytest.fixture(autouse=True)
+def _talker():
+    register_talker()
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    """A CLIP whose tokenizer knows the words of the templates, with room for them."""
+    words = [*tiny_models.WORDS, *SHAPES, "sketch", "image", "color", "realistic", "black", "white", "line"]
+    monkeypatch.setattr(tiny_models, "WORDS", words)
+    save_clip(tmp_path / "clip", max_position_embeddings=64)
+    return f"clip:{tmp_path / 'clip'}"
+
+
+def fit(pictures, out, settings=None, backbone="talker", **options):
+    values = QUICK | {"whitened_share": 0} | (settings or {})
+    return crosslens.fit("clair", pictures, out=out, backbone=backbone, classes=SHAPES, settings=values, **options)
+
+
+def vectors(run, pictures, domain="photo"):
+    return load_encoder(run.folder).encode_images(open_catalog(pictures).paths, domain)
+
+
+def test_dropped_images_keep_their_own_term(pictures, tmp_path):
+    run = fit(pictures, tmp_path / "run", {"keep": 0.5, "dropped_weight": 0.4})
+    losses = run.read_log()[-1]["losses"]
+    assert losses["dropped_a"] > 0
+    kept = fit(pictures, tmp_path / "kept", {"dropped_weight": 0.4, "floor": 0.0})
+    assert kept.read_log()[-1]["losses"]["dropped_a"] == 0
+    every = fit(pictures, tmp_path / "every", {"keep": 0.5, "dropped_weight": 0.4, "near_classes": 9})
+    # With every class spared nothing is left to be told apart from.
+    assert every.read_log()[-1]["losses"]["dropped_a"] == pytest.approx(0, abs=1e-6)
+
+
+def test_every_new_term_counts_with_its_weight(pictures, tmp_path):
+    weights = {
+        "keep": 0.6,
+        "dropped_weight": 0.3,
+        "separation_weight": 0.7,
+        "vocabulary_weight": 0.5,
+        "vocabulary_temperature": 0.1,
+        "cluster_ramp": 0.0,
+        "domain_ramp": 0.0,
+        "candidates": "batch",
+        "prototype_momentum": 0.9,
+        "map_in_training": True,
+        "warmup": True,
+    }
+    losses = fit(pictures, tmp_path / "run", weights).read_log()[-1]["losses"]
+    factors = {"instance": 1, "cluster": 1, "domain": 1, "consistency": 1, "dropped": 0.3, "separation": 0.7}
+    expected = sum(f * (losses[f"{k}_a"] + losses[f"{k}_b"]) / 2 for k, f in factors.items())
+    assert losses["total"] == pytest.approx(expected, rel=1e-4)
+    plain = fit(pictures, tmp_path / "plain").read_log()[-1]["losses"]
+    assert losses["consistency_a"] > plain["consistency_a"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"candidates": "batch"},
+        {"prototype_momentum": 0.9},
+        {"separation_weight": 1.0},
+        {"vocabulary_weight": 1.0},
+        {"map_in_training": True},
+        {"map_holdout": 0.3},
+        {"warmup": True},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_an_option_changes_the_result_and_resumes_to_the_same_bits(pictures, tmp_path, killed_after, settings):
+    plain = fit(pictures, tmp_path / "plain")
+    whole = fit(pictures, tmp_path / "whole", settings)
+    assert not np.array_equal(vectors(plain, pictures), vectors(whole, pictures))
+    with killed_after(7, method_class("clair")):
+        fit(pictures, tmp_path / "broken", settings)
+    resumed = fit(pictures, tmp_path / "broken", settings, resume=True)
+    assert np.array_equal(vectors(whole, pictures), vectors(resumed, pictures))
+
+
+def test_text_contexts_are_learned_and_give_the_map_its_texts(pictures, tmp_path, clip, killed_after):
+    settings = {"text_tokens": 4, "text_lr": 0.05, "map_share": 1.0, "members": 2}
+    whole = fit(pictures, tmp_path / "whole", settings, clip)
+    losses = whole.read_log()[-1]["losses"]
+    assert losses["text_a"] > 0
+    assert losses["text_consistency_a"] > 0
+    # Further away from the written texts than at the start of the second head's training.
+    unmoved = fit(pictures, tmp_path / "unmoved", settings | {"text_lr": 1e-9}, clip)
+    maps = [load_encoder(run.folder).maps["photo"] for run in (whole, unmoved)]
+    assert not torch.allclose(*maps, atol=1e-4)
+    with killed_after(8, method_class("clair")):
+        fit(pictures, tmp_path / "broken", settings, clip)
+    resumed = fit(pictures, tmp_path / "broken", settings, clip, resume=True)
+    assert torch.equal(load_encoder(resumed.folder).maps["photo"], maps[0])
+
+
+def test_contexts_start_as_the_templates_words(tmp_path, clip):
+    backbone = load_backbone(clip)
+    contexts = TextContexts(backbone, SHAPES, ["photo", "sketch"], 4, 0, torch.device("cpu"))
+    for found, look in zip(contexts().detach(), ("photo", "sketch"), strict=True):
+        plain = backbone.embed_texts([f"a {look} of a {shape}." for shape in SHAPES])
+        assert torch.allclose(found, plain, atol=1e-5)
+    assert torch.equal(contexts.written_texts(0), class_texts(backbone, SHAPES, "photo"))
+    more = TextContexts(backbone, SHAPES, ["photo"], 6, 0, torch.device("cpu"))
+    assert torch.allclose(more.vectors[0, 2:], contexts.vectors[0])
+    contexts()[..., 0].sum().backward()
+    assert float(contexts.vectors.grad.abs().sum(2).min()) > 0
+    assert [name for name, _ in contexts.named_parameters()] == ["vectors"]
+
+
+def test_text_contexts_need_a_text_tower_that_takes_vectors(pictures, tmp_path):
+    with pytest.raises(BackboneError, match="not of talker"):
+        fit(pictures, tmp_path / "run", {"text_tokens": 4})
+
+
+def test_a_map_on_centred_vectors(pictures, tmp_path):
+    run = fit(pictures, tmp_path / "run", {"map_centre": True, "map_share": 0.5, "members": 2})
+    encoder = load_encoder(run.folder)
+    assert list(encoder.maps) == ["photo", "sketch"]
+    assert encoder.trained["map"]["centred"]
+    again, plain = load_encoder(run.folder), load_encoder(run.folder)
+    plain.maps = {}
+    catalog = open_catalog(pictures)
+    for domain in ("photo", "sketch"):
+        paths = catalog.select(domains=[domain]).paths
+        parts = torch.from_numpy(plain.encode_images(paths, domain)).view(len(paths), 2, -1) * 2**0.5
+        matrix = again.maps[domain][:64]
+        # The means come from cached features in half precision.
+        centred = (parts - parts.mean(0)) @ matrix
+        expected = F.normalize(centred, dim=2).flatten(1) / 2**0.5
+        assert np.allclose(again.encode_images(paths, domain), expected, atol=3e-3)
+    assert torch.allclose(again.maps["sketch"][:64], torch.eye(64))
+
+
+def test_nouns_leave_out_what_is_unseen(pictures, tmp_path, monkeypatch):
+    seen = []
+    kind = method_class("clair")
+    original = kind.remember
+    monkeypatch.setattr(
+        kind, "remember", lambda self, found: (seen.append(self.job.nouns), original(self, found))[1]
+    )
+    fit(pictures, tmp_path / "all", {"epochs": 1})
+    fit(pictures, tmp_path / "some", {"epochs": 1}, unseen="circle")
+    assert "circle" in seen[0]
+    assert set(seen[0]) - set(seen[1]) == {"circle"}
+
+
+def test_label_noise_is_for_measuring_with_an_oracle(pictures, tmp_path):
+    run = fit(pictures, tmp_path / "run", {"label_noise": 0.25}, oracle=True)
+    accuracy = crosslens.evaluate(run.folder).extra["pseudo_labels"]
+    assert accuracy["photo"]["all"] == 0.75
+    with pytest.raises(ConfigError, match="add --oracle"):
+        fit(pictures, tmp_path / "honest", {"label_noise": 0.25})
+
+
+def test_noise_moves_the_share_asked_for_and_the_posterior_with_it():
+    posteriors = torch.softmax(torch.randn(200, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    trust, labels = posteriors.max(dim=1)
+    before = PseudoLabels(posteriors, labels, trust, torch.ones(200, dtype=torch.bool))
+    after = with_noise(before, 0.3, seed=1)
+    assert int((after.labels != before.labels).sum()) == 60
+    assert torch.equal(after.posteriors.max(dim=1).values, trust)
+    assert torch.equal(after.posteriors.argmax(dim=1), after.labels)
+    assert torch.equal(with_noise(before, 0.0, seed=1).labels, labels)
+
+
+def test_held_out_images_are_kept_ones():
+    kept = torch.arange(1000) % 2 == 0
+    labels = PseudoLabels(torch.ones(1000, 1), torch.zeros(1000).long(), torch.ones(1000), kept)
+    held = held_out(labels, 0.2, seed=0)
+    assert not bool((held & ~kept).any())
+    assert 60 < int(held.sum()) < 140
+    assert not bool(held_out(labels, 0.0, seed=0).any())
+
+
+@pytest.mark.parametrize("key", ["map_in_training", "text_tokens", "vocabulary_weight"])
+def test_options_of_the_joint_space_need_it(pictures, tmp_path, key):
+    with pytest.raises(ConfigError, match=f"{key} works in the space of texts"):
+        fit(pictures, tmp_path / "run", {"space": "free", key: 1})
+    if key == "map_in_training":
+        with pytest.raises(ConfigError, match="needs a map"):
+            fit(pictures, tmp_path / "none", {"map": "none", key: True})
+
+
+def test_the_recipe_holds_images_out_for_the_map(pictures, tmp_path):
+    run = crosslens.fit(
+        "clair",
+        pictures,
+        out=tmp_path / "spec",
+        backbone="talker",
+        classes=SHAPES,
+        recipe="clair-spec",
+        settings={"epochs": 2, "batch_size": 16, "views": 2},
+    )
+    assert run.config()["settings"]["map_holdout"] == 0.1
+    log = run.read_log()
+    kept = json.loads((run.folder / "labels.json").read_text())["domains"]["photo"]["kept_share"]
+    assert log[-1]["kept_a"] < kept
