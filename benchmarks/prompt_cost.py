@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones import load_backbone
 from crosslens.backbones.clip import ClipBackbone, clip_preprocess
-from crosslens.backbones.prompts import WordPrompts, word_prompts
+from crosslens.backbones.prompts import HOLE, WordPrompts, word_prompts
 from crosslens.datasets.domainnet import SPLIT
 
 START, END, CONTEXT = 49406, 49407, 77
@@ -80,6 +80,7 @@ def measure(prompts: WordPrompts, backbone: Any, count: int, repeats: int) -> di
             hook.remove()
 
         value["32 prompts, whole context"] = seconds(whole, repeats)
+        value["largest difference to the whole context"] = difference(prompts, backbone, numbers)
         value["32 prompts, cut and shared"] = seconds(
             lambda: (
                 prompts.embed(words[:1].clone().requires_grad_(True), torch.arange(32))[..., 0].sum().backward()
@@ -97,6 +98,15 @@ def measure(prompts: WordPrompts, backbone: Any, count: int, repeats: int) -> di
         "sequential, 100 iterations, all classes": (8000 * iteration + described) / 60,
     }
     return value
+
+
+@torch.no_grad()
+def difference(prompts: WordPrompts, backbone: ClipBackbone, padded: torch.Tensor) -> float:
+    """Of any number in the unit rows, when the word that the padded texts have in the hole is put there."""
+    word = prompts.word_vector(HOLE)[None]
+    cut = prompts.embed(word, torch.arange(len(padded)))[0]
+    whole = F.normalize(backbone.text_tower(padded), dim=1)
+    return float((cut - whole).abs().max())
 
 
 def seconds(work: Callable[[], None], repeats: int) -> float:

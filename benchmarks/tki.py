@@ -38,7 +38,7 @@ HAND = (
     *("silhouette", "comic", "realistic", "abstract", "logo", "sculpture", "toy", "tattoo", "embroidery"),
     *("mosaic", "blueprint"),
 )
-SPECIFICATION = {"start": "random", "slope": 0.1, "proxies": "class", "stop_at": 0.0}
+SPECIFICATION = {"start": "identity", "slope": 0.1, "proxies": "class", "stop_at": 0.0}
 """The proposals of the reconstruction before they were measured on real pictures."""
 
 
@@ -54,34 +54,49 @@ ROWS: dict[str, Row | None] = {
     "raw": None,
     "centred (sees images)": None,
     "tki": Row(),
+    "euclid": Row({}, {"geometry": "euclid"}),
+    "euclid_exp": Row({}, {"geometry": "euclid_exp"}),
+    "hnnpp": Row({}, {"geometry": "hnnpp"}),
+    "cosine ranking": Row({}, {"ranking": "cosine"}),
+    "sequential": Row({"learn": "sequential", "classes_per_step": 0}),
     "hand-written words": Row({"given": HAND}),
     "random words": Row({"learn": "random"}),
     "without diversity": Row({"diversity_weight": 0.0}),
     "without consistency": Row({"consistency_weight": 0.0}),
     "K=5": Row({"words": 5}),
     "K=20": Row({"words": 20}),
-    "euclid": Row({}, {"geometry": "euclid"}),
-    "euclid_exp": Row({}, {"geometry": "euclid_exp"}),
-    "hnnpp": Row({}, {"geometry": "hnnpp"}),
-    "random start": Row({}, {"start": "random"}),
-    "specification": Row({}, SPECIFICATION),
-    "specification, euclid": Row({}, SPECIFICATION | {"geometry": "euclid"}),
-    "cosine ranking": Row({}, {"ranking": "cosine"}),
+    "K=5; random": Row({"words": 5, "learn": "random"}),
+    "K=20; random": Row({"words": 20, "learn": "random"}),
     "c=0.01": Row({}, {"curvature": 0.01}),
     "c=1": Row({}, {"curvature": 1.0}),
     "d=64": Row({}, {"dim": 64}),
+    "d=128": Row({}, {"dim": 128}),
+    "r_out=0.5": Row({}, {"radius_out": 0.5}),
     "r_out=2.3": Row({}, {"radius_out": 2.3}),
     "r_out=none": Row({}, {"radius_out": None}),
     "tau=0.1": Row({}, {"temperature": 0.1}),
+    "tau=0.2": Row({}, {"temperature": 0.2}),
     "tau=0.4": Row({}, {"temperature": 0.4}),
+    "tau=1": Row({}, {"temperature": 1.0}),
     "proxy_anchor": Row({}, {"loss": "proxy_anchor"}),
     "arcface": Row({}, {"loss": "arcface"}),
+    "margin=0.1": Row({}, {"margin": 0.1}),
     "margin=0.3": Row({}, {"margin": 0.3}),
     "projected proxies (A2)": Row({}, {"proxies": "class"}),
     "learned proxies": Row({}, {"proxies": "learned"}),
     "domain-mean proxies": Row({}, {"proxies": "domain_mean"}),
     "noise": Row({}, {"noise": 0.5}),
     "relation": Row({}, {"relation": 1.0}),
+    "no stop at 30 %": Row({}, {"stop_at": 0.0}),
+    "100 epochs; no stop": Row({}, {"stop_at": 0.0, "epochs": 100, "patience": 0}),
+    "slope=0.5": Row({}, {"slope": 0.5}),
+    "slope=1": Row({}, {"slope": 1.0}),
+    "identity start": Row({}, {"start": "identity"}),
+    "identity start; slope=0.5": Row({}, {"start": "identity", "slope": 0.5}),
+    "random start": Row({}, {"start": "random"}),
+    "specification": Row({}, SPECIFICATION),
+    "specification; euclid": Row({}, SPECIFICATION | {"geometry": "euclid"}),
+    "tki; centred (sees images)": Row({}, {"centre": True}),
 }
 
 
@@ -128,7 +143,8 @@ class Bench:
         """Mean over directions and seeds, the seeds, the directions, and what was learned."""
         row = ROWS[name]
         if row is None:
-            measured = [self._measure(self._frozen(centred=name != "raw"))]
+            encoder = Encoder(self.backbone, space="joint", means=self._means(centred=name != "raw"))
+            measured = [self._measure(encoder)]
             facts: dict[str, Any] = {}
         else:
             fitted = [self._fit(row, seed) for seed in self.seeds]
@@ -154,14 +170,14 @@ class Bench:
             result |= {"p against raw": test.p_value, "queries": test.queries}
         return result
 
-    def _frozen(self, *, centred: bool) -> Encoder:
-        means = {}
-        if centred:
-            found = features_of(self.catalog, self.backbone, folder=self.features)
-            for domain in self.catalog.domains:
-                rows = torch.from_numpy(found.of_domain(domain).centre)
-                means[domain] = self.backbone.to_joint(rows).mean(0)
-        return Encoder(self.backbone, space="joint", means=means)
+    def _means(self, *, centred: bool) -> dict[str, torch.Tensor]:
+        if not centred:
+            return {}
+        found = features_of(self.catalog, self.backbone, folder=self.features)
+        return {
+            domain: self.backbone.to_joint(torch.from_numpy(found.of_domain(domain).centre)).mean(0)
+            for domain in self.catalog.domains
+        }
 
     def _fit(self, row: Row, seed: int) -> tuple[Encoder, dict[str, Any]]:
         config = TKIConfig(**(self.settings | row.words | row.projection))
@@ -171,7 +187,8 @@ class Bench:
             started = time.perf_counter()
             projection, learned = aggregate(config, texts, seed=seed, run=Run(Path(folder) / "run"))
             log = Run(Path(folder) / "run").read_log()
-        encoder = Encoder(self.backbone, method="tki", head=projection, space="joint")
+        means = self._means(centred=config.centre)
+        encoder = Encoder(self.backbone, method="tki", head=projection, space="joint", means=means)
         seconds = {"words seconds": words_seconds, "projection seconds": time.perf_counter() - started}
         with torch.no_grad():
             images = torch.from_numpy(features_of(self.catalog, self.backbone, folder=self.features).centre)

@@ -103,11 +103,11 @@ def test_the_temperature_rule_takes_the_share_nearest_to_its_middle():
 
 def test_held_out_texts_alone_choose_the_epoch(monkeypatch):
     texts = synthetic(words=10, names=40)
+    scores = iter([0.4, 0.5, 0.7, 0.7, 0.6, 0.6])
+    monkeypatch.setattr(Aggregation, "held_score", lambda self: next(scores))
     job = Aggregation(TKIConfig(hold_out=0.1, patience=2), texts, 0)
     assert (job.train_words, job.held_words, len(job.names), len(job.held_names)) == (9, 1, 36, 4)
     assert sorted(torch.cat([job.names, job.held_names]).tolist()) == list(range(40))
-    scores = iter([0.5, 0.7, 0.7, 0.6, 0.6])
-    monkeypatch.setattr(job, "held_score", lambda: next(scores))
     kept = []
     for epoch in range(5):
         with torch.no_grad():
@@ -116,8 +116,41 @@ def test_held_out_texts_alone_choose_the_epoch(monkeypatch):
         kept.append((job.best_epoch, job.is_done()))
     assert kept == [(0, False), (1, False), (2, False), (2, False), (2, True)]
     assert job.finish().layers[0].bias[0].item() == 2.0
+    assert not any("stays as it began" in warning for warning in job.warnings())
+    monkeypatch.undo()
     few = Aggregation(TKIConfig(), synthetic(words=10, names=7), 0)
     assert len(few.names) == 7
+
+
+def test_the_start_stays_where_no_epoch_is_as_good_on_held_out_texts():
+    """Descriptions that name another class in training than where they are held out: all learning is wrong."""
+    texts = synthetic(words=10, names=10)
+    turned = texts.texts.clone()
+    turned[:9] = turned[:9].roll(1, dims=1)
+    job, _, scores = trained(DomainTexts(**vars(texts) | {"texts": turned}), epochs=6, lr=0.02, stop_at=0)
+    assert max(scores[1:]) < scores[0]
+    assert (job.best, job.best_epoch) == (scores[0], -1)
+    kept = job.finish()
+    # The residual start is the space itself.
+    with torch.no_grad():
+        assert torch.allclose(kept.tangent(kept(texts.classes)), texts.classes, atol=0.03)
+    assert any("stays as it began" in warning for warning in job.warnings())
+    assert job.facts()["epoch"] == -1
+    assert job.facts()["held-out retrieval before training"] == round(scores[0], 4)
+
+
+def test_held_out_texts_are_ranked_among_all_names():
+    """Against a slow loop: names that training had count as wrong answers too."""
+    job = Aggregation(TKIConfig(hold_out=0.2), synthetic(words=10, names=25), 0)
+    ranks = []
+    for word in range(job.train_words, job.train_words + job.held_words):
+        for name in job.held_names.tolist():
+            with torch.no_grad():
+                z, p = job.projection(job.u[word, name : name + 1]), job.projection(job.t)
+                row = job.projection.distance(z, p)[0]
+            ranks.append(1 + sum(float(d) < float(row[name]) for d in row))
+    assert (job.held_words, len(job.held_names)) == (2, 5)
+    assert job.held_score() == pytest.approx(sum(1 / rank for rank in ranks) / len(ranks))
 
 
 def test_training_stops_when_the_loss_is_low_enough():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crosslens.nn.hyperbolic import exp0, log0
+from crosslens.nn.hyperbolic import exp0, log0, mobius_add
 from crosslens.nn.projection import Projection, ProjectionShape
 from crosslens.similarity import Similarity
 
@@ -53,7 +53,7 @@ def test_the_length_of_an_input_does_not_matter():
 def test_euclid_exp_is_a_perceptron_put_into_the_ball():
     projection = project("euclid_exp")
     first, second = projection.layers
-    v = second(F.leaky_relu(first(F.normalize(rows(9), dim=1)), 0.5))
+    v = second(F.leaky_relu(first(F.normalize(rows(9), dim=1)), 0.1))
     v = v * (1 / v.norm(dim=1, keepdim=True)).clamp_max(1)
     assert torch.allclose(projection(rows(9)), exp0(v, 0.1), atol=1e-6)
 
@@ -132,14 +132,55 @@ def test_a_weighted_mix_of_stored_rows_ranks_by_the_weighted_scores():
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_residual_start_is_the_space_itself_whatever_bends(geometry):
+    shape = ProjectionShape(geometry=geometry, sizes=(8, 8, 8), slope=0.0)
+    projection = Projection(shape)
+    unit = F.normalize(rows(9), dim=1)
+    with torch.no_grad():
+        found = projection.tangent(projection(rows(9)))
+        # Next to nothing is added, but not nothing, so that all weights learn.
+        assert torch.allclose(found, unit, atol=0.02)
+        assert not torch.equal(found, unit)
+    projection.distance(projection(rows(9)), projection(rows(9, seed=2))).sum().backward()
+    assert all((parameter.grad.abs() > 0).any() for parameter in projection.parameters())
+
+
+def test_the_residual_adds_in_the_ball_or_in_the_flat():
+    ball, flat = project("mobius", start="residual"), project("euclid_exp", start="residual")
+    within = exp0(F.normalize(rows(9), dim=1), 0.1)
+    perceptron = Projection(ball.shape.model_copy(update={"start": "random", "radius_out": None}))
+    perceptron.load_state_dict(ball.state_dict())
+    expected = log0(mobius_add(within, perceptron(rows(9)), 0.1), 0.1)
+    expected = expected * (1 / expected.norm(dim=1, keepdim=True)).clamp_max(1)
+    assert torch.allclose(log0(ball(rows(9)), 0.1), expected, atol=1e-5)
+    first, second = flat.layers
+    unit = F.normalize(rows(9), dim=1)
+    v = unit + second(F.leaky_relu(first(unit), 0.1))
+    assert torch.allclose(flat(rows(9)), exp0(v * (1 / v.norm(dim=1, keepdim=True)).clamp_max(1), 0.1), atol=1e-6)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_a_residual_into_fewer_numbers_begins_as_an_orthogonal_map(geometry):
+    projection = Projection(ProjectionShape(geometry=geometry, sizes=(8, 8, 4)))
+    across = projection.shortcut
+    assert torch.allclose(across @ across.t(), torch.eye(4), atol=1e-5)
+    with torch.no_grad():
+        expected = F.normalize(rows(9), dim=1) @ across.t()
+        found = projection.tangent(projection(rows(9)))
+    expected = F.normalize(expected, dim=1) if geometry == "euclid" else expected
+    assert torch.allclose(found, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_the_identity_start_keeps_directions_and_lengths(geometry):
-    shape = ProjectionShape(geometry=geometry, sizes=(8, 8, 8), slope=1.0, curvature=0.01)
+    shape = ProjectionShape(geometry=geometry, sizes=(8, 8, 8), slope=1.0, curvature=0.01, start="identity")
     projection = Projection(shape)
     with torch.no_grad():
         found = projection.tangent(projection(rows(9)))
     # HNN++ layers change coordinates a little even so.
     assert torch.allclose(found, F.normalize(rows(9), dim=1), atol=0.02 if geometry == "hnnpp" else 1e-5)
-    narrow = Projection(ProjectionShape(geometry="euclid_exp", sizes=(8, 8, 4), slope=1.0, radius_out=None))
+    narrow = ProjectionShape(geometry="euclid_exp", sizes=(8, 8, 4), slope=1.0, radius_out=None, start="identity")
+    narrow = Projection(narrow)
     with torch.no_grad():
         assert (narrow.tangent(narrow(rows(9))).norm(dim=1) <= 1 + 1e-5).all()
     random = Projection(shape.model_copy(update={"start": "random"}))

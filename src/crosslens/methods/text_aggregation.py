@@ -52,7 +52,7 @@ class AggregationConfig(ProjectionSettings, MethodConfig):
             ROOT (unlabelled images are seen, so it is no longer TKI's setting).
         epochs, batch_size, lr, clip_gradient: of Adam.
         hold_out: share of the domain words, and of 20 or more classes also of the names, that only choose the
-            epoch.
+            epoch; where no epoch is as good as the start, the projection stays as it began.
         stop_at: share of log N at which (A2) is low enough and training stops; 0 never. With few names it is the
             brake that matters: a projection trained further forgets all that sets images apart but these names.
         patience: epochs without a rise of the held-out retrieval among texts before training stops; 0 never.
@@ -148,7 +148,9 @@ class Aggregation:
         self.epochs = config.epochs
         self.pairs = self.train_words * names
         self.steps = max(1, self.pairs // config.batch_size)
-        self.best, self.best_epoch, self.epoch = -1.0, -1, -1
+        # Epoch -1 is the projection before training, which stays where no epoch is as good on held-out texts.
+        self.first_held = self.held_score()
+        self.best, self.best_epoch, self.epoch = self.first_held, -1, -1
         self.share = self.first_loss / math.log(len(self.names))
         self.best_weights = self._weights()
 
@@ -228,18 +230,19 @@ class Aggregation:
 
     @torch.no_grad()
     def held_score(self) -> float:
-        """Mean reciprocal rank of the own class name for descriptions that training does not use; 1 without any.
+        """Mean reciprocal rank of the own class name, among all, for descriptions that training does not use.
 
-        With one relevant name a description, that is their mAP.
+        With one relevant name a description, that is their mAP. 1 where no word is held out.
         """
         if not self.held_words:
             return 1.0
-        names = self.held_names if len(self.held_names) else self.names
-        p = self.projection(self.t[names])
+        names = (self.held_names if len(self.held_names) else self.names).to(self.t.device)
+        p = self.projection(self.t)
         ranks = []
         for word in range(self.train_words, self.train_words + self.held_words):
             distances = self.projection.distance(self.projection(self.u[word, names]), p)
-            ranks.append(1 + (distances < distances.diagonal()[:, None]).sum(1))
+            own = distances.gather(1, names[:, None])
+            ranks.append(1 + (distances < own).sum(1))
         return float((1 / torch.cat(ranks)).mean())
 
     def is_done(self) -> bool:
@@ -261,6 +264,7 @@ class Aggregation:
             "last loss, share of log N": round(self.share, 3),
             "epoch": self.best_epoch,
             "held-out retrieval among texts": round(self.best, 4),
+            "held-out retrieval before training": round(self.first_held, 4),
         }
 
     def warnings(self) -> list[str]:
@@ -279,6 +283,11 @@ class Aggregation:
                     f"every text enters the ball at its edge ({edge:.2f} for curvature {self.config.curvature:g});"
                     " lower --set scale, --set radius_in or --set curvature"
                 )
+        if self.best_epoch < 0 <= self.epoch:
+            found.append(
+                "no epoch told held-out texts apart as well as the start did, so the projection stays as it began;"
+                " more words (--set words) or other names may help"
+            )
         share = self.first_loss / math.log(len(self.names))
         if self.config.loss == "proxy_nca" and share < ALIVE[0] / 2:
             found.append(

@@ -18,6 +18,7 @@ from crosslens.nn.hyperbolic import (
     in_tangent_space,
     largest_radius,
     log0,
+    mobius_add,
     pairwise_distance,
 )
 from crosslens.similarity import Similarity
@@ -36,8 +37,9 @@ class ProjectionSettings(BaseModel):
         radius_in: r, tangent vectors that enter the ball are shortened to it.
         radius_out: r_out, likewise for those that leave it; None only keeps them off the edge.
         slope: of LeakyReLU between the layers; 0 is ReLU, 1 none.
-        start: ``identity`` begins with layers that change nothing but what ``slope`` bends, so that what the space
-            knew before training is kept as far as the texts do not speak against it; ``random`` is Xavier's.
+        start: ``residual`` adds the perceptron to its input and begins with next to nothing added, so that what
+            the space knew before training is kept as far as the texts do not speak against it; ``identity`` begins
+            with layers that change nothing but what ``slope`` bends; ``random`` is Xavier's.
         ranking: ``distance`` ranks by geodesic distance; ``cosine`` by the angle of the tangent vectors at 0.
     """
 
@@ -48,8 +50,8 @@ class ProjectionSettings(BaseModel):
     scale: float = Field(1.0, gt=0)
     radius_in: float | None = Field(2.3, gt=0)
     radius_out: float | None = Field(1.0, gt=0)
-    slope: float = Field(0.5, ge=0, le=1)
-    start: Literal["identity", "random"] = "identity"
+    slope: float = Field(0.1, ge=0, le=1)
+    start: Literal["residual", "identity", "random"] = "residual"
     ranking: Literal["distance", "cosine"] = "distance"
 
 
@@ -79,8 +81,9 @@ class ProjectionShape(ProjectionSettings):
 class Projection(nn.Module):
     """Phi: vectors of the joint space ``(N, D)`` to points of the ball ``(N, d)``, or to unit rows (``euclid``).
 
-    ``Phi(x) = exp0(clip(log0(f(exp0(clip(sigma x / |x|))))))`` (A1). The output radius is bounded, because a loss
-    on distances is otherwise lowered by moving everything outwards.
+    ``Phi(x) = exp0(clip(log0(f(exp0(clip(sigma x / |x|))))))`` (A1); with ``start="residual"``, ``z (+) f(z)``
+    takes the place of ``f(z)``. The output radius is bounded, because a loss on distances is otherwise lowered by
+    moving everything outwards.
 
     Args:
         shape: what it is made of.
@@ -103,8 +106,14 @@ class Projection(nn.Module):
                 nn.init.xavier_uniform_(layers[-1].weight)  # type: ignore[arg-type]
                 nn.init.zeros_(layers[-1].bias)  # type: ignore[arg-type]
         self.layers = nn.ModuleList(layers)
-        if shape.start == "identity":
+        if shape.start != "random":
             self._begin_as_identity()
+        self.shortcut: nn.Parameter | None = None
+        if shape.start == "residual":
+            nn.init.normal_(self.layers[-1].weight, std=1e-3)  # type: ignore[arg-type]
+            if shape.sizes[0] != shape.sizes[-1]:
+                self.shortcut = nn.Parameter(torch.empty(shape.sizes[-1], shape.sizes[0]))
+                nn.init.orthogonal_(self.shortcut)
 
     @property
     def dim(self) -> int:
@@ -115,15 +124,20 @@ class Projection(nn.Module):
         """Vectors ``(N, D)``, of any length, to points of the ball ``(N, d)``, or to unit rows."""
         shape = self.shape
         v = clip_length(F.normalize(x, dim=1) * shape.scale, shape.radius_in)
+        past = v if self.shortcut is None else v @ self.shortcut.t()
         if shape.geometry in ("euclid", "euclid_exp"):
             for number, layer in enumerate(self.layers):
                 v = layer(v if number == 0 else self._bend(v))
+            if shape.start == "residual":
+                v = past + v
             if shape.geometry == "euclid":
                 return F.normalize(v, dim=1)
             return exp0(clip_length(v, shape.largest_output), shape.curvature)
         z = exp0(v, shape.curvature)
         for number, layer in enumerate(self.layers):
             z = layer(z if number == 0 else in_tangent_space(self._bend, z, shape.curvature))
+        if shape.start == "residual":
+            z = mobius_add(exp0(past, shape.curvature), z, shape.curvature)
         return exp0(clip_length(log0(z, shape.curvature), shape.largest_output), shape.curvature)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
