@@ -35,7 +35,7 @@ def test_vectors_of_another_embedding(tmp_path):
     place = Place("milvus", tmp_path)
     place.create().close()
     other = dataclasses.replace(place.context, fingerprint="0" * 16)
-    with pytest.raises(FingerprintError, match="another embedding.*crosslens index build ROOT"):
+    with pytest.raises(FingerprintError, match=r"another embedding.*crosslens index build ROOT"):
         MilvusStore.open(other)
     with pytest.raises(StoreError, match="has no collection"):
         MilvusStore.open(dataclasses.replace(place.context, name="crosslens_none"))
