@@ -2,9 +2,9 @@
 
     I/milvus.json    a number that rises with every change, so that readers see that something changed
 
-``milvus:FILE.db`` needs pymilvus and milvus-lite, ``milvus:http://HOST:19530`` needs pymilvus and a server. A change
-of more rows than one message holds is several messages: on this store alone, such a change may be kept in part when
-the process dies in the middle of it.
+``milvus:FILE.db`` needs pymilvus and milvus-lite; ``milvus:http://HOST:19530`` needs pymilvus and a server. A
+change of more rows than one message holds is several messages: on this store alone, such a change may be kept in
+part when the process dies in the middle of it.
 """
 
 from __future__ import annotations
