@@ -26,7 +26,7 @@ class LanceSettings(BaseModel):
     exact_rows: int = Field(20_000, ge=0)
     tail_rows: int = Field(10_000, ge=0)
     tail_share: float = Field(0.2, ge=0)
-    recall: float = Field(0.985, gt=0, le=1)
+    recall: float = Field(0.99, gt=0, le=1)
     most_lists: float = Field(0.5, gt=0, le=1)
     refine: int = Field(4, ge=1)
     checked_bytes: int = Field(2**28, ge=0)
