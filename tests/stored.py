@@ -10,8 +10,8 @@ from crosslens.search.stores import store_class
 from crosslens.search.stores.base import ITEM_SCHEMA, StoreContext
 
 DIM = 16
-# Inverted lists from 100 rows on, structures after 20 new rows, and filters that leave 30 rows go through the lists.
-SMALL = {"exact_below": 100, "exact_rows": 30, "tail_rows": 20, "recall": 1.0}
+# Inverted lists from 100 rows on, made again after 20 new rows, and asked when a filter leaves more than 30.
+SMALL = {"exact_below": 100, "exact_rows": 30, "tail_rows": 20, "recall": 1.0, "most_lists": 1.0}
 KINDS = {
     "exact": ("exact", {}),
     "lance": ("lance", {"tail_rows": 20}),

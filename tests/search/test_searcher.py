@@ -191,6 +191,21 @@ def test_fold_rerank_and_cut_together(searcher):
         assert len(shown) == len(set(shown))
 
 
+def test_a_hit_that_is_deleted_meanwhile_is_no_error(searcher, monkeypatch):
+    index, find = searcher.index, searcher.index.search
+    vector = index.get("photo/circle/00.png")[1]
+
+    def search_then_lose(*arguments):
+        found = find(*arguments)
+        index.delete(["photo/circle/00.png"])
+        return found
+
+    monkeypatch.setattr(index, "search", search_then_lose)
+    answer = searcher.answer_vector(vector, SearchOptions(top=5, fold=0.9999))
+    assert len(answer.hits) == 5
+    assert "photo/circle/00.png" not in ids_of(answer)
+
+
 def test_no_match_is_an_answer(searcher):
     parts = weighted_parts(like=["photo/circle/00.png"])
     answer = searcher.answer(parts, SearchOptions(min_match=1.0))

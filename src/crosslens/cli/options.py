@@ -36,6 +36,14 @@ Domains = Annotated[
 Features = Annotated[
     Path | None, typer.Option("--features", help="A feature folder from 'crosslens embed'; the cache by default.")
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="Only items for which this holds, such as: domain = 'photo' and not label in ('dog', 'cat')."
+        " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or '2026-01-31').",
+    ),
+]
 Unseen = Annotated[
     str | None,
     typer.Option(

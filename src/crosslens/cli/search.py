@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Json, Quiet, emit_json, print_table
+from crosslens.cli.options import Device, Json, Quiet, Where, emit_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,7 @@ def search(
     domain: Annotated[
         str | None, typer.Option("--domain", help="The domain of the pictures, where known; auto detects it.")
     ] = None,
-    where: Annotated[
-        str | None, typer.Option("--where", help="Only these items: \"domain = 'photo' and size > 10000\".")
-    ] = None,
+    where: Where = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show, at most 1000.")] = 10,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out what is less similar.")] = -1.0,
     min_match: Annotated[
@@ -65,6 +63,8 @@ def search(
     """Find the indexed images most like pictures, words or indexed items, or a weighted mix of them.
 
     Example: crosslens search photos.index --image sketch.png --domain sketch --top 5 --grid found.png
+
+    Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
     from crosslens.progress import set_quiet
     from crosslens.search.grid import check_grid_file

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-GRAPH_LIMIT = 20_000
-"""Items up to which a graph of the whole index is made: 20,000 x 512 numbers take 40 MB and about 10 s."""
+GRAPH_LIMIT = 10_000
+"""Items up to which a graph of the whole index is made; 20,000 x 512 took 39 s on two cores that were busy."""
 
 
 class _Graph(NamedTuple):

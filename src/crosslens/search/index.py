@@ -11,7 +11,7 @@ or after it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,22 +24,24 @@ from filelock import FileLock, Timeout
 from crosslens.backbones.base import Fingerprint
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import FingerprintError, StoreError
+from crosslens.errors import StoreError
 from crosslens.features.of_encoder import features_of_encoder
-from crosslens.files import read_json, write_json
+from crosslens.files import write_json
+from crosslens.search.description import FORMAT, context_of, read_description, require_same
 from crosslens.search.filters import BaseFilter, Filter
 from crosslens.search.items import Hit, hits_of, items_of, root_of
 from crosslens.search.stores import DEFAULT, parse_store, store_class
-from crosslens.search.stores.base import ITEM_SCHEMA, LOCK, Store, StoreContext, as_items
+from crosslens.search.stores.base import ITEM_SCHEMA, LOCK, Store, as_items
 from crosslens.search.stores.snapshot import gather
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FORMAT", "Hit", "Index"]
+    from crosslens.search.adding import AddReport
 
-FORMAT = 2
+__all__ = ["Hit", "Index"]
+
 LOCK_SECONDS = 10.0
 """How long a writer waits for another one."""
 _OWN_ENTRIES = {"encoder", "generations", "table", "serving"}
@@ -94,7 +96,7 @@ class Index:
             "roots": [],
         }
         encoder.save(path / "encoder")
-        made = store_class(kind).create(_context(path, description))
+        made = store_class(kind).create(context_of(path, description))
         # Written last: without it there is no index, and what lies here may be made again.
         write_json(path / "index.json", description)
         return cls(path, description, made)
@@ -109,9 +111,9 @@ class Index:
         path = Path(folder)
         if not (path / "index.json").is_file():
             raise StoreError(f"{path} holds no index; make one with 'crosslens index build ROOT --out {path}'")
-        description = _read_description(path)
+        description = read_description(path)
         try:
-            context = _context(path, description)
+            context = context_of(path, description)
             kind = str(description["store"]["kind"])
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path}/index.json is damaged: {error}") from error
@@ -210,6 +212,35 @@ class Index:
         with self.writing():
             self.store.upsert(table, rows)
 
+    def add(
+        self,
+        catalog: Catalog,
+        *,
+        device: str | None = None,
+        remove_gone: bool = True,
+        batch: int = 2048,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> AddReport:
+        """Bring the index up to date with the images of a catalog: embed what is new or changed by size and time.
+
+        Each batch is one step: what was committed before an interruption stays, and a second call goes on there.
+
+        Args:
+            catalog: its ids must not be those of another root's items.
+            device: see ``crosslens.backbones.engine.make_engine``.
+            remove_gone: delete the items of this root that are not in the catalog and whose file is gone.
+            batch: images a step.
+            on_progress: called with the images done and their total.
+
+        Raises:
+            StoreError: for ids of another root's items, or a second writer.
+        """
+        from crosslens.search.adding import add_catalog
+
+        return add_catalog(
+            self, catalog, device=device, remove_gone=remove_gone, batch=batch, on_progress=on_progress
+        )
+
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items by id, unknown ones passed over, or by filter, in one step.
 
@@ -293,7 +324,7 @@ class Index:
         """Take over what other processes committed; True when something changed."""
         changed = self.store.refresh()
         if changed:
-            self._description = _read_description(self.folder)
+            self._description = read_description(self.folder)
         return changed
 
     def snapshot(self, target: str | Path) -> None:
@@ -337,14 +368,7 @@ class Index:
         Raises:
             FingerprintError: saying how to make the one fit the other.
         """
-        if fingerprint != self.fingerprint:
-            try:
-                self.fingerprint.require(fingerprint, what)
-            except FingerprintError as error:
-                raise FingerprintError(
-                    f"{error}. To index with the other one instead, build another index:"
-                    " 'crosslens index build ROOT --encoder ENCODER --out FOLDER'"
-                ) from error
+        require_same(self.fingerprint, fingerprint, what)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -369,37 +393,7 @@ class Index:
     def add_root(self, root: str) -> None:
         """Remember a folder whose images were added."""
         with self.writing():
-            self._description = _read_description(self.folder)
+            self._description = read_description(self.folder)
             if root not in self._description["roots"]:
                 self._description["roots"].append(root)
                 write_json(self.folder / "index.json", self._description)
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    description = read_json(folder / "index.json", StoreError)
-    try:
-        form = int(description.get("format", 0))
-    except (TypeError, ValueError):
-        form = 0
-    if form > FORMAT:
-        raise StoreError(f"{folder} was written by a newer crosslens; upgrade to read it")
-    if form < FORMAT:
-        raise StoreError(
-            f"{folder} was written by an older crosslens; delete it and build it again with"
-            f" 'crosslens index build ROOT --out {folder}'"
-        )
-    if not isinstance(description.get("roots"), list):
-        raise StoreError(f"{folder}/index.json is damaged: it lists no roots")
-    return description
-
-
-def _context(folder: Path, description: dict[str, Any]) -> StoreContext:
-    fingerprint = Fingerprint.model_validate(description["fingerprint"])
-    return StoreContext(
-        folder=folder,
-        name=str(description["collection"]),
-        dim=fingerprint.dim,
-        similarity=Similarity.model_validate(description["similarity"]),
-        fingerprint=fingerprint.digest,
-        settings=dict(description["store"]["settings"]),
-    )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-SAMPLE = 10_000
+SAMPLE = 5000
 """Items of an index, and unlabelled queries, that a calibration looks at."""
 
 
@@ -95,6 +95,7 @@ class Matching:
         with self._making:
             version = self.index.version
             if pictures not in self._made or self._made[pictures].version != version:
+                note("calibrating the probability of a match, once for this version of the index")
                 self._made[pictures] = self._on_features(version) if pictures else self._on_vectors(version)
             return self._made[pictures]
 

@@ -199,7 +199,14 @@ class Searcher:
                 probability = self.matching.probability(vector, features)
         if options.min_match is not None and probability is not None and probability < options.min_match:
             return Answer((), probability, True, domain, seconds)
-        hits = self._listed(vector, options, set(exclude), seconds)
+        version = self.index.version
+        try:
+            hits = self._listed(vector, options, set(exclude), seconds)
+        except StoreError:
+            if self.index.version == version:
+                raise
+            # A hit was deleted between finding it and reading its vector.
+            hits = self._listed(vector, options, set(exclude), seconds)
         with _stage(seconds, "sort"):
             ordered = tuple(sort_hits(hits, options.sort))
         return Answer(ordered, probability, False, domain, seconds)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from crosslens.errors import StoreError
-from crosslens.search.filters import BaseFilter, Filter
+from crosslens.search.filters import Filter
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -176,11 +176,6 @@ def as_items(table: pa.Table) -> pa.Table:
         except pa.ArrowException as error:
             raise StoreError(f"the column {column.name!r} cannot be read as {column.type}: {error}") from error
     return pa.table(columns, schema=ITEM_SCHEMA)
-
-
-def is_filter(which: Sequence[str] | Filter) -> bool:
-    """Whether this says which items by a condition instead of by ids."""
-    return isinstance(which, BaseFilter)
 
 
 def missing_item(image: str, folder: Path) -> StoreError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from crosslens.errors import StoreError
 from crosslens.files import atomic_path, write_json
@@ -22,6 +22,7 @@ from crosslens.search.stores.inverted_lists import Allowed, InvertedLists, list_
 from crosslens.search.stores.probes import choose_probes
 from crosslens.search.stores.scoring import best, exact_top, rescored
 from crosslens.search.stores.settings import LanceSettings
+from crosslens.search.stores.snapshot import save_tensors
 from crosslens.search.stores.structure_files import (
     LISTS,
     MANIFEST,
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Positions = NDArray[np.int64]
     Names = Callable[[Positions], list[str]]
-
-_MOST_LISTS = 0.5
-"""Where more than this share of the lists must be looked into, they gain nothing over the matrix."""
 
 
 class Structure:
@@ -108,10 +106,13 @@ class Structure:
         found: list[tuple[Positions, Array]] = []
         for query, rows in zip(queries, candidates, strict=True):
             near = rows[rows >= 0]
-            if len(near) < wanted:
-                found.extend(exact_top(query[None], self.vectors, k, positions, names))
-            else:
-                found.append(best(near, rescored(query, self.vectors[near]), k, names))
+            scores = rescored(query, self.vectors[near])
+            ranked = best(near, scores, k, names)
+            # Rows equal to the last result may have been cut off with the candidates.
+            tied = len(near) > wanted and len(near) == len(rows) and ranked[1][-1] == scores.min()
+            if len(near) < wanted or tied:
+                ranked = exact_top(query[None], self.vectors, k, positions, names)[0]
+            found.append(ranked)
         return found
 
     def _probes(self, share: float) -> int:
@@ -166,11 +167,11 @@ def build_structure(
             probes = choose_probes(
                 lists, vectors, similarity, settings.recall, settings.refine, settings.exact_rows
             )
-            if probes[0].lists <= max(1, _MOST_LISTS * count):
+            if probes[0].lists <= max(1, settings.most_lists * count):
                 lists.write(temporary / LISTS)
                 tensors["list"] = lists.list_of
                 manifest = manifest.model_copy(update={"kind": "ivf", "lists": count, "probes": probes})
-        save_file(tensors, temporary / ROWS)
+        save_tensors(tensors, temporary / ROWS)
         files = {file.name: mark(file) for file in sorted(temporary.iterdir())}
         seconds = round(time.perf_counter() - started, 3)
         manifest = manifest.model_copy(update={"files": files, "seconds": seconds})

@@ -128,6 +128,8 @@ class InvertedLists:
             rows: Positions = self.index.search(queries, count, params=parameters)[1]
             return rows
         filled = allowed.filled(self.list_of, self.index.nlist)
+        if not len(filled):
+            return np.full((len(queries), count), -1, np.int64)
         probes = min(probes, len(filled))
         lists, scores = self._nearest(queries, probes, filled)
         parameters = faiss.SearchParametersIVF(nprobe=probes, sel=allowed.selector)

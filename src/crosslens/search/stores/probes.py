@@ -75,7 +75,7 @@ def choose_probes(
     probes: list[Probe] = []
     fewest = 1
     for share in SHARES:
-        if share < 1 and share * total <= exact_rows:
+        if share < 1 and share * total <= max(exact_rows, K):
             break
         kept = round(share * total)
         allowed = None

@@ -14,6 +14,7 @@ class LanceSettings(BaseModel):
         tail_rows: rows that may be newer than the structure before it is made again.
         tail_share: and the share of its rows that they may be; the larger of the two counts.
         recall: of the best 10 that inverted lists must find when they are made.
+        most_lists: share of the lists; where a query must look into more of them, the matrix alone is kept.
         refine: candidates from the lists a result wanted, scored again with exact vectors.
         checked_bytes: read of each file of a structure when it is opened, to see whether it is whole.
         most_fragments: small files of the table before they are joined.
@@ -26,6 +27,7 @@ class LanceSettings(BaseModel):
     tail_rows: int = Field(10_000, ge=0)
     tail_share: float = Field(0.2, ge=0)
     recall: float = Field(0.985, gt=0, le=1)
+    most_lists: float = Field(0.5, gt=0, le=1)
     refine: int = Field(4, ge=1)
     checked_bytes: int = Field(2**28, ge=0)
     most_fragments: int = Field(64, ge=2)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,19 @@ def write_pair(folder: Path, items: pa.Table, vectors: NDArray[np.float32]) -> N
     with atomic_path(folder) as temporary:
         temporary.mkdir(parents=True)
         pa_parquet.write_table(items, temporary / ITEMS)
-        save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, temporary / VECTORS)
+        save_tensors({"vectors": np.ascontiguousarray(vectors, np.float32)}, temporary / VECTORS)
+
+
+def save_tensors(tensors: dict[str, NDArray[Any]], file: Path) -> None:
+    """Write arrays as safetensors.
+
+    Raises:
+        OSError: when the disk is full.
+    """
+    try:
+        save_file(tensors, file)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def read_pair(folder: Path, dim: int) -> tuple[pa.Table, NDArray[np.float32]]:

@@ -1,0 +1,151 @@
+"""Bringing an index up to date with a catalog: embed what is new or changed, delete what is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crosslens.catalog import Catalog
+from crosslens.errors import FeatureError, StoreError
+from crosslens.features.of_encoder import features_of_encoder
+from crosslens.search.filters import Eq
+from crosslens.search.items import items_of, root_of
+from crosslens.search.stores.base import ITEM_SCHEMA
+
+if TYPE_CHECKING:
+    from crosslens.search.index import Index
+
+_STATE = ("path", "domain", "size", "modified")
+"""What an item's vector depends on; a label may change without it."""
+
+
+@dataclass
+class AddReport:
+    """What an addition did.
+
+    Attributes:
+        added: new items.
+        changed: items made anew because their image or what is known of it changed.
+        unchanged: items left as they were.
+        removed: items deleted because their image is gone.
+        skipped: one sentence for each image that could not be embedded.
+    """
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def add_catalog(
+    index: Index,
+    catalog: Catalog,
+    *,
+    device: str | None = None,
+    remove_gone: bool = True,
+    batch: int = 2048,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> AddReport:
+    """Add the images of a catalog that an index lacks; see ``Index.add``."""
+    index.refresh()
+    root = root_of(catalog)
+    items = items_of(catalog)
+    known = _of_root(index, root)
+    _refuse_collisions(index, items, known, root)
+    index.add_root(root)
+    report = AddReport()
+    is_new, is_moved, is_relabelled = _compare(items, known)
+    todo = np.flatnonzero(is_new | is_moved)
+    report.unchanged = len(items) - len(todo) - int(is_relabelled.sum())
+    if is_relabelled.any():
+        _relabel(index, items.filter(pa.array(is_relabelled)))
+        report.changed += int(is_relabelled.sum())
+    if on_progress is not None:
+        on_progress(0, len(todo))
+    for start in range(0, len(todo), batch):
+        rows = todo[start : start + batch]
+        done = _embed(index, catalog.take(rows.tolist()), device, report)
+        report.added += int((is_new[rows] & done).sum())
+        report.changed += int((is_moved[rows] & done).sum())
+        if on_progress is not None:
+            on_progress(start + len(rows), len(todo))
+    if remove_gone:
+        report.removed = _remove_gone(index, known, items)
+    return report
+
+
+def _of_root(index: Index, root: str) -> pa.Table:
+    parts = [table for table, _ in index.scan(Eq(field="root", value=root))]
+    return pa.concat_tables([ITEM_SCHEMA.empty_table(), *parts]).combine_chunks()
+
+
+def _refuse_collisions(index: Index, items: pa.Table, known: pa.Table, root: str) -> None:
+    """An id stands for one image: those that another folder has already are refused, before anything changes."""
+    ids = set(items.column("id").to_pylist()) - set(known.column("id").to_pylist())
+    for table, _ in index.scan():
+        taken = pc.is_in(table.column("id"), value_set=pa.array(sorted(ids), pa.string())).combine_chunks()
+        if taken.true_count:
+            first = table.filter(taken).slice(0, 1).to_pylist()[0]
+            raise StoreError(
+                f"the index has an item {first['id']!r} of another folder, {first['root'] or first['path']}, so"
+                f" {root} cannot be added; rename the images, add the folder above both, or use another index"
+            )
+
+
+def _compare(items: pa.Table, known: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which items are new, which must be embedded again, and which have another label alone; each ``(N,)``."""
+    place = pc.index_in(items.column("id"), value_set=known.column("id")).combine_chunks()
+    is_new = place.is_null().to_numpy(zero_copy_only=False)
+    if not known.num_rows:
+        nothing = np.zeros(len(items), dtype=bool)
+        return is_new, nothing, nothing
+    before = known.take(place.fill_null(0))
+
+    def differs(names: tuple[str, ...]) -> np.ndarray:
+        found = np.zeros(len(items), dtype=bool)
+        for name in names:
+            old, now = before.column(name), items.column(name)
+            same = pc.or_(pc.equal(old, now).fill_null(False), pc.and_(old.is_null(), now.is_null()))
+            found |= ~np.asarray(same.to_numpy(), dtype=bool)
+        return found & ~is_new
+
+    is_moved = differs(_STATE)
+    return is_new, is_moved, differs(("label",)) & ~is_moved
+
+
+def _relabel(index: Index, items: pa.Table) -> None:
+    vectors = index.store.get(items.column("id").to_pylist())[1]
+    index.upsert(items, vectors, index.fingerprint)
+
+
+def _embed(index: Index, catalog: Catalog, device: str | None, report: AddReport) -> np.ndarray:
+    """Embed and commit some images; says which of them are in the index now ``(n,)``."""
+    try:
+        found = features_of_encoder(catalog, index.encoder, device=device)
+    except FeatureError as error:
+        report.skipped.append(str(error))
+        return np.zeros(len(catalog), dtype=bool)
+    vectors = index.encoder.encode_features(found.centre, found.catalog.column("domain"))
+    index.upsert(items_of(found.catalog), vectors, index.encoder.fingerprint)
+    report.skipped.extend(entry.reason for entry in found.skipped)
+    kept = set(found.catalog.ids)
+    return np.array([image in kept for image in catalog.ids], dtype=bool)
+
+
+def _remove_gone(index: Index, known: pa.Table, items: pa.Table) -> int:
+    """Delete the items of this root that the catalog does not name and whose file is no longer there."""
+    here = set(items.column("id").to_pylist())
+    pairs = zip(known.column("id").to_pylist(), known.column("path").to_pylist(), strict=True)
+    gone = [image for image, path in pairs if image not in here and not Path(path).exists()]
+    return index.delete(gone) if gone else 0

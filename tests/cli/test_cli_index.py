@@ -1,0 +1,86 @@
+"""``crosslens index`` end to end on tiny pictures."""
+
+import json
+
+import pytest
+
+from crosslens.search.index import Index
+from tiny import make_pictures
+
+
+@pytest.fixture
+def index(cli, pictures, tmp_path):
+    status, _, err = cli("index", "build", pictures, "--encoder", "tiny", "--out", tmp_path / "i", "--quiet")
+    assert status == 0, err
+    return tmp_path / "i"
+
+
+def answer(cli, *arguments):
+    status, out, err = cli(*arguments, "--json", "-")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_add_delete_optimize_info(cli, index, pictures, tmp_path):
+    more = make_pictures(tmp_path / "more", count=2, looks=("clipart",), seed=3)
+    found = answer(cli, "index", "add", index, more)
+    assert (found["added"], found["items"], found["skipped"]) == (8, 104, [])
+    assert answer(cli, "index", "add", index, pictures)["unchanged"] == 96
+    assert answer(cli, "index", "delete", index, "clipart/circle/00.png")["deleted"] == 1
+    assert answer(cli, "index", "delete", index, "--where", "domain = 'clipart'")["deleted"] == 7
+    assert answer(cli, "index", "optimize", index)["structure"] == "exact"
+    found = answer(cli, "index", "info", index)
+    assert (found["items"], found["store"]["kind"]) == (96, "lance")
+    assert found["roots"] == [str(pictures.resolve()), str(more.resolve())]
+    for command in ("info", "optimize"):
+        status, text, _ = cli("index", command, index)
+        assert status == 0
+        assert "lance" in text
+
+
+def test_delete_wants_ids_or_a_condition(cli, index):
+    for arguments in ([], ["x", "--where", "size > 1"]):
+        status, _, err = cli("index", "delete", index, *arguments)
+        assert status == 2
+        assert "one of the two" in err
+    status, _, err = cli("index", "delete", index, "--where", "colour = 'red'")
+    assert status == 2
+    assert "the fields are id, path" in err
+
+
+def test_search_with_a_filter(cli, index, pictures):
+    sketch = pictures / "sketch" / "circle" / "00.png"
+    found = answer(cli, "search", index, "--image", sketch, "--where", "domain = 'photo' and label = 'cross'")
+    assert len(found["hits"]) == 10
+    assert {(hit["domain"], hit["label"]) for hit in found["hits"]} == {("photo", "cross")}
+
+
+def test_snapshot(cli, index, tmp_path):
+    target = tmp_path / "copy"
+    assert answer(cli, "index", "snapshot", index, target)["items"] == 96
+    names = {file.name for file in target.iterdir()}
+    assert names == {"items.parquet", "vectors.safetensors", "snapshot.json", "encoder"}
+    status, _, err = cli("index", "snapshot", index, target)
+    assert status == 1
+    assert "exists already" in err
+
+
+def test_bench_measures_each_structure(cli, pictures, tmp_path):
+    more = make_pictures(tmp_path / "many", count=20)
+    cli("index", "build", more, "--encoder", "tiny", "--out", tmp_path / "i", "--store", "exact")
+    found = answer(cli, "index", "bench", tmp_path / "i", "--queries", "20")
+    assert found["items"] == found["measured"] == 160
+    assert [kind["name"].split(",")[0] for kind in found["kinds"]] == ["exact", "ivf"]
+    exact = found["kinds"][0]
+    assert exact["recall@10"] == exact["recall@10 of 1 %"] == 1
+    for kind in found["kinds"]:
+        assert set(found["columns"]) < set(kind)
+        assert all(kind[key] > 0 for key in found["columns"])
+    assert cli("index", "bench", tmp_path / "i", "--queries", "20")[0] == 0
+    assert len(Index.open(tmp_path / "i")) == 160
+
+
+def test_stores_by_name(cli, pictures, tmp_path):
+    status, _, err = cli("index", "build", pictures, "--encoder", "tiny", "--out", tmp_path / "j", "--store", "x")
+    assert status == 2
+    assert "no store 'x'" in err

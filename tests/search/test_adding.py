@@ -1,0 +1,128 @@
+"""``Index.add``: only what is new or changed is embedded, what is gone is removed, nothing is lost on the way."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from crosslens.catalog import Catalog
+from crosslens.encoder import Encoder
+from crosslens.errors import StoreError
+from crosslens.search.index import Index
+from tiny import TinyBackbone, make_pictures
+
+
+@pytest.fixture
+def encoder(tiny_world):
+    return Encoder(TinyBackbone())
+
+
+@pytest.fixture
+def index(encoder, tmp_path):
+    return Index.create(tmp_path / "i", encoder)
+
+
+def counts(report):
+    return report.added, report.changed, report.unchanged, report.removed, len(report.skipped)
+
+
+def state(index):
+    """id to vector, label and domain."""
+    return {
+        row["id"]: (vector.tobytes(), row["label"], row["domain"])
+        for rows, vectors in index.scan(vectors=True)
+        for row, vector in zip(rows.to_pylist(), vectors, strict=True)
+    }
+
+
+def test_only_differences_are_done(index, pictures, encoder, monkeypatch):
+    assert counts(index.add(Catalog.open(pictures))) == (96, 0, 0, 0, 0)
+    assert index.roots == [pictures.resolve()]
+    before = index.version
+    assert counts(index.add(Catalog.open(pictures))) == (0, 0, 96, 0, 0)
+    assert index.version == before
+
+    changed, gone = pictures / "photo" / "circle" / "00.png", pictures / "sketch" / "cross" / "01.png"
+    shutil.copy(pictures / "photo" / "square" / "05.png", changed)
+    os.utime(changed, (2_000_000_000, 2_000_000_000))
+    gone.unlink()
+    shutil.copy(changed, pictures / "photo" / "circle" / "new.png")
+    embedded = []
+    original = Encoder.encode_features
+
+    def counted(self, features, domains=None):
+        embedded.append(len(features))
+        return original(self, features, domains)
+
+    monkeypatch.setattr(Encoder, "encode_features", counted)
+    assert counts(index.add(Catalog.open(pictures))) == (1, 1, 94, 1, 0)
+    assert sum(embedded) == 2
+    monkeypatch.undo()
+
+    # The same as an index built from nothing.
+    fresh, _ = Index.build(Catalog.open(pictures), encoder, index.folder.parent / "fresh", store="exact")
+    assert state(Index.open(index.folder)) == state(fresh)
+    hit, vector = index.get("photo/circle/new.png")
+    assert hit.size == changed.stat().st_size
+    assert hit.modified == int((pictures / "photo" / "circle" / "new.png").stat().st_mtime)
+    assert np.array_equal(vector, index.get("photo/circle/00.png")[1])
+
+
+def test_a_selection_removes_nothing_that_is_there(index, pictures):
+    index.add(Catalog.open(pictures))
+    photos = Catalog.open(pictures).select(domains=["photo"])
+    assert counts(index.add(photos)) == (0, 0, 48, 0, 0)
+    (pictures / "sketch" / "cross" / "01.png").unlink()
+    assert counts(index.add(photos, remove_gone=False)) == (0, 0, 48, 0, 0)
+    assert counts(index.add(photos)) == (0, 0, 48, 1, 0)
+    assert len(index) == 95
+
+
+def test_another_label_needs_no_embedding(index, pictures, monkeypatch):
+    catalog = Catalog.open(pictures)
+    index.add(catalog)
+    vector = index.get("photo/circle/00.png")[1]
+    monkeypatch.setattr("crosslens.search.adding.features_of_encoder", None)
+    report = index.add(catalog.relabel(lambda name: "round" if name == "circle" else name))
+    assert counts(report) == (0, 24, 72, 0, 0)
+    assert index.get("photo/circle/00.png")[0].label == "round"
+    assert np.array_equal(index.get("photo/circle/00.png")[1], vector)
+
+
+def test_two_roots_and_ids_that_collide(index, pictures, tmp_path):
+    index.add(Catalog.open(pictures))
+    other = make_pictures(tmp_path / "other", count=2, looks=("clipart",), seed=1)
+    assert counts(index.add(Catalog.open(other))) == (8, 0, 0, 0, 0)
+    assert len(index.roots) == 2
+    before = state(index)
+    twin = make_pictures(tmp_path / "twin", count=1, looks=("photo",), seed=2)
+    with pytest.raises(StoreError, match=r"'photo/circle/00.png' of another folder.*cannot be added"):
+        index.add(Catalog.open(twin))
+    assert state(index) == before
+    assert len(index.roots) == 2
+    shutil.rmtree(other / "clipart" / "circle")
+    assert counts(index.add(Catalog.open(other))) == (0, 0, 6, 2, 0)
+    assert len(index) == 102
+
+
+def test_images_that_cannot_be_read_are_named(index, pictures):
+    (pictures / "photo" / "circle" / "broken.png").write_bytes(b"no image")
+    report = index.add(Catalog.open(pictures))
+    assert counts(report) == (96, 0, 0, 0, 1)
+    assert "broken.png" in report.skipped[0]
+    assert counts(index.add(Catalog.open(pictures))) == (0, 0, 96, 0, 1)
+
+
+def test_an_interrupted_addition_goes_on(index, pictures):
+    class StoppedError(Exception):
+        pass
+
+    def stop(done, total):
+        if done >= 40:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        index.add(Catalog.open(pictures), batch=20, on_progress=stop)
+    assert len(Index.open(index.folder)) == 40
+    assert counts(Index.open(index.folder).add(Catalog.open(pictures), batch=20)) == (56, 0, 40, 0, 0)
