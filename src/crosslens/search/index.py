@@ -44,7 +44,7 @@ __all__ = ["Hit", "Index"]
 
 LOCK_SECONDS = 10.0
 """How long a writer waits for another one."""
-_OWN_ENTRIES = {"encoder", "generations", "table", "serving"}
+_OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
 
 
 class Index:

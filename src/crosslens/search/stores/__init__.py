@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosslens.errors import ConfigError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 STORES = {
     "lance": "crosslens.search.stores.lance:LanceStore",
     "exact": "crosslens.search.stores.exact:ExactStore",
+    "milvus": "crosslens.search.stores.milvus:MilvusStore",
 }
 """Kind to class; a class is imported when it is asked for, because some need heavy libraries."""
 DEFAULT = "lance"
@@ -27,6 +29,11 @@ def parse_store(text: str) -> tuple[str, dict[str, Any]]:
     kind, _, uri = text.partition(":")
     if kind not in STORES:
         raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
+    if uri and kind != "milvus":
+        raise ConfigError(f"the store {kind!r} takes no address; leave out {uri!r}")
+    if uri and "://" not in uri:
+        # Found again from whatever folder the index is opened.
+        uri = str(Path(uri).resolve())
     return kind, {"uri": uri} if uri else {}
 
 
