@@ -76,6 +76,8 @@ def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
         limit_concurrency=settings.connections,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE,
+        # Importing the network's libraries alone can take longer than the usual 5 seconds on a busy machine.
+        timeout_worker_healthcheck=120,
         h11_max_incomplete_event_size=16 << 10,
     )
 
