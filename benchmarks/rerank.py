@@ -54,7 +54,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the fitted pairs, NAME-A-B each")
     parser.add_argument("--encoders", default=",".join(ENCODERS))
     parser.add_argument("--worlds", default="emoji,pacs")
-    parser.add_argument("--rows", default=",".join(ROWS), help="separated by commas, spaces as they are: 'none,aqe'")
+    parser.add_argument(
+        "--rows", default=",".join(ROWS), help="separated by commas, spaces as they are: 'none,aqe'"
+    )
     parser.add_argument("--queries", type=int, default=200, help="of each direction")
     parser.add_argument("--top", type=int, default=RERANK_TOP, help="length of the list that is re-ranked")
     parser.add_argument("--seed", type=int, default=0)

@@ -3,7 +3,7 @@
 The server runs in a process of its own; sixteen clients send one image each, over and over, from another one, as
 prepared bytes on plain sockets. The clients take their share of the same cores, so the server's own share is a
 little higher than the one told. The encoder alone gets the same encoded images in one call, in a process of its
-own. The two take turns.
+own. The two take turns. Processor time is told too: it says the same on a machine that has other work.
 
     python benchmarks/server.py PICTURES --images 512 --clients 16 --json server.json
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -104,6 +105,12 @@ def over_http(requests: list[bytes], port: int, clients: int) -> tuple[float, li
     return len(requests) / (time.perf_counter() - started), seconds
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process so far; other programs on the machine do not count. Not that of its workers."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_until_ready(port: int) -> None:
     for _ in range(600):
         try:
@@ -161,11 +168,16 @@ def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> di
         requests = [request(path.read_bytes(), port, folder.name, options.top) for path in chosen]
         over_http(requests[:64], port, options.clients)
         own, served, latencies = [], [], []
+        work = {"encoder": 0.0, "server": 0.0}
         for _ in range(options.repeats):
+            before = processor_seconds(encoder.pid)
             encoder.stdin.write("\n")
             encoder.stdin.flush()
             own.append(float(encoder.stdout.readline()))
+            work["encoder"] += processor_seconds(encoder.pid) - before
+            before = processor_seconds(server.pid)
             rate, seconds = over_http(requests, port, options.clients)
+            work["server"] += processor_seconds(server.pid) - before
             served.append(rate)
             latencies += seconds
         single = over_http(requests[:64], port, 1)[1]
@@ -182,6 +194,8 @@ def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> di
         "server_images_per_second": statistics.median(served),
         "share": statistics.median(a / b for a, b in zip(served, own, strict=True)),
         "shares": [a / b for a, b in zip(served, own, strict=True)],
+        "encoder_processor_ms_per_image": 1e3 * work["encoder"] / options.repeats / len(chosen),
+        "server_processor_ms_per_search": 1e3 * work["server"] / options.repeats / len(chosen),
         "p50_ms": 1e3 * statistics.median(latencies),
         "p99_ms": 1e3 * statistics.quantiles(latencies, n=100)[98],
         "one_client_p50_ms": 1e3 * statistics.median(single),

@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 from typer.main import get_command
 
 from crosslens.cli.app import app
@@ -25,16 +24,12 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_parse(line: str) -> None:
-    command = get_command(app)
-    words = shlex.split(line)[1:]
-    context = typer.Context(command, info_name="crosslens")
-    while hasattr(command, "get_command"):
-        found = command.get_command(context, words.pop(0))
-        assert found is not None, line
-        context = typer.Context(found, parent=context, info_name=found.name)
-        command = found
-    # Parsing alone: unknown options, missing arguments and values of the wrong type raise.
-    command.parse_args(context, words)
+    command, words, context = get_command(app), shlex.split(line)[1:], None
+    # Parsing alone: unknown commands and options, missing arguments and values of the wrong type raise.
+    while hasattr(command, "resolve_command"):
+        context = command.make_context(command.name, words, parent=context)
+        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+    command.make_context(command.name, words, parent=context)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

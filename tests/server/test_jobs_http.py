@@ -103,7 +103,8 @@ def test_deleting_by_filter_deletes_uploaded_files(server, own_index):
 @pytest.mark.parametrize(
     "asked",
     [{}, {"ids": []}, {"ids": ["a"], "where": {"op": "eq", "field": "id", "value": "a"}}, {"ids": [1]},
-     {"all": True}, {"ids": [""]}, {"ids": ["a"] * 10_001}, {"where": {"op": "prefix", "field": "root", "value": "/"}}],
+     {"all": True}, {"ids": [""]}, {"ids": ["a"] * 10_001},
+     {"where": {"op": "prefix", "field": "root", "value": "/"}}],
 )  # fmt: skip
 def test_deletes_that_are_refused(server, asked):
     is_problem(server.client.request("DELETE", f"{PLACE}/items", json=asked), 422)

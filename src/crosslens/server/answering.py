@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import BinaryIO
 
 from crosslens.errors import StoreError
 from crosslens.search.calibrate import LEAST
@@ -20,7 +21,7 @@ async def answer(
     service: Service,
     collection: Collection,
     asked: SearchRequest,
-    images: Sequence[bytes],
+    images: Sequence[BinaryIO],
     seconds: dict[str, float],
 ) -> SearchAnswer:
     """Answer a search.

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -46,13 +46,13 @@ class Embedding:
             encoder.encode_texts(["a picture"])
 
     async def pictures(
-        self, encoder: Encoder, images: Sequence[bytes], domain: str | None, seconds: dict[str, float]
+        self, encoder: Encoder, images: Sequence[BinaryIO], domain: str | None, seconds: dict[str, float]
     ) -> list[EmbeddedImage]:
         """Uploaded images through the network.
 
         Args:
             encoder: whose vectors are wanted.
-            images: encoded, N of them.
+            images: open files, N of them; each is read when its turn comes.
             domain: their look; ``auto`` detects it, None where it is unknown.
             seconds: gets the stages decode, queue and embed.
 
@@ -112,12 +112,12 @@ class Embedding:
         ready = self._batchers.get(backbone.fingerprint.digest)
         return await asyncio.to_thread(self._batcher, backbone) if ready is None else ready
 
-    async def _squares(self, backbone: Backbone, images: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+    async def _squares(self, backbone: Backbone, images: Sequence[BinaryIO]) -> list[NDArray[np.uint8]]:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(
-                loop.run_in_executor(self._decoders, self._pixels, backbone, content, place)
-                for place, content in enumerate(images)
+                loop.run_in_executor(self._decoders, self._pixels, backbone, image, place)
+                for place, image in enumerate(images)
             )
         )
 
@@ -129,8 +129,9 @@ class Embedding:
         self._meter.took("embed", max(one.took for one in embedded), seconds)
         return np.stack([one.features for one in embedded])
 
-    def _pixels(self, backbone: Backbone, content: bytes, place: int) -> NDArray[np.uint8]:
+    def _pixels(self, backbone: Backbone, image: BinaryIO, place: int) -> NDArray[np.uint8]:
         with self._meter.stage("decode"):
+            content = image.read()
             checked_format(content, place, self._settings.max_pixels)
             try:
                 return backbone.preprocess.pixels(content)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Annotated, Any, TypeVar
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
-from starlette.datastructures import UploadFile
 
 from crosslens.server.access import looking, reading
 from crosslens.server.answering import answer
@@ -81,15 +81,16 @@ async def search(request: Request, name: CollectionName) -> Response:
     service = service_of(request)
     collection = service.collection(name)
     seconds: dict[str, float] = {}
-    images: list[bytes] = []
-    with service.meter.stage("read", seconds):
-        if media_type(request) == "multipart/form-data":
-            asked, images = await _from_form(request, service.settings.max_images)
-        elif media_type(request) == "application/json":
-            asked = await read_json(request, SearchRequest)
-        else:
-            raise Problem(415, "send multipart/form-data, or application/json when there is no image")
-    found = await unless_gone(request, answer(service, collection, asked, images, seconds))
+    async with AsyncExitStack() as form:
+        images: list[BinaryIO] = []
+        with service.meter.stage("read", seconds):
+            if media_type(request) == "multipart/form-data":
+                asked, images = await _from_form(request, service.settings.max_images, form)
+            elif media_type(request) == "application/json":
+                asked = await read_json(request, SearchRequest)
+            else:
+                raise Problem(415, "send multipart/form-data, or application/json when there is no image")
+        found = await unless_gone(request, answer(service, collection, asked, images, seconds))
     return Response(found.model_dump_json(), media_type="application/json")
 
 
@@ -112,17 +113,11 @@ async def _left(request: Request) -> None:
         pass
 
 
-async def _from_form(request: Request, most: int) -> tuple[SearchRequest, list[bytes]]:
+async def _from_form(request: Request, most: int, until: AsyncExitStack) -> tuple[SearchRequest, list[BinaryIO]]:
     form, files = await read_form(request, files=most, fields=("query",))
-    try:
-        query = form.get("query")
-        if not isinstance(query, str):
-            raise Problem(422, "the form lacks the field 'query'", errors=[{"where": "query", "what": "missing"}])
-        asked = parse_json(query.encode("utf-8", "surrogatepass"), SearchRequest)
-        return asked, [await _content(file) for file in files]
-    finally:
-        await form.close()
-
-
-async def _content(file: UploadFile) -> bytes:
-    return await file.read()
+    until.push_async_callback(form.close)
+    query = form.get("query")
+    if not isinstance(query, str):
+        raise Problem(422, "the form lacks the field 'query'", errors=[{"where": "query", "what": "missing"}])
+    # Large files lie on disk; they are read one by one when they are decoded.
+    return parse_json(query.encode("utf-8", "surrogatepass"), SearchRequest), [file.file for file in files]

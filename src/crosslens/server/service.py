@@ -48,7 +48,7 @@ class Service:
         )
         self.collections = open_collections(settings.indexes)
         self.embedding = Embedding(settings, self.meter)
-        self.thumbnails = Thumbnails(cache_folder() / "thumbnails", settings.thumbnail_bytes, settings.max_pixels)
+        self.thumbnails = Thumbnails(cache_folder() / "thumbnails", settings.thumbnail_bytes)
         self.tables = {name: JobTable(one.index.folder, name) for name, one in self.collections.items()}
         self.uploads = {name: Uploads(one.index.folder) for name, one in self.collections.items()}
         self.worker = Worker(self.collections, self.tables, self.uploads, self.embedding, self.meter)

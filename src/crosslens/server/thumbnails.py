@@ -23,8 +23,8 @@ class Thumbnails:
     changed image gets another one. Beyond ``limit`` bytes the ones that were not used longest go.
     """
 
-    def __init__(self, folder: Path, limit: int, max_pixels: int) -> None:
-        self._folder, self._limit, self._max_pixels = folder, limit, max_pixels
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder, self._limit = folder, limit
         self._written = 0
         self._pruning = threading.Lock()
 
@@ -53,7 +53,7 @@ class Thumbnails:
             return content
         except OSError:
             pass
-        image = decode(original, mode="fast", min_side=side, max_pixels=self._max_pixels)
+        image = decode(original, mode="fast", min_side=side)
         image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
         try:
             with atomic_path(file) as temporary:

@@ -114,7 +114,6 @@ class Worker:
         except Exception:
             log.exception("job %s of %s failed", job.id, collection.name)
             self._end(table, job, "failed", "a defect of the server; its log says more")
-        collection.refresh(now=True)
 
     def _add(self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]) -> None:
         ids: list[str] = work["ids"]
@@ -188,6 +187,8 @@ class Worker:
     def _end(
         self, table: JobTable, job: Job, state: str, message: str, result: dict[str, Any] | None = None
     ) -> None:
+        # Who reads that a job is done finds here what it did.
+        self._collections[job.collection].refresh(now=True)
         table.end(job.id, state, message, result)
         if state != "queued":
             self._meter.jobs.labels(job.kind, state).inc()

@@ -1,0 +1,12 @@
+"""``crosslens serve`` as a process of its own that knows the tiny backbones; its workers run this file again."""
+
+from talker import register_talker
+from tiny import register_tiny
+
+register_tiny()
+register_talker()
+
+if __name__ == "__main__":
+    from crosslens.cli import main
+
+    main()
