@@ -360,7 +360,7 @@ class TestLookingCloser:
         assert [found.count() for found in marked] == [len(both), len(both)]
         first = marked[0].first
         place = ids[0].index(next(id for id in ids[0] if id in both))
-        assert f"#{ids[1].index(ids[0][place]) + 1} in words" in first.inner_text()
+        assert f"#{ids[1].index(ids[0][place]) + 1} in words" in " ".join(first.inner_text().split())
         assert visit.searches()[-1]["parts"] == visit.searches()[-2]["parts"]
 
 

@@ -25,7 +25,7 @@ export function Add() {
           type="text"
           autocomplete="off"
           enterkeyhint="search"
-          placeholder={text ? "Describe what you look for" : "Not with this encoder"}
+          placeholder={text ? "Say what it shows" : "Not with this encoder"}
           disabled={!text}
           value={words.value}
           onInput={(event) => (words.value = event.currentTarget.value)}

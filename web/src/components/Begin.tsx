@@ -13,7 +13,7 @@ const WAYS: readonly [IconName, string, string][] = [
   ["pen", "Draw", "A few lines are enough. Every stroke searches again."],
   ["upload", "Drop or paste", "Any picture: a photo, a scan, a screenshot."],
   ["text", "Type", "Say what it shows, alone or beside a picture."],
-  ["compare", "Mix", "Give each part a weight; below zero it pushes away."],
+  ["mix", "Mix", "Give each part a weight; below zero it pushes away."],
 ];
 
 export function Begin({ collection }: { collection: Collection }) {

@@ -2,7 +2,7 @@
 
 import { setOptions } from "../state/actions";
 import { DEFAULTS, RERANKS, SORTS, type Options } from "../state/query";
-import { options, searched } from "../state/store";
+import { askable, options, searched } from "../state/store";
 import { Icon } from "./icons";
 
 const TOPS = [10, 20, 40, 100, 200, 500, 1000];
@@ -33,7 +33,7 @@ export function Filters() {
       </section>
       <details class="more-options">
         <summary>Options{isChanged(now) && <span class="dot"><span class="sr"> (changed)</span></span>}</summary>
-        <Knobs now={now} domains={domains.map(([domain]) => domain)} />
+        <Knobs now={now} domains={askable.value} />
       </details>
     </>
   );

@@ -33,7 +33,7 @@ export function HitCard({ hit, rank, collection, focusable, elsewhere, onFocus, 
           {hit.domain && <span class="hit-domain"><span class="sr">, </span>{hit.domain}</span>}
         </span>
         {elsewhere !== null && (
-          <span class="hit-tag"><Icon name="both" /><span><span class="sr">, in both: </span>#{elsewhere.rank} in {elsewhere.collection}</span></span>
+          <span class="hit-tag"><Icon name="both" /><span><span class="sr">, </span>also #{elsewhere.rank}<span class="sr"> in {elsewhere.collection}</span></span></span>
         )}
         {folded > 0 && (
           <span class="hit-tag"><span class="sr">, </span>and {folded} near-{folded === 1 ? "duplicate" : "duplicates"}</span>

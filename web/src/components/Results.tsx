@@ -63,11 +63,28 @@ function Status({ answer, shown, from }: { answer: Answer; shown: number; from: 
       {probability !== null && (
         <p class="chance">
           <span>{verdict(probability)}</span>
-          <meter min={0} max={1} value={probability} aria-label="Probability of a match" />
+          <Gauge value={probability} />
           <strong>{Math.round(probability * 100)} %</strong>
         </p>
       )}
     </div>
+  );
+}
+
+function Gauge({ value }: { value: number }) {
+  return (
+    <svg
+      class="gauge"
+      viewBox="0 0 1 1"
+      preserveAspectRatio="none"
+      role="meter"
+      aria-label="Probability of a match"
+      aria-valuemin={0}
+      aria-valuemax={1}
+      aria-valuenow={Number(value.toFixed(2))}
+    >
+      <rect width={value} height={1} />
+    </svg>
   );
 }
 

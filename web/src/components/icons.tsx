@@ -41,6 +41,13 @@ const SHAPES = {
   ),
   link: <path d="M10 14a4 4 0 0 0 5.7 0l3-3A4 4 0 0 0 13 5.3l-1 1M14 10a4 4 0 0 0-5.7 0l-3 3A4 4 0 0 0 11 18.7l1-1" />,
   compare: <path d="M4 5h6.5v14H4zM13.5 5H20v14h-6.5z" />,
+  mix: (
+    <>
+      <path d="M4 8h7M16 8h4M4 16h3M12 16h8" />
+      <circle cx="13.5" cy="8" r="2.5" />
+      <circle cx="9.5" cy="16" r="2.5" />
+    </>
+  ),
   picture: <path d="M4 5h16v14H4zM4 16l4.5-4.5 4 4 2.5-2.5 5 5M15.5 9.5v.1" />,
   missing: <path d="M4 5h16v14H4zM4 5l16 14" />,
   both: (

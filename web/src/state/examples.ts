@@ -7,7 +7,7 @@ import { sketchPicture } from "../sketch/paint";
 import { DEFAULTS, queryOf } from "./query";
 
 const DOMAINS = 3;
-const SHOWN = 6;
+const SHOWN = 12;
 
 /** Random items of the largest domains. The server lists no items, so each domain is asked for what resembles a
  * scribble most, and a few of those answers are drawn by lot. */

@@ -75,11 +75,12 @@ async function searchSide(side: Side): Promise<void> {
   );
 }
 
-/** The options, without a query domain this collection's encoder was never told of. */
+/** The options; when two collections are compared, without a query domain that only the other one has. */
 function optionsFor(collection: Collection): typeof DEFAULTS {
   const options = store.options.value;
-  const known = options.as === "auto" || options.as === "none" || options.as in collection.domains;
-  return known ? options : { ...options, as: DEFAULTS.as };
+  const others = SIDES.map(store.collectionOf).filter((other) => other !== null && other !== collection);
+  const foreign = !(options.as in collection.domains) && others.some((other) => options.as in (other?.domains ?? {}));
+  return !foreign ? options : { ...options, as: DEFAULTS.as };
 }
 
 async function resolve(part: Part, collection: Collection, signal: AbortSignal): Promise<Resolved> {

@@ -53,6 +53,14 @@ export const collectionOf = (side: Side): Collection | null =>
 
 export const comparing = computed(() => collectionOf("right") !== null);
 
+/** What pictures can be said to be: the domains of the items, and what the server has found pictures to be. An encoder
+ * knows domains that an index lacks, such as sketches in an index of photos. */
+export const askable = computed(() => {
+  const found = SIDES.flatMap((side) => columns[side].value.answer?.domain ?? []);
+  const said = ["auto", "none"].includes(options.value.as) ? [] : [options.value.as];
+  return [...new Set([...searched.value.domains.map(([name]) => name), ...found, ...said])].sort();
+});
+
 /** Domains and folders of the collections searched in. */
 export const searched = computed(() => {
   const both = SIDES.map(collectionOf).filter((found) => found !== null);
