@@ -316,3 +316,4 @@ class TestWhenThingsGoWrong:
             page.reload()
             page.locator(".page").wait_for()
             assert key not in page.evaluate("JSON.stringify(localStorage)")
+            page.close()  # before its server stops
