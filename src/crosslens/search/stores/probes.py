@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -82,27 +83,44 @@ def choose_probes(
         if share < 1:
             allowed = Allowed(np.sort(generator.choice(total, kept, replace=False)), total)
         truths = [_truth(held, vectors, allowed) for held in kinds]
-        tried: dict[int, list[float]] = {}
-
-        def measured(count: int) -> list[float]:
-            if count not in tried:  # noqa: B023 - used within this round alone
-                tried[count] = [  # noqa: B023
-                    _recall(lists, vectors, held, truth, count, refine, allowed)  # noqa: B023
-                    for held, truth in zip(kinds, truths, strict=True)  # noqa: B023
-                ]
-            return tried[count]  # noqa: B023
-
+        trial = _Trial(lists, vectors, kinds, truths, refine, allowed)
         # Fewer rows allowed lie farther apart, so they never need fewer lists.
-        low, high = fewest, fewest
-        while min(measured(high)) < recall and high < lists.index.nlist:
-            low, high = high + 1, min(2 * high, lists.index.nlist)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if min(measured(middle)) >= recall else (middle + 1, high)
-        fewest = high
-        items, others = measured(high)
-        probes.append(Probe(share=share, lists=high, items=round(items, 4), others=round(others, 4)))
+        fewest = _fewest(trial, fewest, recall)
+        items, others = trial(fewest)
+        probes.append(Probe(share=share, lists=fewest, items=round(items, 4), others=round(others, 4)))
     return tuple(probes)
+
+
+@dataclass
+class _Trial:
+    """Measures the recall of both kinds of queries for a number of lists, each number once."""
+
+    lists: InvertedLists
+    vectors: Array
+    kinds: tuple[HeldQueries, HeldQueries]
+    truths: list[list[float]]
+    refine: int
+    allowed: Allowed | None
+    tried: dict[int, list[float]] = field(default_factory=dict)
+
+    def __call__(self, probes: int) -> list[float]:
+        if probes not in self.tried:
+            self.tried[probes] = [
+                _recall(self.lists, self.vectors, held, truth, probes, self.refine, self.allowed)
+                for held, truth in zip(self.kinds, self.truths, strict=True)
+            ]
+        return self.tried[probes]
+
+
+def _fewest(trial: _Trial, low: int, recall: float) -> int:
+    """The fewest lists, ``low`` or more, that reach the recall; all of them where none do."""
+    high, total = low, trial.lists.index.nlist
+    while min(trial(high)) < recall and high < total:
+        low, high = high + 1, min(2 * high, total)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if min(trial(middle)) >= recall else (middle + 1, high)
+    return high
 
 
 def _truth(held: HeldQueries, vectors: Array, allowed: Allowed | None) -> list[float]:
