@@ -158,6 +158,19 @@ def test_a_map_on_centred_vectors(pictures, tmp_path):
     assert torch.allclose(again.maps["sketch"][:64], torch.eye(64))
 
 
+def test_an_epoch_can_be_cut_short(pictures, tmp_path, monkeypatch):
+    """48 images a domain are three steps."""
+    counted = []
+    kind = method_class("clair")
+    original = kind.step
+    monkeypatch.setattr(kind, "step", lambda *given: (counted.append(given[1:]), original(*given))[1])
+    whole, short = fit(pictures, tmp_path / "whole"), fit(pictures, tmp_path / "short", {"most_steps": 2})
+    assert counted[9:] == [(epoch, step) for epoch in range(3) for step in range(2)]
+    same = fit(pictures, tmp_path / "same", {"most_steps": 3})
+    assert np.array_equal(vectors(whole, pictures), vectors(same, pictures))
+    assert not np.array_equal(vectors(whole, pictures), vectors(short, pictures))
+
+
 def test_nouns_leave_out_what_is_unseen(pictures, tmp_path, monkeypatch):
     seen = []
     kind = method_class("clair")

@@ -30,6 +30,7 @@ class TwoViewConfig(MethodConfig):
 
     Attributes:
         epochs: passes over the larger domain.
+        most_steps: steps of an epoch at most; None takes the whole larger domain.
         batch_size: images per domain and step.
         optimizer: ``adamw``, or ``sgd`` with momentum 0.9 as in the papers.
         lr: base learning rate; a cosine, set once an epoch, takes it to 0.
@@ -48,6 +49,7 @@ class TwoViewConfig(MethodConfig):
     """
 
     epochs: int = Field(20, ge=1)
+    most_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(64, ge=2)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)
@@ -157,7 +159,7 @@ class TwoViewMethod(Method):
         torch.manual_seed(seed)
         self.seed = seed
         self.batches = PairBatches(views, self.config.batch_size, seed, self.config.order, job.world)
-        self.steps = self.batches.steps
+        self.steps = min(self.batches.steps, self.config.most_steps or self.batches.steps)
         device = job.torch_device
         self.network = self._network(job).to(device)
         self.slow = momentum_copy(self.network)
