@@ -53,7 +53,7 @@ class LanceTable:
             StoreError: when it cannot be written.
         """
         with _said(folder, "could not be made"):
-            return cls(_connect(folder).create_table(NAME, schema=_schema(dim), mode="overwrite"), folder, dim)
+            return cls(_connect(folder).create_table(NAME, schema=_schema(dim), mode="create"), folder, dim)
 
     @classmethod
     def open(cls, folder: Path, dim: int) -> LanceTable:
