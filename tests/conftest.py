@@ -17,6 +17,15 @@ settings.register_profile("crosslens", deadline=None)
 settings.load_profile("crosslens")
 
 
+@pytest.fixture(autouse=True)
+def _heard():
+    """A command told to be quiet must not silence the tests after it."""
+    from crosslens.progress import set_quiet
+
+    yield
+    set_quiet(False)
+
+
 @pytest.fixture
 def pacs_root() -> Path:
     """The PACS images, whole or in part; the test is skipped where there are none."""

@@ -164,9 +164,6 @@ class TestExitStatus:
     def test_quiet_is_quiet(self, cli, pictures, tmp_path):
         status, text, err = cli("embed", pictures, "--out", tmp_path / "f", "--backbone", "tiny", "--quiet")
         assert (status, text, err) == (0, "", "")
-        from crosslens.progress import set_quiet
-
-        set_quiet(False)
 
 
 KILLED = """
