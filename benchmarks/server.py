@@ -112,12 +112,15 @@ def processor_seconds(pid: int) -> float:
 
 
 def wait_until_ready(port: int) -> None:
+    """Wait until the server answers and has done what it does once for a version of the index."""
     for _ in range(600):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
-                return
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/collections", timeout=5) as answer:
+                if all(collection["calibrated"] for collection in json.load(answer)):
+                    return
         except OSError:
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
     raise SystemExit("the server does not become ready")
 
 

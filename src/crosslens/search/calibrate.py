@@ -57,6 +57,9 @@ def largest_cosine(queries: Array, gallery: Array, neighbours: int = 1) -> Array
     """
     if neighbours == 1 and len(gallery):
         # A search asks this of one query at a time; a ranking would take a hundred times as long.
+        if len(queries) == 1:
+            # One query is bound by memory: threads of BLAS gain little and stall on a busy machine.
+            return np.einsum("nd,d->n", gallery, queries[0]).max(keepdims=True)
         parts = [(queries[start : start + 1024] @ gallery.T).max(1) for start in range(0, len(queries), 1024)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
     return _nearest(queries, gallery, neighbours)[1].mean(1)

@@ -67,6 +67,9 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
 def app_from_environment() -> FastAPI:
     """The application of a worker process, whose settings its parent left in the environment."""
+    from crosslens.server.run import one_thread_each
+
+    one_thread_each()
     return create_app(ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE]))
 
 

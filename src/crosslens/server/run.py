@@ -45,6 +45,7 @@ def serve(settings: ServerSettings) -> None:
         ConfigError, StoreError: see ``check``.
     """
     check(settings)
+    one_thread_each()
     if settings.workers == 1:
         uvicorn.Server(configuration(settings, create_app(settings))).run()
         return
@@ -55,6 +56,19 @@ def serve(settings: ServerSettings) -> None:
         from uvicorn.supervisors import Multiprocess
 
         Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def one_thread_each() -> None:
+    """Let every numeric library of this process use one thread a call.
+
+    Requests run beside one another already. Two threads for one query's small products gain little and wait for
+    cores that other requests use.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    torch.set_num_threads(1)
 
 
 def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
