@@ -133,6 +133,7 @@ def test_bodies_are_limited_while_they_arrive(own_index):
 
         def endless():
             nonlocal sent
+            yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
             for _ in range(100_000):
                 sent += 1000
                 yield b"x" * 1000
