@@ -40,7 +40,7 @@ class Fingerprint(BaseModel):
         _, mark, option = source.partition("?act=")
         return {**self.model_dump(mode="json"), "model": kind + mark + option}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal characters that stand for all that is compared."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -87,6 +87,7 @@ class Backbone(ABC):
     joint_kind: str = ""
     tower: nn.Module
     pretrained_head: nn.Module | None = None
+    _fingerprint: Fingerprint | None = None
 
     @property
     def has_text(self) -> bool:
@@ -96,7 +97,12 @@ class Backbone(ABC):
     @property
     def fingerprint(self) -> Fingerprint:
         """The identity of this backbone's image features."""
-        return Fingerprint(model=self.name, weights=self._weights_hash, preprocess=self.preprocess, dim=self.dim)
+        known = self._fingerprint
+        parts: dict[str, Any] = {"weights": self._weights_hash, "preprocess": self.preprocess}
+        # A server asks with every request; a copy with other preprocessing or another tower is another one.
+        if known is None or any(getattr(known, name) != part for name, part in parts.items()):
+            known = self._fingerprint = Fingerprint(model=self.name, dim=self.dim, **parts)
+        return known
 
     @cached_property
     def _weights_hash(self) -> str:

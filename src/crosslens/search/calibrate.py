@@ -189,7 +189,7 @@ def _posterior(low: float, high: float, variance: float, share: float) -> Logist
     return Logistic(slope, float(odds - slope * (high + low) / 2))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MatchCalibration:
     """Turns queries into the probability that they have a counterpart in one gallery; make one with ``fit``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +15,7 @@ from crosslens.features.load import features_of
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.progress import note
 from crosslens.search.calibrate import MatchCalibration, centred_rows
+from crosslens.search.combining import Combiner
 from crosslens.search.index import Index
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Matching:
         self.device = device
         self._made: dict[bool, _Calibrated] = {}
         self._making = Lock()
+        self._asking = Combiner(_probabilities)
 
     @property
     def ready(self) -> bool:
@@ -85,11 +88,11 @@ class Matching:
         """
         made = self._calibrated(self.unlabelled is not None and features is not None)
         if made.centre is None or features is None:
-            return float(made.calibration.probability(vector[None])[0])
+            return self._asking((made.calibration, vector))
         asked = features - made.centre
-        mixed = (asked / np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)).sum(0, keepdims=True)
+        mixed = (asked / np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)).sum(0)
         mixed /= max(float(np.linalg.norm(mixed)), 1e-12)
-        return float(made.calibration.probability(mixed.astype(np.float32))[0])
+        return self._asking((made.calibration, mixed.astype(np.float32)))
 
     def _calibrated(self, pictures: bool) -> _Calibrated:
         with self._making:
@@ -130,6 +133,17 @@ class Matching:
             return self._on_vectors(version)
         made = MatchCalibration.fit(centred_rows(np.concatenate(parts)), centred_rows(queries))
         return _Calibrated(version, made, queries.mean(0))
+
+
+def _probabilities(asked: Sequence[tuple[MatchCalibration, Array]]) -> list[float]:
+    """Probabilities of vectors ``(d,)`` by their calibrations; those of one calibration in one pass."""
+    found = [0.0] * len(asked)
+    for made in dict.fromkeys(calibration for calibration, _ in asked):
+        places = [place for place, (calibration, _) in enumerate(asked) if calibration is made]
+        values = made.probability(np.stack([asked[place][1] for place in places]))
+        for place, value in zip(places, values.tolist(), strict=True):
+            found[place] = value
+    return found
 
 
 def indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:

@@ -15,7 +15,9 @@ import numpy as np
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, ImageSource
 from crosslens.errors import ConfigError, StoreError
+from crosslens.search.combining import Combiner
 from crosslens.search.domain_detection import detect_domains
+from crosslens.search.filters import Filter
 from crosslens.search.folding import Folding, sort_hits
 from crosslens.search.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.search.index import Index
@@ -64,6 +66,7 @@ class Searcher:
         # The tokenizers of text towers keep settings of the last call, so one text is read at a time.
         self._reading = Lock()
         self._loading = Lock()
+        self._searching = Combiner(self._search_all)
 
     @property
     def encoder(self) -> Encoder:
@@ -277,7 +280,17 @@ class Searcher:
 
     def _found(self, vector: Array, count: int, options: SearchOptions, seconds: dict[str, float]) -> list[Hit]:
         with _stage(seconds, "search"):
-            return self.index.search(vector[None], count, options.where)[0]
+            return self._searching((vector, count, options.where))
+
+    def _search_all(self, asked: Sequence[tuple[Array, int, Filter | None]]) -> list[list[Hit]]:
+        """Vectors ``(d,)``, how many hits and a filter each; those alike in both in one search."""
+        found: list[list[Hit]] = [[] for _ in asked]
+        for count, where in dict.fromkeys((count, where) for _, count, where in asked):
+            places = [place for place, (_, *rest) in enumerate(asked) if rest == [count, where]]
+            vectors = np.stack([asked[place][0] for place in places])
+            for place, hits in zip(places, self.index.search(vectors, count, where), strict=True):
+                found[place] = hits
+        return found
 
     def _expanded(self, vector: Array, hits: list[Hit]) -> Array:
         if not hits:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Any
 
-from fastapi import Depends, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Request
 
 from crosslens.server.keys import Keys, Role
 from crosslens.server.problems import Problem
 from crosslens.server.rate import RateLimit, client_of
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="bearer", description="A key from `crosslens serve keys add`.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header", description="The same key.")
+_HEADER = "X-API-Key"
 PICTURE_COST = 0.05
 
 
@@ -60,31 +58,41 @@ class Access:
             raise Problem(429, f"too many requests; wait {seconds} s", headers={"Retry-After": str(seconds)})
 
 
-def _key_of(
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
-) -> str | None:
-    return bearer.credentials if bearer else header
-
-
-Key = Annotated[str | None, Depends(_key_of)]
-
-
-async def reading(request: Request, key: Key) -> None:
+async def reading(request: Request) -> None:
     """Dependency of operations that cost about a search."""
-    _admit(request, key, "read", 1.0)
+    _admit(request, "read", 1.0)
 
 
-async def looking(request: Request, key: Key) -> None:
+async def looking(request: Request) -> None:
     """Dependency of cheap operations, such as one thumbnail."""
-    _admit(request, key, "read", PICTURE_COST)
+    _admit(request, "read", PICTURE_COST)
 
 
-async def writing(request: Request, key: Key) -> None:
+async def writing(request: Request) -> None:
     """Dependency of operations that change something."""
-    _admit(request, key, "write", 1.0)
+    _admit(request, "write", 1.0)
 
 
-def _admit(request: Request, key: str | None, role: Role, cost: float) -> None:
+def add_security(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document how keys are sent, which the API's operations take."""
+    document.setdefault("components", {})["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "A key from `crosslens serve keys add`."},
+        "header": {"type": "apiKey", "in": "header", "name": _HEADER, "description": "The same key."},
+    }
+    for path, operations in document["paths"].items():
+        if path.startswith("/api/"):
+            for operation in operations.values():
+                operation["security"] = [{"bearer": []}, {"header": []}]
+
+
+def _admit(request: Request, role: Role, cost: float) -> None:
     access: Access = request.app.state.service.access
-    access.admit(request.client.host if request.client else None, key, role, cost)
+    access.admit(request.client.host if request.client else None, _key_of(request), role, cost)
+
+
+def _key_of(request: Request) -> str | None:
+    # Read here and not by the framework's own classes: five nested dependencies take longer than the check.
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return request.headers.get(_HEADER) or None

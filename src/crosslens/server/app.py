@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from crosslens import __version__
 from crosslens.server import problems, routes_items, routes_jobs, routes_search, routes_service
+from crosslens.server.access import add_security
 from crosslens.server.guards import BodyLimit, KnownHosts, SafeHeaders
 from crosslens.server.metrics import Observe
 from crosslens.server.problems import ProblemDocument
@@ -90,6 +91,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         _drop_framework_errors(made)
+        add_security(made)
         app.openapi_schema = made
     return app.openapi_schema
 

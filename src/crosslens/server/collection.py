@@ -36,6 +36,7 @@ class Collection:
     def __init__(self, index: Index) -> None:
         self.index = index
         self.name = index.name
+        self._address = f"/api/v1/collections/{quote(self.name, safe='')}"
         self.searcher = Searcher(index)
         self._looked = time.monotonic()
         self._refreshing = threading.Lock()
@@ -103,7 +104,7 @@ class Collection:
 
     def address(self, what: str, image: str) -> str:
         """The address of an item's ``thumbnail`` or ``image``."""
-        return f"/api/v1/collections/{quote(self.name, safe='')}/{what}?id={quote(image, safe='')}"
+        return f"{self._address}/{what}?id={quote(image, safe='')}"
 
     def shown(self, hit: Hit) -> dict[str, Any]:
         """An item as clients see it, the fields of ``Item``: without paths of this machine."""

@@ -26,6 +26,8 @@ from crosslens.server.settings import ServerSettings
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_CPU_BATCH = 2
+
 
 class Embedding:
     """Runs the networks of all collections; those with the same network share its engine and its batches."""
@@ -143,12 +145,14 @@ class Embedding:
         with self._making:
             if key not in self._batchers:
                 engine = make_engine(backbone)
+                # A GPU runs one large batch after the other. On a CPU each core runs its own, and an image takes
+                # as long in a small one as in a large one, so nothing is gained by waiting for more.
+                on_cpu = engine.name == "onnxruntime"
                 self._batchers[key] = Batcher(
                     engine.run,
-                    size=engine.batch_size,
-                    # A GPU runs one batch after the other; on a CPU each core runs its own.
-                    threads=self._threads if engine.name == "onnxruntime" else 1,
-                    wait=self._settings.batch_wait,
+                    size=min(engine.batch_size, _CPU_BATCH) if on_cpu else engine.batch_size,
+                    threads=self._threads if on_cpu else 1,
+                    wait=0.0 if on_cpu else self._settings.batch_wait,
                     limit=self._settings.queue,
                     meter=self._meter,
                 )

@@ -91,21 +91,23 @@ async def search(request: Request, name: CollectionName) -> Response:
             else:
                 raise Problem(415, "send multipart/form-data, or application/json when there is no image")
         found = await unless_gone(request, answer(service, collection, asked, images, seconds))
-    return Response(found.model_dump_json(), media_type="application/json")
+    return Response(found, media_type="application/json")
 
 
 async def unless_gone(request: Request, work: Awaitable[Made]) -> Made:
     """Wait for ``work``, or cancel it when the client closes the connection: nobody would read the answer."""
-    working = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None
     leaving = asyncio.ensure_future(_left(request))
+    leaving.add_done_callback(lambda left: None if left.cancelled() else task.cancel())
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Problem(400, "the client closed the connection")
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if leaving.done() and not leaving.cancelled() and not task.uncancel():
+            raise Problem(400, "the client closed the connection") from None
+        raise
     finally:
         leaving.cancel()
-        working.cancel()
 
 
 async def _left(request: Request) -> None:

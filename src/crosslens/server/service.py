@@ -54,8 +54,8 @@ class Service:
         self.worker = Worker(self.collections, self.tables, self.uploads, self.embedding, self.meter)
         self.ready = threading.Event()
         self._stopping = threading.Event()
-        # Twice the cores: some of these threads wait for the disk.
-        self._threads = ThreadPoolExecutor(2 * cpu_workers(), thread_name_prefix="request")
+        # More than cores: some of these threads wait for the disk, and searches wait to be answered together.
+        self._threads = ThreadPoolExecutor(max(16, 2 * cpu_workers()), thread_name_prefix="request")
         self._looking = ThreadPoolExecutor(cpu_workers(), thread_name_prefix="thumbnail")
 
     def start(self) -> None:

@@ -84,7 +84,7 @@ class ExactStore:
         current = self._current
         among = None if where is None else np.flatnonzero(where.mask(current.items))
         answers = exact_top(queries, current.vectors, k, among)
-        return [Found(current.items.take(pa.array(rows)), scores) for rows, scores in answers]
+        return [Found(current.items, rows, scores) for rows, scores in answers]
 
     def get(self, ids: Sequence[str]) -> tuple[pa.Table, NDArray[np.float32]]:
         """Items and vectors in the order asked.

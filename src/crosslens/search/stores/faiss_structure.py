@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     Positions = NDArray[np.int64]
     Names = Callable[[Positions], list[str]]
 
+_PAGE = 4096
+
 
 class Structure:
     """An opened serving structure of M rows.
@@ -64,7 +66,8 @@ class Structure:
         try:
             rows = load_file(folder / ROWS)
             self.seqs: NDArray[np.int64] = rows["seq"]
-            self.vectors = map_vectors(folder / VECTORS, manifest.rows, manifest.dim)
+            # A plain view: a memmap makes another memmap of every part that is taken from it.
+            self.vectors: Array = np.asarray(map_vectors(folder / VECTORS, manifest.rows, manifest.dim))
             self.lists = InvertedLists.read(folder / LISTS, rows["list"]) if manifest.kind == "ivf" else None
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise StoreError(f"{folder} cannot be read: {error}") from error
@@ -82,7 +85,9 @@ class Structure:
         if manifest.dim != dim:
             raise StoreError(f"{folder} holds vectors of {manifest.dim} numbers instead of {dim}")
         check_files(folder, manifest, settings.checked_bytes)
-        return cls(folder, manifest, settings)
+        structure = cls(folder, manifest, settings)
+        structure._touch()
+        return structure
 
     def search(
         self,
@@ -114,6 +119,14 @@ class Structure:
                 ranked = exact_top(query[None], self.vectors, k, positions, names)[0]
             found.append(ranked)
         return found
+
+    def _touch(self) -> None:
+        """Bring the mapped files in where they are not too large, so that no query waits for their pages."""
+        sizes = {name: file.bytes for name, file in self.manifest.files.items()}
+        if sizes.get(VECTORS, 0) <= self._settings.touched_bytes:
+            self.vectors.reshape(-1)[:: _PAGE // 4].max(initial=0)
+        if self.lists is not None and sizes[LISTS] <= self._settings.touched_bytes:
+            self.lists.touch()
 
     def _probes(self, share: float) -> int:
         """As measured for this share of rows allowed, or the next smaller one that was measured."""

@@ -111,6 +111,11 @@ class InvertedLists:
         except RuntimeError as error:
             raise OSError(errno.EIO, f"FAISS could not write it: {error}") from error
 
+    def touch(self) -> None:
+        """Look into every list once, so that no later query waits for pages of the mapped file."""
+        query = np.zeros((1, self.index.d), np.float32)
+        self.index.search(query, 1, params=faiss.SearchParametersIVF(nprobe=self.index.nlist))
+
     def candidates(self, queries: Array, count: int, probes: int, allowed: Allowed | None = None) -> Positions:
         """Rows ``(Q, count)`` that a query's best lists hold, best first by their codes; -1 where there are fewer.
 

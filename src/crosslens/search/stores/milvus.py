@@ -203,13 +203,13 @@ class MilvusStore:
             rows, ranked = best(np.arange(len(scores)), scores, k, _names(items))
             # Rows equal to the last result may lie beyond the limit; ask for more until they do not.
             if len(hits) < limit or limit == _WINDOW or ranked[-1] > scores.min():
-                return Found(items.take(pa.array(rows)), ranked)
+                return Found(items, rows, ranked)
             limit = min(4 * limit, _WINDOW)
 
     def _scored_here(self, queries: Array, k: int, where: Filter | None) -> list[Found]:
         items, vectors = gather(self.scan(where, vectors=True), self._context.dim)
         found = exact_top(queries, vectors, k, names=_names(items))
-        return [Found(items.take(pa.array(rows)), scores) for rows, scores in found]
+        return [Found(items, rows, scores) for rows, scores in found]
 
     def _count(self, expression: str) -> int:
         with _said(self._uri):

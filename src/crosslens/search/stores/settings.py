@@ -17,6 +17,7 @@ class LanceSettings(BaseModel):
         most_lists: share of the lists; where a query must look into more of them, the matrix alone is kept.
         refine: candidates from the lists a result wanted, scored again with exact vectors.
         checked_bytes: read of each file of a structure when it is opened, to see whether it is whole.
+        touched_bytes: mapped files no larger are brought into memory when a structure is opened.
         most_fragments: small files of the table before they are joined.
     """
 
@@ -28,6 +29,7 @@ class LanceSettings(BaseModel):
     tail_share: float = Field(0.2, ge=0)
     recall: float = Field(0.99, gt=0, le=1)
     most_lists: float = Field(0.5, gt=0, le=1)
-    refine: int = Field(4, ge=1)
+    refine: int = Field(2, ge=1)
     checked_bytes: int = Field(2**28, ge=0)
+    touched_bytes: int = Field(2**30, ge=0)
     most_fragments: int = Field(64, ge=2)

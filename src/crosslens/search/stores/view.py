@@ -70,7 +70,7 @@ class View:
         self.seqs = seqs
         self.items = items
         # One batch is taken from several times faster than a table.
-        self._batch = items.combine_chunks().to_batches()[0] if len(seqs) else None
+        self._batch = items.combine_chunks().to_batches()[0] if len(seqs) else items
         self.structure = structure
         self.tail = tail
         self._folder = folder
@@ -106,7 +106,7 @@ class View:
                 rows = np.concatenate([part[query][0] for part in parts])
                 scores = np.concatenate([part[query][1] for part in parts])
                 rows, scores = best(rows, scores, k, self.names)
-            answers.append(Found(self._taken(rows), scores))
+            answers.append(Found(self._batch, rows, scores))
         return answers
 
     def matching(self, where: Filter) -> Matching:
@@ -184,11 +184,6 @@ class View:
 
     def _rows_of(self, places: Positions) -> Positions:
         return places if self._row_of is None else self._row_of[places]
-
-    def _taken(self, rows: Positions) -> pa.Table:
-        if self._batch is None:
-            return self.items
-        return pa.Table.from_batches([self._batch.take(pa.array(rows))])
 
     def _names_of_places(self, places: Positions) -> list[str]:
         return self.names(self._rows_of(places))

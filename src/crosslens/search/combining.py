@@ -1,0 +1,68 @@
+"""Answering threads that ask at the same time with one call: one pass over the vectors serves several queries."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Generic, TypeVar
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+
+
+@dataclass(eq=False)
+class _Waiting(Generic[Asked, Answered]):
+    asked: Asked
+    answered: Answered | None = None
+    error: BaseException | None = None
+    done: bool = False
+
+
+class Combiner(Generic[Asked, Answered]):
+    """Calls ``run`` for one thread at a time, with what all threads that wait by then have asked.
+
+    Nobody waits for company: a thread that finds no call under way makes one for itself. While it runs, others
+    gather, and the first of them answers all. A search that is bound by memory costs hardly more for eight queries
+    than for one.
+
+    Args:
+        run: a list of questions to their answers, in order. When it raises, each question is asked alone.
+        most: questions of one call.
+    """
+
+    def __init__(self, run: Callable[[Sequence[Asked]], Sequence[Answered]], most: int = 32) -> None:
+        self._run, self._most = run, most
+        self._waiting: deque[_Waiting[Asked, Answered]] = deque()
+        self._turn = Lock()
+
+    def __call__(self, asked: Asked) -> Answered:
+        """The answer to one question.
+
+        Raises:
+            Exception: what ``run`` raised for it.
+        """
+        own: _Waiting[Asked, Answered] = _Waiting(asked)
+        self._waiting.append(own)
+        while not own.done:
+            with self._turn:
+                # Another thread may have answered this one while it waited for its turn.
+                if not own.done:
+                    self._answer([self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))])
+        if own.error is not None:
+            raise own.error
+        return own.answered  # type: ignore[return-value]
+
+    def _answer(self, batch: list[_Waiting[Asked, Answered]]) -> None:
+        try:
+            for waiting, answered in zip(batch, self._run([one.asked for one in batch]), strict=True):
+                waiting.answered, waiting.done = answered, True
+        except BaseException as error:
+            if isinstance(error, Exception) and len(batch) > 1:
+                # One bad question must not fail the others.
+                for waiting in batch:
+                    self._answer([waiting])
+                return
+            for waiting in batch:
+                waiting.error, waiting.done = error, True
