@@ -114,3 +114,33 @@ def test_samples_are_bounded_and_even(index, pictures):
     assert max(counts.values()) < 93
     assert len(drawn_catalog(Catalog.open(pictures), 10)) == 10
     assert len(drawn_catalog(Catalog.open(pictures), 1000)) == 96
+
+
+def test_the_nearest_hit_that_the_sample_holds_has_its_largest_cosine(index):
+    made = Matching(index, sample=60)
+    for image in ("photo/circle/00.png", "sketch/cross/01.png", "sketch/circle/02.png"):
+        vector = index.get(image)[1]
+        nearest = index.search(vector[None], len(index))[0]
+        looked = made.probability(vector)
+        assert made.probability(vector, nearest=nearest) == pytest.approx(looked, abs=1e-6)
+        # Hits that were not drawn say nothing, however near they are.
+        held = next(iter(made._made.values())).ids
+        assert len(held) == 60
+        assert made.probability(vector, nearest=[hit for hit in nearest if hit.id not in held]) == looked
+
+
+def test_curves_over_queries_look_at_more_than_the_nearest_hit(index, pictures):
+    sketches = Catalog.open(pictures).select(domains=["sketch"])
+    made = Matching(index, sketches)
+    vector = index.get("photo/circle/00.png")[1]
+    nearest = index.search(vector[None], 5)[0]
+    assert made.probability(vector, nearest=nearest) == made.probability(vector)
+
+
+def test_vectors_asked_about_together_have_their_own_probabilities(index):
+    calibration = MatchCalibration.fit(index.sample(1000))
+    other = MatchCalibration.fit(index.sample(40))
+    rows = index.sample(6, seed=3)
+    asked = [(calibration if place % 2 else other, row) for place, row in enumerate(rows)]
+    alone = [float(made.probability(row[None])[0]) for made, row in asked]
+    assert module._probabilities(asked) == pytest.approx(alone, abs=1e-6)

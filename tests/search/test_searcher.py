@@ -294,6 +294,17 @@ def test_many_threads_get_the_same_answers(index, pictures):
     assert together == alone
 
 
+def test_queries_answered_together_keep_their_own_number_and_filter(searcher):
+    index = searcher.index
+    rows = index.sample(6, seed=2)
+    circles, few = Eq(field="label", value="circle"), Eq(field="domain", value="sketch")
+    wanted = [(3, None), (5, None), (3, circles), (3, few), (3, None), (40, circles)]
+    asked = [(row, *rest) for row, rest in zip(rows, wanted, strict=True)]
+    alone = [index.search(row[None], count, where)[0] for row, count, where in asked]
+    assert searcher._search_all(asked) == alone
+    assert len({len(hits) for hits in alone}) > 2
+
+
 @pytest.mark.filterwarnings("ignore:Image size")
 def test_bad_queries_are_named(searcher, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")

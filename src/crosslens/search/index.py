@@ -305,11 +305,15 @@ class Index:
 
     def sample(self, n: int, seed: int = 0) -> NDArray[np.float32]:
         """Vectors ``(n', d)`` of n items drawn at random by ``seed``; all of them where there are fewer."""
+        return self.sample_items(n, seed)[1]
+
+    def sample_items(self, n: int, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
+        """Ids and vectors ``(n', d)`` of n items drawn at random by ``seed``; all where there are fewer."""
         ids = [image for table, _ in self.store.scan() for image in table.column("id").to_pylist()]
         if len(ids) > n:
             drawn = np.random.default_rng(seed).choice(len(ids), n, replace=False)
             ids = [ids[row] for row in np.sort(drawn)]
-        return self.store.get(ids)[1]
+        return ids, self.store.get(ids)[1]
 
     def optimize(self) -> dict[str, Any]:
         """Make searching fast and the files small again; says what was done.

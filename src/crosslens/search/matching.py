@@ -17,6 +17,7 @@ from crosslens.progress import note
 from crosslens.search.calibrate import MatchCalibration, centred_rows
 from crosslens.search.combining import Combiner
 from crosslens.search.index import Index
+from crosslens.search.items import Hit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,11 +29,19 @@ SAMPLE = 5000
 
 
 class _Calibrated(NamedTuple):
-    """``centre (D,)`` is taken from a query's backbone features; None where its vector is asked with."""
+    """A calibration for one version of the index.
+
+    Attributes:
+        version: of the index.
+        calibration: how a query becomes a probability.
+        centre: ``(D,)``, taken from a query's backbone features; None where its vector is asked with.
+        ids: of the indexed items that the largest cosine is taken over; none where more than that counts.
+    """
 
     version: str
     calibration: MatchCalibration
     centre: Array | None
+    ids: frozenset[str] = frozenset()
 
 
 class Matching:
@@ -74,13 +83,15 @@ class Matching:
         """Whether the index as it is now was calibrated already, so that asking costs nothing."""
         return any(made.version == self.index.version for made in list(self._made.values()))
 
-    def probability(self, vector: Array, features: Array | None = None) -> float:
+    def probability(self, vector: Array, features: Array | None = None, nearest: Sequence[Hit] = ()) -> float:
         """Probability in (0, 1) that the index holds a counterpart of one query.
 
         Args:
             vector: of the query ``(d,)``, unit length.
             features: of the frozen backbone ``(n, D)``, of the pictures the query is made of; None when words,
                 indexed items or negative weights are part of it.
+            nearest: what a search with the vector through all items found, best first, where there was one: the
+                first hit that the calibration knows has the largest cosine, which need not be looked for again.
 
         Raises:
             StoreError: for an index of fewer than 10 items.
@@ -88,6 +99,9 @@ class Matching:
         """
         made = self._calibrated(self.unlabelled is not None and features is not None)
         if made.centre is None or features is None:
+            known = next((hit.score for hit in nearest if hit.id in made.ids), None)
+            if known is not None:
+                return float(made.calibration.curve(np.array([known], np.float32))[0])
             return self._asking((made.calibration, vector))
         asked = features - made.centre
         mixed = (asked / np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)).sum(0)
@@ -103,7 +117,7 @@ class Matching:
             return self._made[pictures]
 
     def _on_vectors(self, version: str) -> _Calibrated:
-        gallery = self.index.sample(self.sample)
+        ids, gallery = self.index.sample_items(self.sample)
         queries = None
         if self.unlabelled is not None:
             drawn = drawn_catalog(self.unlabelled, self.sample)
@@ -111,7 +125,9 @@ class Matching:
                 drawn = in_domain(drawn, self.domain)
             found = features_of_encoder(drawn, self.index.encoder, device=self.device)
             queries = self.index.encoder.encode_features(found.centre, found.catalog.column("domain"))
-        return _Calibrated(version, MatchCalibration.fit(gallery, queries), None)
+        made = MatchCalibration.fit(gallery, queries)
+        cosine = made.source == "gallery" and made.score == "cosine" and self.index.similarity.kind == "cosine"
+        return _Calibrated(version, made, None, frozenset(ids if cosine else ()))
 
     def _on_features(self, version: str) -> _Calibrated:
         assert self.unlabelled is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
+
+
+@dataclass
+class _Course:
+    """What is noted while one query is answered: seconds by stage, and what it found among all items."""
+
+    seconds: dict[str, float]
+    nearest: list[Hit] = field(default_factory=list)
 
 
 class Searcher:
@@ -196,20 +204,24 @@ class Searcher:
         options = options or SearchOptions()
         seconds = {} if seconds is None else seconds
         vector = self._checked(vector)
+        course = _Course(seconds)
         probability = None
-        if options.min_match is not None or self.calibrated:
+        if options.min_match is not None:
             with _stage(seconds, "match"):
                 probability = self.matching.probability(vector, features)
-        if options.min_match is not None and probability is not None and probability < options.min_match:
-            return Answer((), probability, True, domain, seconds)
+            if probability < options.min_match:
+                return Answer((), probability, True, domain, seconds)
         version = self.index.version
         try:
-            hits = self._listed(vector, options, set(exclude), seconds)
+            hits = self._listed(vector, options, set(exclude), course)
         except StoreError:
             if self.index.version == version:
                 raise
             # A hit was deleted between finding it and reading its vector.
-            hits = self._listed(vector, options, set(exclude), seconds)
+            hits = self._listed(vector, options, set(exclude), course)
+        if probability is None and self.calibrated:
+            with _stage(seconds, "match"):
+                probability = self.matching.probability(vector, features, course.nearest)
         with _stage(seconds, "sort"):
             ordered = tuple(sort_hits(hits, options.sort))
         return Answer(ordered, probability, False, domain, seconds)
@@ -221,19 +233,17 @@ class Searcher:
         embedded = self.embed([_image(parts[n]) for n in fresh], domain)
         return made | dict(zip(fresh, embedded, strict=True))
 
-    def _listed(
-        self, vector: Array, options: SearchOptions, exclude: set[str], seconds: dict[str, float]
-    ) -> list[FoundHit]:
+    def _listed(self, vector: Array, options: SearchOptions, exclude: set[str], course: _Course) -> list[FoundHit]:
         """The best ``top`` hits, best first, with what is folded under them."""
         folding = None if options.fold is None else Folding(options.fold, self.index.similarity)
         kept: list[FoundHit] = []
         count = options.top + len(exclude)
-        batches = self._batches(vector, options, count, exclude, seconds)
+        batches = self._batches(vector, options, count, exclude, course)
         for hits in batches:
             if folding is None:
                 kept += [FoundHit(hit) for hit in hits]
             elif hits:
-                with _stage(seconds, "fold"):
+                with _stage(course.seconds, "fold"):
                     vectors = self.index.store.get([hit.id for hit in hits])[1]
                     for hit, place in zip(hits, folding.add(vectors), strict=True):
                         if place == len(kept):
@@ -250,25 +260,28 @@ class Searcher:
         options: SearchOptions,
         count: int,
         exclude: set[str],
-        seconds: dict[str, float],
+        course: _Course,
     ) -> Iterator[list[Hit]]:
         """Hits in their final order, more and more of them until none is left or they fall below the cut."""
         asked, seen = vector, set(exclude)
         reranking = options.rerank is not None
         if options.rerank == "aqe":
-            first = self._found(vector, max(EXPANSION + len(exclude), 1), options, seconds)
-            with _stage(seconds, "rerank"):
+            first = self._found(vector, max(EXPANSION + len(exclude), 1), options, course)
+            course.nearest = first if options.where is None else []
+            with _stage(course.seconds, "rerank"):
                 asked = self._expanded(vector, [hit for hit in first if hit.id not in exclude][:EXPANSION])
         elif reranking:
             count = max(count, RERANK_TOP + len(exclude))
         while True:
-            found = self._found(asked, count, options, seconds)
+            found = self._found(asked, count, options, course)
+            if asked is vector and options.where is None:
+                course.nearest = found
             hits = [hit for hit in found if hit.id not in seen]
             seen |= {hit.id for hit in hits}
             if asked is not vector and hits:
                 hits = self._rescored(vector, hits)
             if reranking and options.rerank != "aqe" and len(hits) > 1:
-                with _stage(seconds, "rerank"):
+                with _stage(course.seconds, "rerank"):
                     hits = self._reranked(str(options.rerank), vector, hits, options)
                 reranking = False
             last = min((hit.score for hit in hits), default=-np.inf)
@@ -278,8 +291,8 @@ class Searcher:
                 return
             count *= 2
 
-    def _found(self, vector: Array, count: int, options: SearchOptions, seconds: dict[str, float]) -> list[Hit]:
-        with _stage(seconds, "search"):
+    def _found(self, vector: Array, count: int, options: SearchOptions, course: _Course) -> list[Hit]:
+        with _stage(course.seconds, "search"):
             return self._searching((vector, count, options.where))
 
     def _search_all(self, asked: Sequence[tuple[Array, int, Filter | None]]) -> list[list[Hit]]:

@@ -63,7 +63,7 @@ def check_search(store, table, vectors, queries, k, where=None):
     for exact in (False, True):
         for query, found in zip(queries, store.search(queries, k, where, exact), strict=True):
             ids, scores = slow_search(table, vectors, query, k, mask)
-            assert ids_of(found.rows) == ids
+            assert found.ids == ids_of(found.rows) == ids
             assert found.rows.schema.equals(ITEM_SCHEMA)
             assert found.scores.dtype == np.float32
             assert np.allclose(found.scores, scores, atol=1e-5)
