@@ -104,10 +104,10 @@ def make_store(folder: Path, items: pa.Table, vectors: np.ndarray, **settings: A
 
 
 def ask_store(store: LanceStore) -> Ask:
-    # With columns of the hits as Python values, as a caller uses them.
+    # Every engine says which items it found; ours are named by text.
     def ask(query: np.ndarray, filtered: bool) -> list[int]:
-        rows = store.search(query[None], K, WHERE if filtered else None)[0].rows
-        return [int(image[-12:-4]) for image in rows.column("id").to_pylist()]
+        found = store.search(query[None], K, WHERE if filtered else None)[0]
+        return [int(image[-12:-4]) for image in found.ids]
 
     return ask
 

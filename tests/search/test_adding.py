@@ -8,7 +8,7 @@ import pytest
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import StoreError
+from crosslens.errors import CatalogError, StoreError
 from crosslens.search.index import Index
 from tiny import TinyBackbone, make_pictures
 
@@ -126,3 +126,33 @@ def test_an_interrupted_addition_goes_on(index, pictures):
         index.add(Catalog.open(pictures), batch=20, on_progress=stop)
     assert len(Index.open(index.folder)) == 40
     assert counts(Index.open(index.folder).add(Catalog.open(pictures), batch=20)) == (56, 0, 40, 0, 0)
+
+
+def test_domains_chosen_once_are_kept(encoder, pictures, tmp_path):
+    catalog, root = Catalog.open(pictures), str(pictures.resolve())
+    index, _ = Index.build(catalog, encoder, tmp_path / "chosen", domains=["photo"])
+    assert index.domains_of(root) == ["photo"]
+    shutil.copy(pictures / "photo" / "circle" / "00.png", pictures / "photo" / "circle" / "new.png")
+    reopened = Index.open(tmp_path / "chosen")
+    # Sketches were left out when the index was made, so they stay out.
+    assert counts(reopened.add(Catalog.open(pictures))) == (1, 0, 48, 0, 0)
+    assert set(reopened.stats()["domains"]) == {"photo"}
+    with pytest.raises(
+        CatalogError, match="no image has the domain sketches; the domains here are: photo, sketch"
+    ):
+        reopened.add(catalog, domains=["sketches"])
+    assert counts(reopened.add(catalog, domains=["sketch"])) == (48, 0, 48, 0, 0)
+    assert Index.open(tmp_path / "chosen").domains_of(root) == ["photo", "sketch"]
+    # A chosen domain whose folder went away loses its items.
+    shutil.rmtree(pictures / "sketch")
+    assert counts(reopened.add(Catalog.open(pictures))) == (0, 0, 49, 48, 0)
+
+
+def test_an_index_of_everything_stays_one(index, pictures):
+    root = str(pictures.resolve())
+    assert counts(index.add(Catalog.open(pictures))) == (96, 0, 0, 0, 0)
+    # A part that is brought up to date leaves the rest as it is, and later additions take all again.
+    assert counts(index.add(Catalog.open(pictures), domains=["photo"])) == (0, 0, 48, 0, 0)
+    assert index.domains_of(root) is None
+    shutil.copytree(pictures / "sketch", pictures / "painting")
+    assert counts(index.add(Catalog.open(pictures))) == (48, 0, 96, 0, 0)

@@ -352,7 +352,7 @@ def test_two_writers_take_turns(index, encoder, monkeypatch):
     index.refresh()
     other.refresh()
     assert len(index) == len(other) == 56
-    monkeypatch.setattr("crosslens.search.index.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("crosslens.search.writer_lock.LOCK_SECONDS", 0.05)
     with index.writing(), pytest.raises(StoreError, match="another process is writing"):
         other.delete(["x0"])
 

@@ -126,7 +126,7 @@ class TestRefusals:
     def test_a_second_writer(self, built, monkeypatch):
         from filelock import FileLock
 
-        monkeypatch.setattr("crosslens.search.index.LOCK_SECONDS", 0.1)
+        monkeypatch.setattr("crosslens.search.writer_lock.LOCK_SECONDS", 0.1)
         with FileLock(built.folder / ".lock"), pytest.raises(StoreError, match="another process is writing"):
             built.delete(["photo/circle/00.png"])
 

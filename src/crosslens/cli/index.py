@@ -55,10 +55,9 @@ def build(
     from crosslens.search.index import Index
 
     set_quiet(quiet)
-    catalog = open_catalog(root)
-    names = split_names(domains)
-    chosen = catalog.select(domains=names) if names else catalog
-    made, skipped = Index.build(chosen, load_encoder(encoder), out, store=store, device=device)
+    made, skipped = Index.build(
+        open_catalog(root), load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
+    )
     emit_json(json, {"index": str(out), "skipped": skipped, **made.stats()})
     if not quiet and str(json) != "-":
         typer.echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
@@ -79,7 +78,8 @@ def add(
 ) -> None:
     """Add images, or bring those of a folder up to date: only new and changed ones are embedded.
 
-    A change is seen by size and time. Items of ROOT whose image is gone are deleted. What is done is kept when the
+    A change is seen by size and time. Items of ROOT whose image is gone are deleted. Without --domains, those that
+    were chosen for ROOT before are taken. What is done is kept when the
     command is interrupted; run it again to go on.
 
     Example: crosslens index add photos.index pictures/
@@ -90,7 +90,6 @@ def add(
 
     set_quiet(quiet)
     catalog = open_catalog(root)
-    names = split_names(domains)
     opened = Index.open(index)
 
     def show(done: int, total: int) -> None:
@@ -98,7 +97,8 @@ def add(
             note(f"{done} of {total} new or changed images are in the index")
 
     report = opened.add(
-        catalog.select(domains=names) if names else catalog,
+        catalog,
+        domains=split_names(domains),
         device=device,
         remove_gone=not keep_gone,
         on_progress=show,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from crosslens.catalog import Catalog
 from crosslens.errors import FeatureError, StoreError
 from crosslens.features.of_encoder import features_of_encoder
+from crosslens.progress import note
 from crosslens.search.filters import Eq
 from crosslens.search.items import items_of, root_of
 from crosslens.search.stores.base import ITEM_SCHEMA
@@ -52,6 +53,7 @@ def add_catalog(
     index: Index,
     catalog: Catalog,
     *,
+    domains: Sequence[str] | None = None,
     device: str | None = None,
     remove_gone: bool = True,
     batch: int = 2048,
@@ -60,10 +62,11 @@ def add_catalog(
     """Add the images of a catalog that an index lacks; see ``Index.add``."""
     index.refresh()
     root = root_of(catalog)
+    catalog = _chosen(catalog, index.domains_of(root), domains)
     items = items_of(catalog)
     known = _of_root(index, root)
     _refuse_collisions(index, items, known, root)
-    index.add_root(root)
+    index.add_root(root, domains)
     report = AddReport()
     is_new, is_moved, is_relabelled = _compare(items, known)
     todo = np.flatnonzero(is_new | is_moved)
@@ -83,6 +86,24 @@ def add_catalog(
     if remove_gone:
         report.removed = _remove_gone(index, known, items)
     return report
+
+
+def _chosen(catalog: Catalog, before: Sequence[str] | None, domains: Sequence[str] | None) -> Catalog:
+    """The images of the domains that are asked for and of those that were chosen before.
+
+    Raises:
+        CatalogError: for a domain asked for that the catalog does not have.
+    """
+    if domains is not None:
+        catalog.select(domains=list(domains))
+    elif before is None:
+        return catalog
+    wanted = {*(before or ()), *(domains or ())}
+    left = [name for name in catalog.domains if name not in wanted]
+    if left and domains is None:
+        note(f"left out, as when the index was made: {', '.join(left)}; name them with --domains to add them")
+    # A domain that was chosen before may be gone; its items are removed like any others.
+    return catalog.take([row for row, name in enumerate(catalog.column("domain")) if name in wanted])
 
 
 def _of_root(index: Index, root: str) -> pa.Table:

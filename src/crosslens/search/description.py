@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from crosslens.backbones.base import Fingerprint
+from crosslens.encoder import Encoder
 from crosslens.errors import FingerprintError, StoreError
 from crosslens.files import read_json
 from crosslens.search.stores.base import StoreContext
 from crosslens.similarity import Similarity
 
 FORMAT = 2
+
+
+def new_description(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings."""
+    return {
+        "format": FORMAT,
+        "collection": f"crosslens_{secrets.token_hex(8)}",
+        "fingerprint": encoder.fingerprint.model_dump(mode="json"),
+        "encoder": encoder.name,
+        "similarity": encoder.similarity.model_dump(mode="json"),
+        "store": {"kind": store, "settings": settings},
+        "roots": [],
+        "domains": {},
+    }
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -32,9 +49,46 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder} was written by an older crosslens; delete it and build it again with"
             f" 'crosslens index build ROOT --out {folder}'"
         )
-    if not isinstance(description.get("roots"), list):
-        raise StoreError(f"{folder}/index.json is damaged: it lists no roots")
+    if not isinstance(description.get("roots"), list) or not isinstance(description.get("domains", {}), dict):
+        raise StoreError(f"{folder}/index.json is damaged: it lists no roots, or no domains of them")
     return description
+
+
+def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
+    """What an index says of itself, what its store is told, and the store's kind.
+
+    Raises:
+        StoreError: when there is no index, or ``index.json`` is damaged or of another version of crosslens.
+    """
+    if not (folder / "index.json").is_file():
+        raise StoreError(f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'")
+    description = read_description(folder)
+    try:
+        return description, context_of(folder, description), str(description["store"]["kind"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{folder}/index.json is damaged: {error}") from error
+
+
+def domains_of(description: dict[str, Any], root: str) -> list[str] | None:
+    """The domains chosen of a folder that was added; None where all are wanted."""
+    found: list[str] | None = description.get("domains", {}).get(root)
+    return found
+
+
+def with_root(description: dict[str, Any], root: str, domains: Sequence[str] | None) -> dict[str, Any]:
+    """A description that lists a folder whose images were added, and the domains chosen of it.
+
+    Args:
+        description: is not changed.
+        root: absolute.
+        domains: besides those chosen before; None keeps what was chosen, which at first is all there will be.
+    """
+    known, before = root in description["roots"], domains_of(description, root)
+    roots = description["roots"] if known else [*description["roots"], root]
+    chosen = dict(description.get("domains", {}))
+    if domains is not None and (not known or before is not None):
+        chosen[root] = sorted({*(before or ()), *domains})
+    return {**description, "roots": roots, "domains": chosen}
 
 
 def context_of(folder: Path, description: dict[str, Any]) -> StoreContext:

@@ -10,7 +10,6 @@ or after it.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from crosslens.backbones.base import Fingerprint
 from crosslens.catalog import Catalog
@@ -27,12 +25,21 @@ from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.files import write_json
-from crosslens.search.description import FORMAT, context_of, read_description, require_same
+from crosslens.search.description import (
+    context_of,
+    domains_of,
+    new_description,
+    open_description,
+    read_description,
+    require_same,
+    with_root,
+)
 from crosslens.search.filters import BaseFilter, Filter
-from crosslens.search.items import Hit, hits_of, items_of, root_of
+from crosslens.search.items import Hit, count_domains, hits_of, items_of, root_of, sample_items
 from crosslens.search.stores import DEFAULT, parse_store, store_class
-from crosslens.search.stores.base import ITEM_SCHEMA, LOCK, Store, as_items
+from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
 from crosslens.search.stores.snapshot import gather
+from crosslens.search.writer_lock import only_writer
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -42,8 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Hit", "Index"]
 
-LOCK_SECONDS = 10.0
-"""How long a writer waits for another one."""
 _OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
 
 
@@ -86,15 +91,7 @@ class Index:
             raise StoreError(f"{path} holds an index already; choose another folder or delete it first")
         if path.is_dir() and any(e.name not in _OWN_ENTRIES and e.name[0] != "." for e in path.iterdir()):
             raise StoreError(f"{path} is not empty and holds no index; choose another folder")
-        description: dict[str, Any] = {
-            "format": FORMAT,
-            "collection": f"crosslens_{secrets.token_hex(8)}",
-            "fingerprint": encoder.fingerprint.model_dump(mode="json"),
-            "encoder": encoder.name,
-            "similarity": encoder.similarity.model_dump(mode="json"),
-            "store": {"kind": kind, "settings": settings},
-            "roots": [],
-        }
+        description = new_description(encoder, kind, settings)
         encoder.save(path / "encoder")
         made = store_class(kind).create(context_of(path, description))
         # Written last: without it there is no index, and what lies here may be made again.
@@ -109,14 +106,7 @@ class Index:
             StoreError: when it is none, is damaged, or of another version of crosslens.
         """
         path = Path(folder)
-        if not (path / "index.json").is_file():
-            raise StoreError(f"{path} holds no index; make one with 'crosslens index build ROOT --out {path}'")
-        description = read_description(path)
-        try:
-            context = context_of(path, description)
-            kind = str(description["store"]["kind"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{path}/index.json is damaged: {error}") from error
+        description, context, kind = open_description(path)
         return cls(path, description, store_class(kind).open(context))
 
     @classmethod
@@ -127,6 +117,7 @@ class Index:
         folder: str | Path,
         *,
         store: str = DEFAULT,
+        domains: Sequence[str] | None = None,
         device: str | None = None,
     ) -> tuple[Index, list[str]]:
         """Embed every image of a catalog and index it.
@@ -136,6 +127,7 @@ class Index:
             encoder: makes their vectors.
             folder: of the new index.
             store: see ``create``.
+            domains: of the catalog to take, which ``add`` will remember; all by default.
             device: see ``crosslens.backbones.engine.make_engine``.
 
         Returns:
@@ -145,11 +137,12 @@ class Index:
             StoreError: when the folder is in use.
             FeatureError: when no image can be embedded.
         """
-        found = features_of_encoder(source, encoder, device=device)
+        chosen = source if domains is None else source.select(domains=list(domains))
+        found = features_of_encoder(chosen, encoder, device=device)
         vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
         index = cls.create(folder, encoder, store)
         index.upsert(items_of(found.catalog), vectors, encoder.fingerprint)
-        index.add_root(root_of(source))
+        index.add_root(root_of(source), domains)
         return index, [entry.reason for entry in found.skipped]
 
     def __len__(self) -> int:
@@ -216,6 +209,7 @@ class Index:
         self,
         catalog: Catalog,
         *,
+        domains: Sequence[str] | None = None,
         device: str | None = None,
         remove_gone: bool = True,
         batch: int = 2048,
@@ -227,6 +221,8 @@ class Index:
 
         Args:
             catalog: its ids must not be those of another root's items.
+            domains: of the catalog to take, from now on; by default those that were chosen for its folder before,
+                and all where none were.
             device: see ``crosslens.backbones.engine.make_engine``.
             remove_gone: delete the items of this root that are not in the catalog and whose file is gone.
             batch: images a step.
@@ -238,7 +234,13 @@ class Index:
         from crosslens.search.adding import add_catalog
 
         return add_catalog(
-            self, catalog, device=device, remove_gone=remove_gone, batch=batch, on_progress=on_progress
+            self,
+            catalog,
+            domains=domains,
+            device=device,
+            remove_gone=remove_gone,
+            batch=batch,
+            on_progress=on_progress,
         )
 
     def delete(self, which: Sequence[str] | Filter) -> int:
@@ -305,15 +307,7 @@ class Index:
 
     def sample(self, n: int, seed: int = 0) -> NDArray[np.float32]:
         """Vectors ``(n', d)`` of n items drawn at random by ``seed``; all of them where there are fewer."""
-        return self.sample_items(n, seed)[1]
-
-    def sample_items(self, n: int, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
-        """Ids and vectors ``(n', d)`` of n items drawn at random by ``seed``; all where there are fewer."""
-        ids = [image for table, _ in self.store.scan() for image in table.column("id").to_pylist()]
-        if len(ids) > n:
-            drawn = np.random.default_rng(seed).choice(len(ids), n, replace=False)
-            ids = [ids[row] for row in np.sort(drawn)]
-        return ids, self.store.get(ids)[1]
+        return sample_items(self.store, n, seed)[1]
 
     def optimize(self) -> dict[str, Any]:
         """Make searching fast and the files small again; says what was done.
@@ -347,15 +341,13 @@ class Index:
 
     def stats(self) -> dict[str, Any]:
         """Size, encoder, domains and store, as plain values."""
-        domains = self.items.column("domain").value_counts().to_pylist()
-        size = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
         return {
             "items": len(self),
             "dim": self.fingerprint.dim,
             "encoder": self._description["encoder"],
             "fingerprint": self.fingerprint.digest,
-            "domains": {entry["values"]: entry["counts"] for entry in domains},
-            "bytes": size,
+            "domains": count_domains(self.store),
+            "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
             "text_queries": self.encoder.has_text,
             "version": self.version,
             "roots": [str(root) for root in self.roots],
@@ -379,25 +371,21 @@ class Index:
         """Hold the index for one writer, on its newest version.
 
         Raises:
-            StoreError: when another process writes, and is not done within ``LOCK_SECONDS``.
+            StoreError: when another process writes, and does not finish in time; see ``only_writer``.
         """
-        lock = FileLock(self.folder / LOCK, timeout=LOCK_SECONDS)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StoreError(f"another process is writing to {self.folder}; try again when it is done") from None
-        except OSError as error:
-            raise StoreError(f"{self.folder} cannot be written: {error.strerror or error}") from error
-        try:
+        with only_writer(self.folder):
             self.refresh()
             yield
-        finally:
-            lock.release()
 
-    def add_root(self, root: str) -> None:
-        """Remember a folder whose images were added."""
+    def add_root(self, root: str, domains: Sequence[str] | None = None) -> None:
+        """Remember a folder whose images were added, and the domains chosen of it; see ``with_root``."""
         with self.writing():
-            self._description = read_description(self.folder)
-            if root not in self._description["roots"]:
-                self._description["roots"].append(root)
+            # Read again under the lock: another process may have added one.
+            before = read_description(self.folder)
+            self._description = with_root(before, root, domains)
+            if self._description != before:
                 write_json(self.folder / "index.json", self._description)
+
+    def domains_of(self, root: str) -> list[str] | None:
+        """The domains chosen of a folder that was added; None where all are wanted."""
+        return domains_of(self._description, root)

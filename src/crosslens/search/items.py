@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from crosslens.catalog import Catalog
-from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.stores.base import ITEM_SCHEMA, Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,23 @@ def items_of(catalog: Catalog) -> pa.Table:
         "modified": times,
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def sample_items(store: Store, n: int, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
+    """Ids and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
+    ids = [image for table, _ in store.scan() for image in table.column("id").to_pylist()]
+    if len(ids) > n:
+        drawn = np.random.default_rng(seed).choice(len(ids), n, replace=False)
+        ids = [ids[row] for row in np.sort(drawn)]
+    return ids, store.get(ids)[1]
+
+
+def count_domains(store: Store) -> dict[str, int]:
+    """Items by domain, in the order of names."""
+    counted: Counter[str] = Counter()
+    for table, _ in store.scan():
+        counted.update(table.column("domain").to_pylist())
+    return dict(sorted(counted.items()))
 
 
 def file_states(paths: Sequence[Path]) -> Iterator[tuple[int | None, int | None]]:

@@ -17,7 +17,7 @@ from crosslens.progress import note
 from crosslens.search.calibrate import MatchCalibration, centred_rows
 from crosslens.search.combining import Combiner
 from crosslens.search.index import Index
-from crosslens.search.items import Hit
+from crosslens.search.items import Hit, sample_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class Matching:
             return self._made[pictures]
 
     def _on_vectors(self, version: str) -> _Calibrated:
-        ids, gallery = self.index.sample_items(self.sample)
+        ids, gallery = sample_items(self.index.store, self.sample)
         queries = None
         if self.unlabelled is not None:
             drawn = drawn_catalog(self.unlabelled, self.sample)

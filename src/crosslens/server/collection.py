@@ -102,12 +102,9 @@ class Collection:
             described = self._described = self._describe(version)
         return described.model_copy(update={"calibrated": self.searcher.calibrated})
 
-    def address(self, what: str, image: str) -> str:
-        """The address of an item's ``thumbnail`` or ``image``."""
-        return f"{self._address}/{what}?id={quote(image, safe='')}"
-
     def shown(self, hit: Hit) -> dict[str, Any]:
         """An item as clients see it, the fields of ``Item``: without paths of this machine."""
+        quoted = quote(hit.id, safe="")
         return {
             "id": hit.id,
             "domain": hit.domain,
@@ -115,8 +112,8 @@ class Collection:
             "folder": folder_of(hit.id),
             "size": hit.size,
             "modified": hit.modified,
-            "thumbnail": self.address("thumbnail", hit.id),
-            "image": self.address("image", hit.id),
+            "thumbnail": f"{self._address}/thumbnail?id={quoted}",
+            "image": f"{self._address}/image?id={quoted}",
         }
 
     def has(self, image: str) -> bool:

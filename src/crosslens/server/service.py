@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -112,6 +113,9 @@ class Service:
             for collection in self.collections.values():
                 self.embedding.warm(collection.encoder)
                 self.meter.items.labels(collection.name).set(collection.info().items)
+            # What was loaded by now stays: later collections of garbage need not look through it.
+            gc.collect()
+            gc.freeze()
             self.ready.set()
             self._keep_calibrated()
         except (CrosslensError, Problem) as error:

@@ -110,7 +110,8 @@ class Structure:
         candidates = self.lists.candidates(queries, max(wanted * self._settings.refine, 20), probes, allowed)
         found: list[tuple[Positions, Array]] = []
         for query, rows in zip(queries, candidates, strict=True):
-            near = rows[rows >= 0]
+            # Where there are fewer candidates, -1 fills the end.
+            near = rows if rows[-1] >= 0 else rows[rows >= 0]
             scores = rescored(query, self.vectors[near])
             ranked = best(near, scores, k, names)
             # Rows equal to the last result may have been cut off with the candidates.

@@ -93,20 +93,20 @@ class View:
         parts = []
         if self.structure is not None and (matching.base is None or len(matching.base.positions)):
             found = self.structure.search(queries, k, matching.base, exact, self._names_of_places)
-            parts.append([(self._rows_of(places), scores) for places, scores in found])
+            row_of = self._row_of
+            parts.append(found if row_of is None else [(row_of[places], scores) for places, scores in found])
         if len(self.tail) and (matching.tail is None or len(matching.tail)):
             found = exact_top(queries, self.tail, k, matching.tail, self._names_of_tail)
             parts.append([(rows + self._base, scores) for rows, scores in found])
+        if not parts:
+            parts.append([(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries))
+        if len(parts) == 1:
+            return [Found(self._batch, rows, scores) for rows, scores in parts[0]]
         answers = []
-        for query in range(len(queries)):
-            rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
-            if len(parts) == 1:
-                rows, scores = parts[0][query]
-            elif parts:
-                rows = np.concatenate([part[query][0] for part in parts])
-                scores = np.concatenate([part[query][1] for part in parts])
-                rows, scores = best(rows, scores, k, self.names)
-            answers.append(Found(self._batch, rows, scores))
+        for both in zip(*parts, strict=True):
+            rows = np.concatenate([rows for rows, _ in both])
+            scores = np.concatenate([scores for _, scores in both])
+            answers.append(Found(self._batch, *best(rows, scores, k, self.names)))
         return answers
 
     def matching(self, where: Filter) -> Matching:
