@@ -51,6 +51,12 @@ def test_other_queries_reach_the_recall(world, share):
         assert set(found[found >= 0].tolist()) <= set(allowed.positions.tolist())
 
 
+@pytest.mark.parametrize(("exact_rows", "shares"), [(90, [1.0, 0.3, 0.1, 0.03, 0.015]), (1800, [1.0, 0.3])])
+def test_every_filter_that_uses_lists_has_a_share_measured_below_it(world, exact_rows, shares):
+    vectors, lists = world
+    assert [p.share for p in choose_probes(lists, vectors, Similarity(), 0.9, 2, exact_rows)] == shares
+
+
 def test_lists_without_an_allowed_row_are_passed_over(world):
     vectors, lists = world
     only = np.flatnonzero(lists.list_of == lists.list_of[0])

@@ -39,22 +39,31 @@ class Allowed:
         self.positions = positions
         self.share = len(positions) / max(rows, 1)
         self._rows = rows
-        self._filled: Positions | None = None
+        self._filled: tuple[int, Any] | None = None
 
     @cached_property
     def selector(self) -> Any:
         """For FAISS."""
-        mask = np.zeros(self._rows, dtype=bool)
-        mask[self.positions] = True
-        return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        return _selector(self.positions, self._rows)
 
-    def filled(self, list_of: NDArray[np.int32], count: int) -> Positions:
-        """Which of ``count`` lists hold an allowed row, rising; ``list_of (M,)`` is the list of each row."""
+    def filled(self, list_of: NDArray[np.int32], count: int) -> tuple[int, Any]:
+        """How many of ``count`` lists hold an allowed row, and what tells FAISS to look at their centres alone.
+
+        Args:
+            list_of: ``(M,)``, the list of each row.
+            count: of all lists.
+        """
         if self._filled is None:
-            held = np.zeros(count, dtype=bool)
-            held[list_of[self.positions]] = True
-            self._filled = np.flatnonzero(held)
+            lists = np.unique(list_of[self.positions])
+            only = None if len(lists) == count else faiss.SearchParameters(sel=_selector(lists, count))
+            self._filled = len(lists), only
         return self._filled
+
+
+def _selector(positions: NDArray[np.integer[Any]], total: int) -> Any:
+    mask = np.zeros(total, dtype=bool)
+    mask[positions] = True
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
 
 
 class InvertedLists:
@@ -132,11 +141,11 @@ class InvertedLists:
         if allowed is None:
             rows: Positions = self.index.search(queries, count, params=self._parameters(probes))[1]
             return rows
-        filled = allowed.filled(self.list_of, self.index.nlist)
-        if not len(filled):
+        filled, only = allowed.filled(self.list_of, self.index.nlist)
+        if not filled:
             return np.full((len(queries), count), -1, np.int64)
-        probes = min(probes, len(filled))
-        lists, scores = self._nearest(queries, probes, filled)
+        probes = min(probes, filled)
+        scores, lists = self.index.quantizer.search(queries, probes, params=only)
         parameters = faiss.SearchParametersIVF(nprobe=probes, sel=allowed.selector)
         rows = np.empty((len(queries), count), np.int64)
         codes = np.empty((len(queries), count), np.float32)
@@ -150,23 +159,6 @@ class InvertedLists:
         if probes not in self._made:
             self._made[probes] = faiss.SearchParametersIVF(nprobe=min(probes, self.index.nlist))
         return self._made[probes]
-
-    def _nearest(self, queries: Array, probes: int, filled: Positions) -> tuple[Positions, Array]:
-        """The best ``probes`` of the lists ``filled``, and the scores of their centres, each ``(Q, probes)``."""
-        total = self.index.nlist
-        if len(filled) == total:
-            scores, lists = self.index.quantizer.search(queries, probes)
-            return lists, scores
-        every = np.full((len(queries), total), -np.inf, np.float32)
-        every[:, filled] = (queries @ self._centres.T)[:, filled]
-        lists = np.argpartition(-every, probes - 1, axis=1)[:, :probes] if probes < total else np.argsort(-every)
-        lists = np.ascontiguousarray(lists, np.int64)
-        return lists, np.ascontiguousarray(np.take_along_axis(every, lists, axis=1))
-
-    @cached_property
-    def _centres(self) -> Array:
-        centres: Array = self.index.quantizer.reconstruct_n(0, self.index.nlist)
-        return centres
 
 
 def list_count(rows: int) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Positions = NDArray[np.int64]
 
 SHARES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-"""Shares of rows that a filter leaves, for which the lists are measured."""
+"""Shares of rows that a filter leaves, for which the lists are measured, besides the least that uses them."""
 K = 10
 _QUERIES = 200
 _EQUAL = 1e-6
@@ -68,16 +68,15 @@ def choose_probes(
         similarity: the form queries come in.
         recall: wanted, in (0, 1].
         refine: candidates a result.
-        exact_rows: shares that leave fewer rows are not measured: they are searched exactly.
+        exact_rows: where a filter leaves no more rows they are searched exactly, so no smaller share is measured.
     """
     total = len(vectors)
     kinds = held_queries(vectors, similarity)
     generator = np.random.default_rng(2)
     probes: list[Probe] = []
     fewest = 1
-    for share in SHARES:
-        if share < 1 and share * total <= max(exact_rows, K):
-            break
+    least = max(exact_rows, K) / total
+    for share in [1.0, *(share for share in SHARES if least < share < 1), *([least] if least < 1 else [])]:
         kept = round(share * total)
         allowed = None
         if share < 1:

@@ -24,7 +24,7 @@ class LanceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     exact_below: int = Field(200_000, ge=2)
-    exact_rows: int = Field(20_000, ge=0)
+    exact_rows: int = Field(5_000, ge=0)
     tail_rows: int = Field(10_000, ge=0)
     tail_share: float = Field(0.2, ge=0)
     recall: float = Field(0.99, gt=0, le=1)
