@@ -9,6 +9,7 @@ import typer
 from crosslens.cli.options import (
     Device,
     Domains,
+    Draw,
     Features,
     Json,
     PrivateGallery,
@@ -38,6 +39,7 @@ Protocol = Annotated[
 Convention = Annotated[
     str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
 ]
+Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
 Ks = Annotated[str, typer.Option("--k", help="Cuts of P@k, separated by commas.")]
 
 
@@ -50,14 +52,10 @@ def evaluate(
     shared: Shared = None,
     private_query: PrivateQuery = None,
     private_gallery: PrivateGallery = None,
-    draw: Annotated[
-        int | None, typer.Option("--draw", help="Scenarios: seed of the draw of classes; 2024 by default.")
-    ] = None,
+    draw: Draw = None,
     k: Ks = "1,5,15,50,100,200",
     unseen: Unseen = None,
-    generalised: Annotated[
-        bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")
-    ] = False,
+    generalised: Generalised = False,
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -77,7 +75,7 @@ def evaluate(
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
-        scenario=_scenario(protocol, root, domains, (shared, private_query, private_gallery), draw),
+        scenario=_scenario(protocol, root, domains, shared, private_query, private_gallery, draw),
         ks=_cuts(k),
         features=features,
         device=device,
@@ -101,6 +99,8 @@ def compare(
     protocol: Protocol = None,
     convention: Convention = "standard",
     domains: Domains = None,
+    unseen: Unseen = None,
+    generalised: Generalised = False,
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -121,6 +121,8 @@ def compare(
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
+        unseen=unseen,
+        generalised=generalised,
         features=features,
         device=device,
     )
@@ -160,14 +162,18 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
 
 
 def _scenario(
-    protocol: str | None, root: str | None, domains: str | None, numbers: tuple[int | None, ...], draw: int | None
+    protocol: str | None,
+    root: str | None,
+    domains: str | None,
+    shared: int | None,
+    private_query: int | None,
+    private_gallery: int | None,
+    draw: int | None,
 ) -> Scenario | None:
     """What the options describe; None leaves it to the run, or to the published rule."""
-    shared, private_query, private_gallery = numbers
-    if draw is None and all(number is None for number in numbers):
+    if shared is private_query is private_gallery is draw is None:
         return None
-    chosen = 2024 if draw is None else draw
-    return drawn_scenario(protocol, root, split_names(domains), shared, private_query, private_gallery, chosen)
+    return drawn_scenario(protocol, root, split_names(domains), shared, private_query, private_gallery, draw)
 
 
 def _show_no_match(value: dict[str, Any]) -> None:

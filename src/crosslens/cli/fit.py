@@ -72,7 +72,7 @@ def fit(
     shared: Shared = None,
     private_query: PrivateQuery = None,
     private_gallery: PrivateGallery = None,
-    draw: Draw = 2024,
+    draw: Draw = None,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,

@@ -66,7 +66,9 @@ PrivateQuery = Annotated[
 PrivateGallery = Annotated[
     int | None, typer.Option("--private-gallery", min=0, help="Scenarios: classes of the gallery domain alone.")
 ]
-Draw = Annotated[int, typer.Option("--draw", help="Scenarios: seed of the draw of classes.")]
+Draw = Annotated[
+    int | None, typer.Option("--draw", help="Scenarios: seed of the draw of classes; 2024 by default.")
+]
 
 
 def split_names(value: str | None) -> list[str] | None:
@@ -90,12 +92,12 @@ def drawn_scenario(
     shared: int | None,
     private_query: int | None,
     private_gallery: int | None,
-    draw: int,
+    draw: int | None,
 ) -> Scenario | None:
     """The scenario that the options describe; None without a scenario protocol.
 
     Raises:
-        ConfigError: when numbers of classes come without a scenario, or domains or images are missing.
+        ConfigError: when numbers of classes or a draw come without a scenario, or domains or images are missing.
         EvaluationError: when the numbers do not fit the classes there are.
     """
     from crosslens.api import open_catalog
@@ -103,8 +105,8 @@ def drawn_scenario(
 
     numbers = {"shared": shared, "private_query": private_query, "private_gallery": private_gallery}
     if protocol not in KINDS:
-        if any(value is not None for value in numbers.values()):
-            raise ConfigError(f"numbers of shared and private classes need --protocol {', '.join(KINDS)}")
+        if draw is not None or any(value is not None for value in numbers.values()):
+            raise ConfigError(f"a draw and numbers of classes need --protocol {', '.join(KINDS)}")
         return None
     if root is None:
         raise ConfigError("name the images too: the classes are drawn from theirs")
@@ -112,7 +114,7 @@ def drawn_scenario(
     names = list(domains or catalog.domains)
     if len(names) != 2:
         raise ConfigError(f"{protocol} needs a query and a gallery domain: --domains A,B")
-    return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=draw, **numbers)
+    return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=2024 if draw is None else draw, **numbers)
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

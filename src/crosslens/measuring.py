@@ -1,0 +1,318 @@
+"""``evaluate`` and ``compare``: a run is measured on what it was trained for, and what must be said is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from crosslens.catalog import Catalog
+from crosslens.encoder import Encoder, load_encoder
+from crosslens.errors import ConfigError, EvaluationError
+from crosslens.evaluation.compare import Comparison, compare_evaluations
+from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
+from crosslens.evaluation.measured import Evaluation
+from crosslens.evaluation.protocols import PROTOCOLS
+from crosslens.evaluation.scenarios import KINDS, Scenario
+from crosslens.evaluation.zero_shot import unseen_classes
+from crosslens.fitting import Source, open_catalog, scenario_for
+from crosslens.labels.wording import same_class
+from crosslens.training.run import Run
+
+_RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one encoder is measured on.
+
+    Attributes:
+        catalog: labelled images.
+        protocol: a name in ``PROTOCOLS``.
+        domains: to rank between; None takes all.
+        scenario: the classes of query and gallery, for a protocol that has them.
+        unseen: classes, for ``zero-shot``.
+        only: ids to measure on; None takes all.
+        marks: what must be said beside the numbers.
+    """
+
+    catalog: Catalog
+    protocol: str
+    domains: tuple[str, ...] | None
+    scenario: Scenario | None
+    unseen: tuple[str, ...] | None
+    only: set[str] | None
+    marks: tuple[str, ...]
+
+
+def evaluate(
+    encoder: Encoder | str | Path,
+    source: Source | None = None,
+    *,
+    protocol: str | None = None,
+    convention: str = "standard",
+    domains: Sequence[str] | None = None,
+    scenario: Scenario | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    depth: int = 100,
+    only: set[str] | None = None,
+    features: str | Path | None = None,
+    device: str | None = None,
+    unseen: str | int | Sequence[str] | None = None,
+    generalised: bool = False,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure an encoder, a run or a backbone on labelled images.
+
+    A run is measured on its own domains and images unless others are given, and its numbers are written to its
+    ``metrics.json``.
+
+    Args:
+        encoder: an Encoder, a run folder, an encoder folder or a backbone's name.
+        source: labelled images; a run's own by default.
+        protocol: a name in ``PROTOCOLS``; by default the scenario a run was trained for, else ``pairs``.
+        convention: how metrics are defined; a name in ``CONVENTIONS``.
+        domains: the domains to rank between.
+        scenario: the classes of query and gallery; by default a run's own, else drawn by the published rule.
+        ks: cuts of P@k.
+        depth: ranks kept per query.
+        only: ids to measure on; all by default, or those that a supervised run did not train on.
+        features: a feature folder, or None for the cache.
+        device: where to embed; None chooses.
+        unseen: for the protocol ``zero-shot``, as in ``fit``; a run's own by default.
+        generalised: for ``zero-shot``: the gallery holds seen classes too.
+        seed: of the draw where ``unseen`` is a number.
+
+    Raises:
+        ConfigError: for an unknown protocol, or ``unseen`` with a protocol that has none.
+        EvaluationError: when the protocol cannot be applied to these images.
+    """
+    run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
+    plan = _plan(
+        run,
+        source,
+        protocol=protocol,
+        domains=domains,
+        scenario=scenario,
+        unseen=unseen,
+        generalised=generalised,
+        only=only,
+        seed=seed,
+    )
+    settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth, "device": device}
+    settings |= {"features": features, "generalised": generalised}
+    result = _measured(encoder if isinstance(encoder, Encoder) else load_encoder(encoder), plan, **settings)
+    if run is not None and (run.folder / LABELS).is_file():
+        accuracy = label_accuracy(run.folder, plan.catalog)
+        result = replace(result, extra={**result.extra, "pseudo_labels": accuracy})
+    if run is not None:
+        metrics = {plan.protocol: result.to_json()}
+        if (run.oracle_folder / "config.json").is_file():
+            chosen = replace(plan, marks=(*plan.marks, "oracle: labels chose the epoch"))
+            metrics["oracle-best"] = _measured(Encoder.load(run.oracle_folder), chosen, **settings).to_json()
+        run.write_metrics((run.read_metrics() or {}) | metrics)
+    return result
+
+
+def compare(
+    encoders: Sequence[str | Path],
+    source: Source | None = None,
+    *,
+    metric: str = "map@all",
+    protocol: str | None = None,
+    domains: Sequence[str] | None = None,
+    scenario: Scenario | None = None,
+    unseen: str | int | Sequence[str] | None = None,
+    generalised: bool = False,
+    seed: int = 0,
+    **settings: Any,
+) -> tuple[list[Evaluation], list[Comparison]]:
+    """Measure several encoders on the same images and hold each against the first, query by query.
+
+    Where one was trained with labels, all are measured on the images it did not see.
+
+    Args:
+        encoders: runs, encoder folders or backbones, at least two.
+        source: labelled images; those of the first run among ``encoders`` by default.
+        metric: what is compared, such as ``map@all``.
+        protocol, domains, scenario, unseen: what all are measured on; by default what the first run is for.
+        generalised, seed: see ``evaluate``.
+        settings: ``convention``, ``ks``, ``depth``, ``features`` and ``device`` of ``evaluate``.
+
+    Returns:
+        One evaluation per encoder, and one comparison for each but the first.
+
+    Raises:
+        ConfigError: for fewer than two encoders, or when no images are known.
+        EvaluationError: when the metric has no per-query values, the protocol cannot be applied to these images,
+            or a run may have learned from a class that should be unseen.
+    """
+    if len(encoders) < 2:
+        raise ConfigError("compare takes at least two runs, encoders or backbones")
+    runs = [_run_at(Path(place)) for place in encoders]
+    first = next((run for run in runs if run is not None), None)
+    if source is None and first is None:
+        raise ConfigError("give the images to compare on; only a run remembers its own")
+    held_out = [ids for ids in (run.read_held_out() for run in runs if run is not None) if ids is not None]
+    only = set.intersection(*held_out) if held_out else None
+    base = _plan(
+        first,
+        source,
+        protocol=protocol,
+        domains=domains,
+        scenario=scenario,
+        unseen=unseen,
+        generalised=generalised,
+        only=only,
+        seed=seed,
+    )
+    measured = []
+    for place, run in zip(encoders, runs, strict=True):
+        plan = _plan(
+            run,
+            base.catalog,
+            protocol=base.protocol,
+            domains=base.domains,
+            scenario=base.scenario,
+            unseen=base.unseen,
+            generalised=generalised,
+            only=only,
+            seed=seed,
+        )
+        measured.append(_measured(load_encoder(place), plan, generalised=generalised, **settings))
+    return measured, [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
+
+
+def _plan(
+    run: Run | None,
+    source: Source | None,
+    *,
+    protocol: str | None,
+    domains: Sequence[str] | None,
+    scenario: Scenario | None,
+    unseen: str | int | Sequence[str] | None,
+    generalised: bool,
+    only: set[str] | None,
+    seed: int,
+) -> _Plan:
+    """What a run, or another encoder for None, is measured on; arguments are those of ``evaluate``."""
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    marks: list[str] = []
+    own: Scenario | None = None
+    if run is not None:
+        config = run.config()
+        source = run.catalog() if source is None else source
+        own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
+        if own is not None and scenario is None:
+            scenario, domains = _own_scenario(own, config["domains"], protocol, domains)
+        domains = domains or config["domains"]
+        held_out = run.read_held_out()
+        if held_out is not None:
+            only = held_out if only is None else only & held_out
+            marks.append("supervised: measured on the held-out images only")
+    if source is None:
+        raise ConfigError("give the images to evaluate on; only a run remembers its own")
+    catalog = open_catalog(source)
+    protocol = protocol or (scenario.kind if scenario else "pairs")
+    chosen: tuple[str, ...] | None = None
+    if protocol == "zero-shot":
+        chosen = _unseen(run, catalog, unseen, seed)
+    elif unseen is not None or generalised:
+        raise ConfigError(f"the protocol {protocol} has no unseen classes; use --protocol zero-shot")
+    if protocol in KINDS:
+        scenario = scenario_for(scenario or protocol, catalog, tuple(domains or catalog.domains))
+        if scenario.kind != protocol:
+            raise ConfigError(f"the scenario is {scenario.kind}, the protocol {protocol}; give one of the two")
+    elif scenario is not None:
+        raise ConfigError(f"the protocol {protocol} takes no scenario")
+    if own is not None and scenario not in (own, own.mirrored):
+        marks.append(f"trained on the classes of its {own.kind} scenario only")
+    ranked = None if domains is None else tuple(domains)
+    return _Plan(catalog, protocol, ranked, scenario, chosen, only, (*marks, *_marks(run)))
+
+
+def _own_scenario(
+    own: Scenario, trained: Sequence[str], protocol: str | None, domains: Sequence[str] | None
+) -> tuple[Scenario | None, Sequence[str] | None]:
+    """The scenario a run was trained for, where that is what is asked for, and its domains; else what was given.
+
+    Args:
+        own: with the query domain first in ``trained``.
+        trained: the run's query and gallery domain.
+        protocol, domains: asked for; None where it was left open.
+    """
+    for scenario, order in ((own, list(trained)), (own.mirrored, list(trained[::-1]))):
+        given = list(domains) if domains is not None else None
+        if given == order or (given is None and (protocol or own.kind) == scenario.kind):
+            return (scenario, order) if protocol in (None, scenario.kind) else (None, domains)
+    return None, domains
+
+
+def _measured(
+    encoder: Encoder,
+    plan: _Plan,
+    *,
+    convention: str = "standard",
+    ks: Sequence[int] = DEFAULT_KS,
+    depth: int = 100,
+    features: str | Path | None = None,
+    device: str | None = None,
+    generalised: bool = False,
+) -> Evaluation:
+    options: dict[str, Any] = {}
+    if plan.unseen is not None:
+        options = {"unseen": plan.unseen, "generalised": generalised}
+    elif plan.scenario is not None:
+        options = {"scenario": plan.scenario}
+    return PROTOCOLS[plan.protocol](
+        encoder,
+        plan.catalog,
+        domains=plan.domains,
+        convention=convention,
+        ks=ks,
+        depth=depth,
+        only=plan.only,
+        features=None if features is None else Path(features),
+        device=device,
+        marks=plan.marks,
+        **options,
+    )
+
+
+def _unseen(
+    run: Run | None, catalog: Catalog, rule: str | int | Sequence[str] | None, seed: int
+) -> tuple[str, ...]:
+    """The classes to measure on; a run that was trained on one of them is refused."""
+    own = tuple((run.config().get("unseen") or ()) if run is not None else ())
+    if rule is None:
+        return own
+    chosen = unseen_classes(rule, catalog.classes, seed)
+    if run is not None:
+        seen = [name for name in chosen if not any(same_class(name, other) for other in own)]
+        if seen:
+            raise EvaluationError(
+                f"the run {run.folder} may have learned from {', '.join(seen)}; it left out"
+                f" {', '.join(own) or 'nothing'}. Fit it again with --unseen"
+            )
+    return chosen
+
+
+def _run_at(path: Path) -> Run | None:
+    return Run(path) if (path / "config.yaml").is_file() else None
+
+
+def _marks(run: Run | None) -> list[str]:
+    """What must be said beside every number of a run."""
+    if run is None:
+        return []
+    config = run.config()
+    marks = []
+    if config.get("oracle"):
+        told = "taught" if config["method"] == "clair" else "chose the number of clusters"
+        marks.append(f"oracle: labels {told}")
+    if config["method"] in _RECONSTRUCTIONS:
+        marks.append(f"reconstruction of {_RECONSTRUCTIONS[config['method']]} from its abstract")
+    return marks
