@@ -9,8 +9,10 @@ from backbones import tiny_models
 from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
+from crosslens.backbones.engine import OnnxEngine
 from crosslens.encoder import load_encoder
 from crosslens.errors import ConfigError
+from crosslens.export import export_encoder
 from crosslens.methods import method_class
 from tiny import SHAPES
 
@@ -55,10 +57,6 @@ def test_end_to_end(pictures, tmp_path, clip):
     assert not np.allclose(photo, sketch, atol=1e-4)
     assert not np.allclose(photo, unknown, atol=1e-4)
     assert encoder.encode_texts(["a photo of a circle"]).shape == (1, 8)
-    # The engine (ONNX on a CPU) and PyTorch agree on a domain's prompts.
-    pixels = np.stack([base.preprocess.pixels(path) for path in paths])
-    images = torch.from_numpy(base.preprocess.normalise(pixels))
-    assert np.allclose(encoder.encode_images(images, "photo"), photo, atol=1e-4)
     result = crosslens.evaluate(run.folder)
     assert 0.2 < result.metrics["map@all"] <= 1
     # Evaluation, which embeds through the cache, gives the same vectors as encode_images.
@@ -100,6 +98,37 @@ def test_variants(pictures, tmp_path, clip):
     index, skipped = crosslens.Index.build(open_catalog(pictures), encoder, tmp_path / "index")
     assert not skipped
     assert len(index) == 96
+
+
+def test_a_tower_without_prompts_agrees_with_its_frozen_self(pictures, tmp_path, clip):
+    still = {"epochs": 1, "domain_tokens": 0, "shared_tokens": 0, "lr": 1e-12, "norm_lr": 1e-12}
+    # What is left is what the milder augmentation of the student's view costs.
+    run = fit(pictures, tmp_path / "run", clip, still)
+    losses = run.read_log()[0]["losses"]
+    assert max(losses["consistency_a"], losses["consistency_b"]) < 0.1
+
+
+@pytest.mark.parametrize("domain", ["photo", None])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_prompted_tower_runs_in_the_fast_engine_and_is_exported(
+    pictures, tmp_path, clip, domain, depth, monkeypatch
+):
+    monkeypatch.setitem(tiny_models.VISION, "num_hidden_layers", 2)
+    save_clip(tmp_path / "clip", max_position_embeddings=64)
+    run = fit(pictures, tmp_path / "run", clip, {"epochs": 1, "prompt_depth": depth, "map": "none"})
+    encoder = load_encoder(run.folder)
+    paths = open_catalog(pictures).paths[:5]
+    pixels = np.stack([encoder.backbone.preprocess.pixels(path) for path in paths])
+    with torch.no_grad():
+        images = torch.from_numpy(encoder.backbone.preprocess.normalise(pixels))
+        expected = encoder.prompted.for_domain(domain)(images).numpy()
+    assert np.abs(OnnxEngine(encoder.backbone_of(domain)).run(pixels) - expected).max() < 1e-4
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.allclose(encoder.encode_images(paths, domain), expected, atol=1e-3)
+    for kind in ("onnx", "torchscript"):
+        # What is written is checked against the encoder.
+        export_encoder(encoder, tmp_path / kind, kind, domain)
+        assert list((tmp_path / kind).iterdir())
 
 
 def test_several_members_or_too_deep_prompts_are_refused(pictures, tmp_path, clip):

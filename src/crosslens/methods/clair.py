@@ -118,10 +118,10 @@ class Clair(PromptTuning):
     def remember(self, by_domain: Mapping[str, Features]) -> None:
         """Keep the frozen features for labelling and consistency."""
         self.features = [by_domain[domain] for domain in self.job.domains]
+        # Centred as what is trained is centred: before its first step it then stays where it is.
+        is_centred = self.job.tune == "head" and self.config.centre
         self.teachers = [
-            joint_rows(self.job.backbone, features.values[:, :1], self.config.calibration != "none").to(
-                self.job.torch_device
-            )
+            joint_rows(self.job.backbone, features.values[:, :1], is_centred).to(self.job.torch_device)
             for features in self.features
         ]
         self.vocabulary: Tensor | None = None

@@ -90,16 +90,18 @@ class PromptedTower(nn.Module):
             images: of one domain.
             domain: its position in ``domains``; None takes the mean of all domains' prompts.
         """
-        own = torch.stack(list(self.own)).mean(0) if domain is None else list(self.own)[domain]
+        sets = list(self.own)
+        # Not torch's mean: in a folded ONNX graph its name meets that of the preprocessing's mean.
+        own = sets[domain] if domain is not None else sum(sets[1:], sets[0]) / len(sets)
         prompts = torch.cat([own, self.shared], dim=1)
         vision: Any = self.tower.vision
         states = vision.embeddings(images)
         length, count = states.shape[1], prompts.shape[1]
-        states = torch.cat([states, prompts[0].expand(len(states), -1, -1)], dim=1)
+        states = torch.cat([states, prompts[0].expand(states.shape[0], -1, -1)], dim=1)
         states = vision.pre_layrnorm(states)
         for number, layer in enumerate(vision.encoder.layers):
             if count and 0 < number < self.shape.depth:
-                states = torch.cat([states[:, :length], prompts[number].expand(len(states), -1, -1)], dim=1)
+                states = torch.cat([states[:, :length], prompts[number].expand(states.shape[0], -1, -1)], dim=1)
             found = layer(states, None)
             # Older releases of transformers give a tuple.
             states = found[0] if isinstance(found, tuple) else found
