@@ -111,3 +111,17 @@ def test_bad_input(pictures, tmp_path):
     (pictures / "sketch" / "one").mkdir()
     with pytest.raises(crosslens.errors.CrosslensError):
         measure(pictures, "partial")
+
+
+def test_a_collapsed_encoder_is_measured_all_the_same():
+    generator = np.random.default_rng(0)
+    has_match = np.arange(30) < 15
+    alike = np.tile(np.float32([0.6, 0.8]), (30, 1))
+    free = generator.normal(size=(30, 2)).astype(np.float32)
+    free /= np.linalg.norm(free, axis=1, keepdims=True)
+    judged = judge_no_match(alike, alike, has_match, (1, 1), (free, free))
+    assert "cannot be split in two" in judged["failed"]["cosine, queries"]
+    assert "one cluster" in judged["failed"]["cosine, gallery"]
+    assert judged["scores"]["cosine"] == {}
+    assert 0 <= judged["scores"]["backbone cosine"]["auroc, queries"] <= 1
+    assert len(judged["rejected"]) == 30

@@ -140,7 +140,30 @@ def test_many_rows_are_sampled():
     assert roc_auc_score(truth, made.probability(queries)) > 0.9
 
 
+@pytest.mark.parametrize("score", SCORES)
+def test_a_sample_tells_all_queries_apart(score):
+    gallery, queries, truth = world(each=60)
+    order = np.random.default_rng(1).permutation(len(queries))
+    queries, truth = queries[order], truth[order]
+    made = MatchCalibration.fit(gallery, queries, score=score, most=100)
+    found = made.scores(queries, own=True)
+    assert roc_auc_score(truth, found) > 0.95
+    # References leave themselves out; for all others own makes no difference.
+    others = np.setdiff1d(np.arange(len(queries)), made.drawn)
+    assert np.array_equal(found[others], made.scores(queries)[others])
+    among = MatchCalibration.fit(gallery, queries[made.drawn], score=score, most=100, smooth=made.smooth)
+    assert np.allclose(found[made.drawn], among.scores(queries[made.drawn], own=True), atol=1e-5)
+
+
 class TestBadInput:
+    def test_own_queries_are_all_of_them(self):
+        gallery, queries, _ = world()
+        made = MatchCalibration.fit(gallery, queries)
+        with pytest.raises(ConfigError, match="7 queries are not the 320"):
+            made.scores(queries[:7], own=True)
+        with pytest.raises(ConfigError, match="leave own=True out"):
+            MatchCalibration.fit(gallery).probability(queries, own=True)
+
     def test_too_small_a_gallery(self):
         gallery, queries, _ = world()
         with pytest.raises(StoreError, match="too few"):

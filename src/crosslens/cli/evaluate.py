@@ -178,7 +178,11 @@ def _scenario(
 
 def _show_no_match(value: dict[str, Any]) -> None:
     for score, row in value["scores"].items():
-        typer.echo(f"has a match, by {score}: " + ", ".join(f"{key} {number:.3f}" for key, number in row.items()))
+        if row:
+            told = ", ".join(f"{key} {number:.3f}" for key, number in row.items())
+            typer.echo(f"has a match, by {score}: {told}")
+    for score, reason in value["failed"].items():
+        typer.echo(f"note: no answer by {score}: {reason}", err=True)
     for rule, row in value["rules"].items():
         typer.echo(
             f"no match, by {rule}: Open-set Acc {row['open_set_acc']:.3f}, false rejections"

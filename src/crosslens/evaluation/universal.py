@@ -12,7 +12,7 @@ import torch
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import EvaluationError
+from crosslens.errors import ConfigError, EvaluationError, StoreError
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric
 from crosslens.evaluation.measured import WITH_CODA, Evaluation, Side, convention_metrics, encode_domain, rank
 from crosslens.evaluation.scenarios import Scenario
@@ -117,7 +117,8 @@ def judge_no_match(
         Plain values. ``scores``: per score the AUROC and, calibrated on the queries and on the gallery alone, the
         expected calibration error. ``rules``: per rule the share of private queries rejected (Open-set Acc), of
         shared queries rejected (``false_rejection``), and the balanced accuracy. ``rejected``: the answers of the
-        backbone's calibrated cosine (the encoder's without ``plain``) at probability 0.5, one a query.
+        backbone's calibrated cosine (the encoder's without ``plain``) at probability 0.5, one a query. ``failed``:
+        why a score could not be calibrated, such as vectors that are all alike.
 
     Raises:
         EvaluationError: when all queries have a counterpart, or none has.
@@ -126,7 +127,7 @@ def judge_no_match(
 
     if has_match.all() or not has_match.any():
         raise EvaluationError("queries with and without a counterpart are both needed to judge 'no match'")
-    value: dict[str, Any] = {"scores": {}, "rules": {}}
+    value: dict[str, Any] = {"scores": {}, "rules": {}, "failed": {}}
     rejections: dict[str, NDArray[np.bool_]] = {}
     spaces = {"": (queries, gallery)} | ({"backbone ": plain} if plain else {})
     for space, score in product(spaces, SCORES):
@@ -135,7 +136,11 @@ def judge_no_match(
         for source, unlabelled in (("queries", asking), ("gallery", None)):
             if (source == "gallery" and score == "density") or min(len(gallery), len(queries)) < LEAST:
                 continue
-            made = MatchCalibration.fit(answering, unlabelled, score=score, clusters=clusters[1])
+            try:
+                made = MatchCalibration.fit(answering, unlabelled, score=score, clusters=clusters[1])
+            except (ConfigError, StoreError) as error:
+                value["failed"][f"{space}{score}, {source}"] = str(error)
+                continue
             own = unlabelled is not None
             probability = made.probability(asking, own=own)
             row[f"auroc, {source}"] = float(roc_auc_score(has_match, made.scores(asking, own=own)))

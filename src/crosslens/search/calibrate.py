@@ -201,6 +201,8 @@ class MatchCalibration:
         prototypes: of the gallery ``(C, d)``, unit rows; none where the score does without.
         reference: unlabelled queries ``(R, d)``, unit rows, or None.
         smooth: nearest references whose scores are averaged with a query's own; 0 takes it alone.
+        drawn: positions of the references among all unlabelled queries that were given ``(R,)``.
+        given: how many those were.
     """
 
     score: Score
@@ -210,6 +212,8 @@ class MatchCalibration:
     prototypes: Array = field(repr=False)
     reference: Array | None = field(repr=False, default=None)
     smooth: int = 0
+    drawn: NDArray[np.int64] | None = field(repr=False, default=None)
+    given: int = 0
 
     @classmethod
     def fit(
@@ -254,10 +258,13 @@ class MatchCalibration:
             found = kmeans(points, min(count, len(rows)), seed=seed)
             prototypes, cluster = found.prototypes.numpy(), found.assignments.numpy()
         if queries is not None and len(queries) >= LEAST:
-            reference = _rows(queries, most, seed + 1)
+            drawn = _drawn(len(queries), most, seed + 1)
+            reference = np.ascontiguousarray(queries[drawn], np.float32)
             near = min(30, len(reference) // 10) if smooth is None else smooth
-            made = cls(score, Logistic(0, 0), "queries", rows, prototypes, reference, near)
-            among = made.scores(reference, own=True)
+            made = cls(
+                score, Logistic(0, 0), "queries", rows, prototypes, reference, near, drawn, given=len(queries)
+            )
+            among = made._among_themselves()
             return replace(
                 made, curve=standard_curve(among, share) if curve == "standard" else mixture_curve(among)
             )
@@ -273,16 +280,40 @@ class MatchCalibration:
 
         Args:
             queries: ``(Q, d)``, unit rows.
-            own: whether they are the unlabelled queries themselves.
+            own: whether they are all the unlabelled queries of ``fit``, in its order; none then counts as its own
+                neighbour.
+
+        Raises:
+            ConfigError: for ``own`` with another number of queries.
         """
-        alone = self._alone(queries, own)
+        if not own:
+            return self._scores(queries)
+        if self.reference is None or self.drawn is None or len(queries) != self.given:
+            raise ConfigError(
+                f"{len(queries)} queries are not the {self.given} that this was calibrated on; leave own=True out"
+            )
+        if len(self.drawn) == self.given:
+            return self._among_themselves()
+        scores = self._scores(queries)
+        scores[self.drawn] = self._among_themselves()
+        return scores
+
+    def _scores(self, queries: Array) -> Array:
+        alone = self._alone(queries, False)
         if not self.smooth or self.reference is None:
             return alone
-        among = alone if own else self._alone(self.reference, True)
-        neighbours = _nearest(queries, self.reference, self.smooth + own)[0]
-        if own:
-            return np.asarray(among[neighbours].mean(1), np.float32)
+        neighbours = _nearest(queries, self.reference, self.smooth)[0]
+        among = self._alone(self.reference, True)
         return np.asarray((among[neighbours].sum(1) + alone) / (self.smooth + 1), np.float32)
+
+    def _among_themselves(self) -> Array:
+        """The scores of the references, each smoothed with its neighbours and itself."""
+        assert self.reference is not None
+        alone = self._alone(self.reference, True)
+        if not self.smooth:
+            return alone
+        neighbours = _nearest(self.reference, self.reference, self.smooth + 1)[0]
+        return np.asarray(alone[neighbours].mean(1), np.float32)
 
     def probability(self, queries: Array, *, own: bool = False) -> Array:
         """Probability ``(Q,)`` in (0, 1) that each query has a counterpart; arguments are those of ``scores``."""
@@ -334,6 +365,11 @@ def _nearest(queries: Array, gallery: Array, count: int) -> tuple[NDArray[np.int
 
 
 def _rows(vectors: Array, most: int, seed: int) -> Array:
-    if len(vectors) > most:
-        vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), most, replace=False))]
-    return np.ascontiguousarray(vectors, dtype=np.float32)
+    return np.ascontiguousarray(vectors[_drawn(len(vectors), most, seed)], dtype=np.float32)
+
+
+def _drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Positions of ``most`` of ``count`` rows, rising; all where there are no more."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
