@@ -81,11 +81,25 @@ def test_every_new_term_counts_with_its_weight(pictures, tmp_path):
     assert losses["consistency_a"] > plain["consistency_a"]
 
 
+def test_stand_ins_for_new_classes_keep_the_instance_terms_and_consistency(pictures, tmp_path):
+    still = {"lr": 1e-12, "epochs": 1, "cluster_ramp": 0.0, "domain_ramp": 0.0, "keep": 0.6, "dropped_weight": 0.3}
+    plain, novel = (
+        fit(pictures, tmp_path / f"run{share}", {**still, "novel_share": share}).read_log()[-1]["losses"]
+        for share in (0.0, 0.5)
+    )
+    for term in ("instance", "dropped", "consistency"):
+        assert novel[f"{term}_a"] == pytest.approx(plain[f"{term}_a"], rel=1e-6)
+    for term in ("cluster", "domain"):
+        assert novel[f"{term}_a"] != pytest.approx(plain[f"{term}_a"], rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"candidates": "batch"},
         {"prototype_momentum": 0.9},
+        {"prototypes_of": "bank"},
+        {"novel_share": 0.3},
         {"separation_weight": 1.0},
         {"vocabulary_weight": 1.0},
         {"map_in_training": True},

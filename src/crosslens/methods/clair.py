@@ -95,17 +95,10 @@ class Clair(PromptTuning):
             labels = self._chosen_on()
             encoder.maps = domain_maps(encoder, job, self.config, self.features, labels, self._final_texts())
         if job.tune == "head" and self.config.whitened_share != 0:
-            ratio = self.config.new_class_ratio if job.new_classes else self.config.known_class_ratio
-            share = self.config.whitened_share
-            encoder.whitened = whitened_part(
-                encoder,
-                self.features,
-                self.first_labels,
-                self.config.whitening,
-                share,
-                ratio,
-                self.config.whitened_power,
-            )
+            config = self.config
+            ratio = config.new_class_ratio if job.new_classes else config.known_class_ratio
+            strengths = config.whitening, config.whitened_share, ratio, config.whitened_power
+            encoder.whitened = whitened_part(encoder, self.features, self.first_labels, *strengths)
         return encoder
 
     def facts(self, job: FitJob) -> dict[str, Any]:
@@ -208,7 +201,8 @@ class Clair(PromptTuning):
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Refresh prototypes, and labels where that is asked for; how far labels and features agree."""
-        features = [self.centre_features(domain) for domain in (0, 1)]
+        is_fresh = self.config.prototypes_of == "centre"
+        features = [self.centre_features(domain) for domain in (0, 1)] if is_fresh else self.banks
         info: dict[str, float] = {}
         if not self.is_settled and epoch >= 2:
             info |= self._relabel(features)
@@ -252,8 +246,10 @@ class Clair(PromptTuning):
         self, number: int, part: Embedded, weights: Sequence[Tensor], other: Embedded, texts: Tensor | None
     ) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of every term of one domain."""
-        config, found, w = self.config, self.labels[number], weights[number]
-        q, own, anchors = part.q, found.labels[part.index], w[part.index]
+        config, found = self.config, self.labels[number]
+        # Stand-ins for new classes teach nothing about classes; the instance terms keep them.
+        w, anchors = found.weights, weights[number][part.index]
+        q, own = part.q, found.labels[part.index]
         cluster = config.cluster_weight * self._ramp(config.cluster_ramp)
         terms: dict[str, tuple[float, Tensor]] = {}
         logits = bank_logits(q, part.bank, config.temperature)
@@ -266,7 +262,8 @@ class Clair(PromptTuning):
             )
         else:
             places = torch.arange(len(q), device=q.device)
-            instance = inter_instance_contrast(q, part.keys, part.keys, places, own, anchors, config.temperature)
+            batch = w[part.index]
+            instance = inter_instance_contrast(q, part.keys, part.keys, places, own, batch, config.temperature)
         terms["instance"] = config.instance_weight, instance
         if config.dropped_weight:
             near = found.posteriors[part.index].topk(min(config.near_classes, len(self.names)), dim=1).indices

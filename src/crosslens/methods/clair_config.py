@@ -50,6 +50,8 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
         cluster_ramp, domain_ramp: share of all steps over which l2 and l3 grow from 0.
         cluster_temperature, domain_temperature: of their terms.
         candidates: what the inter-instance contrast compares with: the whole memory bank or the batch's keys.
+        prototypes_of: what prototypes and R2's new labels are made of: every image's ``centre`` view, embedded
+            anew, or the memory ``bank``, as the specification has it.
         prototype_momentum: prototypes also move with every step, ``mu <- normalise(m mu + (1 - m) batch mean)``;
             0 refreshes them once an epoch.
         separation_weight: of ``prototype_separation``, the other reading of "inter-cluster".
@@ -59,8 +61,8 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
             it on those trained on.
         warmup: the learning rate grows over the first epoch.
         level: what L_dom contrasts with: the other domain's prototypes, its images, or both.
-        novel_share: share of the classes that stand for new ones in every step: their images teach nothing about
-            classes then (G3).
+        novel_share: share of the classes that stand for new ones in every step: their images then have the
+            instance terms and L_gen alone (G3).
     """
 
     epochs: int = Field(10, ge=1)
@@ -100,6 +102,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
     cluster_temperature: float = Field(0.2, gt=0)
     domain_temperature: float = Field(0.2, gt=0)
     candidates: Literal["bank", "batch"] = "bank"
+    prototypes_of: Literal["centre", "bank"] = "centre"
     prototype_momentum: float = Field(0.0, ge=0, lt=1)
     separation_weight: float = Field(0.0, ge=0)
     vocabulary_weight: float = Field(0.0, ge=0)
