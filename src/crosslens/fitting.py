@@ -95,14 +95,14 @@ def fit(
     if tune not in kind.tunes:
         raise ConfigError(f"{method} has no --tune {tune}; it has {', '.join(kind.tunes)}")
     names = _class_names(kind, method, classes)
-    if source is None and (kind.needs_images or domains):
+    if source is None and (kind.needs_images or (domains and not kind.words_domains)):
         raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
     labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
     everything = labelled
     chosen = tuple(domains or labelled.domains)
     if len(set(chosen)) != len(chosen):
         raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
-    labelled = labelled.select(domains=chosen)
+    labelled = labelled if source is None else labelled.select(domains=chosen)
     left_out: tuple[str, ...] = ()
     if unseen is not None:
         left_out = unseen_classes(unseen, labelled.classes, seed)

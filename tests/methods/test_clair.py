@@ -12,6 +12,7 @@ from crosslens.api import open_catalog
 from crosslens.errors import BackboneError, ConfigError, TrainingError
 from crosslens.evaluation.label_accuracy import label_accuracy
 from crosslens.methods import method_class
+from crosslens.methods.base import FitJob
 from talker import register_talker
 from tiny import SHAPES, make_pictures
 
@@ -181,7 +182,9 @@ def test_relabelling_reports_its_churn(pictures, tmp_path):
     assert 0 <= log[2]["churn_a"] <= 1
 
 
-def test_bad_class_lists(pictures, tmp_path):
+def test_bad_class_lists(pictures, tmp_path, monkeypatch):
+    # All of them are noticed before an image is embedded.
+    monkeypatch.setattr(FitJob, "features_by_domain", None)
     with pytest.raises(ConfigError, match="at least two class names, and --classes gives 1"):
         fit(pictures, tmp_path / "one", classes=["circle"])
     with pytest.raises(ConfigError, match="twice"):

@@ -33,7 +33,7 @@ def test_it_maps_the_query_domain_and_says_how(pictures, tmp_path):
     assert facts["seconds"] < 1
     best = min(facts["domains"]["photo"]["leave_one_out"].items(), key=lambda pair: pair[1])[0]
     assert facts["domains"]["photo"]["strength"] == float(best)
-    plain = load_encoder("talker:joint") if False else Encoder(load_backbone("talker"), space="joint")
+    plain = Encoder(load_backbone("talker"), space="joint")
     paths = open_catalog(pictures).paths[:5]
     assert np.array_equal(encoder.encode_images(paths, "sketch"), plain.encode_images(paths, "sketch"))
     assert not np.allclose(encoder.encode_images(paths, "photo"), plain.encode_images(paths, "photo"))
@@ -42,6 +42,21 @@ def test_it_maps_the_query_domain_and_says_how(pictures, tmp_path):
     assert np.allclose(encoder.encode_images(paths, "photo"), expected, atol=1e-5)
     assert encoder.fingerprint != plain.fingerprint
     assert encoder.has_text
+
+
+def test_a_share_that_is_given_needs_no_images(pictures, tmp_path):
+    seen = load_encoder(fit(pictures, tmp_path / "seen", map_share=1.0).folder)
+    options = {"backbone": "talker", "classes": SHAPES, "domains": ["photo", "sketch"]}
+    run = crosslens.fit("text-map", out=tmp_path / "blind", settings={"map_share": 1.0}, **options)
+    blind = load_encoder(run.folder)
+    assert torch.equal(blind.maps["photo"], seen.maps["photo"])
+    assert blind.fingerprint == seen.fingerprint
+    assert crosslens.evaluate(run.folder, pictures).metrics == crosslens.evaluate(seen, pictures).metrics
+    for settings, wanted in (({}, "share of the map"), ({"map_share": 1.0, "map_centre": True}, "mean of each")):
+        with pytest.raises(ConfigError, match=wanted):
+            crosslens.fit("text-map", out=tmp_path / wanted, settings=settings, **options)
+    with pytest.raises(ConfigError, match="at least two"):
+        crosslens.fit("text-map", out=tmp_path / "one", **{**options, "domains": None})
 
 
 def test_sides(pictures, tmp_path):

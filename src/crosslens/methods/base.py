@@ -100,6 +100,7 @@ class Method(ABC):
         Config: its configuration.
         needs_labels: whether ``fit`` sees labels.
         needs_images: whether ``fit`` learns from images; others take no ROOT, or one that only evaluation reads.
+        words_domains: whether domains mean something without images, as words.
         needs_classes: whether ``fit`` works from class names (``--classes``); others refuse them.
         tunes: what may change: ``head``, ``full``, ``prompts``.
     """
@@ -108,6 +109,7 @@ class Method(ABC):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     needs_labels: ClassVar[bool] = False
     needs_images: ClassVar[bool] = True
+    words_domains: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
     tunes: ClassVar[tuple[str, ...]] = ("head",)
 

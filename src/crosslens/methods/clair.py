@@ -86,6 +86,8 @@ class Clair(PromptTuning):
         if one_network and "members" not in self.config.model_fields_set:
             self.settings = self.config.model_copy(update={"members": 1})
         self.names = job.classes
+        # First of all: names that cannot be read are told before any image is embedded.
+        self.texts = domain_texts(job, self.config)
         self.first_labels: list[PseudoLabels] = []
         self.handed_over: list[bool] = []
         self.learned_texts: list[Tensor] = []
@@ -93,7 +95,8 @@ class Clair(PromptTuning):
         encoder.text = job.tune == "head" and self.config.space == "joint"
         if job.tune == "prompts" or encoder.text:
             labels = self._chosen_on()
-            encoder.maps = domain_maps(encoder, job, self.config, self.features, labels, self._final_texts())
+            texts = self._final_texts()
+            encoder.maps = domain_maps(encoder, job, self.config, self.features, labels, texts)
         if job.tune == "head" and self.config.whitened_share != 0:
             config = self.config
             ratio = config.new_class_ratio if job.new_classes else config.known_class_ratio
@@ -155,10 +158,10 @@ class Clair(PromptTuning):
             with torch.no_grad():
                 self.learned_texts.append(self.contexts().cpu())
 
-    def _final_texts(self) -> dict[str, Tensor] | None:
-        """The class texts the map is fitted on, where they were learned: the mean over the members."""
+    def _final_texts(self) -> dict[str, Tensor]:
+        """The class texts the map is fitted on; where they were learned the mean over the members."""
         if not self.learned_texts:
-            return None
+            return self.texts
         mean = F.normalize(torch.stack(self.learned_texts).mean(0), dim=2)
         return dict(zip(self.job.domains, mean, strict=True))
 
@@ -166,7 +169,7 @@ class Clair(PromptTuning):
         """Labels of the start, the same for every member."""
         job = self.job
         if not self.first_labels:
-            found, self.handed_over = label_domains(job, self.config, self.features)
+            found, self.handed_over = label_domains(job, self.config, self.features, self.texts)
             self.first_labels = job.world.share(found)
             if job.world.is_main:
                 self._write_account()
@@ -179,7 +182,7 @@ class Clair(PromptTuning):
         self.is_settled = not self.config.relabel
         self.training_maps: list[Tensor] = []
         if self.config.map_in_training:
-            a, b = domain_texts(job, self.config).values()
+            a, b = self.texts.values()
             self.training_maps = [
                 fit_map(source, target, self.config)[0].float().to(job.torch_device)
                 for source, target in ((a, b), (b, a))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,25 +13,30 @@ from crosslens.features.load import Features
 from crosslens.labels.naming import centred_rows, class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labels
 from crosslens.labels.spread import spread_labels
-from crosslens.labels.wording import class_texts, look_of
 from crosslens.methods.base import FitJob
 from crosslens.methods.clair_config import ClairConfig
 from crosslens.ops.kmeans import kmeans
 
 
 def label_domains(
-    job: FitJob, config: ClairConfig, features: Sequence[Features]
+    job: FitJob, config: ClairConfig, features: Sequence[Features], texts: Mapping[str, Tensor]
 ) -> tuple[list[PseudoLabels], list[bool]]:
     """Pseudo-labels of every domain from the frozen features; with an oracle the true ones.
+
+    Args:
+        job: the fit, with its domains and class names.
+        config: how labels are made.
+        features: of every domain, in order.
+        texts: class texts ``(C, J)`` by domain.
 
     Returns:
         The labels of each domain, and whether it took some from the others (empty unless labels were spread).
 
     Raises:
-        ConfigError: when the oracle holds a label that is no class name, or the names are not told apart.
+        ConfigError: when the oracle holds a label that is no class name.
         TrainingError: when a score is not finite.
     """
-    found, took = _labels(job, config, features)
+    found, took = _labels(job, config, features, texts)
     if config.label_noise:
         found = [with_noise(labels, config.label_noise, job.seed + n) for n, labels in enumerate(found)]
     return found, took
@@ -77,7 +82,7 @@ def held_out(labels: PseudoLabels, share: float, seed: int) -> Tensor:
 
 
 def _labels(
-    job: FitJob, config: ClairConfig, features: Sequence[Features]
+    job: FitJob, config: ClairConfig, features: Sequence[Features], texts: Mapping[str, Tensor]
 ) -> tuple[list[PseudoLabels], list[bool]]:
     if job.oracle is not None:
         return [_true_labels(job, found.catalog.ids) for found in features], []
@@ -89,9 +94,8 @@ def _labels(
     scores: list[Tensor] = []
     took: list[bool] = []
     for domain, found in zip(job.domains, features, strict=True):
-        texts = class_texts(job.backbone, job.classes, look_of(domain, config.looks))
         values = found.values if config.label_views else found.values[:, :1]
-        scores.append(class_scores(job.backbone, values, texts, config.calibration))
+        scores.append(class_scores(job.backbone, values, texts[domain], config.calibration))
     if config.spread:
         scores, took = spread_labels(
             [centred_rows(found.values) for found in features],

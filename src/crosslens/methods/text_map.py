@@ -75,12 +75,14 @@ class TextMap(Method):
     name = "text-map"
     Config = MapConfig
     needs_classes = True
+    needs_images = False
+    words_domains = True
 
     def fit(self, job: FitJob) -> Encoder:
         """Fit the maps; images serve to choose the share alpha through pseudo-labels, where it is not given.
 
         Raises:
-            ConfigError: for fewer than two class names or domains.
+            ConfigError: for fewer than two class names or domains, or no images where they are needed.
             BackboneError: when the backbone has no text tower.
         """
         assert isinstance(self.settings, MapConfig)
@@ -89,20 +91,30 @@ class TextMap(Method):
             raise ConfigError(f"text-map needs at least two class names, and --classes gives {len(job.classes)}")
         if len(job.domains) < 2:
             raise ConfigError("text-map maps between domains; give at least two (--domains A,B)")
-        by_domain = job.features_by_domain()
-        features = [by_domain[domain] for domain in job.domains]
+        config = self.settings
+        texts = domain_texts(job, config)
         encoder = Encoder(job.backbone, method=self.name, space="joint", trained=self.facts(job))
-        labels = [] if self.settings.map_share is not None else label_images(job, self.settings, features)
-        encoder.maps = domain_maps(encoder, job, self.settings, features, labels)
+        features: list[Features] = []
+        labels: list[PseudoLabels] = []
+        if config.map != "none" and (config.map_share is None or config.map_centre):
+            if not len(job.catalog):
+                wanted = "the share of the map" if config.map_share is None else "the mean of each domain"
+                raise ConfigError(
+                    f"{wanted} is taken from images; name them (fit text-map ROOT), or say"
+                    " --set map_share=1 without map_centre"
+                )
+            by_domain = job.features_by_domain()
+            features = [by_domain[domain] for domain in job.domains]
+            labels = [] if config.map_share is not None else label_images(job, features, texts)
+        encoder.maps = domain_maps(encoder, job, config, features, labels, texts)
         return encoder
 
 
-def label_images(job: FitJob, config: MapConfig, features: Sequence[Features]) -> list[PseudoLabels]:
-    """Calibrated pseudo-labels of every domain's images, to choose alpha by."""
+def label_images(job: FitJob, features: Sequence[Features], texts: Mapping[str, Tensor]) -> list[PseudoLabels]:
+    """Calibrated pseudo-labels of every domain's images by its class texts ``(C, J)``, to choose alpha by."""
     labels = []
     for domain, found in zip(job.domains, features, strict=True):
-        texts = class_texts(job.backbone, job.classes, look_of(domain, config.looks))
-        scores = class_scores(job.backbone, found.values[:, :1], texts, "standardise")
+        scores = class_scores(job.backbone, found.values[:, :1], texts[domain], "standardise")
         labels.append(pseudo_labels(scores, 0.5))
     return labels
 
@@ -113,7 +125,7 @@ def domain_maps(
     config: MapConfig,
     features: Sequence[Features],
     labels: Sequence[PseudoLabels],
-    texts: Mapping[str, Tensor] | None = None,
+    texts: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """The map of each domain that gets one, chosen without any label; facts are added to the encoder's card.
 
@@ -123,7 +135,7 @@ def domain_maps(
         config: see ``MapConfig``.
         features: of every domain, in order.
         labels: pseudo-labels of the same images; needed only when alpha is to be chosen.
-        texts: class texts ``(C, J)`` by domain in place of the worded names.
+        texts: class texts ``(C, J)`` by domain, see ``domain_texts``.
 
     Returns:
         By domain ``(J, J)`` float32, or ``(J + M, J)`` with ``map_centre`` (see ``Encoder``); empty with
@@ -131,7 +143,6 @@ def domain_maps(
     """
     if config.map == "none":
         return {}
-    texts = dict(texts or domain_texts(job, config))
     started = time.perf_counter()
     if config.map_centre:
         texts = {domain: F.normalize(rows - rows.mean(0), dim=1) for domain, rows in texts.items()}
@@ -183,7 +194,7 @@ def fit_map(source: Tensor, target: Tensor, config: MapConfig) -> tuple[Tensor, 
     }
 
 
-def _targets(texts: dict[str, Tensor], side: Side) -> dict[str, Tensor]:
+def _targets(texts: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
     names = list(texts)
     if side == "both":
         mean = F.normalize(torch.stack(list(texts.values())).mean(0), dim=1)
