@@ -29,7 +29,7 @@ from crosslens.api import open_catalog
 from crosslens.encoder import Encoder
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.methods.base import FitJob
-from crosslens.methods.text_map import MapConfig, domain_maps, label_images
+from crosslens.methods.text_map import MapConfig, domain_maps, domain_texts, label_images
 from crosslens.progress import set_quiet
 from crosslens.training.run import Run
 from pairs import show, summary
@@ -207,13 +207,15 @@ def run_maps(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[s
         job = FitJob(part.hide_labels(), pair, backbone, Run(Path()), features=options.features, classes=classes)
         by_domain = job.features_by_domain()
         features = [by_domain[domain] for domain in pair]
-        labels = label_images(job, MapConfig(), features)
+        texts = domain_texts(job, MapConfig())
+        labels = label_images(job, features, texts)
         row: dict[str, Any] = {}
         for kind, side in product(options.kinds.split(","), options.sides.split(",")):
             encoder = Encoder(backbone, space="joint")
             config = MapConfig(map=kind, map_side=side)
-            chosen = domain_maps(encoder, job, config, features, labels)
-            full = domain_maps(encoder, job, config.model_copy(update={"map_share": 1.0}), features, [])
+            chosen = domain_maps(encoder, job, config, features, labels, texts)
+            whole = config.model_copy(update={"map_share": 1.0})
+            full = domain_maps(encoder, job, whole, features, [], texts)
             facts = encoder.trained["map"]
             row["identity"] = row.get("identity") or ranked(encoder, part, pair, {}, options)
             row[f"{kind} {side}"] = {
