@@ -16,9 +16,11 @@ from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.evaluation.scenarios import KINDS, Scenario
+from crosslens.evaluation.ucdr import UNIVERSAL, find_universal, learned_marks
 from crosslens.evaluation.zero_shot import unseen_classes
 from crosslens.fitting import Source, open_catalog, scenario_for
-from crosslens.labels.wording import same_class
+from crosslens.labels.wording import comparable, same_class
+from crosslens.methods import method_class
 from crosslens.training.run import Run
 
 _RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
@@ -208,7 +210,7 @@ def _plan(
         own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
         if own is not None and scenario is None:
             scenario, domains = _own_scenario(own, config["domains"], protocol, domains)
-        domains = domains or config["domains"]
+        domains = domains or config["domains"] or None
         held_out = run.read_held_out()
         if held_out is not None:
             only = held_out if only is None else only & held_out
@@ -230,8 +232,24 @@ def _plan(
         raise ConfigError(f"the protocol {protocol} takes no scenario")
     if own is not None and scenario not in (own, own.mirrored):
         marks.append(f"trained on the classes of its {own.kind} scenario only")
+    if run is not None and protocol in UNIVERSAL:
+        marks += _universal_marks(run, protocol, catalog)
     ranked = None if domains is None else tuple(domains)
     return _Plan(catalog, protocol, ranked, scenario, chosen, only, (*marks, *_marks(run)))
+
+
+def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
+    """Where the run's training knew what a universal protocol holds unseen."""
+    config = run.config()
+    setting, *more = protocol.split("-")
+    benchmark = find_universal(catalog, random_split="random" in more)
+    told = learned_marks(benchmark, setting, classes=config.get("classes") or (), source="names")
+    if not method_class(config["method"]).needs_images or config["method"] == "frozen":
+        return told
+    left_out = {comparable(name) for name in config.get("unseen") or ()}
+    images = run.catalog().select(domains=config["domains"])
+    shown = [name for name in images.classes if comparable(name) not in left_out]
+    return told + learned_marks(benchmark, setting, classes=shown, source="images", domains=config["domains"])
 
 
 def _own_scenario(

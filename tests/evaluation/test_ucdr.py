@@ -316,3 +316,56 @@ class TestBadInput:
         torch.manual_seed(0)
         images = catalog(unseen=UNSEEN[:1])
         assert len(lists(images, "ucdr", mixed=True)[0].queries) == 20
+
+
+def test_a_run_says_what_it_knew_of_the_unseen(drawn, tmp_path):
+    save_clip(tmp_path / "clip", max_position_embeddings=24)
+    few = {"words": 4, "steps": 2, "epochs": 1, "batch_size": 8, "template": "a X of a {class}"}
+
+    def marks(run, protocol):
+        return [
+            mark for mark in crosslens.evaluate(run.folder, drawn, protocol=protocol).marks if "not unseen" in mark
+        ]
+
+    def names_only(names):
+        return crosslens.fit(
+            "tki",
+            out=tmp_path / f"tki{len(names)}",
+            backbone=f"clip:{tmp_path / 'clip'}",
+            classes=names,
+            settings=few,
+        )
+
+    # It knows no domains of its own, so all that are there ask.
+    clean = names_only(["cat", "dog"])
+    assert len(crosslens.evaluate(clean.folder, drawn, protocol="ucdr").directions) == 2
+    assert marks(clean, "ucdr") == marks(clean, "udcdr") == []
+    told = names_only(["cat", "dog", UNSEEN[1].title()])
+    assert marks(told, "ucdr") == [
+        f"not unseen: training had the names of 1 of the 45 unseen classes ({UNSEEN[1]})"
+    ]
+    assert marks(told, "udcdr") == []
+
+    def on_images(name, **options):
+        return crosslens.fit(
+            "centred", drawn, out=tmp_path / name, backbone="tiny", domains=["sketch", "real"], **options
+        )
+
+    every, kept = on_images("every"), on_images("kept", unseen=",".join(UNSEEN))
+    domain = "not unseen: training had images of the query domain sketch"
+    classes = f"not unseen: training had the images of 4 of the 45 unseen classes ({', '.join(UNSEEN)})"
+    for run, protocol, expected in (
+        (every, "ucdr", [classes, domain]),
+        (every, "udcdr", [domain]),
+        (kept, "ucdr", [domain]),
+    ):
+        assert marks(run, protocol) == expected
+
+
+def test_a_part_of_a_benchmark_is_called_so(drawn):
+    marks = crosslens.evaluate(crosslens.load_encoder("tiny"), drawn, protocol="ucdr").marks
+    assert any("4 of 45 unseen classes" in mark for mark in marks)
+    assert "41 classes have no images here, so this is not the published benchmark" in marks
+    one = catalog(("sketch", "real"), unseen=UNSEEN[:1])
+    with pytest.raises(EvaluationError, match=f"the gallery has one class, {UNSEEN[0]}"):
+        lists(one, "ucdr")

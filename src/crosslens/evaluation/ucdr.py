@@ -28,6 +28,7 @@ from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric
 from crosslens.evaluation.measured import Evaluation, Side, convention_metrics, encode_domain, rank
 from crosslens.features.load import features_of
+from crosslens.labels.wording import comparable
 
 if TYPE_CHECKING:
     from crosslens.datasets.benchmark import Split
@@ -186,8 +187,13 @@ def evaluate_universal(
                 sides[domain, rows] = encode_domain(encoder, found, domain)
             ends.append(sides[domain, rows])
         directions.append(rank(ends[0], ends[1], metrics, told, depth))
-    seen = "seen and unseen classes" if mixed else "seen classes" if setting == "udcdr" else "unseen classes"
-    about = [*marks, f"{benchmark.name}: gallery {benchmark.gallery}, {seen}; papers report {benchmark.headline}"]
+    wanted = asking_classes(benchmark, setting)
+    here = len({catalog.labels[row] for run in lists for row in run.queries})
+    kind = f"{here} of {len(wanted)} {'seen' if setting == 'udcdr' else 'unseen'} classes"
+    kind += " asking, seen and unseen ones answering" if mixed else ""
+    about = [*marks, f"{benchmark.name}: gallery {benchmark.gallery}, {kind}; papers report {benchmark.headline}"]
+    if here < len(wanted):
+        about.append(f"{len(wanted) - here} classes have no images here, so this is not the published benchmark")
     if invert == "protocol" and benchmark.inverted:
         about.append("line drawings are inverted, as in the published code")
     absent = [d for d in benchmark.queries[setting] if d not in {run.query_domain for run in lists}]
@@ -219,6 +225,43 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
             " layout with: crosslens data list ROOT --as domainnet --out domainnet.parquet"
         )
     return best
+
+
+def asking_classes(benchmark: UniversalBenchmark, setting: Setting) -> tuple[str, ...]:
+    """The published classes of a setting's queries."""
+    return benchmark.split.seen[:UDCDR_CLASSES] if setting == "udcdr" else benchmark.split.unseen
+
+
+def learned_marks(
+    benchmark: UniversalBenchmark,
+    setting: str,
+    *,
+    classes: Sequence[str],
+    source: str,
+    domains: Sequence[str] = (),
+) -> list[str]:
+    """What must be said where training knew what the protocol holds unseen (specification of TKI, 2.2).
+
+    Args:
+        benchmark: what is measured on.
+        setting: a ``Setting``: whether classes, domains or both should be unseen.
+        classes: that were learned from, in any spelling.
+        source: what of them was learned from: ``names`` or ``images``.
+        domains: whose images were learned from.
+    """
+    marks = []
+    known = {comparable(name) for name in classes}
+    leaked = [name for name in benchmark.split.unseen if comparable(name) in known]
+    if setting != "udcdr" and leaked:
+        told = ", ".join(leaked[:5]) + (", …" if len(leaked) > 5 else "")
+        marks.append(
+            f"not unseen: training had the {source} of {len(leaked)} of the {len(benchmark.split.unseen)} unseen"
+            f" classes ({told})"
+        )
+    asking = [domain for domain in benchmark.queries.get(setting, ()) if domain in domains]
+    if setting != "uccdr" and asking:
+        marks.append(f"not unseen: training had images of the query domain {', '.join(asking)}")
+    return marks
 
 
 def published_spelling(catalog: Catalog, benchmark: UniversalBenchmark) -> Catalog:
@@ -262,7 +305,7 @@ def universal_lists(
     for domain in asked:
         if setting == "udcdr":
             share = 0.1 if domain == "quickdraw" else 0.25
-            classes = seen[:UDCDR_CLASSES]
+            classes = asking_classes(benchmark, setting)
             draw = partial(_drawn, share=share)
             queries = _each(classes, rows[domain], draw)
             gallery = _each(classes, rows[benchmark.gallery], draw)
@@ -275,6 +318,11 @@ def universal_lists(
             empty = domain if not queries else benchmark.gallery
             raise EvaluationError(
                 f"{setting} on {benchmark.name}: no image of {empty} is in the published classes"
+            )
+        if len({catalog.labels[row] for row in gallery}) < 2:
+            raise EvaluationError(
+                f"{setting} on {benchmark.name}: the gallery has one class, {catalog.labels[gallery[0]]}; then"
+                " every answer would be right; are these the images of that benchmark?"
             )
         runs.append(UniversalLists(domain, benchmark.gallery, tuple(queries), tuple(gallery)))
     return runs
