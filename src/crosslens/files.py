@@ -6,8 +6,9 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,11 +19,17 @@ from crosslens.errors import CrosslensError
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success fsync it and rename it over ``target``.
 
-    On any exception the temporary file or folder is removed and ``target`` is left as it was.
+    On any exception the temporary file or folder is removed and ``target`` is left as it was. A link is followed;
+    a device or a pipe takes the bytes as they come.
 
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
+    target = Path(os.path.realpath(target))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        with _then_copied(target) as temporary:
+            yield temporary
+        return
     temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +44,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
     finally:
-        remove(temporary)
+        # What stopped the writing may stop this too; the first reason is the one to tell.
+        with suppress(OSError):
+            remove(temporary)
+
+
+@contextmanager
+def _then_copied(target: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / target.name
+        yield temporary
+        try:
+            with open(target, "wb") as device:
+                device.write(temporary.read_bytes())
+        except OSError as error:
+            raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
 
 
 def write_text(target: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from crosslens.backbones import load_backbone
+from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder
@@ -113,6 +114,7 @@ def fit(
     if scenario is not None:
         scenario = scenario_for(scenario, labelled, chosen)
         labelled = scenario.restrict(labelled, *chosen)
+    world = join_world(_device(device))
     network = load_backbone(backbone, decode=decode)
     folder = Path(out)
     resolved = {
@@ -133,7 +135,6 @@ def fit(
         resolved["unseen"] = list(left_out)
     if scenario is not None:
         resolved["scenario"] = scenario.to_json()
-    world = join_world(_device(device))
     run = _start(folder, resolved, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
         everything.write(folder / IMAGES)
@@ -207,6 +208,7 @@ def _device(device: str | None) -> Any:
     import torch
 
     if device:
+        require_device(device)
         return torch.device("cpu" if device == "torch-cpu" else device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, EvaluationError
@@ -280,6 +281,9 @@ def _measured(
     device: str | None = None,
     generalised: bool = False,
 ) -> Evaluation:
+    if device is not None:
+        # Cached features need no device, and a name that is none should not pass for that.
+        require_device(device)
     options: dict[str, Any] = {}
     if plan.unseen is not None:
         options = {"unseen": plan.unseen, "generalised": generalised}

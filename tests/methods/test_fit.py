@@ -7,8 +7,10 @@ import torch
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.errors import (
+    BackboneError,
     CatalogError,
     ConfigError,
+    CrosslensError,
     EvaluationError,
     FeatureError,
     LabelsHiddenError,
@@ -261,4 +263,19 @@ class TestBadInput:
 def test_class_names_are_refused_by_methods_that_do_not_take_them(pictures, tmp_path):
     with pytest.raises(ConfigError, match="leave --classes out"):
         fit(pictures, tmp_path / "run", "instance", classes=["cat"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_fit_does_not_block_its_folder(pictures, tmp_path):
+    with pytest.raises(CrosslensError, match="batch_size"):
+        fit(pictures, tmp_path / "run", settings={**UCDIR_QUICK, "batch_size": 4096})
+    assert fit(pictures, tmp_path / "run").is_finished
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_written(pictures, tmp_path):
+    for device, message in (("nosuch", "no device 'nosuch'"), ("cuda:99", "is not here")):
+        with pytest.raises(BackboneError, match=message):
+            crosslens.fit("centred", pictures, out=tmp_path / "run", backbone="tiny", device=device)
+        with pytest.raises(BackboneError, match=message):
+            crosslens.evaluate("tiny", pictures, device=device)
     assert not (tmp_path / "run").exists()

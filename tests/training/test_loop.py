@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from crosslens.errors import RunError, TrainingError
@@ -130,14 +131,22 @@ def test_a_damaged_checkpoint_is_named(run):
 
 class TestRunFolder:
     def test_a_second_run_in_the_same_folder_needs_resume(self, run):
+        run.log({"epoch": 0})
         with pytest.raises(RunError, match="--resume"):
             Run.start(run.folder, {"method": "test"}, resume=False)
         assert Run.start(run.folder, {"method": "test"}, resume=True).config()["method"] == "test"
 
     def test_resume_with_other_settings_names_them(self, tmp_path):
-        Run.start(tmp_path / "r", {"seed": 1, "settings": {"lr": 0.1}}, resume=False)
+        Run.start(tmp_path / "r", {"seed": 1, "settings": {"lr": 0.1}}, resume=False).log({"epoch": 0})
         with pytest.raises(RunError, match=r"seed: 1 then, 2 now; settings\.lr: 0\.1 then, 0\.2 now"):
             Run.start(tmp_path / "r", {"seed": 2, "settings": {"lr": 0.2}}, resume=True)
+
+    def test_a_folder_where_nothing_was_learned_is_new(self, run):
+        again = Run.start(run.folder, {"method": "test", "seed": 5}, resume=False)
+        assert again.config()["seed"] == 5
+        # Unless somebody is about to learn in it.
+        with FileLock(run.folder / ".lock"), pytest.raises(RunError, match="--resume"):
+            Run.start(run.folder, {"method": "test"}, resume=False)
 
     def test_a_folder_with_other_things_is_left_alone(self, tmp_path):
         (tmp_path / "r").mkdir()

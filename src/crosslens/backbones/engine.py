@@ -126,20 +126,31 @@ def make_engine(backbone: Backbone, device: str | None = None) -> Engine:
         BackboneError: when the device asked for is not there.
     """
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    require_device(chosen)
     if chosen == "torch-cpu":
         return TorchEngine(backbone, "cpu")
-    if re.fullmatch(r"cuda(:\d+)?", chosen):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(chosen.partition(":")[2] or 0) >= count:
-            raise BackboneError(f"{chosen} is not here ({count} CUDA devices found); use --device cpu")
-        return TorchEngine(backbone, chosen)
     if chosen != "cpu":
-        raise BackboneError(f"there is no device {chosen!r}; use cpu, torch-cpu, cuda or cuda:NUMBER")
+        return TorchEngine(backbone, chosen)
     try:
         return OnnxEngine(backbone)
     except ExportError as error:
         log.warning("%s; PyTorch is used instead, which is slower", error)
         return TorchEngine(backbone, "cpu")
+
+
+def require_device(device: str) -> None:
+    """Check the name of a device: ``cpu``, ``torch-cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        BackboneError: for another name, or a GPU that is not there.
+    """
+    if device in ("cpu", "torch-cpu"):
+        return
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        raise BackboneError(f"there is no device {device!r}; use cpu, torch-cpu, cuda or cuda:NUMBER")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(device.partition(":")[2] or 0) >= count:
+        raise BackboneError(f"{device} is not here ({count} CUDA devices found); use --device cpu")
 
 
 class ExportError(BackboneError):

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from crosslens.catalog import Catalog
 from crosslens.errors import RunError
@@ -51,22 +52,37 @@ class Run:
     def start(cls, folder: Path, config: dict[str, Any], *, resume: bool) -> Run:
         """Begin a run in a new folder, or continue one whose configuration is the same.
 
+        A folder where nothing was learned yet, since the settings or the images were refused, counts as new.
+
         Raises:
             RunError: when the folder holds another run, or ``resume`` is missing or meets other settings.
         """
         run = cls(folder)
         resolved = {"format": FORMAT, **config}
-        if (folder / "config.yaml").is_file():
+        if (folder / "config.yaml").is_file() and not run._is_untouched():
             if not resume:
                 raise RunError(f"{folder} holds a run already; continue it with --resume or choose another folder")
             differing = _differences(run.config(), resolved)
             if differing:
                 raise RunError(f"{folder} was started with other settings, so it cannot go on: {differing}")
             return run
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and not run._is_untouched():
             raise RunError(f"{folder} is not empty and holds no run; choose another folder")
         write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
         return run
+
+    def _is_untouched(self) -> bool:
+        """Whether the folder holds no more than what is written before learning begins, and nobody works in it."""
+        if any(entry.name not in ("config.yaml", IMAGES, ".lock") for entry in self.folder.iterdir()):
+            return False
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                return True
+        except Timeout:
+            return False
+        except OSError:
+            # It cannot be written; what is written next says so.
+            return True
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration.

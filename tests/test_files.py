@@ -1,0 +1,63 @@
+"""Whole files or none, wherever the target points."""
+
+import os
+import threading
+
+import pytest
+
+from crosslens.errors import CrosslensError
+from crosslens.files import atomic_path, write_json, write_text
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a.json"
+    write_text(target, "old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(target, {"a": float("nan")})
+
+    def half():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert target.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_link_stays_one(tmp_path):
+    real, link = tmp_path / "there" / "real.txt", tmp_path / "link.txt"
+    real.parent.mkdir()
+    real.write_text("old")
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_a_pipe_takes_the_bytes(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_json(pipe, {"a": 1})
+    reader.join(10)
+    assert read == ['{\n  "a": 1\n}\n']
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_device_is_told_and_stays_a_device(tmp_path):
+    link = tmp_path / "full"
+    link.symlink_to("/dev/full")
+    with pytest.raises(CrosslensError, match="No space left"):
+        write_text(link, "x" * 100_000)
+    assert not os.path.isfile("/dev/full")
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CrosslensError, match=r"could not write .*sub"):
+        write_text(tmp_path / "file" / "sub", "text")
