@@ -70,13 +70,13 @@ def items_of(catalog: Catalog) -> pa.Table:
     return pa.table(columns, schema=ITEM_SCHEMA)
 
 
-def sample_items(store: Store, n: int, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
-    """Ids and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
+def sample_items(store: Store, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
+    """Rows and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
     ids = [image for table, _ in store.scan() for image in table.column("id").to_pylist()]
     if len(ids) > n:
         drawn = np.random.default_rng(seed).choice(len(ids), n, replace=False)
         ids = [ids[row] for row in np.sort(drawn)]
-    return ids, store.get(ids)[1]
+    return store.get(ids)
 
 
 def count_domains(store: Store) -> dict[str, int]:

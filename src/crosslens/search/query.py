@@ -104,7 +104,8 @@ class Answer:
 
     Attributes:
         hits: at most ``top``; none where there is no match.
-        match_probability: that the index holds a counterpart of the query; None where it was not asked for.
+        match_probability: that there is a counterpart of the query among the items that were searched; None where
+            it was not asked for.
         no_match: whether it lies below ``min_match``.
         domain: of the query's pictures, told or detected; None where unknown or where they differ.
         seconds: taken by each stage.

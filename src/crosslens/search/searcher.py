@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Course:
-    """What is noted while one query is answered: seconds by stage, and what it found among all items."""
+    """What is noted while one query is answered: seconds by stage, and what its own vector found."""
 
     seconds: dict[str, float]
     nearest: list[Hit] = field(default_factory=list)
@@ -208,7 +208,7 @@ class Searcher:
         probability = None
         if options.min_match is not None:
             with _stage(seconds, "match"):
-                probability = self.matching.probability(vector, features)
+                probability = self.matching.probability(vector, features, where=options.where, exclude=exclude)
             if probability < options.min_match:
                 return Answer((), probability, True, domain, seconds)
         version = self.index.version
@@ -221,7 +221,9 @@ class Searcher:
             hits = self._listed(vector, options, set(exclude), course)
         if probability is None and self.calibrated:
             with _stage(seconds, "match"):
-                probability = self.matching.probability(vector, features, course.nearest)
+                probability = self.matching.probability(
+                    vector, features, course.nearest, where=options.where, exclude=exclude
+                )
         with _stage(seconds, "sort"):
             ordered = tuple(sort_hits(hits, options.sort))
         return Answer(ordered, probability, False, domain, seconds)
@@ -267,14 +269,14 @@ class Searcher:
         reranking = options.rerank is not None
         if options.rerank == "aqe":
             first = self._found(vector, max(EXPANSION + len(exclude), 1), options, course)
-            course.nearest = first if options.where is None else []
+            course.nearest = first
             with _stage(course.seconds, "rerank"):
                 asked = self._expanded(vector, [hit for hit in first if hit.id not in exclude][:EXPANSION])
         elif reranking:
             count = max(count, RERANK_TOP + len(exclude))
         while True:
             found = self._found(asked, count, options, course)
-            if asked is vector and options.where is None:
+            if asked is vector:
                 course.nearest = found
             hits = [hit for hit in found if hit.id not in seen]
             seen |= {hit.id for hit in hits}
