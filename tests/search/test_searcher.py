@@ -129,6 +129,30 @@ def test_folding_fetches_on_until_enough_are_left(searcher):
     assert len(ids_of(searcher.answer(parts, SearchOptions(top=10, include_self=True)))) == 10
 
 
+def test_folding_is_bounded_and_says_so(searcher, monkeypatch):
+    index, read = searcher.index, []
+    add_copies(index, "photo/circle/00.png", 150)
+    parts = weighted_parts(like=["photo/circle/00.png"])
+    answer = searcher.answer(parts, SearchOptions(top=5, fold=0.9999))
+    first = answer.hits[0]
+    assert len(first.duplicates) == 100
+    assert any("100 near-duplicates" in note for note in answer.notes)
+    assert answer.to_json()["notes"] == list(answer.notes)
+    # The rest is shown as if all had been listed.
+    ids, _ = ranked(index, index.get("photo/circle/00.png")[1])
+    others = [image for image in ids if not image.startswith("copy/") and image != "photo/circle/00.png"]
+    assert ids_of(answer)[1:] == others[:4]
+
+    monkeypatch.setattr("crosslens.search.searcher.LOOKED", 60)
+    get = index.store.get
+    monkeypatch.setattr(index.store, "get", lambda ids: read.extend(ids) or get(ids))
+    cut = searcher.answer(parts, SearchOptions(top=5, fold=0.9999))
+    assert len(cut.hits) == 1
+    assert any("60 items" in note for note in cut.notes)
+    assert len(read) <= 62
+    assert searcher.answer(parts, SearchOptions(top=5)).notes == ()
+
+
 def test_rerankers_are_the_functions_on_the_whole_graph(searcher):
     index = searcher.index
     ids, vectors = everything(index)

@@ -137,6 +137,8 @@ def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -
         typer.echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
     if domain == "auto" and answer.domain is not None:
         typer.echo(f"detected domain: {answer.domain}")
+    for sentence in answer.notes:
+        typer.echo(f"note: {sentence}")
     rows = []
     for found in answer.hits:
         hit, more = found.hit, len(found.duplicates)

@@ -18,7 +18,7 @@ from crosslens.errors import ConfigError, StoreError
 from crosslens.search.combining import Combiner
 from crosslens.search.domain_detection import detect_domains
 from crosslens.search.filters import Filter
-from crosslens.search.folding import Folding, sort_hits
+from crosslens.search.folding import LISTED, LOOKED, Folding, sort_hits
 from crosslens.search.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.search.index import Index
 from crosslens.search.items import Hit
@@ -35,10 +35,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Course:
-    """What is noted while one query is answered: seconds by stage, and what its own vector found."""
+    """What is noted while one query is answered.
+
+    Attributes:
+        seconds: by stage.
+        nearest: what its own vector found, best first.
+        notes: for the answer.
+    """
 
     seconds: dict[str, float]
     nearest: list[Hit] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the answer, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
 
 class Searcher:
@@ -226,7 +238,7 @@ class Searcher:
                 )
         with _stage(seconds, "sort"):
             ordered = tuple(sort_hits(hits, options.sort))
-        return Answer(ordered, probability, False, domain, seconds)
+        return Answer(ordered, probability, False, domain, seconds, tuple(course.notes))
 
     def _pictures(self, parts: Sequence[QueryPart], domain: str | None) -> dict[int, EmbeddedImage]:
         """The embedded pictures by their place among the parts."""
@@ -250,6 +262,8 @@ class Searcher:
                     for hit, place in zip(hits, folding.add(vectors), strict=True):
                         if place == len(kept):
                             kept.append(FoundHit(hit))
+                        elif len(kept[place].duplicates) == LISTED:
+                            course.note(f"at most {LISTED} near-duplicates are listed under a hit; there are more")
                         else:
                             kept[place] = replace(kept[place], duplicates=(*kept[place].duplicates, hit.id))
             if len(kept) >= options.top:
@@ -266,6 +280,7 @@ class Searcher:
     ) -> Iterator[list[Hit]]:
         """Hits in their final order, more and more of them until none is left or they fall below the cut."""
         asked, seen = vector, set(exclude)
+        most = None if options.fold is None else LOOKED + len(exclude)
         reranking = options.rerank is not None
         if options.rerank == "aqe":
             first = self._found(vector, max(EXPANSION + len(exclude), 1), options, course)
@@ -291,7 +306,10 @@ class Searcher:
             # An expanded query does not list hits by their similarity with the query itself.
             if len(found) < count or (last < options.min_score and asked is vector):
                 return
-            count *= 2
+            if count == most:
+                course.note(f"folding looked at the best {LOOKED} items alone; there may be more hits")
+                return
+            count = count * 2 if most is None else min(count * 2, most)
 
     def _found(self, vector: Array, count: int, options: SearchOptions, course: _Course) -> list[Hit]:
         with _stage(course.seconds, "search"):

@@ -82,6 +82,7 @@ def _answered(
             "items": items,
             "version": version,
             "seconds": seconds,
+            "notes": found.notes,
         }
     )
 
