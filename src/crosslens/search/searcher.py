@@ -16,7 +16,7 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, ImageSource
 from crosslens.errors import ConfigError, StoreError
 from crosslens.search.combining import Combiner
-from crosslens.search.domain_detection import detect_domains
+from crosslens.search.domain_detection import DomainDetector
 from crosslens.search.filters import Filter
 from crosslens.search.folding import LISTED, LOOKED, Folding, sort_hits
 from crosslens.search.graph_cache import GRAPH_LIMIT, GraphCache
@@ -83,6 +83,7 @@ class Searcher:
         self.device = device
         self.matching = Matching(index, unlabelled, unlabelled_domain, sample=sample, device=device)
         self.graphs = GraphCache(index, graph_limit)
+        self.detector = DomainDetector(index)
         # The tokenizers of text towers keep settings of the last call, so one text is read at a time.
         self._reading = Lock()
         self._loading = Lock()
@@ -120,7 +121,7 @@ class Searcher:
         plain: Array | None = None
         if encoder.prompted is None or AUTO in names or self.matching.unlabelled is not None:
             plain = encoder.image_features(images, frozen=True, device=self.device)
-            detected = detect_domains(encoder, plain) if AUTO in names else names
+            detected = self.detector(plain) if AUTO in names else names
             names = [found if name == AUTO else name for name, found in zip(names, detected, strict=True)]
         vectors = np.empty((len(images), encoder.dim), np.float32)
         for name in dict.fromkeys(names):
@@ -181,7 +182,7 @@ class Searcher:
         domains = {picture.domain for picture in pictures.values()}
         features = [p.features for n, p in pictures.items() if p.features is not None and parts[n].weight > 0]
         plain = len(features) == len(parts)
-        return self.answer_vector(
+        answer = self.answer_vector(
             vector,
             options,
             exclude=[] if options.include_self else liked,
@@ -189,6 +190,9 @@ class Searcher:
             domain=domains.pop() if len(domains) == 1 else None,
             seconds=seconds,
         )
+        if domain != AUTO or not pictures:
+            return answer
+        return replace(answer, notes=(*self.detector.notes(), *answer.notes))
 
     def answer_vector(
         self,
