@@ -63,6 +63,15 @@ def test_snapshot(cli, index, tmp_path):
     status, _, err = cli("index", "snapshot", index, target)
     assert status == 1
     assert "exists already" in err
+    status, _, err = cli("search", target, "--like", "photo/circle/00.png")
+    assert status == 1
+    assert f"crosslens index restore {target}" in " ".join(err.split())
+    found = answer(cli, "index", "restore", target, "--out", tmp_path / "back", "--store", "exact")
+    assert (found["items"], found["store"]["kind"]) == (96, "exact")
+    assert answer(cli, "search", tmp_path / "back", "--like", "photo/circle/00.png")["hits"]
+    status, _, err = cli("index", "restore", index, "--out", tmp_path / "again")
+    assert status == 1
+    assert "is no snapshot" in err
 
 
 def test_bench_measures_each_structure(cli, pictures, tmp_path):
