@@ -110,6 +110,8 @@ def add(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
             f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
         )
+        for sentence in report.skipped[:20]:
+            typer.echo(f"skipped: {sentence}", err=True)
 
 
 @app.command()
