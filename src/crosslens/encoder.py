@@ -54,6 +54,8 @@ class Encoder:
         whitened: a closed-form part joined to the head's vectors, or None.
         tuned: whether the backbone's tower was trained and belongs to the encoder.
         trained: facts for the model card.
+        looks: per domain the mean ``(D,)`` of the backbone's features, which tells a picture's domain. It changes
+            no vector, so it is no part of the fingerprint; ``crosslens.fit`` adds it.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Encoder:
         whitened: WhitenedPart | None = None,
         tuned: bool = False,
         trained: Mapping[str, Any] | None = None,
+        looks: Mapping[str, Tensor] | None = None,
     ) -> None:
         if space == "joint" and not backbone.has_text:
             raise BackboneError(
@@ -79,14 +82,15 @@ class Encoder:
         self.method = method
         group = HeadGroup([head]) if isinstance(head, Head) else head
         self.head = None if group is None else group.cpu().eval().requires_grad_(False)
-        self.means = {domain: mean.detach().cpu().float() for domain, mean in sorted((means or {}).items())}
-        self.maps = {domain: matrix.detach().cpu().float() for domain, matrix in sorted((maps or {}).items())}
+        self.means = _by_domain(means)
+        self.maps = _by_domain(maps)
         self.space = space
         self.text = text
         self.prompted = None if prompted is None else prompted.cpu().eval().requires_grad_(False)
         self.whitened = whitened
         self.tuned = tuned
         self.trained = dict(trained or {})
+        self.looks = _by_domain(looks)
 
     @property
     def dim(self) -> int:
@@ -366,6 +370,10 @@ def load_encoder(source: str | Path) -> Encoder:
     # A space that text shares already costs nothing to use.
     joint = backbone.joint_dim == backbone.dim
     return Encoder(backbone, space="joint" if joint else "features")
+
+
+def _by_domain(tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    return {domain: tensor.detach().cpu().float() for domain, tensor in sorted((tensors or {}).items())}
 
 
 def _shift(rows: Tensor) -> Tensor | float:

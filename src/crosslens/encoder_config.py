@@ -39,6 +39,7 @@ class EncoderConfig(BaseModel):
         whitened_share: its share of every score.
         whitened_power: what features are raised to in it.
         tuned: whether the folder holds the image tower's own, trained weights.
+        looks: domains whose mean feature is kept, to tell a picture's domain by.
         trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
     """
 
@@ -61,6 +62,7 @@ class EncoderConfig(BaseModel):
     whitened_share: float = 0.0
     whitened_power: float = 1.0
     tuned: bool = False
+    looks: tuple[str, ...] = ()
     trained: dict[str, Any] = {}
 
 
@@ -83,5 +85,6 @@ def describe(encoder: Encoder) -> EncoderConfig:
         whitened_share=0.0 if encoder.whitened is None else encoder.whitened.share,
         whitened_power=1.0 if encoder.whitened is None else encoder.whitened.power,
         tuned=encoder.tuned,
+        looks=tuple(encoder.looks),
         trained=encoder.trained,
     )

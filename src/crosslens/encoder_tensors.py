@@ -23,6 +23,7 @@ def tensors_of(encoder: Encoder) -> dict[str, Tensor]:
     tensors = {f"head.{k}": v for k, v in encoder.head.state_dict().items()} if encoder.head else {}
     tensors |= {f"mean.{index}": mean for index, mean in enumerate(encoder.means.values())}
     tensors |= {f"map.{index}": matrix for index, matrix in enumerate(encoder.maps.values())}
+    tensors |= {f"look.{index}": mean for index, mean in enumerate(encoder.looks.values())}
     if encoder.prompted is not None:
         tensors |= {f"prompted.{k}": v for k, v in encoder.prompted.learned().items()}
     if encoder.whitened is not None:
@@ -60,6 +61,7 @@ def parts_of(config: EncoderConfig, tensors: Mapping[str, Tensor], backbone: Bac
         "head": head,
         "means": {domain: tensors[f"mean.{index}"] for index, domain in enumerate(config.domains)},
         "maps": {domain: tensors[f"map.{index}"] for index, domain in enumerate(config.mapped)},
+        "looks": {domain: tensors[f"look.{index}"] for index, domain in enumerate(config.looks)},
         "whitened": whitened,
         "prompted": prompted,
     }

@@ -31,6 +31,18 @@ class FeatureError(CrosslensError):
     """A feature folder that is missing, incomplete or damaged."""
 
 
+class NothingEmbeddedError(FeatureError):
+    """None of the images asked for could be embedded.
+
+    Attributes:
+        reasons: one sentence for each image, by its id.
+    """
+
+    def __init__(self, message: str, reasons: dict[str, str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
 class ConfigError(CrosslensError):
     """A configuration key or value that is not allowed."""
 

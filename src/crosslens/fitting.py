@@ -16,6 +16,7 @@ from crosslens.encoder import Encoder
 from crosslens.errors import CatalogError, ConfigError, RunError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.evaluation.zero_shot import unseen_classes, without_classes
+from crosslens.features.looks import looks_of
 from crosslens.images.decode import DecodeMode
 from crosslens.labels.vocabulary import nouns_without
 from crosslens.labels.wording import same_class
@@ -157,11 +158,11 @@ def fit(
         nouns=nouns_without(left_out) if kind.needs_classes else (),
     )
     if not world.is_main:
-        _finish(kind(config).fit(job), run, world)
+        _finish(kind(config).fit(job), job, kind)
         return run
     try:
         with FileLock(folder / ".lock", timeout=0):
-            _finish(kind(config).fit(job), run, world)
+            _finish(kind(config).fit(job), job, kind)
     except Timeout:
         raise RunError(f"another process is training in {folder}") from None
     return run
@@ -222,7 +223,12 @@ def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World
     return Run(folder)
 
 
-def _finish(encoder: Encoder, run: Run, world: World) -> None:
-    if world.is_main:
-        encoder.save(run.encoder_folder)
-    world.barrier()
+def _finish(encoder: Encoder, job: FitJob, kind: type[Method]) -> None:
+    if job.world.is_main:
+        if kind.needs_images and not (encoder.space == "features" and len(encoder.means) > 1):
+            # Means of the same features, where the encoder has some, say it already.
+            encoder.looks = looks_of(
+                job.catalog, encoder, folder=job.features, device=job.device, workers=job.workers
+            )
+        encoder.save(job.run.encoder_folder)
+    job.world.barrier()

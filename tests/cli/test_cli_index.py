@@ -38,6 +38,15 @@ def test_add_delete_optimize_info(cli, index, pictures, tmp_path):
         assert "lance" in text
 
 
+def test_an_item_that_is_deleted_for_its_image_is_named(cli, index, pictures):
+    (pictures / "photo" / "circle" / "00.png").write_bytes(b"broken")
+    status, out, err = cli("index", "add", index, pictures)
+    assert status == 0
+    assert "0 changed, 95 unchanged, 1 removed, 1 skipped; 95 items" in out
+    assert "00.png is not an image" in " ".join(err.split())
+    assert "its item was deleted" in " ".join(err.split())
+
+
 def test_delete_wants_ids_or_a_condition(cli, index):
     for arguments in ([], ["x", "--where", "size > 1"]):
         status, _, err = cli("index", "delete", index, *arguments)
@@ -63,6 +72,15 @@ def test_snapshot(cli, index, tmp_path):
     status, _, err = cli("index", "snapshot", index, target)
     assert status == 1
     assert "exists already" in err
+    status, _, err = cli("search", target, "--like", "photo/circle/00.png")
+    assert status == 1
+    assert f"crosslens index restore {target}" in " ".join(err.split())
+    found = answer(cli, "index", "restore", target, "--out", tmp_path / "back", "--store", "exact")
+    assert (found["items"], found["store"]["kind"]) == (96, "exact")
+    assert answer(cli, "search", tmp_path / "back", "--like", "photo/circle/00.png")["hits"]
+    status, _, err = cli("index", "restore", index, "--out", tmp_path / "again")
+    assert status == 1
+    assert "is no snapshot" in err
 
 
 def test_bench_measures_each_structure(cli, pictures, tmp_path):

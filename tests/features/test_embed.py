@@ -1,6 +1,7 @@
 """The embedding job on real small pictures: completeness, resume, retries, damage, bounded work in flight."""
 
 import json
+import os
 import threading
 
 import numpy as np
@@ -130,6 +131,31 @@ def test_failures_are_reported_and_only_they_are_tried_again(catalog, tmp_path, 
     report = embed_catalog(catalog, TinyBackbone(), tmp_path / "f")
     assert (report.embedded, report.reused) == (3, 92)
     assert [entry.id for entry in report.skipped] == ["sketch/square/03.png"]
+
+
+def test_a_row_counts_for_the_file_it_was_made_of_alone(catalog, tmp_path, pictures):
+    backbone, folder = TinyBackbone(), tmp_path / "f"
+    before = features_of(catalog, backbone, folder=folder)
+    name, gone = "photo/circle/00.png", "sketch/cross/01.png"
+    file = pictures / name
+    content, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.write_bytes(b"broken")
+    (pictures / gone).unlink()
+    for _ in range(2):
+        report = embed_catalog(catalog, backbone, folder)
+        assert {entry.id for entry in report.skipped} == {name, gone}
+        assert report.reused == 94
+        after = features_of(catalog, backbone, folder=folder)
+        assert {entry.id for entry in after.skipped} == {name, gone}
+        assert set(after.catalog.ids) == set(catalog.ids) - {name, gone}
+        assert len(after.values) == 94
+    # The very file that was embedded comes back: its row counts again.
+    file.write_bytes(content)
+    os.utime(file, ns=times)
+    again = features_of(catalog, backbone, folder=folder)
+    assert [entry.id for entry in again.skipped] == [gone]
+    row, other = again.catalog.ids.index(name), before.catalog.ids.index(name)
+    assert np.array_equal(again.values[row], before.values[other])
 
 
 def test_another_backbone_is_refused_and_nothing_is_lost(catalog, tmp_path):

@@ -114,6 +114,73 @@ def test_images_that_cannot_be_read_are_named(index, pictures):
     assert counts(index.add(Catalog.open(pictures))) == (0, 0, 96, 0, 1)
 
 
+@pytest.fixture
+def listed(pictures):
+    """A list of ten pictures, which names them whether they are there or not."""
+    names = sorted(str(path.relative_to(pictures)) for path in (pictures / "photo").rglob("*.png"))[:10]
+    (pictures / "list.csv").write_text("\n".join(["path,domain", *(f"{name},photo" for name in names)]) + "\n")
+    return pictures / "list.csv", names
+
+
+@pytest.mark.parametrize("remove_gone", [True, False])
+def test_an_image_that_can_no_longer_be_read_is_not_found_by_what_it_was(index, encoder, listed, remove_gone):
+    file, names = listed
+    root = file.parent
+    assert counts(index.add(Catalog.open(file))) == (10, 0, 0, 0, 0)
+    (root / names[0]).write_bytes(b"broken")
+    (root / names[1]).unlink()
+    left = 2 if remove_gone else 1
+    report = index.add(Catalog.open(file), remove_gone=remove_gone)
+    assert counts(report) == (0, 0, 8, left, 2)
+    broken = next(sentence for sentence in report.skipped if names[0] in sentence)
+    assert "its item was deleted" in broken
+    # A file that is gone follows remove_gone; one that shows something else now has no item in any case.
+    assert set(state(index)) == set(names[2:] if remove_gone else names[1:])
+    # The same is said again as long as it is so.
+    assert counts(index.add(Catalog.open(file), remove_gone=remove_gone)) == (0, 0, 8, 0, 2)
+    fresh, skipped = Index.build(Catalog.open(file), encoder, index.folder.parent / "fresh", store="exact")
+    assert (len(fresh), len(skipped)) == (8, 2)
+    # Once it can be read it is added again.
+    shutil.copy(root / names[2], root / names[0])
+    assert index.add(Catalog.open(file), remove_gone=remove_gone).added == 1
+    assert np.array_equal(index.get(names[0])[1], index.get(names[2])[1])
+
+
+def test_all_changed_images_unreadable(index, listed):
+    file, names = listed
+    index.add(Catalog.open(file))
+    for name in names:
+        (file.parent / name).write_bytes(b"broken")
+    report = index.add(Catalog.open(file), batch=4)
+    assert counts(report) == (0, 0, 0, 10, 10)
+    assert len(index) == 0
+
+
+def test_every_image_of_an_unreadable_domain_is_named(prompted, pictures, tmp_path):
+    """An encoder with prompts embeds each domain on its own, and one of them may have nothing to embed."""
+    for file in (pictures / "sketch").rglob("*.png"):
+        file.write_bytes(b"broken")
+    built, skipped = Index.build(Catalog.open(pictures), prompted, tmp_path / "p", device="torch-cpu")
+    assert (len(built), len(skipped)) == (48, 48)
+
+
+def test_a_failure_of_the_network_deletes_nothing(index, listed, monkeypatch):
+    from crosslens.errors import FeatureError
+
+    file, names = listed
+    index.add(Catalog.open(file))
+    before = state(index)
+    (file.parent / names[0]).write_bytes((file.parent / names[1]).read_bytes())
+
+    def fail(*arguments, **options):
+        raise FeatureError("the backbone gave NaN")
+
+    monkeypatch.setattr("crosslens.search.adding.features_of_encoder", fail)
+    report = index.add(Catalog.open(file))
+    assert (report.skipped, report.removed) == (["the backbone gave NaN"], 0)
+    assert state(index) == before
+
+
 def test_an_interrupted_addition_goes_on(index, pictures):
     class StoppedError(Exception):
         pass

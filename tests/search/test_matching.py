@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,9 @@ from crosslens.errors import StoreError
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.search import matching as module
 from crosslens.search.calibrate import MatchCalibration, centred_rows
+from crosslens.search.filters import parse_filter
 from crosslens.search.index import Index
+from crosslens.search.items import sample_items
 from crosslens.search.matching import Matching, drawn_catalog, in_domain, indexed_images
 
 
@@ -127,6 +131,74 @@ def test_the_nearest_hit_that_the_sample_holds_has_its_largest_cosine(index):
         held = next(iter(made._made.values())).ids
         assert len(held) == 60
         assert made.probability(vector, nearest=[hit for hit in nearest if hit.id not in held]) == looked
+
+
+def by_hand(index, calibration, vector, keep):
+    """The curve at the largest cosine over all items that ``keep`` names."""
+    batches = list(index.scan(vectors=True))
+    rows = [row for table, _ in batches for row in table.to_pylist()]
+    vectors = np.concatenate([part for _, part in batches])
+    best = max(float(v @ vector) for row, v in zip(rows, vectors, strict=True) if keep(row))
+    return float(calibration.curve(np.array([best], np.float32))[0])
+
+
+def test_a_query_is_no_counterpart_of_itself(index):
+    made, own = Matching(index), "photo/circle/00.png"
+    vector = index.get(own)[1]
+    calibration = MatchCalibration.fit(index.sample(1000))
+    expected = by_hand(index, calibration, vector, lambda row: row["id"] != own)
+    assert made.probability(vector, exclude=[own]) == pytest.approx(expected, abs=1e-6)
+    assert expected < made.probability(vector) - 0.005
+    hits = index.search(vector[None], 5)[0]
+    assert made.probability(vector, nearest=hits, exclude=[own]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_only_what_is_searched_can_be_a_counterpart(index):
+    made, own = Matching(index), "sketch/cross/00.png"
+    vector = index.get(own)[1]
+    calibration = MatchCalibration.fit(index.sample(1000))
+    where = parse_filter("label = 'circle' and domain = 'photo'")
+    expected = by_hand(
+        index, calibration, vector, lambda row: (row["label"], row["domain"]) == ("circle", "photo")
+    )
+    assert made.probability(vector, where=where) == pytest.approx(expected, abs=1e-6)
+    assert expected < made.probability(vector) - 0.05
+    hits = index.search(vector[None], 5, where)[0]
+    assert made.probability(vector, nearest=hits, where=where) == pytest.approx(expected, abs=1e-6)
+    assert made.probability(vector, where=parse_filter("label = 'guitar'")) == 0
+
+
+def test_few_sampled_items_give_way_to_the_nearest_that_are_searched(index):
+    made = Matching(index, sample=20)
+    own = "sketch/cross/00.png"
+    vector = index.get(own)[1]
+    calibration = MatchCalibration.fit(sample_items(index.store, 20)[1])
+    where = parse_filter("label = 'cross' and domain = 'sketch'")
+    # Of 12 such items at most a few were drawn, so all 12 are looked at.
+    expected = by_hand(
+        index, calibration, vector, lambda row: row["id"].startswith("sketch/cross/") and row["id"] != own
+    )
+    assert made.probability(vector, where=where, exclude=[own]) == pytest.approx(expected, abs=1e-6)
+    assert made.probability(vector, where=parse_filter("label = 'guitar'")) == 0
+
+
+def test_a_filter_holds_for_pictures_and_their_features_too(index, pictures):
+    sketches = Catalog.open(pictures).select(domains=["sketch"])
+    made = Matching(index, sketches)
+    features = index.encoder.image_features(sketches.paths[:1], frozen=True)
+    vector = index.encoder.encode_features(features)[0]
+    catalog = Catalog.open(pictures)
+    gallery = centred_rows(index.encoder.image_features(catalog.paths, frozen=True))
+    queries = index.encoder.image_features(sketches.paths, frozen=True)
+    calibration = MatchCalibration.fit(gallery, centred_rows(queries))
+    photos = np.array([domain == "photo" for domain in catalog.column("domain")])
+    asked = features - queries.mean(0)
+    asked /= np.linalg.norm(asked)
+    expected = replace(calibration, gallery=gallery[photos]).probability(asked.astype(np.float32))[0]
+    found = made.probability(vector, features, where=parse_filter("domain = 'photo'"))
+    # The cache holds features in half precision.
+    assert found == pytest.approx(expected, abs=0.02)
+    assert found < made.probability(vector, features) - 0.05
 
 
 def test_curves_over_queries_look_at_more_than_the_nearest_hit(index, pictures):

@@ -129,6 +129,30 @@ def test_folding_fetches_on_until_enough_are_left(searcher):
     assert len(ids_of(searcher.answer(parts, SearchOptions(top=10, include_self=True)))) == 10
 
 
+def test_folding_is_bounded_and_says_so(searcher, monkeypatch):
+    index, read = searcher.index, []
+    add_copies(index, "photo/circle/00.png", 150)
+    parts = weighted_parts(like=["photo/circle/00.png"])
+    answer = searcher.answer(parts, SearchOptions(top=5, fold=0.9999))
+    first = answer.hits[0]
+    assert len(first.duplicates) == 100
+    assert any("100 near-duplicates" in note for note in answer.notes)
+    assert answer.to_json()["notes"] == list(answer.notes)
+    # The rest is shown as if all had been listed.
+    ids, _ = ranked(index, index.get("photo/circle/00.png")[1])
+    others = [image for image in ids if not image.startswith("copy/") and image != "photo/circle/00.png"]
+    assert ids_of(answer)[1:] == others[:4]
+
+    monkeypatch.setattr("crosslens.search.searcher.LOOKED", 60)
+    get = index.store.get
+    monkeypatch.setattr(index.store, "get", lambda ids: read.extend(ids) or get(ids))
+    cut = searcher.answer(parts, SearchOptions(top=5, fold=0.9999))
+    assert len(cut.hits) == 1
+    assert any("60 items" in note for note in cut.notes)
+    assert len(read) <= 62
+    assert searcher.answer(parts, SearchOptions(top=5)).notes == ()
+
+
 def test_rerankers_are_the_functions_on_the_whole_graph(searcher):
     index = searcher.index
     ids, vectors = everything(index)
@@ -215,9 +239,37 @@ def test_no_match_is_an_answer(searcher):
     assert searcher.calibrated
     # Once calibrated, the probability comes with every answer.
     again = searcher.answer(parts, SearchOptions())
-    assert again.match_probability == answer.match_probability
+    assert again.match_probability == pytest.approx(answer.match_probability, abs=1e-4)
     assert len(again.hits) == 20
     assert again.to_json()["hits"][0]["duplicates"] == []
+
+
+def test_the_probability_is_that_of_what_is_searched(searcher):
+    """An item that is alone of its kind has no counterpart, unless it may find itself."""
+    odd = np.zeros((1, 64), np.float32)
+    vectors = everything(searcher.index)[1]
+    # The direction that all items have least of.
+    odd[0] = np.linalg.svd(vectors, full_matrices=True)[2][-1]
+    searcher.index.upsert(
+        pa.table({"id": ["odd"], "path": ["/odd"], "domain": ["photo"], "label": ["guitar"]}),
+        odd,
+        searcher.index.fingerprint,
+    )
+    known, alone = weighted_parts(like=["photo/circle/00.png"]), weighted_parts(like=["odd"])
+    asked = SearchOptions(min_match=0.0)
+    found = searcher.answer(alone, asked)
+    assert found.match_probability < 0.1
+    assert searcher.answer(alone, SearchOptions(min_match=0.5)).no_match
+    # Once calibrated, the hits say the same.
+    assert searcher.answer(alone).match_probability == pytest.approx(found.match_probability, abs=1e-4)
+    assert searcher.answer(known, asked).match_probability > 0.5
+    itself = searcher.answer(alone, SearchOptions(min_match=0.0, include_self=True))
+    assert itself.match_probability > 0.5
+    where = Eq(field="label", value="guitar")
+    filtered = searcher.answer(known, SearchOptions(min_match=0.0, where=where))
+    assert filtered.match_probability < 0.1
+    again = searcher.answer(known, SearchOptions(where=where, rerank="aqe"))
+    assert again.match_probability == pytest.approx(filtered.match_probability, abs=1e-4)
 
 
 def test_the_domain_told_or_detected_is_the_one_used(centred, pictures, tmp_path):

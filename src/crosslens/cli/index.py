@@ -22,6 +22,14 @@ from crosslens.cli.options import (
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="The images: a folder, a manifest or a list.")]
+StoreName = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        help="Where the items are kept: lance (files, up to millions), exact (plain files, thousands),"
+        " milvus:FILE.db or milvus:http://HOST:19530.",
+    ),
+]
 
 
 @app.command()
@@ -31,14 +39,7 @@ def build(
     encoder: Annotated[
         str, typer.Option("--encoder", "-e", help="A run, an encoder folder or a backbone.")
     ] = "lite",
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            help="Where the items are kept: lance (files, up to millions), exact (plain files, thousands),"
-            " milvus:FILE.db or milvus:http://HOST:19530.",
-        ),
-    ] = "lance",
+    store: StoreName = "lance",
     domains: Domains = None,
     decode: Decode = "exact",
     device: Device = None,
@@ -109,6 +110,8 @@ def add(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
             f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
         )
+        for sentence in report.skipped[:20]:
+            typer.echo(f"skipped: {sentence}", err=True)
 
 
 @app.command()
@@ -173,7 +176,7 @@ def snapshot(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Copy items, vectors and encoder to a new folder of plain files: Parquet, safetensors and JSON.
+    """Copy items, vectors, encoder and uploads to a new folder of plain files: Parquet, safetensors and JSON.
 
     Example: crosslens index snapshot photos.index photos-2026-01-31
     """
@@ -184,6 +187,26 @@ def snapshot(
     emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
     if not quiet and str(json) != "-":
         typer.echo(f"{len(opened)} items copied to {target}")
+
+
+@app.command()
+def restore(
+    snapshot: Annotated[Path, typer.Argument(metavar="SNAPSHOT", help="A folder that 'index snapshot' made.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The index folder to make.")],
+    store: StoreName = "lance",
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make an index of a snapshot; the snapshot stays as it is.
+
+    Example: crosslens index restore photos-2026-01-31 --out photos.index
+    """
+    from crosslens.search.index import Index
+
+    made = Index.restore(snapshot, out, store=store)
+    emit_json(json, {"index": str(out), **made.stats()})
+    if not quiet and str(json) != "-":
+        typer.echo(f"{len(made)} items restored in {out}")
 
 
 @app.command()

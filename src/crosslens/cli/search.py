@@ -103,9 +103,7 @@ def _warn_of_domain(index: Index, domain: str | None) -> None:
     from crosslens.search.domain_detection import known_domains
 
     known = known_domains(index.encoder)
-    if domain == "auto" and len(known) < 2:
-        note("this index's encoder keeps no domains apart, so none is detected")
-    elif domain is not None and domain != "auto" and known and domain not in known:
+    if domain is not None and domain != "auto" and known and domain not in known:
         note(f"the encoder knows no domain {domain!r}, only {', '.join(known)}; the picture counts as unknown")
 
 
@@ -137,6 +135,8 @@ def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -
         typer.echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
     if domain == "auto" and answer.domain is not None:
         typer.echo(f"detected domain: {answer.domain}")
+    for sentence in answer.notes:
+        typer.echo(f"note: {sentence}")
     rows = []
     for found in answer.hits:
         hit, more = found.hit, len(found.duplicates)

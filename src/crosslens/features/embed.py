@@ -36,7 +36,7 @@ class EmbedReport:
         folder: the feature folder.
         embedded: images embedded in this call.
         reused: images that were there already and unchanged.
-        skipped: images that have no features, and why.
+        skipped: images that have no features as they are now, and why; those of an earlier state do not count.
         seconds: wall-clock seconds of this call.
         stages: seconds spent per stage, summed over workers: ``decode``, ``augment``, ``infer``, ``write``.
     """
@@ -118,35 +118,46 @@ def embed_catalog(
     folder.mkdir(parents=True, exist_ok=True)
     report = EmbedReport(folder)
     store = FeatureStore.create(folder, config)
-    if _todo(catalog, store, retry) or store.damaged:
+    items = list(_items(catalog))
+    if _todo(items, store, retry) or store.damaged:
         try:
             with FileLock(folder / ".lock", timeout=-1 if wait else 0):
                 # Read again: another process may have embedded some of them while this one waited.
                 store = FeatureStore.create(folder, config)
                 if store.drop_damaged():
                     note("damaged shards were dropped; their images are embedded again")
-                todo = _todo(catalog, store, retry)
+                items = list(_items(catalog))
+                todo = _todo(items, store, retry)
                 if todo:
                     _run(todo, backbone, store, report, shard_size, workers or cpu_workers(), device)
         except Timeout:
             raise FeatureError(
                 f"another process is writing to {folder}; wait for it or choose another folder"
             ) from None
-    wanted = set(catalog.ids)
-    report.skipped = [entry for entry in store.skipped if entry.id in wanted]
+    report.skipped = [entry for item in items if (entry := _failure(item, store)) is not None]
     report.reused = len(catalog) - report.embedded - len(report.skipped)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _todo(catalog: Catalog, store: FeatureStore, retry: bool) -> list[_Item]:
+def _todo(items: list[_Item], store: FeatureStore, retry: bool) -> list[_Item]:
     """Images without features or changed since; with ``retry`` also those that failed and did not change."""
-    failed = {} if retry else {entry.id: entry.stamp for entry in store.skipped}
-    return [
-        item
-        for item in _items(catalog)
-        if store.stamp(item.id) != item.stamp and failed.get(item.id) != item.stamp
-    ]
+    wanted = [item for item in items if store.stamp(item.id) != item.stamp]
+    return wanted if retry else [item for item in wanted if not _failed(item, store)]
+
+
+def _failed(item: _Item, store: FeatureStore) -> bool:
+    entry = store.failure(item.id)
+    return entry is not None and entry.stamp == item.stamp
+
+
+def _failure(item: _Item, store: FeatureStore) -> Skipped | None:
+    """Why an image has no features as it is now; None when it has."""
+    if store.stamp(item.id) == item.stamp:
+        return None
+    if _failed(item, store):
+        return store.failure(item.id)
+    return Skipped(item.id, str(item.path), f"{item.path} was changed meanwhile", item.stamp)
 
 
 def _run(
@@ -192,8 +203,8 @@ class _Pending:
         if not batches:
             return
         items = [item for batch in batches for item in batch.items]
-        known = set(store.skipped)
-        skipped = [entry for batch in batches for entry in batch.skipped if entry not in known]
+        # A failure that is known already needs no second mark.
+        skipped = [entry for batch in batches for entry in batch.skipped if store.failure(entry.id) != entry]
         if not items and not skipped:
             return
         with work.timed("write"):

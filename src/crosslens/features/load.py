@@ -11,7 +11,7 @@ import numpy as np
 
 from crosslens.backbones.base import Backbone, Fingerprint
 from crosslens.catalog import Catalog
-from crosslens.errors import FeatureError
+from crosslens.errors import FeatureError, NothingEmbeddedError
 from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.images.augment import Augmentation
@@ -30,7 +30,7 @@ class Features:
         catalog: the N images that have features; skipped ones are left out.
         values: ``(N, 1 + V, D)`` fp16; ``[:, 0]`` is the centre view.
         fingerprint: of the backbone.
-        skipped: images of the catalog asked for that have none.
+        skipped: images of the catalog asked for that have none as they are now.
     """
 
     catalog: Catalog
@@ -88,7 +88,7 @@ def features_of(
         workers, device: see ``embed_catalog``.
 
     Raises:
-        FeatureError: when no image could be embedded.
+        NothingEmbeddedError: when no image could be embedded.
         FingerprintError: when ``folder`` holds another backbone's vectors.
     """
     wanted = FeatureConfig(
@@ -116,10 +116,15 @@ def features_of(
     if report.skipped:
         first = report.skipped[0]
         note(f"[yellow]{len(report.skipped)} image(s) skipped[/yellow], the first: {first.reason}")
-    has = np.array([image in store for image in catalog.ids], dtype=bool)
+    # A file that changed and can no longer be read still has the row of what it was: that is not asked for.
+    lost = {entry.id for entry in report.skipped}
+    has = np.array([image not in lost for image in catalog.ids], dtype=bool)
     if not has.any():
         reason = f"; the first: {report.skipped[0].reason}" if report.skipped else ""
-        raise FeatureError(f"none of the {len(catalog)} images could be embedded{reason}")
+        raise NothingEmbeddedError(
+            f"none of the {len(catalog)} images could be embedded{reason}",
+            {entry.id: entry.reason for entry in report.skipped},
+        )
     kept = catalog.where(has)
     return Features(kept, store.gather(kept.ids, views), backbone.fingerprint, tuple(report.skipped))
 

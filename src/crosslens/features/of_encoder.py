@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosslens.catalog import Catalog
-from crosslens.errors import FeatureError
+from crosslens.errors import NothingEmbeddedError
 from crosslens.features.load import Features, features_of
+from crosslens.features.store import Skipped
 
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder
@@ -27,20 +28,28 @@ def features_of_encoder(
         device: see ``crosslens.backbones.engine.make_engine``.
 
     Raises:
-        FeatureError: when no image could be embedded.
+        NothingEmbeddedError: when no image could be embedded.
     """
     if encoder.prompted is None:
         return features_of(catalog, encoder.backbone, folder=folder, device=device)
-    parts, failures = [], []
+    parts, skipped = [], []
     for domain in catalog.domains:
+        chosen = catalog.select(domains=[domain])
         try:
-            parts.append(features_of(catalog.select(domains=[domain]), encoder.backbone_of(domain), device=device))
-        except FeatureError as error:
-            failures.append(error)
+            part = features_of(chosen, encoder.backbone_of(domain), device=device)
+        except NothingEmbeddedError as error:
+            # The other domains go on, and every image of this one is named.
+            lost = zip(chosen.ids, chosen.paths, strict=True)
+            skipped += [Skipped(image, str(path), error.reasons[image], "") for image, path in lost]
+            continue
+        parts.append(part)
+        skipped += part.skipped
     if not parts:
-        raise failures[0]
+        raise NothingEmbeddedError(
+            f"none of the {len(catalog)} images could be embedded; the first: {skipped[0].reason}",
+            {entry.id: entry.reason for entry in skipped},
+        )
     row = {image: (p, r) for p, part in enumerate(parts) for r, image in enumerate(part.catalog.ids)}
     kept = catalog.with_ids(row)
     values = np.stack([parts[row[image][0]].values[row[image][1]] for image in kept.ids])
-    skipped = tuple(skip for part in parts for skip in part.skipped)
-    return Features(kept, values, encoder.backbone.fingerprint, skipped)
+    return Features(kept, values, encoder.backbone.fingerprint, tuple(skipped))

@@ -5,7 +5,8 @@
     F/shards/000000.json           the done-mark: n ids, n stamps (path, size, time), what was skipped and why
 
 A shard counts only once its done-mark exists, so a killed job loses at most one shard. Where an id occurs in two
-shards the later one holds; that is how changed images are replaced.
+shards the later one holds; that is how changed images are replaced. A row, and a failure, speaks for
+the image of its stamp alone: readers compare the stamp with the file as it is now.
 """
 
 from __future__ import annotations
@@ -77,11 +78,11 @@ class FeatureStore:
         self.folder = folder
         self.config = config
         self.damaged = damaged
-        self._shards = shards
+        self._shards: list[_Shard] = []
         self._rows: dict[str, tuple[int, int]] = {}
-        for index, shard in enumerate(shards):
-            for row, image in enumerate(shard.ids):
-                self._rows[image] = (index, row)
+        self._failures: dict[str, Skipped] = {}
+        for shard in shards:
+            self._take(shard)
 
     @classmethod
     def create(cls, folder: Path, config: FeatureConfig) -> FeatureStore:
@@ -140,11 +141,9 @@ class FeatureStore:
         place = self._rows.get(image)
         return None if place is None else self._shards[place[0]].stamps[place[1]]
 
-    @property
-    def skipped(self) -> list[Skipped]:
-        """Images that could not be embedded and still have no features."""
-        latest = {entry.id: entry for shard in self._shards for entry in shard.skipped}
-        return [entry for entry in latest.values() if entry.id not in self._rows]
+    def failure(self, image: str) -> Skipped | None:
+        """The last time an image could not be embedded, with the stamp it had then; None when it always could."""
+        return self._failures.get(image)
 
     def gather(self, ids: Sequence[str], views: int | None = None) -> NDArray[np.float16]:
         """The features of ``ids`` in that order.
@@ -205,9 +204,7 @@ class FeatureStore:
             save_file({"features": features.astype(np.float16)}, temporary)
         mark = {"ids": ids, "stamps": stamps, "skipped": [vars(entry) for entry in skipped]}
         write_json(file.with_suffix(".json"), mark)
-        for row, image in enumerate(ids):
-            self._rows[image] = (len(self._shards), row)
-        self._shards.append(_Shard(file, ids, stamps, skipped))
+        self._take(_Shard(file, ids, stamps, skipped))
 
     def drop_damaged(self) -> int:
         """Delete shards whose parts do not fit together, so that their images are embedded again; how many."""
@@ -216,6 +213,12 @@ class FeatureStore:
             remove(mark.with_suffix(".safetensors"))
         count, self.damaged = len(self.damaged), []
         return count
+
+    def _take(self, shard: _Shard) -> None:
+        for row, image in enumerate(shard.ids):
+            self._rows[image] = (len(self._shards), row)
+        self._failures.update((entry.id, entry) for entry in shard.skipped)
+        self._shards.append(shard)
 
 
 def _read_shard(mark: Path, config: FeatureConfig) -> _Shard | None:

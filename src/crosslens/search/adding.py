@@ -1,4 +1,4 @@
-"""Bringing an index up to date with a catalog: embed what is new or changed, delete what is gone."""
+"""Bringing an index up to date with a catalog: embed what is new or changed, delete what is gone or unreadable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.catalog import Catalog
-from crosslens.errors import FeatureError, StoreError
+from crosslens.errors import FeatureError, NothingEmbeddedError, StoreError
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.progress import note
 from crosslens.search.filters import Eq
@@ -34,8 +34,8 @@ class AddReport:
         added: new items.
         changed: items made anew because their image or what is known of it changed.
         unchanged: items left as they were.
-        removed: items deleted because their image is gone.
-        skipped: one sentence for each image that could not be embedded.
+        removed: items deleted because their image is gone, or is another one now that cannot be read.
+        skipped: one sentence for each image that could not be embedded; says so where its item was deleted.
     """
 
     added: int = 0
@@ -76,15 +76,19 @@ def add_catalog(
         report.changed += int(is_relabelled.sum())
     if on_progress is not None:
         on_progress(0, len(todo))
+    gone: list[str] = []
     for start in range(0, len(todo), batch):
         rows = todo[start : start + batch]
-        done = _embed(index, catalog.take(rows.tolist()), device, report)
+        chosen = catalog.take(rows.tolist())
+        done, failures = _embed(index, chosen, device, report)
+        stale = set(items.column("id").take(pa.array(rows[is_moved[rows]])).to_pylist())
+        gone += _settle(index, chosen, failures, stale, report)
         report.added += int((is_new[rows] & done).sum())
         report.changed += int((is_moved[rows] & done).sum())
         if on_progress is not None:
             on_progress(start + len(rows), len(todo))
     if remove_gone:
-        report.removed = _remove_gone(index, known, items)
+        report.removed += _remove_gone(index, known, items, gone)
     return report
 
 
@@ -150,23 +154,57 @@ def _relabel(index: Index, items: pa.Table) -> None:
     index.upsert(items, vectors, index.fingerprint)
 
 
-def _embed(index: Index, catalog: Catalog, device: str | None, report: AddReport) -> np.ndarray:
-    """Embed and commit some images; says which of them are in the index now ``(n,)``."""
+def _embed(
+    index: Index, catalog: Catalog, device: str | None, report: AddReport
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Embed and commit some images.
+
+    Returns:
+        Which of them are in the index as they are now ``(n,)``, and why others cannot be read, by id.
+    """
     try:
         found = features_of_encoder(catalog, index.encoder, device=device)
+    except NothingEmbeddedError as error:
+        return np.zeros(len(catalog), dtype=bool), error.reasons
     except FeatureError as error:
+        # It says nothing of the single images, so what the index has of them stays.
         report.skipped.append(str(error))
-        return np.zeros(len(catalog), dtype=bool)
+        return np.zeros(len(catalog), dtype=bool), {}
     vectors = index.encoder.encode_features(found.centre, found.catalog.column("domain"))
     index.upsert(items_of(found.catalog), vectors, index.encoder.fingerprint)
-    report.skipped.extend(entry.reason for entry in found.skipped)
     kept = set(found.catalog.ids)
-    return np.array([image in kept for image in catalog.ids], dtype=bool)
+    return np.array([image in kept for image in catalog.ids], dtype=bool), {s.id: s.reason for s in found.skipped}
 
 
-def _remove_gone(index: Index, known: pa.Table, items: pa.Table) -> int:
-    """Delete the items of this root that the catalog does not name and whose file is no longer there."""
+def _settle(
+    index: Index, catalog: Catalog, failures: dict[str, str], stale: set[str], report: AddReport
+) -> list[str]:
+    """Report images that cannot be read, and delete those that are there, but are not what was indexed.
+
+    Args:
+        index: to delete from.
+        catalog: the images that were tried.
+        failures: why some cannot be read, by id.
+        stale: ids of the changed ones, which the index holds as they were.
+        report: gets a sentence for each failure, and the number of deletions.
+
+    Returns:
+        Ids of the stale ones whose file is gone.
+    """
+    there = {image for image, path in zip(catalog.ids, catalog.paths, strict=True) if path.exists()}
+    wrong = [image for image in failures if image in stale and image in there]
+    if wrong:
+        report.removed += index.delete(wrong)
+    deleted = set(wrong)
+    report.skipped.extend(
+        reason + ("; its item was deleted" if image in deleted else "") for image, reason in failures.items()
+    )
+    return [image for image in failures if image in stale and image not in there]
+
+
+def _remove_gone(index: Index, known: pa.Table, items: pa.Table, missing: Sequence[str]) -> int:
+    """Delete the items of this root whose file is no longer there: those not in the catalog, and ``missing``."""
     here = set(items.column("id").to_pylist())
     pairs = zip(known.column("id").to_pylist(), known.column("path").to_pylist(), strict=True)
     gone = [image for image, path in pairs if image not in here and not Path(path).exists()]
-    return index.delete(gone) if gone else 0
+    return index.delete([*gone, *missing]) if gone or missing else 0

@@ -15,6 +15,8 @@ from crosslens.search.stores.base import StoreContext
 from crosslens.similarity import Similarity
 
 FORMAT = 2
+SNAPSHOT = "snapshot.json"
+"""What a snapshot says of itself; it is the description of its index and more."""
 
 
 def new_description(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -31,13 +33,13 @@ def new_description(encoder: Encoder, store: str, settings: dict[str, Any]) -> d
     }
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """What an index says of itself.
+def read_description(folder: Path, name: str = "index.json") -> dict[str, Any]:
+    """What an index, or a snapshot of one, says of itself in its file ``name``.
 
     Raises:
-        StoreError: when ``index.json`` is damaged or of another version of crosslens.
+        StoreError: when the file is damaged or of another version of crosslens.
     """
-    description = read_json(folder / "index.json", StoreError)
+    description = read_json(folder / name, StoreError)
     try:
         form = int(description.get("format", 0))
     except (TypeError, ValueError):
@@ -50,7 +52,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             f" 'crosslens index build ROOT --out {folder}'"
         )
     if not isinstance(description.get("roots"), list) or not isinstance(description.get("domains", {}), dict):
-        raise StoreError(f"{folder}/index.json is damaged: it lists no roots, or no domains of them")
+        raise StoreError(f"{folder}/{name} is damaged: it lists no roots, or no domains of them")
     return description
 
 
@@ -61,6 +63,10 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
         StoreError: when there is no index, or ``index.json`` is damaged or of another version of crosslens.
     """
     if not (folder / "index.json").is_file():
+        if (folder / SNAPSHOT).is_file():
+            raise StoreError(
+                f"{folder} is a snapshot; make an index of it with 'crosslens index restore {folder} --out INDEX'"
+            )
         raise StoreError(f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'")
     description = read_description(folder)
     try:

@@ -1,23 +1,32 @@
-"""Which of an encoder's domains does a picture come from? The nearest mean, without labels or training.
+"""Which domain does a picture come from? The nearest mean, without labels or training.
 
-An encoder that treats domains apart keeps the mean feature of each. A picture belongs to the mean it has the
-largest cosine with.
+A fitted encoder keeps the mean feature of each domain it learned from: as what it takes away, or as the domain's
+look, for this question alone. A picture belongs to the mean it has the largest cosine with. Where an encoder keeps
+none, the indexed items stand in: a picture is encoded as each of their domains would be, and belongs to the one
+whose mean vector it is nearest to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from crosslens.encoder import Encoder
+    from crosslens.search.index import Index
+
+    Array = NDArray[np.float32]
+
+SAMPLE = 200
+"""Items of each domain that its mean vector is taken over."""
 
 
 def nearest_domain(rows: Tensor, means: Mapping[str, Tensor]) -> list[str]:
@@ -35,18 +44,29 @@ def known_domains(encoder: Encoder) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def told_domains(encoder: Encoder) -> tuple[str, ...]:
+    """The domains that an encoder can tell by itself: at least two, or none."""
+    whitened = {} if encoder.whitened is None else encoder.whitened.means
+    for means in (encoder.looks, encoder.means, whitened):
+        if len(means) >= 2:
+            return tuple(means)
+    return ()
+
+
 @torch.inference_mode()
 def detect_domains(encoder: Encoder, features: NDArray[np.float32]) -> list[str | None]:
     """The domain of each picture among those whose means the encoder keeps.
 
     Args:
-        encoder: its means, or those of its whitened part.
+        encoder: its looks, else its means, else those of its whitened part.
         features: of its frozen backbone ``(N, D)``.
 
     Returns:
         A name for each; None for all where the encoder keeps fewer than two means.
     """
     rows = torch.from_numpy(features)
+    if len(encoder.looks) >= 2:
+        return [*nearest_domain(rows, encoder.looks)]
     means = encoder.means
     if len(means) >= 2:
         found = nearest_domain(encoder.backbone.to_joint(rows) if encoder.space == "joint" else rows, means)
@@ -54,3 +74,80 @@ def detect_domains(encoder: Encoder, features: NDArray[np.float32]) -> list[str 
     if encoder.whitened is not None and len(encoder.whitened.means) >= 2:
         return [*nearest_domain(rows, encoder.whitened.means)]
     return [None] * len(rows)
+
+
+class DomainDetector:
+    """Detects the domains of pictures for one index; may be asked by several threads at once.
+
+    By what the encoder keeps of its domains, else by the mean vectors of the index's items, which are taken once
+    for each version of the index. Prompts change the network itself, so an encoder with prompts that keeps no
+    means detects nothing.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._made: tuple[str, dict[str, Array]] | None = None
+        self._making = Lock()
+
+    def __call__(self, features: Array) -> list[str | None]:
+        """The domain of each picture, of the frozen backbone's features ``(N, D)``; None where none is told."""
+        encoder = self._index.encoder
+        if told_domains(encoder):
+            return detect_domains(encoder, features)
+        means = self._means()
+        if not means or not len(features):
+            return [None] * len(features)
+        # As a domain the picture should be encoded as that domain's items were.
+        apart = [
+            np.linalg.norm(encoder.encode_features(features, domain) - mean, axis=1)
+            for domain, mean in means.items()
+        ]
+        names = list(means)
+        return [names[place] for place in np.argmin(apart, axis=0).tolist()]
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what this detection cannot do; none where it knows every domain that is treated apart."""
+        encoder = self._index.encoder
+        told = told_domains(encoder)
+        if not told:
+            told = tuple(self._means())
+            if not told:
+                return (
+                    "no domain can be detected: the encoder keeps no means of domains, and the indexed items give"
+                    " none; name the domain",
+                )
+            said = [
+                "the domain is detected by the looks of the indexed items, "
+                f"{', '.join(told)}; a picture of another domain is taken for one of these"
+            ]
+        else:
+            said = []
+        others = [name for name in known_domains(encoder) if name not in told]
+        if others:
+            said.append(f"{', '.join(others)} cannot be detected; name that domain where a picture is of it")
+        return tuple(said)
+
+    def _means(self) -> dict[str, Array]:
+        """The mean vectors ``(d,)`` of the items by domain; none with fewer than two domains, or with prompts."""
+        if self._index.encoder.prompted is not None:
+            return {}
+        with self._making:
+            version = self._index.version
+            if self._made is None or self._made[0] != version:
+                self._made = version, _item_means(self._index)
+            return self._made[1]
+
+
+def _item_means(index: Index, seed: int = 0) -> dict[str, Array]:
+    ids: dict[str, list[str]] = {}
+    for table, _ in index.scan():
+        for image, domain in zip(*(table.column(name).to_pylist() for name in ("id", "domain")), strict=True):
+            ids.setdefault(domain, []).append(image)
+    if len(ids) < 2:
+        return {}
+    rng = np.random.default_rng(seed)
+    drawn = {
+        domain: [own[place] for place in np.sort(rng.permutation(len(own))[:SAMPLE])]
+        for domain, own in sorted(ids.items())
+    }
+    return {domain: index.store.get(own)[1].mean(0) for domain, own in drawn.items()}

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 
+LOOKED = 5000
+"""Best items that folding looks at: a low threshold must not read a whole index."""
+LISTED = 100
+"""Near-duplicates listed under one hit."""
+
+
 class Folding:
     """Takes hits best first; each is kept, or folded under the best kept one that it nearly equals.
 
@@ -27,10 +33,11 @@ class Folding:
     def __init__(self, threshold: float, similarity: Similarity | None = None) -> None:
         self.threshold = threshold
         self.similarity = similarity or Similarity()
-        self._kept: list[Array] = []
+        self._kept = np.empty((0, 0), np.float32)
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return self._count
 
     def add(self, vectors: Array) -> list[int]:
         """Where each of the next hits ``(n, d)``, unit rows, belongs: the number of a kept hit, counted from 0.
@@ -40,15 +47,25 @@ class Folding:
         places: list[int] = []
         asked = self.similarity.as_queries(vectors)
         for vector, asking in zip(vectors, asked, strict=True):
-            if self._kept:
+            if self._count:
                 # Sums of products are rounded differently in every order; a copy must reach a threshold of 1.
-                near = np.flatnonzero(np.stack(self._kept) @ asking >= self.threshold - 1e-6)
+                near = np.flatnonzero(self._kept[: self._count] @ asking >= self.threshold - 1e-6)
                 if len(near):
                     places.append(int(near[0]))
                     continue
-            places.append(len(self._kept))
-            self._kept.append(vector)
+            places.append(self._count)
+            self._keep(vector)
         return places
+
+    def _keep(self, vector: Array) -> None:
+        if self._count == len(self._kept):
+            # Twice the room each time: rows are not copied again for every hit.
+            grown = np.empty((max(16, 2 * self._count), len(vector)), np.float32)
+            if self._count:
+                grown[: self._count] = self._kept
+            self._kept = grown
+        self._kept[self._count] = vector
+        self._count += 1
 
 
 def sort_hits(hits: Sequence[FoundHit], key: Sort) -> list[FoundHit]:

@@ -26,7 +26,6 @@ from crosslens.errors import StoreError
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.files import write_json
 from crosslens.search.description import (
-    context_of,
     domains_of,
     new_description,
     open_description,
@@ -35,9 +34,11 @@ from crosslens.search.description import (
     with_root,
 )
 from crosslens.search.filters import BaseFilter, Filter
-from crosslens.search.items import Hit, count_domains, hits_of, items_of, root_of, sample_items
+from crosslens.search.items import Hit, checked_items, count_domains, hits_of, items_of, root_of, sample_items
+from crosslens.search.making import make_index, require_free
+from crosslens.search.snapshots import restore_snapshot, write_snapshot
 from crosslens.search.stores import DEFAULT, parse_store, store_class
-from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
+from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
 from crosslens.search.writer_lock import only_writer
 from crosslens.similarity import Similarity
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from crosslens.search.adding import AddReport
 
 __all__ = ["Hit", "Index"]
-
-_OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
 
 
 class Index:
@@ -86,17 +85,8 @@ class Index:
             StoreError: when there is an index already, the folder holds something else, or no store can be made.
         """
         path = Path(folder)
-        kind, settings = parse_store(store)
-        if (path / "index.json").exists():
-            raise StoreError(f"{path} holds an index already; choose another folder or delete it first")
-        if path.is_dir() and any(e.name not in _OWN_ENTRIES and e.name[0] != "." for e in path.iterdir()):
-            raise StoreError(f"{path} is not empty and holds no index; choose another folder")
-        description = new_description(encoder, kind, settings)
-        encoder.save(path / "encoder")
-        made = store_class(kind).create(context_of(path, description))
-        # Written last: without it there is no index, and what lies here may be made again.
-        write_json(path / "index.json", description)
-        return cls(path, description, made)
+        description = new_description(encoder, *parse_store(store))
+        return cls(path, *make_index(path, encoder, description))
 
     @classmethod
     def open(cls, folder: str | Path) -> Index:
@@ -120,7 +110,9 @@ class Index:
         domains: Sequence[str] | None = None,
         device: str | None = None,
     ) -> tuple[Index, list[str]]:
-        """Embed every image of a catalog and index it.
+        """Embed every image of a catalog and index it, all or nothing.
+
+        A process killed meanwhile leaves no index, and a folder that another call may take over.
 
         Args:
             source: the images.
@@ -137,13 +129,33 @@ class Index:
             StoreError: when the folder is in use.
             FeatureError: when no image can be embedded.
         """
+        path = Path(folder)
+        description = with_root(new_description(encoder, *parse_store(store)), root_of(source), domains)
+        # Before the hours that embedding may take.
+        require_free(path)
         chosen = source if domains is None else source.select(domains=list(domains))
         found = features_of_encoder(chosen, encoder, device=device)
         vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
-        index = cls.create(folder, encoder, store)
-        index.upsert(items_of(found.catalog), vectors, encoder.fingerprint)
-        index.add_root(root_of(source), domains)
+        items, rows = checked_items(items_of(found.catalog), vectors, encoder.dim)
+        index = cls(path, *make_index(path, encoder, description, items, rows))
         return index, [entry.reason for entry in found.skipped]
+
+    @classmethod
+    def restore(cls, snapshot: str | Path, folder: str | Path, *, store: str = DEFAULT) -> Index:
+        """Make an index of a snapshot, all or nothing; the snapshot stays as it is.
+
+        Args:
+            snapshot: a folder that ``snapshot`` wrote.
+            folder: of the new index; see ``create``.
+            store: of any kind, whatever the snapshot was taken of; see ``create``.
+
+        Raises:
+            StoreError: when it is no snapshot, is damaged, or ``folder`` is in use.
+            FingerprintError: when its encoder did not make its vectors.
+            RunError: when its encoder cannot be read.
+        """
+        path = Path(folder)
+        return cls(path, *restore_snapshot(Path(snapshot), path, store))
 
     def __len__(self) -> int:
         return self.store.count()
@@ -191,15 +203,7 @@ class Index:
             StoreError: for wrong shapes or columns, values that are not finite, repeated ids, or a second writer.
         """
         self.require(fingerprint, "what you add")
-        table = as_items(items)
-        if vectors.shape != (table.num_rows, self.fingerprint.dim):
-            raise StoreError(f"{table.num_rows} items need vectors ({table.num_rows}, {self.fingerprint.dim})")
-        rows = np.ascontiguousarray(vectors, np.float32)
-        if not np.isfinite(rows).all():
-            bad = int((~np.isfinite(rows).all(1)).sum())
-            raise StoreError(f"{bad} of {len(rows)} vectors hold NaN or infinity; nothing was added")
-        if len(set(table.column("id").to_pylist())) != table.num_rows:
-            raise StoreError("the items to add repeat an id; nothing was added")
+        table, rows = checked_items(items, vectors, self.fingerprint.dim)
         if not table.num_rows:
             return
         with self.writing():
@@ -326,18 +330,13 @@ class Index:
         return changed
 
     def snapshot(self, target: str | Path) -> None:
-        """Write this version as plain files to a new folder: items, vectors, encoder and description.
+        """Write this version as plain files to a new folder, all or nothing: items, vectors, encoder, uploads.
 
         Raises:
             StoreError: when ``target`` exists.
             CrosslensError: when it cannot be written.
         """
-        path = Path(target)
-        if path.exists():
-            raise StoreError(f"{path} exists already; name a new folder")
-        self.store.snapshot(path)
-        self.encoder.save(path / "encoder")
-        write_json(path / "snapshot.json", self._description | {"items": len(self)})
+        write_snapshot(self, self._description, Path(target))
 
     def stats(self) -> dict[str, Any]:
         """Size, encoder, domains and store, as plain values."""

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from crosslens.catalog import Catalog
-from crosslens.search.stores.base import ITEM_SCHEMA, Store
+from crosslens.errors import StoreError
+from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,13 +71,38 @@ def items_of(catalog: Catalog) -> pa.Table:
     return pa.table(columns, schema=ITEM_SCHEMA)
 
 
-def sample_items(store: Store, n: int, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
-    """Ids and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
+def checked_items(
+    items: pa.Table, vectors: NDArray[np.floating[Any]], dim: int
+) -> tuple[pa.Table, NDArray[np.float32]]:
+    """Items with exactly the columns of ``ITEM_SCHEMA`` and their vectors, as a store takes them.
+
+    Args:
+        items: n rows, ids distinct; root, label, size and modified may be missing.
+        vectors: ``(n, dim)``.
+        dim: length of a vector.
+
+    Raises:
+        StoreError: for wrong shapes or columns, values that are not finite, or repeated ids.
+    """
+    table = as_items(items)
+    if vectors.shape != (table.num_rows, dim):
+        raise StoreError(f"{table.num_rows} items need vectors ({table.num_rows}, {dim})")
+    rows = np.ascontiguousarray(vectors, np.float32)
+    if not np.isfinite(rows).all():
+        bad = int((~np.isfinite(rows).all(1)).sum())
+        raise StoreError(f"{bad} of {len(rows)} vectors hold NaN or infinity; nothing was added")
+    if len(set(table.column("id").to_pylist())) != table.num_rows:
+        raise StoreError("the items to add repeat an id; nothing was added")
+    return table, rows
+
+
+def sample_items(store: Store, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
+    """Rows and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
     ids = [image for table, _ in store.scan() for image in table.column("id").to_pylist()]
     if len(ids) > n:
         drawn = np.random.default_rng(seed).choice(len(ids), n, replace=False)
         ids = [ids[row] for row in np.sort(drawn)]
-    return ids, store.get(ids)[1]
+    return store.get(ids)
 
 
 def count_domains(store: Store) -> dict[str, int]:

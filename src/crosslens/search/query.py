@@ -73,7 +73,8 @@ class SearchOptions(BaseModel):
         where: look at these items alone.
         sort: order of the hits that are shown, among them best first where equal; ``-`` in front turns it round.
             Missing values come last.
-        fold: cosine from which a hit is shown under a better one it nearly equals; None folds nothing.
+        fold: cosine from which a hit is shown under a better one it nearly equals; None folds nothing. The best
+            5,000 items are looked at, and 100 near-duplicates listed under a hit; the answer says what was cut.
         rerank: how the list is put in a new order; scores stay similarities with the query.
         include_self: whether an indexed item finds itself.
     """
@@ -92,7 +93,7 @@ class SearchOptions(BaseModel):
 
 @dataclass(frozen=True)
 class FoundHit:
-    """A hit, and the ids of its near-duplicates that were folded under it, best first."""
+    """A hit, and the ids of the near-duplicates that were folded under it, best first, at most 100 of them."""
 
     hit: Hit
     duplicates: tuple[str, ...] = ()
@@ -104,10 +105,12 @@ class Answer:
 
     Attributes:
         hits: at most ``top``; none where there is no match.
-        match_probability: that the index holds a counterpart of the query; None where it was not asked for.
+        match_probability: that there is a counterpart of the query among the items that were searched; None where
+            it was not asked for.
         no_match: whether it lies below ``min_match``.
         domain: of the query's pictures, told or detected; None where unknown or where they differ.
         seconds: taken by each stage.
+        notes: one sentence for each thing about the answer that one should know.
     """
 
     hits: tuple[FoundHit, ...]
@@ -115,6 +118,7 @@ class Answer:
     no_match: bool = False
     domain: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values."""
@@ -124,6 +128,7 @@ class Answer:
             "no_match": self.no_match,
             "domain": self.domain,
             "seconds": self.seconds,
+            "notes": list(self.notes),
         }
 
 

@@ -16,9 +16,9 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, ImageSource
 from crosslens.errors import ConfigError, StoreError
 from crosslens.search.combining import Combiner
-from crosslens.search.domain_detection import detect_domains
+from crosslens.search.domain_detection import DomainDetector
 from crosslens.search.filters import Filter
-from crosslens.search.folding import Folding, sort_hits
+from crosslens.search.folding import LISTED, LOOKED, Folding, sort_hits
 from crosslens.search.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.search.index import Index
 from crosslens.search.items import Hit
@@ -35,10 +35,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Course:
-    """What is noted while one query is answered: seconds by stage, and what it found among all items."""
+    """What is noted while one query is answered.
+
+    Attributes:
+        seconds: by stage.
+        nearest: what its own vector found, best first.
+        notes: for the answer.
+    """
 
     seconds: dict[str, float]
     nearest: list[Hit] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the answer, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
 
 class Searcher:
@@ -71,6 +83,7 @@ class Searcher:
         self.device = device
         self.matching = Matching(index, unlabelled, unlabelled_domain, sample=sample, device=device)
         self.graphs = GraphCache(index, graph_limit)
+        self.detector = DomainDetector(index)
         # The tokenizers of text towers keep settings of the last call, so one text is read at a time.
         self._reading = Lock()
         self._loading = Lock()
@@ -108,7 +121,7 @@ class Searcher:
         plain: Array | None = None
         if encoder.prompted is None or AUTO in names or self.matching.unlabelled is not None:
             plain = encoder.image_features(images, frozen=True, device=self.device)
-            detected = detect_domains(encoder, plain) if AUTO in names else names
+            detected = self.detector(plain) if AUTO in names else names
             names = [found if name == AUTO else name for name, found in zip(names, detected, strict=True)]
         vectors = np.empty((len(images), encoder.dim), np.float32)
         for name in dict.fromkeys(names):
@@ -169,7 +182,7 @@ class Searcher:
         domains = {picture.domain for picture in pictures.values()}
         features = [p.features for n, p in pictures.items() if p.features is not None and parts[n].weight > 0]
         plain = len(features) == len(parts)
-        return self.answer_vector(
+        answer = self.answer_vector(
             vector,
             options,
             exclude=[] if options.include_self else liked,
@@ -177,6 +190,9 @@ class Searcher:
             domain=domains.pop() if len(domains) == 1 else None,
             seconds=seconds,
         )
+        if domain != AUTO or not pictures:
+            return answer
+        return replace(answer, notes=(*self.detector.notes(), *answer.notes))
 
     def answer_vector(
         self,
@@ -208,7 +224,7 @@ class Searcher:
         probability = None
         if options.min_match is not None:
             with _stage(seconds, "match"):
-                probability = self.matching.probability(vector, features)
+                probability = self.matching.probability(vector, features, where=options.where, exclude=exclude)
             if probability < options.min_match:
                 return Answer((), probability, True, domain, seconds)
         version = self.index.version
@@ -221,10 +237,12 @@ class Searcher:
             hits = self._listed(vector, options, set(exclude), course)
         if probability is None and self.calibrated:
             with _stage(seconds, "match"):
-                probability = self.matching.probability(vector, features, course.nearest)
+                probability = self.matching.probability(
+                    vector, features, course.nearest, where=options.where, exclude=exclude
+                )
         with _stage(seconds, "sort"):
             ordered = tuple(sort_hits(hits, options.sort))
-        return Answer(ordered, probability, False, domain, seconds)
+        return Answer(ordered, probability, False, domain, seconds, tuple(course.notes))
 
     def _pictures(self, parts: Sequence[QueryPart], domain: str | None) -> dict[int, EmbeddedImage]:
         """The embedded pictures by their place among the parts."""
@@ -248,6 +266,8 @@ class Searcher:
                     for hit, place in zip(hits, folding.add(vectors), strict=True):
                         if place == len(kept):
                             kept.append(FoundHit(hit))
+                        elif len(kept[place].duplicates) == LISTED:
+                            course.note(f"at most {LISTED} near-duplicates are listed under a hit; there are more")
                         else:
                             kept[place] = replace(kept[place], duplicates=(*kept[place].duplicates, hit.id))
             if len(kept) >= options.top:
@@ -264,17 +284,18 @@ class Searcher:
     ) -> Iterator[list[Hit]]:
         """Hits in their final order, more and more of them until none is left or they fall below the cut."""
         asked, seen = vector, set(exclude)
+        most = None if options.fold is None else LOOKED + len(exclude)
         reranking = options.rerank is not None
         if options.rerank == "aqe":
             first = self._found(vector, max(EXPANSION + len(exclude), 1), options, course)
-            course.nearest = first if options.where is None else []
+            course.nearest = first
             with _stage(course.seconds, "rerank"):
                 asked = self._expanded(vector, [hit for hit in first if hit.id not in exclude][:EXPANSION])
         elif reranking:
             count = max(count, RERANK_TOP + len(exclude))
         while True:
             found = self._found(asked, count, options, course)
-            if asked is vector and options.where is None:
+            if asked is vector:
                 course.nearest = found
             hits = [hit for hit in found if hit.id not in seen]
             seen |= {hit.id for hit in hits}
@@ -289,7 +310,10 @@ class Searcher:
             # An expanded query does not list hits by their similarity with the query itself.
             if len(found) < count or (last < options.min_score and asked is vector):
                 return
-            count *= 2
+            if count == most:
+                course.note(f"folding looked at the best {LOOKED} items alone; there may be more hits")
+                return
+            count = count * 2 if most is None else min(count * 2, most)
 
     def _found(self, vector: Array, count: int, options: SearchOptions, course: _Course) -> list[Hit]:
         with _stage(course.seconds, "search"):

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from crosslens.errors import StoreError
 from crosslens.search.calibrate import LEAST
-from crosslens.search.query import Answer, EmbeddedImage, QueryPart
+from crosslens.search.query import AUTO, Answer, EmbeddedImage, QueryPart
 from crosslens.server.collection import Collection
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
@@ -46,7 +46,8 @@ async def answer(
         raise Problem(422, f"the parts name the images {used}, but {len(images)} were uploaded; name each once")
     pictures: list[EmbeddedImage] = []
     if images:
-        pictures = await service.embedding.pictures(collection.encoder, images, asked.domain, seconds)
+        detect = collection.searcher.detector
+        pictures = await service.embedding.pictures(collection.encoder, images, asked.domain, seconds, detect)
     return await service.thread(_answered, service, collection, asked, pictures, seconds)
 
 
@@ -70,6 +71,7 @@ def _answered(
             service.meter.took(name, found.seconds[stage])
     for stage, duration in found.seconds.items():
         seconds[stage] = seconds.get(stage, 0.0) + duration
+    detected = collection.searcher.detector.notes() if asked.domain == AUTO and pictures else ()
     shown = [
         collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in found.hits
     ]
@@ -82,6 +84,7 @@ def _answered(
             "items": items,
             "version": version,
             "seconds": seconds,
+            "notes": [*detected, *found.notes],
         }
     )
 

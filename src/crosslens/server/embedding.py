@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,7 +15,6 @@ from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import cpu_workers, make_engine
 from crosslens.encoder import Encoder
 from crosslens.errors import ImageError
-from crosslens.search.domain_detection import detect_domains
 from crosslens.search.query import AUTO, EmbeddedImage
 from crosslens.server.batching import Batcher, Embedded
 from crosslens.server.bodies import checked_format
@@ -48,7 +47,12 @@ class Embedding:
             encoder.encode_texts(["a picture"])
 
     async def pictures(
-        self, encoder: Encoder, images: Sequence[BinaryIO], domain: str | None, seconds: dict[str, float]
+        self,
+        encoder: Encoder,
+        images: Sequence[BinaryIO],
+        domain: str | None,
+        seconds: dict[str, float],
+        detect: Callable[[NDArray[np.float32]], list[str | None]],
     ) -> list[EmbeddedImage]:
         """Uploaded images through the network.
 
@@ -57,6 +61,7 @@ class Embedding:
             images: open files, N of them; each is read when its turn comes.
             domain: their look; ``auto`` detects it, None where it is unknown.
             seconds: gets the stages decode, queue and embed.
+            detect: tells domains from the frozen backbone's features ``(N, D)``.
 
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
@@ -74,7 +79,7 @@ class Embedding:
         names = [domain] * len(images)
         if domain == AUTO:
             assert plain is not None
-            names = await asyncio.to_thread(detect_domains, encoder, plain)
+            names = await asyncio.to_thread(detect, plain)
         if encoder.prompted is None:
             assert plain is not None
             vectors = encoder.encode_features(plain, names)

@@ -126,6 +126,7 @@ class SearchAnswer(BaseModel):
     items: int = Field(description="Items in the collection.")
     version: str = Field(description="State of the collection that was searched.")
     seconds: dict[str, float] = Field(description="Where the time went.")
+    notes: list[str] = Field(description="What one should know of this answer, such as what was cut off.")
 
 
 class CollectionInfo(BaseModel):

@@ -1,0 +1,63 @@
+"""The looks of domains: the mean feature of each, from which the domain of a picture is told later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crosslens.catalog import Catalog
+from crosslens.errors import FeatureError
+from crosslens.features.load import features_of
+from crosslens.features.store import FeatureStore
+
+if TYPE_CHECKING:
+    from crosslens.encoder import Encoder
+
+SAMPLE = 200
+"""Images of each domain that its mean is taken over."""
+
+
+def looks_of(
+    catalog: Catalog,
+    encoder: Encoder,
+    *,
+    folder: Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """The mean features ``(D,)`` of the encoder's backbone, without prompts, over each domain's images.
+
+    Args:
+        catalog: images of any number of domains; at most 200 of each, drawn by ``seed``, are looked at.
+        encoder: the features of its backbone come from the cache, where they are there.
+        folder: a feature folder, used where that backbone made it.
+        device, workers: see ``embed_catalog``.
+        seed: of the draw.
+
+    Returns:
+        One mean a domain; nothing with fewer than two domains, which need not be told apart.
+    """
+    rng = np.random.default_rng(seed)
+    means: dict[str, Tensor] = {}
+    for domain in catalog.domains:
+        chosen = catalog.select(domains=[domain])
+        drawn = np.sort(rng.permutation(len(chosen))[:SAMPLE]).tolist()
+        place = folder if folder is not None and _made_by(folder, encoder) else None
+        try:
+            found = features_of(chosen.take(drawn), encoder.backbone, folder=place, device=device, workers=workers)
+        except FeatureError:
+            # A domain that nothing can be read of is one that cannot be told.
+            continue
+        means[domain] = torch.from_numpy(found.centre.mean(0))
+    return means if len(means) > 1 else {}
+
+
+def _made_by(folder: Path, encoder: Encoder) -> bool:
+    if not (folder / "features.json").is_file():
+        return False
+    return FeatureStore.open(folder).config.fingerprint == encoder.backbone.fingerprint
