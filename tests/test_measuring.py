@@ -98,6 +98,8 @@ def test_what_does_not_go_together_is_refused(runs):
         crosslens.compare(["tiny", "tiny:1"])
     with pytest.raises(ConfigError, match="has no unseen classes"):
         crosslens.compare([runs["all"], "tiny"], unseen="circle")
+    with pytest.raises(ConfigError, match="named twice: photo, photo"):
+        crosslens.evaluate(runs["all"], domains=["photo", "photo"])
     with pytest.raises(ConfigError, match="takes no scenario"):
         crosslens.evaluate(runs["all"], protocol="pairs", scenario=OPEN)
 

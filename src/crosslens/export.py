@@ -68,7 +68,8 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
         raise ConfigError(f"there is no format {kind!r}; use {', '.join(FORMATS)}")
     if folder.exists():
         raise ConfigError(f"{folder} exists already; name a new folder")
-    known = encoder.domains
+    # Domains that were learned from, but are treated like any other, have the network of all.
+    known = sorted({*encoder.domains, *encoder.looks})
     if domain is not None and (kind == "safetensors" or domain not in known):
         told = f"it knows {', '.join(known) or 'none'}"
         reason = "a folder keeps all domains" if kind == "safetensors" else told

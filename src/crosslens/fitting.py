@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from rich.markup import escape
 
 from crosslens.backbones import load_backbone
 from crosslens.backbones.engine import require_device
@@ -23,11 +24,13 @@ from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
 from crosslens.methods.base import FitJob, Method, Tune, make_config
 from crosslens.methods.oracle import Oracle
+from crosslens.progress import note
 from crosslens.recipes import read_recipe
 from crosslens.training.distributed import World, join_world
 from crosslens.training.run import IMAGES, Run
 
 Source = Catalog | str | Path
+_NOTES = 3
 
 
 def fit(
@@ -171,10 +174,20 @@ def fit(
 def open_catalog(source: Source) -> Catalog:
     """The catalog of a folder, a manifest, an image or a list; a Catalog is returned as it is.
 
+    What was left out and may be an image, such as a file with a name in another encoding, is said.
+
     Raises:
         CatalogError: when there is nothing to read.
     """
-    return source if isinstance(source, Catalog) else Catalog.open(source)
+    if isinstance(source, Catalog):
+        return source
+    catalog = Catalog.open(source)
+    lost = [sentence for sentence in catalog.notes if "being no images" not in sentence]
+    for sentence in lost[:_NOTES]:
+        note(escape(sentence))
+    if len(lost) > _NOTES:
+        note(escape(f"{len(lost) - _NOTES} more such notes: crosslens data check {source}"))
+    return catalog
 
 
 def scenario_for(scenario: Scenario | str, catalog: Catalog, domains: tuple[str, ...]) -> Scenario:
@@ -225,7 +238,8 @@ def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World
 
 def _finish(encoder: Encoder, job: FitJob, kind: type[Method]) -> None:
     if job.world.is_main:
-        if kind.needs_images and not (encoder.space == "features" and len(encoder.means) > 1):
+        learned = kind.needs_images or (kind.words_domains and len(job.catalog))
+        if learned and not (encoder.space == "features" and len(encoder.means) > 1):
             # Means of the same features, where the encoder has some, say it already.
             encoder.looks = looks_of(
                 job.catalog, encoder, folder=job.features, device=job.device, workers=job.workers

@@ -89,7 +89,7 @@ def evaluate(
         seed: of the draw where ``unseen`` is a number.
 
     Raises:
-        ConfigError: for an unknown protocol, or ``unseen`` with a protocol that has none.
+        ConfigError: for an unknown protocol, a domain named twice, or ``unseen`` with a protocol that has none.
         EvaluationError: when the protocol cannot be applied to these images.
     """
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
@@ -203,6 +203,8 @@ def _plan(
     """What a run, or another encoder for None, is measured on; arguments are those of ``evaluate``."""
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    if domains is not None and len(set(domains)) != len(domains):
+        raise ConfigError(f"a domain is named twice: {', '.join(domains)}")
     marks: list[str] = []
     own: Scenario | None = None
     if run is not None:
@@ -236,7 +238,9 @@ def _plan(
     if run is not None and protocol in UNIVERSAL:
         marks += _universal_marks(run, protocol, catalog)
     ranked = None if domains is None else tuple(domains)
-    return _Plan(catalog, protocol, ranked, scenario, chosen, only, (*marks, *_marks(run)))
+    return _Plan(
+        catalog, protocol, ranked, scenario, chosen, only, (*marks, *(run_marks(run) if run is not None else ()))
+    )
 
 
 def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
@@ -326,10 +330,8 @@ def _run_at(path: Path) -> Run | None:
     return Run(path) if (path / "config.yaml").is_file() else None
 
 
-def _marks(run: Run | None) -> list[str]:
+def run_marks(run: Run) -> list[str]:
     """What must be said beside every number of a run."""
-    if run is None:
-        return []
     config = run.config()
     marks = []
     if config.get("oracle"):

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import crosslens
 from crosslens import api
 from crosslens.cli.report import report as report_command
 from crosslens.errors import ConfigError, EvaluationError, FingerprintError, RunError
@@ -56,7 +57,7 @@ def test_a_run_beside_its_baselines(work):
     assert "one line for each of the trainings member-0, member-1" in page.text
     assert "from" in next(e.text for e in page.all("p", "unseen"))
     assert Run(work / "first").read_metrics() is None
-    measured = api.evaluate(api.load_encoder(work / "first"), work / "pictures")
+    measured = api.evaluate(crosslens.load_encoder(work / "first"), work / "pictures")
     assert report.evaluations["ucdir (first)"].metrics == measured.metrics
 
 

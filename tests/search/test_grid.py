@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.errors import ConfigError
+from crosslens.errors import ConfigError, CrosslensError
 from crosslens.search.grid import Tile, hit_tile, write_grid
 from crosslens.search.items import Hit
 from crosslens.search.query import FoundHit
@@ -71,6 +71,6 @@ def test_files_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("precious")
     with pytest.raises(ConfigError, match=r"\.png or \.html"):
         write_grid(tmp_path / "a.gif", [], [])
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(CrosslensError, match="could not write"):
         write_grid(tmp_path / "file" / "a.png", [], [])
     assert (tmp_path / "file").read_text() == "precious"

@@ -40,7 +40,9 @@ Convention = Annotated[
     str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
-Ks = Annotated[str, typer.Option("--k", help="Cuts of P@k, separated by commas.")]
+Ks = Annotated[
+    str, typer.Option("--k", help="Cuts of P@k, separated by commas; ucdr, uccdr and udcdr have their own.")
+]
 
 
 def evaluate(

@@ -13,6 +13,7 @@ from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_j
 
 def report(
     run: Annotated[str, typer.Argument(help="A finished run folder.")],
+    root: Annotated[str | None, typer.Option("--on", help="Labelled images; the run's own by default.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The HTML file; RUN/report.html by default.")
     ] = None,
@@ -43,6 +44,7 @@ def report(
     set_quiet(quiet)
     made = report_run(
         run,
+        root,
         out=out,
         against=against or None,
         domains=split_names(domains),

@@ -165,7 +165,10 @@ class FeatureStore:
             )
         count = 1 + (self.config.views if views is None else views)
         if count > 1 + self.config.views:
-            raise FeatureError(f"{self.folder} holds {self.config.views} views an image, not {count - 1}")
+            raise FeatureError(
+                f"{self.folder} holds {self.config.views} views an image, not {count - 1}; make it with"
+                f" 'crosslens embed --views {count - 1}' in a new folder"
+            )
         result = np.empty((len(ids), count, self.config.fingerprint.dim), dtype=np.float16)
         wanted: dict[int, list[tuple[int, int]]] = {}
         for position, image in enumerate(ids):

@@ -15,6 +15,8 @@ from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, EvaluationError, RunError
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
+from crosslens.fitting import Source, open_catalog
+from crosslens.measuring import run_marks
 from crosslens.methods import METHODS, method_class
 from crosslens.progress import progress
 from crosslens.report.maps import Embeddings, folder_for
@@ -46,6 +48,7 @@ class _Entry:
 
 def report_run(
     run: str | Path,
+    source: Source | None = None,
     *,
     out: str | Path | None = None,
     against: Sequence[str] | None = None,
@@ -54,13 +57,14 @@ def report_run(
     features: str | Path | None = None,
     device: str | None = None,
 ) -> RunReport:
-    """Measure a run and what it is held against on the run's images, and write one page about it.
+    """Measure a run and what it is held against on its images, and write one page about it.
 
     Where one of them was trained with labels, all are measured on the images it did not see. Of an ``--oracle``
     run the epoch that labels liked best is shown too, marked. The run's ``metrics.json`` stays as it is.
 
     Args:
         run: a finished run folder.
+        source: labelled images; the run's own by default.
         out: the page; ``RUN/report.html`` by default.
         against: what to hold it against, the first is the base: ``frozen``, ``centred``, or whatever
             ``load_encoder`` takes (a backbone, a run, an encoder folder). By default both baselines, without the
@@ -85,7 +89,7 @@ def report_run(
         raise RunError(f"the run {record.folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
     place = None if features is None else Path(features)
     chosen = list(domains or config.get("domains") or []) or None
-    catalog = record.catalog()
+    catalog = record.catalog() if source is None else open_catalog(source)
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
     names = [name for name in BASELINES if name != own.encoder.method] if against is None else against
@@ -135,7 +139,13 @@ def _read(place: str | Path) -> _Entry:
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []
     )
     folder = Path(place)
-    held_out = Run(folder).read_held_out() if (folder / "config.yaml").is_file() else None
+    held_out = None
+    if (folder / "config.yaml").is_file():
+        run = Run(folder)
+        held_out = run.read_held_out()
+        marks += [mark for mark in run_marks(run) if not mark.startswith("oracle")]
+        if scenario := run.config().get("scenario"):
+            marks.append(f"trained on the classes of its {scenario['kind']} scenario only; measured here on all")
     name = f"{encoder.method} ({folder.resolve().name})" if folder.is_dir() else encoder.name
     return _Entry(name, encoder, tuple(marks), None if held_out is None else frozenset(held_out))
 

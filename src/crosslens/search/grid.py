@@ -56,15 +56,13 @@ def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: s
         title: over it.
 
     Raises:
-        ConfigError: for another ending, or a file that cannot be written.
+        ConfigError: for another ending.
+        CrosslensError: for a file that cannot be written.
     """
     kind = check_grid_file(file)
     content = _html(query, hits, title).encode() if kind == "html" else _png(query, hits, title)
-    try:
-        with atomic_path(file) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise ConfigError(f"the grid {file} cannot be written: {error.strerror or error}") from error
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(content)
 
 
 def check_grid_file(file: Path) -> str:
