@@ -120,16 +120,6 @@ def test_probabilities_of_a_match(served):
     assert rejected["hits"] == []
 
 
-@pytest.mark.parametrize(
-    "options", [{"rerank": "aqe"}, {"rerank": "k-reciprocal"}, {"fold": 0.9}, {"domain": "auto"}]
-)
-def test_the_searchers_options_go_through(served, options):
-    answer = served.search({"parts": [{"image": 0}], "top": 10} | options, plain()).json()
-    assert answer["hits"]
-    if "fold" in options:
-        assert any(hit["duplicates"] for hit in answer["hits"]) or len(answer["hits"]) <= 10
-
-
 def test_a_defect_is_counted_answered_and_logged_alone(own_index, monkeypatch, caplog):
     def broken(self):
         raise RuntimeError("secret of /etc/passwd")

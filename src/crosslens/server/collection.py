@@ -182,6 +182,7 @@ class Collection:
             fingerprint=index.fingerprint.digest,
             text=encoder.has_text,
             domains=dict(sorted(domains.items())),
+            encoder_domains=encoder.domains,
             labels=len(labels),
             folders=sorted(folders)[:FOLDERS],
             calibrated=False,
