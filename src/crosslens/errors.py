@@ -61,3 +61,11 @@ class EvaluationError(CrosslensError):
 
 class StoreError(CrosslensError):
     """An index that cannot be opened, read or written."""
+
+
+class ReplacedIndexError(StoreError):
+    """An open index whose folder holds another index now; open it again."""
+
+
+class AnotherWriterError(StoreError):
+    """An index that another process is writing to; try again when it is done."""

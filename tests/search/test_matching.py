@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from crosslens.search.filters import parse_filter
 from crosslens.search.index import Index
 from crosslens.search.items import sample_items
 from crosslens.search.matching import Matching, drawn_catalog, in_domain, indexed_images
+from tiny import make_pictures
 
 
 def test_without_queries_it_is_the_rehearsal_on_the_gallery(index):
@@ -77,23 +79,38 @@ def test_prompts_are_used_where_the_index_answers_with_its_own_vectors(prompted,
     assert told.probability(vector) == pytest.approx(expected, abs=1e-4)
 
 
-def test_images_that_are_gone_leave_the_indexs_vectors(index, pictures):
-    sketches = Catalog.open(pictures).select(domains=["sketch"])
-    features = index.encoder.image_features(sketches.paths[:1], frozen=True)
-    queries = features_of_encoder(sketches, index.encoder)
-    vector = index.encoder.encode_features(features)[0]
-    made = Matching(index, sketches)
-    for table in [batch for batch, _ in index.scan()]:
-        assert table.num_rows == 96
-    for file in (pictures / "photo").rglob("*.png"):
-        file.unlink()
-    # Half of them are still there, which is enough.
-    assert 0 < made.probability(vector, features) < 1
-    made._made.clear()
-    made.unlabelled = None
-    vectors = MatchCalibration.fit(index.sample(1000), index.encoder.encode_features(queries.centre))
-    assert 0 < float(vectors.probability(vector[None])[0]) < 1
-    assert 0 < made.probability(vector, features) < 1
+@pytest.mark.parametrize("gone", ["none", "some", "all but a few", "all"])
+def test_images_that_are_gone_leave_the_others_or_the_indexs_vectors(index, pictures, tmp_path, gone):
+    """Each case against a calibration by hand, which is far from that of the other cases."""
+    # Other sketches than the indexed ones, elsewhere: they outlive them.
+    asked = Catalog.open(make_pictures(tmp_path / "asked", looks=("sketch",), seed=1))
+    queries = index.encoder.image_features(asked.paths, frozen=True)
+    vectors = index.encoder.encode_features(queries)
+
+    def on_features(catalog):
+        gallery = index.encoder.image_features(catalog.paths, frozen=True)
+        calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(queries))
+        return calibration.probability(centred_rows(queries))
+
+    indexed = Catalog.open(pictures)
+    expected = {
+        "none": on_features(indexed),
+        "some": on_features(indexed.select(domains=["sketch"])),
+        "all": MatchCalibration.fit(index.sample(1000), vectors).probability(vectors),
+    }
+    for one, other in combinations(expected.values(), 2):
+        assert np.abs(one - other).max() > 0.1
+
+    few = 3 if gone == "all but a few" else 0
+    lost = [] if gone == "none" else indexed.select(domains=["photo"]).paths if gone == "some" else indexed.paths
+    for path in lost[few:]:
+        path.unlink()
+    # A few pictures say too little, so then the index's vectors decide as when none is left.
+    expected["all but a few"] = expected["all"]
+    made = Matching(index, asked)
+    found = [made.probability(vector, row[None]) for vector, row in zip(vectors, queries, strict=True)]
+    # The cache holds features in half precision.
+    assert np.allclose(found, expected[gone], atol=0.02)
 
 
 def test_small_indexes_say_so(index):

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 
 from crosslens.catalog import Catalog
 from crosslens.cli import main
@@ -46,6 +47,28 @@ def served(built_index):
     from serving import running
 
     with running(built_index) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def centred_index(pictures_root):
+    """An index of 32 pictures whose encoder takes each look's mean away; not to be changed."""
+    from tiny import TinyBackbone
+
+    catalog, bare = Catalog.open(pictures_root), Encoder(TinyBackbone())
+    looks = {look: catalog.select(domains=[look]).paths for look in catalog.domains}
+    means = {look: torch.from_numpy(bare.image_features(paths)).mean(0) for look, paths in looks.items()}
+    folder = pictures_root.parent / "centred.index"
+    Index.build(catalog, Encoder(bare.backbone, method="centred", means=means), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def centred(centred_index):
+    """A server over ``centred_index`` for tests that change nothing."""
+    from serving import running
+
+    with running(centred_index) as server:
         yield server
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
+from crosslens.errors import StoreError
 from crosslens.search.index import Index
 from crosslens.server import jobs, working
+from crosslens.server.collection import Collection
 from crosslens.server.jobs import JobTable
 from serving import encoded, is_problem, plain, running
 
@@ -229,6 +232,79 @@ def test_a_failing_job_says_so_and_the_next_one_works(server, monkeypatch):
     assert "log" in job["message"]
     monkeypatch.setattr(Index, "upsert", real)
     assert server.ended(server.add(noise(2), name="own.index"))["state"] == "done"
+
+
+def files_of(own_index):
+    return sorted(
+        file.relative_to(own_index).as_posix() for file in (own_index / "uploads").rglob("*") if file.is_file()
+    )
+
+
+def test_a_failed_job_forgets_what_it_did_not_add(server, own_index, monkeypatch):
+    server.ended(server.add(noise(1), name="own.index"))
+    kept = files_of(own_index)
+    assert len(kept) == 1
+    monkeypatch.setattr(working, "BATCH", 1)
+    real, calls = Index.upsert, []
+
+    def full_after_one(self, *arguments):
+        calls.append(1)
+        if len(calls) > 2:
+            raise OSError(28, "No space left on device")
+        real(self, *arguments)
+
+    monkeypatch.setattr(Index, "upsert", full_after_one)
+    job = server.ended(server.add(noise(1), noise(2), noise(3), noise(4), name="own.index"))
+    assert (job["state"], job["done"]) == ("failed", 2)
+    index = Index.open(own_index)
+    added = [image for image in index.items.column("id").to_pylist() if image.startswith("uploads/")]
+    assert files_of(own_index) == sorted(added)
+    assert len(added) == 2
+    assert set(kept) < set(added)
+
+
+def test_a_job_whose_index_cannot_be_read_fails_once(server, monkeypatch):
+    def broken(self, now=False):
+        raise StoreError("the table is damaged")
+
+    monkeypatch.setattr(Collection, "refresh", broken)
+    assert server.ended(server.add(noise(1), name="own.index"), 5)["state"] == "failed"
+
+
+def test_a_job_waits_for_another_writer_as_long_as_it_takes(server, own_index, monkeypatch):
+    monkeypatch.setattr("crosslens.search.writer_lock.LOCK_SECONDS", 0.1)
+    allowed = slowed(monkeypatch)
+    allowed.release(10)
+    with FileLock(own_index / ".lock"):
+        answer = server.add(*(noise(n) for n in range(6)), name="own.index")
+        time.sleep(2.5)
+        assert server.client.get(answer.headers["location"]).json()["state"] == "queued"
+        # Nothing was embedded in vain.
+        assert [allowed.acquire(blocking=False) for _ in range(10)] == [True] * 10
+        allowed.release(10)
+    assert server.ended(answer)["result"] == {"added": 6, "skipped": [], "items": 22}
+
+
+def test_a_writer_that_comes_between_two_batches_only_delays_a_job(server, own_index, monkeypatch):
+    monkeypatch.setattr("crosslens.search.writer_lock.LOCK_SECONDS", 0.1)
+    allowed = slowed(monkeypatch)
+    answer = server.add(*(noise(n) for n in range(6)), name="own.index")
+    place = answer.headers["location"]
+    waiting = server.add(noise(99), name="own.index")
+    allowed.release()
+    wait_for(lambda: server.client.get(place).json()["done"] == 4)
+    with FileLock(own_index / ".lock"):
+        allowed.release()
+        wait_for(lambda: server.client.get(place).json()["state"] == "queued")
+        job = server.client.get(place).json()
+        assert (job["done"], job["total"]) == (4, 6)
+        assert "waits for another program" in job["message"]
+        assert server.client.get(waiting.headers["location"]).json()["state"] == "queued"
+        assert len(files_of(own_index)) == 7
+        assert 'state="failed"' not in server.client.get("/metrics").text
+    allowed.release(5)
+    assert server.ended(answer)["result"] == {"added": 6, "skipped": [], "items": 22}
+    assert server.ended(waiting)["result"]["items"] == 23
 
 
 def test_the_queue_and_the_list_are_bounded(tmp_path, monkeypatch):

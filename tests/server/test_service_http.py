@@ -1,6 +1,7 @@
 """Health, metrics, the reference, the page, and the whole API against its own description."""
 
 import re
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,11 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from crosslens.server import routes_service
+from crosslens.server import reference, routes_service
+from crosslens.server.collection import Collection
+from crosslens.server.guards import SAFE_HEADERS
 from crosslens.server.keys import add_key
+from crosslens.server.problems import EXPLAINED
 from serving import is_problem, plain, running
 
 
@@ -116,14 +120,60 @@ def test_probabilities_of_a_match(served):
     assert rejected["hits"] == []
 
 
-@pytest.mark.parametrize(
-    "options", [{"rerank": "aqe"}, {"rerank": "k-reciprocal"}, {"fold": 0.9}, {"domain": "auto"}]
-)
-def test_the_searchers_options_go_through(served, options):
-    answer = served.search({"parts": [{"image": 0}], "top": 10} | options, plain()).json()
-    assert answer["hits"]
-    if "fold" in options:
-        assert any(hit["duplicates"] for hit in answer["hits"]) or len(answer["hits"]) <= 10
+def test_a_defect_is_counted_answered_and_logged_alone(own_index, monkeypatch, caplog):
+    def broken(self):
+        raise RuntimeError("secret of /etc/passwd")
+
+    with running(own_index) as server:
+        monkeypatch.setattr(Collection, "info", broken)
+        answer = server.client.get("/api/v1/collections")
+        document = is_problem(answer, 500)
+        assert "secret" not in answer.text
+        assert "Traceback" not in answer.text
+        assert document["detail"] == EXPLAINED[500]
+        for name, value in SAFE_HEADERS.items():
+            assert answer.headers[name] == value
+        assert answer.headers["cache-control"] == "no-store"
+        counted = metrics(server)
+        assert counted["crosslens_requests_total", "/api/v1/collections", "500", "GET"] == 1
+        assert ("crosslens_requests_total", "/api/v1/collections", "499", "GET") not in counted
+        assert server.client.get("/health").status_code == 200
+    assert "secret of /etc/passwd" in caplog.text
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_defect(own_index, caplog):
+    place = "/api/v1/collections/own.index/items"
+    head = (
+        f"POST {place} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    )
+    with running(own_index) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode())
+            time.sleep(0.2)
+        for _ in range(100):
+            counted = metrics(server)
+            if ("crosslens_requests_total", "/api/v1/collections/{name}/items", "499", "POST") in counted:
+                break
+            time.sleep(0.05)
+        assert counted["crosslens_requests_total", "/api/v1/collections/{name}/items", "499", "POST"] == 1
+    assert "failed" not in caplog.text
+
+
+def test_the_reference_is_made_once_and_beside_other_requests(own_index, monkeypatch):
+    made, real = [], reference.reference_page
+
+    def counted(api):
+        made.append(threading.current_thread().name)
+        return real(api)
+
+    monkeypatch.setattr(reference, "reference_page", counted)
+    with running(own_index) as server:
+        with ThreadPoolExecutor(8) as pool:
+            pages = list(pool.map(lambda _: server.client.get("/docs").text, range(16)))
+        assert set(pages) == {real(server.app.openapi())}
+    assert len(made) == 1
+    assert made[0].startswith("request")
 
 
 def test_the_reference_asks_nothing_of_other_hosts(served):

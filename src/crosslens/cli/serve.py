@@ -64,7 +64,7 @@ def start(
     _require_extra()
     from pydantic import ValidationError
 
-    from crosslens.server.run import absolute, address, check, serve
+    from crosslens.server.run import absolute, serve
     from crosslens.server.settings import ServerSettings
 
     try:
@@ -85,12 +85,15 @@ def start(
         )
     except ValidationError as error:
         raise ConfigError(f"these settings do not work: {error}") from error
-    check(settings)
-    url = address(settings)
-    typer.echo(f"crosslens serves {', '.join(str(folder) for folder in indexes)} at {url}")
-    who = "everybody on this machine" if settings.on_loopback else "everybody who reaches it"
-    typer.echo(f"API: {url}/docs   let in: {f'keys of {api_key_file}' if api_key_file else who}   stop: Ctrl-C")
-    serve(settings)
+
+    def announce(url: str) -> None:
+        typer.echo(f"crosslens serves {', '.join(str(folder) for folder in indexes)} at {url}")
+        who = "everybody on this machine" if settings.on_loopback else "everybody who reaches it"
+        typer.echo(
+            f"API: {url}/docs   let in: {f'keys of {api_key_file}' if api_key_file else who}   stop: Ctrl-C"
+        )
+
+    serve(settings, announce)
 
 
 @keys.command("add")

@@ -1,4 +1,4 @@
-"""The neighbour graph of an index, made once for each of its versions and only where it is small enough."""
+"""The neighbour graph of an index that is small enough: made once, and brought up to date with each version."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crosslens.progress import note, progress
+from crosslens.search.graph_update import updated_graph
 from crosslens.search.index import Index
-from crosslens.search.rerank import GRAPH_NEIGHBOURS, Neighbours, neighbour_graph
+from crosslens.search.rerank import GRAPH_NEIGHBOURS, NONE, Neighbours, neighbour_graph
 from crosslens.search.reranking import Gallery
 
 if TYPE_CHECKING:
@@ -69,8 +70,21 @@ class GraphCache:
             ids += table.column("id").to_pylist()
             parts.append(vectors)
         everything = np.concatenate(parts) if parts else np.empty((0, self.index.fingerprint.dim), np.float32)
-        if len(ids) > 2000:
-            note(f"finding the neighbours of {len(ids)} items, once for this version of the index")
+        if len(ids) > 2000 and self._made is None:
+            note(f"finding the neighbours of {len(ids)} items, once")
         with progress(len(ids), "neighbours") as advance:
-            graph = neighbour_graph(everything, GRAPH_NEIGHBOURS, self.index.similarity, advance)
+            if self._made is None:
+                graph = neighbour_graph(everything, GRAPH_NEIGHBOURS, self.index.similarity, advance)
+            else:
+                origins = _origins(self._made, ids, everything)
+                graph = updated_graph(self._made.graph, origins, everything, self.index.similarity, advance)
         return _Graph(version, {image: place for place, image in enumerate(ids)}, everything, graph)
+
+
+def _origins(before: _Graph, ids: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Where N items stood in a graph with the same vector ``(N,)``; -1 where they did not."""
+    found = np.array([before.places.get(image, NONE) for image in ids], np.int64)
+    known = np.flatnonzero(found != NONE)
+    changed = (vectors[known] != before.vectors[found[known]]).any(1)
+    found[known[changed]] = NONE
+    return found

@@ -36,6 +36,7 @@ from crosslens.search.description import (
 from crosslens.search.filters import BaseFilter, Filter
 from crosslens.search.items import Hit, checked_items, count_domains, hits_of, items_of, root_of, sample_items
 from crosslens.search.making import make_index, require_free
+from crosslens.search.occupancy import Occupancy
 from crosslens.search.snapshots import restore_snapshot, write_snapshot
 from crosslens.search.stores import DEFAULT, parse_store, store_class
 from crosslens.search.stores.base import ITEM_SCHEMA, Store
@@ -59,6 +60,7 @@ class Index:
 
     Attributes:
         folder: where it lies.
+        collection: text that no other index has, wherever they are moved.
         fingerprint: of the embedding whose vectors it holds.
         similarity: how vectors are compared.
         store: where the items are kept.
@@ -67,9 +69,11 @@ class Index:
     def __init__(self, folder: Path, description: dict[str, Any], store: Store) -> None:
         self.folder = folder
         self._description = description
+        self.collection = str(description["collection"])
         self.fingerprint = Fingerprint.model_validate(description["fingerprint"])
         self.similarity = Similarity.model_validate(description["similarity"])
         self.store = store
+        self._occupancy = Occupancy(folder, description)
 
     @classmethod
     def create(cls, folder: str | Path, encoder: Encoder, store: str = DEFAULT) -> Index:
@@ -323,10 +327,15 @@ class Index:
             return self.store.optimize()
 
     def refresh(self) -> bool:
-        """Take over what other processes committed; True when something changed."""
+        """Take over what other processes committed; True when something changed.
+
+        Raises:
+            ReplacedIndexError: when the folder holds another index now.
+        """
+        self._occupancy.look()
         changed = self.store.refresh()
-        if changed:
-            self._description = read_description(self.folder)
+        # Once more: the folder may have been replaced while the store was read.
+        self._description = self._occupancy.look()
         return changed
 
     def snapshot(self, target: str | Path) -> None:
@@ -370,7 +379,7 @@ class Index:
         """Hold the index for one writer, on its newest version.
 
         Raises:
-            StoreError: when another process writes, and does not finish in time; see ``only_writer``.
+            AnotherWriterError, ReplacedIndexError: see ``only_writer`` and ``refresh``.
         """
         with only_writer(self.folder):
             self.refresh()

@@ -188,12 +188,9 @@ class Matching:
                 ids += found.catalog.ids
             except (FeatureError, CatalogError) as error:
                 failed = error
-        if not parts:
-            note(
-                "the indexed images are gone, so the probability of a match rests on the index's vectors"
-                if failed
-                else "the index is empty"
-            )
+        if len(ids) < LEAST:
+            if failed or len(self.index) >= LEAST:
+                note("the indexed images are gone, so the probability of a match rests on the index's vectors")
             return self._on_vectors(version)
         made = MatchCalibration.fit(centred_rows(np.concatenate(parts)), centred_rows(queries))
         return _Calibrated(version, made, queries.mean(0), self.index.store.get(ids)[0])

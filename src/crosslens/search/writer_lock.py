@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from crosslens.errors import StoreError
+from crosslens.errors import AnotherWriterError, StoreError
 from crosslens.search.stores.base import LOCK
 
 LOCK_SECONDS = 10.0
@@ -20,16 +20,28 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Hold an index folder against every other process that would write in it.
 
     Raises:
-        StoreError: when another process writes, and does not end within ``LOCK_SECONDS``, or it cannot be written.
+        AnotherWriterError: when another process writes, and does not end within ``LOCK_SECONDS``.
+        StoreError: when it cannot be written.
     """
     lock = FileLock(folder / LOCK, timeout=LOCK_SECONDS)
     try:
         lock.acquire()
     except Timeout:
-        raise StoreError(f"another process is writing to {folder}; try again when it is done") from None
+        raise AnotherWriterError(f"another process is writing to {folder}; try again when it is done") from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
     try:
         yield
     finally:
         lock.release()
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether some process holds an index folder right now; False too where nobody may write in it."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False

@@ -9,8 +9,10 @@ from pydantic_core import to_json
 
 from crosslens.errors import StoreError
 from crosslens.search.calibrate import LEAST
+from crosslens.search.filters import Eq
 from crosslens.search.query import AUTO, Answer, EmbeddedImage, QueryPart
-from crosslens.server.collection import Collection
+from crosslens.search.searcher import Searcher
+from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
 from crosslens.server.service import Service
@@ -44,34 +46,40 @@ async def answer(
     used = sorted(part.image for part in asked.parts if isinstance(part, ImagePart))
     if used != list(range(len(images))):
         raise Problem(422, f"the parts name the images {used}, but {len(images)} were uploaded; name each once")
+    if collection.due:
+        await service.thread(collection.refresh)
+    # Taken once: another index may stand here when the images are embedded, with another encoder.
+    searcher = collection.searcher
     pictures: list[EmbeddedImage] = []
     if images:
-        detect = collection.searcher.detector
-        pictures = await service.embedding.pictures(collection.encoder, images, asked.domain, seconds, detect)
-    return await service.thread(_answered, service, collection, asked, pictures, seconds)
+        pictures = await service.embedding.pictures(
+            searcher.encoder, images, asked.domain, seconds, searcher.detector
+        )
+    return await service.thread(_answered, service, collection, searcher, asked, pictures, seconds)
 
 
 def _answered(
     service: Service,
     collection: Collection,
+    searcher: Searcher,
     asked: SearchRequest,
     pictures: Sequence[EmbeddedImage],
     seconds: dict[str, float],
 ) -> bytes:
-    collection.refresh()
-    items, version = len(collection.index), collection.index.version
+    index, encoder = searcher.index, searcher.encoder
+    items, version = len(index), version_of(index)
     if asked.min_match is not None and items < LEAST:
         raise Problem(422, f"min_match: {items} items are too few to tell what is missing; {LEAST} are needed")
-    if any(isinstance(part, TextPart) for part in asked.parts) and not collection.encoder.has_text:
-        raise Problem(422, f"{collection.name} does not understand text: its encoder is {collection.encoder.name}")
+    if any(isinstance(part, TextPart) for part in asked.parts) and not encoder.has_text:
+        raise Problem(422, f"{collection.name} does not understand text: its encoder is {encoder.name}")
     parts = [_part(part, pictures) for part in asked.parts]
-    found = _found(collection, asked, parts)
+    found = _found(collection.name, searcher, asked, parts)
     for stage, name in MEASURED.items():
         if stage in found.seconds:
             service.meter.took(name, found.seconds[stage])
     for stage, duration in found.seconds.items():
         seconds[stage] = seconds.get(stage, 0.0) + duration
-    detected = collection.searcher.detector.notes() if asked.domain == AUTO and pictures else ()
+    detected = searcher.detector.notes() if asked.domain == AUTO and pictures else ()
     shown = [
         collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in found.hits
     ]
@@ -89,18 +97,19 @@ def _answered(
     )
 
 
-def _found(collection: Collection, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
-    version = collection.index.version
+def _found(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
+    index = searcher.index
+    version = index.version
     try:
-        return collection.searcher.answer(parts, asked.options)
+        return searcher.answer(parts, asked.options)
     except StoreError:
         for part in asked.parts:
-            if isinstance(part, LikePart) and not collection.has(part.like):
-                raise Problem(422, f"there is no item {part.like[:200]!r} in {collection.name}") from None
-        if collection.index.version == version:
+            if isinstance(part, LikePart) and not index.count(Eq(field="id", value=part.like)):
+                raise Problem(422, f"there is no item {part.like[:200]!r} in {name}") from None
+        if index.version == version:
             raise
         # Items that were found went away before they were looked at again.
-        return collection.searcher.answer(parts, asked.options)
+        return searcher.answer(parts, asked.options)
 
 
 def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:

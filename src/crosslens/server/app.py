@@ -18,6 +18,7 @@ from crosslens.server.access import add_security
 from crosslens.server.guards import BodyLimit, KnownHosts, SafeHeaders
 from crosslens.server.metrics import Observe
 from crosslens.server.problems import ProblemDocument
+from crosslens.server.reference import Reference
 from crosslens.server.schemas import OWN_MODELS
 from crosslens.server.service import Service
 from crosslens.server.settings import LOOPBACK, ServerSettings
@@ -58,9 +59,11 @@ def create_app(settings: ServerSettings) -> FastAPI:
     for routes in (routes_search, routes_items, routes_jobs, routes_service):
         app.include_router(routes.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.state.reference = Reference(app.openapi)
     # The last one added is the first one passed.
     app.add_middleware(BodyLimit, most=settings.max_upload, seconds=settings.body_timeout)
     app.add_middleware(KnownHosts, hosts=_hosts(settings))
+    app.add_middleware(problems.Defects)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Observe, meter=service.meter)
     return app

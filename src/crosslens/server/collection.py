@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -10,31 +11,31 @@ from typing import Any
 from urllib.parse import quote
 
 from crosslens.encoder import Encoder
-from crosslens.errors import StoreError
+from crosslens.errors import CrosslensError, ReplacedIndexError, StoreError
 from crosslens.search.calibrate import LEAST
-from crosslens.search.filters import Eq
 from crosslens.search.index import Hit, Index
 from crosslens.search.searcher import Searcher
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import CollectionInfo
+from crosslens.server.uploads import UPLOADS, is_upload
 
-UPLOADS = "uploads"
-"""Folder inside an index that holds what was uploaded to it."""
+log = logging.getLogger(__name__)
 FOLDERS = 500
 REFRESH_SECONDS = 1.0
 
 
 class Collection:
-    """An index under a name.
+    """An index under a name, whichever lies at its path: one that takes its place is opened without a restart.
 
     Attributes:
-        name: its folder's name, as it stands in addresses.
-        index: open for reading; jobs write through another one.
-        searcher: answers queries on it.
+        folder: of the index.
+        name: the folder's name, as it stands in addresses.
+        searcher: answers queries. It belongs to one index and its encoder: who asks for several things that must
+            fit each other takes it once, since another one may stand here a moment later.
     """
 
     def __init__(self, index: Index) -> None:
-        self.index = index
+        self.folder = index.folder
         self.name = index.name
         self._address = f"/api/v1/collections/{quote(self.name, safe='')}"
         self.searcher = Searcher(index)
@@ -43,28 +44,63 @@ class Collection:
         self._described: CollectionInfo | None = None
 
     @property
+    def index(self) -> Index:
+        """Open for reading; jobs write through another one."""
+        return self.searcher.index
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder of its vectors."""
         return self.searcher.encoder
 
     @property
+    def version(self) -> str:
+        """Another text after every change, and for every index that takes this one's place."""
+        return version_of(self.index)
+
+    @property
     def uploads(self) -> Path:
         """Where uploaded images are kept."""
-        return self.index.folder.resolve() / UPLOADS
+        return self.folder.resolve() / UPLOADS
 
     @property
     def roots(self) -> list[Path]:
         """The folders whose images may be shown, symbolic links resolved."""
         return [*(root.resolve() for root in self.index.roots), self.uploads.resolve()]
 
+    @property
+    def due(self) -> bool:
+        """Whether ``refresh`` would look, which blocks."""
+        return time.monotonic() - self._looked >= REFRESH_SECONDS and not self._refreshing.locked()
+
     def refresh(self, now: bool = False) -> None:
-        """Take over what was committed meanwhile; looks at most once a second, or ``now``."""
-        fresh = time.monotonic() - self._looked < REFRESH_SECONDS
-        if not now and (fresh or self._refreshing.locked()):
+        """Take over what was committed meanwhile; looks at most once a second, or ``now``.
+
+        Raises:
+            StoreError: when the index is gone or cannot be read, or another one at its path cannot be opened.
+        """
+        if not (now or self.due):
             return
         with self._refreshing:
-            self.index.refresh()
+            try:
+                self.index.refresh()
+            except ReplacedIndexError:
+                self.searcher = self._of_another()
+                log.warning("%s holds another index now, which is served from here on", self.folder)
             self._looked = time.monotonic()
+
+    def _of_another(self) -> Searcher:
+        """A searcher of the index that took the place of the one that was open.
+
+        What was open stays so, for requests under way.
+        """
+        try:
+            index = Index.open(self.folder)
+            # Loaded here, so that nobody waits for it, or meets the encoder of a third index.
+            index.require(index.encoder.fingerprint, "its encoder")
+        except CrosslensError as error:
+            raise StoreError(f"{self.folder} holds another index now, which cannot be opened: {error}") from error
+        return Searcher(index)
 
     def item(self, image: str) -> Hit:
         """One item by id.
@@ -81,10 +117,14 @@ class Collection:
     def original(self, image: str) -> Path:
         """The file of an item, which lies under one of the roots.
 
+        An upload is looked for in the index's folder as it is now: both may have been moved since it was added.
+
         Raises:
             Problem: 404 when there is no such item, its file is gone or lies elsewhere.
         """
         path = Path(self.item(image).path)
+        if is_upload(image) and (kept := self.folder.resolve() / image).is_file():
+            path = kept
         try:
             resolved = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
@@ -96,11 +136,10 @@ class Collection:
     def info(self) -> CollectionInfo:
         """What the collection holds; counted once a version."""
         self.refresh()
-        described = self._described
-        version = self.index.version
-        if described is None or described.version != version:
-            described = self._described = self._describe(version)
-        return described.model_copy(update={"calibrated": self.searcher.calibrated})
+        described, searcher = self._described, self.searcher
+        if described is None or described.version != version_of(searcher.index):
+            described = self._described = self._describe(searcher)
+        return described.model_copy(update={"calibrated": searcher.calibrated})
 
     def shown(self, hit: Hit) -> dict[str, Any]:
         """An item as clients see it, the fields of ``Item``: without paths of this machine."""
@@ -116,20 +155,18 @@ class Collection:
             "image": f"{self._address}/image?id={quoted}",
         }
 
-    def has(self, image: str) -> bool:
-        """Whether there is an item of this id."""
-        return self.index.count(Eq(field="id", value=image)) > 0
-
     def calibrate(self) -> None:
         """Make probabilities of a match ready for the index as it is; they take seconds for thousands of items."""
-        if len(self.index) >= LEAST and not self.searcher.calibrated:
-            self.searcher.matching.probability(self.index.sample(1)[0])
+        searcher = self.searcher
+        if len(searcher.index) >= LEAST and not searcher.calibrated:
+            searcher.matching.probability(searcher.index.sample(1)[0])
 
-    def _describe(self, version: str) -> CollectionInfo:
+    def _describe(self, searcher: Searcher) -> CollectionInfo:
+        index, encoder, version = searcher.index, searcher.encoder, version_of(searcher.index)
         domains: Counter[str] = Counter()
         labels: set[str] = set()
         folders: set[str] = set()
-        for table, _ in self.index.scan():
+        for table, _ in index.scan():
             domains.update(table.column("domain").to_pylist())
             labels.update(label for label in table.column("label").unique().to_pylist() if label is not None)
             if len(folders) < FOLDERS:
@@ -140,16 +177,22 @@ class Collection:
             name=self.name,
             items=domains.total(),
             version=version,
-            dim=self.index.fingerprint.dim,
-            encoder=self.encoder.name,
-            fingerprint=self.index.fingerprint.digest,
-            text=self.encoder.has_text,
+            dim=index.fingerprint.dim,
+            encoder=encoder.name,
+            fingerprint=index.fingerprint.digest,
+            text=encoder.has_text,
             domains=dict(sorted(domains.items())),
+            encoder_domains=encoder.domains,
             labels=len(labels),
             folders=sorted(folders)[:FOLDERS],
             calibrated=False,
-            store=str(self.index.store.stats().get("kind", "")),
+            store=str(index.store.stats().get("kind", "")),
         )
+
+
+def version_of(index: Index) -> str:
+    """The version of an index, told from that of any other index; fit for clients."""
+    return f"{index.version}-{index.collection[-8:]}"
 
 
 def folder_of(image: str) -> str:

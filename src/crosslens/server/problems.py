@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crosslens.errors import BackboneError, ConfigError, CrosslensError, ImageError
 
@@ -134,8 +136,46 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+class Defects:
+    """Answers 500 where the application raises what nobody expected, and says in the log alone what it was.
+
+    Stands behind the middleware that counts requests and adds headers, which the framework's own handler of all
+    exceptions goes round.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request.
+
+        Raises:
+            Exception: of the application, when part of its answer was sent already: the connection must break.
+        """
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except ClientDisconnect:
+            # The client left while it sent its body. Nobody is there to answer.
+            return
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            await Problem(500, EXPLAINED[500]).response()(scope, receive, send)
+
+
 def install(app: FastAPI) -> None:
-    """Turn every exception of ``app`` into a problem document."""
+    """Turn every exception that ``app`` expects into a problem document; see `Defects` for the others."""
 
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
@@ -154,12 +194,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, CrosslensError)
         return of_error(error).response()
 
-    async def defect(request: Request, error: Exception) -> Response:
-        log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return Problem(500, EXPLAINED[500]).response()
-
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, of_framework)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(CrosslensError, crosslens)
-    app.add_exception_handler(Exception, defect)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from jinja2 import Environment
@@ -59,6 +61,31 @@ _PAGE = """<!doctype html>
 {% endfor %}</section>
 </main></body></html>
 """
+
+
+class Reference:
+    """The page of one application, made when it is first asked for and kept.
+
+    Args:
+        describe: gives the OpenAPI description.
+    """
+
+    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
+        self._describe = describe
+        self._making = Lock()
+        self._page: str | None = None
+
+    @property
+    def made(self) -> str | None:
+        """The page, or None where ``make`` was not called yet."""
+        return self._page
+
+    def make(self) -> str:
+        """The page; takes a moment the first time, and may be called by several threads."""
+        with self._making:
+            if self._page is None:
+                self._page = reference_page(self._describe())
+            return self._page
 
 
 def reference_page(api: dict[str, Any]) -> str:

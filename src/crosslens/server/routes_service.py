@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from crosslens.server.access import looking
 from crosslens.server.problems import Problem, busy, responses
-from crosslens.server.reference import STYLE, reference_page
+from crosslens.server.reference import STYLE, Reference
 from crosslens.server.schemas import Health
 from crosslens.server.service import service_of
 
@@ -70,7 +70,10 @@ async def metrics(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
     """The reference of the API, without requests to other hosts."""
-    return HTMLResponse(reference_page(request.app.openapi()), headers={"Cache-Control": "no-cache"})
+    reference: Reference = request.app.state.reference
+    # Made once, in a thread: other requests go on meanwhile.
+    page = reference.made or await service_of(request).thread(reference.make)
+    return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/docs.css", include_in_schema=False)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
-from crosslens.errors import ConfigError
+from crosslens.errors import ConfigError, CrosslensError
 from crosslens.search.index import Index
 from crosslens.server.app import SETTINGS_VARIABLE, create_app
 from crosslens.server.connections import DeadlineProtocol
 from crosslens.server.keys import Keys
+from crosslens.server.listening import BACKLOG, listen
 from crosslens.server.settings import ServerSettings
 
 GRACE = 30
@@ -38,24 +44,51 @@ def check(settings: ServerSettings) -> None:
         Index.open(folder).close()
 
 
-def serve(settings: ServerSettings) -> None:
+def serve(settings: ServerSettings, announce: Callable[[str], None] | None = None) -> None:
     """Serve until the process is told to stop (SIGINT or SIGTERM).
+
+    Args:
+        settings: what to serve, and where.
+        announce: called with the URL once the port is taken.
 
     Raises:
         ConfigError, StoreError: see ``check``.
+        CrosslensError: when the port cannot be taken, or the server does not start.
     """
     check(settings)
-    one_thread_each()
+    with ExitStack() as until:
+        sockets = [until.enter_context(closing(one)) for one in listen(settings.host, settings.port)]
+        if announce is not None:
+            announce(address(settings.host, sockets[0].getsockname()[1]))
+        one_thread_each()
+        try:
+            _run(settings, sockets)
+        except SystemExit as leaving:
+            # uvicorn's own status of a failed start, which means nothing to who called crosslens.
+            if leaving.code != STARTUP_FAILURE:
+                raise
+            raise CrosslensError("the server did not start; what is said above tells why") from None
+
+
+def _run(settings: ServerSettings, sockets: list[socket.socket]) -> None:
     if settings.workers == 1:
-        uvicorn.Server(configuration(settings, create_app(settings))).run()
+        uvicorn.Server(configuration(settings, create_app(settings))).run(sockets)
         return
     with tempfile.TemporaryDirectory(prefix="crosslens-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
-        config = configuration(settings, "crosslens.server.app:app_from_environment")
-        from uvicorn.supervisors import Multiprocess
+        # Worker processes read both; afterwards the folder is gone.
+        told = {"PROMETHEUS_MULTIPROC_DIR": folder, SETTINGS_VARIABLE: settings.model_dump_json()}
+        os.environ.update(told)
+        try:
+            config = configuration(settings, "crosslens.server.app:app_from_environment")
+            from uvicorn.supervisors import Multiprocess
 
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+            supervisor = Multiprocess(config, sockets=sockets)
+            supervisor.run()
+        finally:
+            for name in told:
+                os.environ.pop(name, None)
+        if any(worker.process.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+            sys.exit(STARTUP_FAILURE)
 
 
 def one_thread_each() -> None:
@@ -87,6 +120,7 @@ def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
         server_header=False,
         proxy_headers=settings.trust_proxy is not None,
         forwarded_allow_ips=settings.trust_proxy,
+        backlog=BACKLOG,
         limit_concurrency=settings.connections,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE,
@@ -96,10 +130,10 @@ def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
     )
 
 
-def address(settings: ServerSettings) -> str:
+def address(host: str, port: int) -> str:
     """The URL to open in a browser."""
-    host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    host = "localhost" if host in ("0.0.0.0", "::") else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def absolute(folders: list[Path]) -> tuple[Path, ...]:

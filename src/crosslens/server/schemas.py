@@ -140,6 +140,9 @@ class CollectionInfo(BaseModel):
     fingerprint: str = Field(description="Two collections with the same one are searched with the same vectors.")
     text: bool = Field(description="Whether words can be searched for.")
     domains: dict[str, int] = Field(description="Items by look.")
+    encoder_domains: list[str] = Field(
+        description="Looks that the encoder treats apart; as `domain` of a query each makes a difference."
+    )
     labels: int = Field(description="How many class names occur.")
     folders: list[str] = Field(description="The first two levels of the ids, at most 500.")
     calibrated: bool = Field(description="Whether answers carry the probability of a match.")

@@ -50,8 +50,8 @@ class Service:
         self.collections = open_collections(settings.indexes)
         self.embedding = Embedding(settings, self.meter)
         self.thumbnails = Thumbnails(cache_folder() / "thumbnails", settings.thumbnail_bytes)
-        self.tables = {name: JobTable(one.index.folder, name) for name, one in self.collections.items()}
-        self.uploads = {name: Uploads(one.index.folder) for name, one in self.collections.items()}
+        self.tables = {name: JobTable(one.folder, name) for name, one in self.collections.items()}
+        self.uploads = {name: Uploads(one.folder) for name, one in self.collections.items()}
         self.worker = Worker(self.collections, self.tables, self.uploads, self.embedding, self.meter)
         self.ready = threading.Event()
         self._stopping = threading.Event()
@@ -91,14 +91,21 @@ class Service:
         return self.collections[name]
 
     def _keep_calibrated(self, every: float = 2.0) -> None:
-        """Calibrate each collection whose version has not changed since the last look."""
+        """Calibrate each collection whose version has not changed since the last look.
+
+        The encoder of an index that took another's place is run once, so that its first search need not wait.
+        """
+        warm = {name: collection.searcher for name, collection in self.collections.items()}
         seen: dict[str, str] = {}
         tried: dict[str, str] = {}
         while not self._stopping.is_set():
             for name, collection in self.collections.items():
                 try:
                     collection.refresh()
-                    version = collection.index.version
+                    searcher, version = collection.searcher, collection.version
+                    if warm[name] is not searcher:
+                        warm[name] = searcher
+                        self.embedding.warm(searcher.encoder)
                     self.meter.items.labels(name).set(len(collection.index))
                     if seen.get(name, version) == version != tried.get(name):
                         tried[name] = version

@@ -15,22 +15,33 @@ from crosslens.files import atomic_path
 from crosslens.search.filters import In
 from crosslens.search.index import Index
 from crosslens.server.bodies import SUFFIXES, ImageFile
-from crosslens.server.collection import UPLOADS
 from crosslens.server.jobs import JobTable
 
 Kept = TypeVar("Kept")
+UPLOADS = "uploads"
+"""Folder inside an index that holds what was uploaded to it."""
 _NAME = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z]{{3,4}}")
+
+
+def is_upload(image: str) -> bool:
+    """Whether an id has the form of an upload's, which starts from the index folder wherever that lies."""
+    return _NAME.fullmatch(image) is not None
 
 
 class Uploads:
     """The files below ``I/uploads``; no part of a path ever comes from a client.
 
-    Attributes:
-        root: the index folder, which ids of uploads start from.
+    Args:
+        folder: of the index.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder.resolve()
+        self._folder = folder
+
+    @property
+    def root(self) -> Path:
+        """The index folder where it lies now, which ids of uploads start from."""
+        return self._folder.resolve()
 
     def path(self, image: str) -> Path:
         """The file of an upload's id.
@@ -38,13 +49,9 @@ class Uploads:
         Raises:
             StoreError: when it is no id of an upload.
         """
-        if not self.holds(image):
+        if not is_upload(image):
             raise StoreError(f"{image!r} is no upload")
         return self.root / image
-
-    def holds(self, image: str) -> bool:
-        """Whether an id has the form of an upload's."""
-        return _NAME.fullmatch(image) is not None
 
     def keep(self, files: Sequence[ImageFile], then: Callable[[list[str]], Kept]) -> Kept:
         """Store files, and call ``then`` with their ids before anybody may delete them again.
@@ -65,7 +72,7 @@ class Uploads:
 
     def forget(self, index: Index, table: JobTable, ids: Sequence[str], job: str) -> None:
         """Delete the files of these ids that neither the index nor a job other than ``job`` needs."""
-        asked = [image for image in ids if self.holds(image)]
+        asked = [image for image in ids if is_upload(image)]
         if not asked:
             return
         with self._held():

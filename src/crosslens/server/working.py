@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,19 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from crosslens.errors import CrosslensError, ImageError
-from crosslens.search.filters import And, Eq, Filter
+from crosslens.encoder import Encoder
+from crosslens.errors import AnotherWriterError, CrosslensError, ImageError
+from crosslens.search.filters import Filter
 from crosslens.search.index import Index
 from crosslens.search.items import file_states
 from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.writer_lock import is_being_written
 from crosslens.server.collection import Collection
 from crosslens.server.embedding import Embedding
 from crosslens.server.jobs import JobTable
 from crosslens.server.metrics import Meter
 from crosslens.server.schemas import Job
-from crosslens.server.uploads import Uploads
+from crosslens.server.uploads import Uploads, is_upload
 
 log = logging.getLogger(__name__)
 BATCH = 32
@@ -85,22 +88,27 @@ class Worker:
 
     def _work_on(self, name: str) -> None:
         table = self._tables[name]
-        if self._stopping.is_set() or not table.waiting():
+        collection = self._collections[name]
+        # A job that finds another writer embeds images for nothing, and holds up other collections.
+        if self._stopping.is_set() or not table.waiting() or is_being_written(collection.folder):
             return
         try:
             with FileLock(table.lock_file, timeout=0):
                 table.adopt()
                 while not self._stopping.is_set() and (job := table.take()) is not None:
-                    self._do(self._collections[name], table, job)
+                    if not self._do(collection, table, job):
+                        return
         except Timeout:
             # Another process is at work.
             return
 
-    def _do(self, collection: Collection, table: JobTable, job: Job) -> None:
+    def _do(self, collection: Collection, table: JobTable, job: Job) -> bool:
+        """Work on a job; says whether the next one may follow."""
         work = table.work(job.id)
         try:
+            collection.refresh(now=True)
             # An index of its own: searches keep the version they see until they look for a newer one.
-            index = Index.open(collection.index.folder)
+            index = Index.open(collection.folder)
             try:
                 if job.kind == "add":
                     self._add(collection, index, table, job, work)
@@ -108,15 +116,31 @@ class Worker:
                     self._delete(collection, index, table, job, work)
             finally:
                 index.close()
+        except AnotherWriterError:
+            self._end(table, job, "queued", "waits for another program that writes to the index")
+            return False
         except CrosslensError as error:
             log.error("job %s of %s failed: %s", job.id, collection.name, error)
-            self._end(table, job, "failed", "the index could not be changed; the server's log says why")
+            self._fail(table, job, work, "the index could not be changed; the server's log says why")
         except Exception:
             log.exception("job %s of %s failed", job.id, collection.name)
-            self._end(table, job, "failed", "a defect of the server; its log says more")
+            self._fail(table, job, work, "a defect of the server; its log says more")
+        return True
+
+    def _fail(self, table: JobTable, job: Job, work: dict[str, Any], message: str) -> None:
+        """End a job as failed, and delete the files of images that it did not add."""
+        if job.kind == "add":
+            try:
+                with closing(Index.open(self._collections[job.collection].folder)) as index:
+                    self._uploads[job.collection].forget(index, table, work["ids"], job.id)
+            except (CrosslensError, OSError) as error:
+                log.error("uploads of the failed job %s of %s stay: %s", job.id, job.collection, error)
+        self._end(table, job, "failed", message)
 
     def _add(self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]) -> None:
         ids: list[str] = work["ids"]
+        # One encoder for the whole job, whatever takes the index's place meanwhile; the index refuses another's.
+        encoder = collection.encoder
         uploads = self._uploads[collection.name]
         skipped: list[str] = []
         done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
@@ -127,7 +151,7 @@ class Worker:
                 )
                 return
             batch = ids[done : done + BATCH]
-            skipped += self._add_batch(collection, index, uploads, batch, work["domain"], work["label"])
+            skipped += self._add_batch(encoder, index, uploads, batch, work["domain"], work["label"])
             done += len(batch)
             cancelled = table.advance(job.id, done, len(ids))
         if cancelled and done < len(ids):
@@ -139,7 +163,7 @@ class Worker:
 
     def _add_batch(
         self,
-        collection: Collection,
+        encoder: Encoder,
         index: Index,
         uploads: Uploads,
         ids: Sequence[str],
@@ -151,17 +175,15 @@ class Worker:
         squares = []
         for image in ids:
             try:
-                squares.append(collection.encoder.backbone.preprocess.pixels(uploads.path(image)))
+                squares.append(encoder.backbone.preprocess.pixels(uploads.path(image)))
                 present.append(image)
             except ImageError:
                 continue
         if present:
-            features = self._embedding.features_of_squares(collection.encoder, squares, domain)
+            features = self._embedding.features_of_squares(encoder, squares, domain)
             paths = [uploads.path(image) for image in present]
-            vectors = collection.encoder.encode_features(features, domain)
-            index.upsert(
-                _items(present, paths, uploads.root, domain, label), vectors, collection.encoder.fingerprint
-            )
+            vectors = encoder.encode_features(features, domain)
+            index.upsert(_items(present, paths, uploads.root, domain, label), vectors, encoder.fingerprint)
         return [image for image in ids if image not in present]
 
     def _delete(
@@ -169,13 +191,12 @@ class Worker:
     ) -> None:
         uploads = self._uploads[collection.name]
         where = None if work["where"] is None else _FILTER.validate_python(work["where"])
-        own = Eq(field="root", value=str(uploads.root))
         if where is None:
-            going = [image for image in work["ids"] if uploads.holds(image)]
+            asked = list(work["ids"])
         else:
-            scanned = index.scan(And(filters=(where, own)))
-            going = [image for rows, _ in scanned for image in rows.column("id").to_pylist()]
-        total = len(work["ids"]) if where is None else index.count(where)
+            asked = [image for rows, _ in index.scan(where) for image in rows.column("id").to_pylist()]
+        # Told by their ids: where the index lay when they were uploaded says nothing.
+        going, total = [image for image in asked if is_upload(image)], len(asked)
         if table.advance(job.id, 0, total):
             self._end(table, job, "cancelled", "cancelled; nothing was deleted")
             return
@@ -187,8 +208,12 @@ class Worker:
     def _end(
         self, table: JobTable, job: Job, state: str, message: str, result: dict[str, Any] | None = None
     ) -> None:
-        # Who reads that a job is done finds here what it did.
-        self._collections[job.collection].refresh(now=True)
+        try:
+            # Who reads that a job is done finds here what it did.
+            self._collections[job.collection].refresh(now=True)
+        except CrosslensError as error:
+            # The job is over all the same; left as running it would be tried for ever.
+            log.error("%s cannot be read after the job %s: %s", job.collection, job.id, error)
         table.end(job.id, state, message, result)
         if state != "queued":
             self._meter.jobs.labels(job.kind, state).inc()

@@ -1,0 +1,97 @@
+"""Each option of a search over HTTP does what it does for the searcher of the Python API."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crosslens.search.filters import Eq
+from crosslens.search.index import Index
+from crosslens.search.query import QueryPart, SearchOptions
+from crosslens.search.searcher import Searcher
+
+IMAGE = "sketch/cross/01.png"
+LIKE = "photo/square/02.png"
+SKETCHES = {"op": "eq", "field": "domain", "value": "sketch"}
+
+
+@pytest.fixture(scope="module")
+def searcher(centred_index):
+    made = Searcher(Index.open(centred_index))
+    # As the server does before it answers with probabilities.
+    made.matching.probability(made.index.get(IMAGE)[1])
+    return made
+
+
+@pytest.fixture
+def picture(searcher):
+    return Path(searcher.index.get(IMAGE)[0].path).read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def calibrated(centred):
+    centred.service.collections["centred.index"].calibrate()
+
+
+def told(answer):
+    """What of the searcher's answer goes over the wire, scores apart."""
+    hits = [(found.hit.id, list(found.duplicates)) for found in answer.hits]
+    return hits, answer.no_match, answer.domain
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top": 3},
+        {"min_score": 0.3},
+        {"min_match": 1.0},
+        {"where": SKETCHES},
+        {"sort": "-id"},
+        {"fold": 0.7},
+        {"rerank": "aqe"},
+        {"rerank": "dba"},
+        {"rerank": "k-reciprocal"},
+        {"rerank": "diffusion"},
+        {"include_self": True},
+        {"domain": "sketch"},
+        {"domain": "photo"},
+        {"domain": "auto"},
+    ],
+    ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items())[:20],
+)
+def test_an_option_does_what_it_does_for_the_searcher(centred, searcher, picture, options):
+    parts = [QueryPart("image", picture), QueryPart("like", LIKE, 0.5)]
+    chosen = {name: value for name, value in options.items() if name != "domain"}
+    if "where" in chosen:
+        chosen["where"] = Eq(field="domain", value="sketch")
+    expected = searcher.answer(parts, SearchOptions(**{"top": 12} | chosen), options.get("domain"))
+    # An option that changed nothing here would not be seen to be lost.
+    assert told(expected) != told(searcher.answer(parts, SearchOptions(top=12)))
+
+    query = {"parts": [{"image": 0}, {"like": LIKE, "weight": 0.5}], "top": 12} | options
+    answer = centred.search(query, picture, name="centred.index").json()
+    hits = [(hit["id"], hit["duplicates"]) for hit in answer["hits"]]
+    assert (hits, answer["no_match"], answer["domain"]) == told(expected)
+    scores = [found.hit.score for found in expected.hits]
+    assert np.allclose([hit["score"] for hit in answer["hits"]], scores, atol=1e-4)
+    assert answer["match_probability"] == pytest.approx(expected.match_probability, abs=1e-3)
+
+
+def test_the_domains_that_the_encoder_knows_are_listed(centred, served, searcher, picture):
+    (one,) = centred.client.get("/api/v1/collections").json()
+    assert one["encoder_domains"] == ["photo", "sketch"]
+    # Those alone make a difference as the domain of a query.
+    query = {"parts": [{"image": 0}], "top": 1, "where": {"op": "eq", "field": "id", "value": LIKE}}
+    scores = {}
+    for name in (None, *one["encoder_domains"], "painting"):
+        asked = query if name is None else query | {"domain": name}
+        scores[name] = centred.search(asked, picture, name="centred.index").json()["hits"][0]["score"]
+    assert len({round(score, 4) for score in scores.values()}) == 3
+    assert scores["painting"] == pytest.approx(scores[None], abs=1e-6)
+    # An encoder that treats all alike knows none, whatever the items are.
+    (other,) = served.client.get("/api/v1/collections").json()
+    assert other["encoder_domains"] == []
+    assert other["domains"] == {"photo": 16, "sketch": 16}
+    described = served.client.get("/openapi.json").json()["components"]["schemas"]["CollectionInfo"]
+    assert described["properties"]["encoder_domains"]["items"] == {"type": "string"}
+    assert "encoder_domains" in described["required"]
