@@ -90,10 +90,22 @@ class TestPrototypes:
         assert not torch.allclose(plain, fixed)
         weights = torch.softmax(z.detach() @ PROTOTYPES.t() / 0.07, 1)
         slow = (weights * torch.cdist(z, PROTOTYPES)).sum(1).mean()
-        # A distance is sqrt(2 - 2 z.p) for unit rows only; both have the same gradient along the sphere.
-        tangent = torch.autograd.grad(slow, z)[0]
-        project = lambda g: g - (g * z.detach()).sum(1, keepdim=True) * z.detach()  # noqa: E731
-        assert torch.allclose(project(fixed), project(tangent), atol=1e-9)
+        assert torch.allclose(fixed, torch.autograd.grad(slow, z)[0], atol=1e-9)
+
+    def test_distances_are_right_for_prototypes_of_any_length(self, z):
+        uneven = torch.tensor([0.7, 1.3, 0.2, 1.0, 0.9], dtype=torch.float64)[:, None] * PROTOTYPES
+        assert float(semantic_enhanced(z, uneven)) == pytest.approx(GOLDEN["semantic_uneven"], rel=1e-9)
+        weights = torch.softmax(z @ uneven.t() / 0.07, 1)
+        slow = (weights * (z[:, None] - uneven[None]).norm(dim=2)).sum(1).mean()
+        gradients = [torch.autograd.grad(loss, z)[0] for loss in (semantic_enhanced(z, uneven), slow)]
+        assert torch.allclose(*gradients, atol=1e-9)
+
+    def test_by_hand(self):
+        # Distances 0.3 and sqrt(1 + 0.49); weights e^1.4 : 1.
+        z, prototypes = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.7, 0.0], [0.0, 0.7]])
+        wanted = (math.exp(1.4) * 0.3 + math.sqrt(1.49)) / (math.exp(1.4) + 1)
+        assert float(semantic_enhanced(z, prototypes, 0.5)) == pytest.approx(wanted, rel=1e-6)
+        assert float(semantic_enhanced(z, prototypes, 0.5)) == pytest.approx(0.4821205, rel=1e-6)
 
 
 class TestPreserving:

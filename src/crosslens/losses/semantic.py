@@ -62,18 +62,20 @@ def semantic_enhanced(
 
     Args:
         z: features ``(B, d)``, unit rows.
-        prototypes: ``(U, d)``, unit rows; no gradient reaches them.
+        prototypes: ``(U, d)`` of any length; no gradient reaches them.
         temperature: T > 0.
         detach_weights: treat the weights as constants.
 
     Returns:
-        A scalar in [0, 2].
+        A scalar >= 0; at most 2 with unit prototypes.
     """
-    products = z @ prototypes.detach().t()
+    prototypes = prototypes.detach()
+    products = z @ prototypes.t()
     weights = torch.softmax(products / temperature, dim=1)
     if detach_weights:
         weights = weights.detach()
-    distances = (2 - 2 * products).clamp_min(1e-12).sqrt()
+    squares = z.square().sum(1, keepdim=True) + prototypes.square().sum(1)
+    distances = (squares - 2 * products).clamp_min(1e-12).sqrt()
     return (weights * distances).sum(1).mean()
 
 
