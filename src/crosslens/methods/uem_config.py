@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from crosslens.losses.semantic import Negatives
+from crosslens.methods.cluster_setting import ClusterSetting
 from crosslens.methods.two_view import TwoViewConfig
 
 
@@ -67,7 +68,7 @@ class UEMConfig(TwoViewConfig):
     bank: Literal["ema", "refresh"] = "refresh"
     align_bank: Literal["ema", "refresh"] = "ema"
     negatives: Negatives = "batch"
-    clusters: Literal["auto"] | tuple[int, ...] = "auto"
+    clusters: ClusterSetting = "auto"
     ladder: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
     count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     count_every: int = Field(20, ge=1)
@@ -98,8 +99,3 @@ class UEMConfig(TwoViewConfig):
     align_lr: float = Field(0.2, gt=0)
     hidden: int = Field(256, ge=1)
     classifier_lr: float = Field(10.0, gt=0)
-
-    @field_validator("clusters", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
