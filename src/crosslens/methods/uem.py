@@ -156,8 +156,6 @@ class UEM(TwoViewMethod):
         }
         if self.stage == 1:
             info["prototype_schedule"] = self._schedule(epoch)
-        else:
-            info |= self._watch_discriminator()
         if self.stage == 2 or self._schedule(epoch) > ACTIVE:
             made = cluster_domains(
                 self.banks,
@@ -184,8 +182,12 @@ class UEM(TwoViewMethod):
         due = self.stage == 1 and epoch % self.config.count_every == 0
         return self.counts.of_epoch(self.banks, due=due)
 
+    def end_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Judge the domain classifier by the epoch that ends, and pause the game with it where asked to."""
+        return {**super().end_epoch(epoch), **self._watch_discriminator()}
+
     def _watch_discriminator(self) -> Mapping[str, float]:
-        """Whether the domain classifier won or collapsed in the epoch before; 0.5 to 0.8 is healthy."""
+        """Whether the domain classifier won or collapsed; an accuracy of 0.5 to 0.8 is healthy."""
         if not self.accuracies:
             return {}
         accuracy = sum(self.accuracies) / len(self.accuracies)
@@ -259,6 +261,7 @@ class UEM(TwoViewMethod):
             terms.append((config.keep_stage1, kept.pop("total")))
             losses |= kept
         losses["discriminator_accuracy"] = domain_accuracy(logits[0], logits[1])
+        losses["reversal_strength"] = torch.tensor(strength)
         return {"total": weighted_total(terms), **losses}
 
     def _match(
