@@ -216,7 +216,7 @@ class UEM(TwoViewMethod):
             before = self._forward(self.frozen.train(), inputs).split(half)
         frozen = (self.job.world.gather(before[0]), self.job.world.gather(before[1]))
         progress = (epoch * self.steps + step) / (self.epochs * self.steps)
-        strength = 0.0 if self.paused else reversal_strength(progress)
+        strength = 0.0 if self.paused else reversal_strength(progress, self.config.reversal_ramp)
         losses = self._alignment_losses(epoch, (parts[0], parts[1]), frozen, strength)
         self.accuracies.append(float(losses["discriminator_accuracy"]))
         return losses
@@ -229,7 +229,12 @@ class UEM(TwoViewMethod):
         for domain, name in enumerate("ab"):
             part = parts[domain]
             instance = slow_bank_contrast(
-                part.q, part.bank, part.index, self.config.temperature, self.config.negatives
+                part.q,
+                part.bank,
+                part.index,
+                self.config.temperature,
+                self.config.negatives,
+                self.config.reduction,
             )
             losses[f"instance_{name}"] = instance
             terms.append((self.config.instance_weight, instance))
@@ -246,7 +251,7 @@ class UEM(TwoViewMethod):
         """Stage 2: L_DAL, L_SPR and L_SN2M (eq. 13 to 18)."""
         config = self.config
         logits = [self.classifier(reverse_gradient(part.q, strength)) for part in parts]
-        losses = {"adversarial": domain_adversarial(logits[0], logits[1])}
+        losses = {"adversarial": domain_adversarial(logits[0], logits[1], config.reduction)}
         terms = [(config.adversarial_weight, losses["adversarial"])]
         for domain, name in enumerate("ab"):
             losses[f"preserve_{name}"] = semantic_preserving(parts[domain].q, frozen[domain])
@@ -272,7 +277,14 @@ class UEM(TwoViewMethod):
         index, prototypes = clustering.positions[domain], clustering.prototypes[1 - domain]
         temperature = self.config.temperature
         positions = clustering.nearest[1 - domain]
-        found = switchable_match(anchors.detach(), clustering.centroids[domain], index, other, positions)
+        found = switchable_match(
+            anchors.detach(),
+            clustering.centroids[domain],
+            index,
+            other,
+            positions,
+            unit_bank=self.config.unit_bank,
+        )
         rate = found.reliable.float().mean()
         if self.config.match == "neighbour":
             return neighbour_match_loss(anchors, other, found.neighbour, temperature), rate
@@ -292,7 +304,7 @@ class UEM(TwoViewMethod):
                 own = index[own]
             else:
                 prototypes = prototypes[index]
-            yield prototype_loss(part.q, prototypes, own, self.config.temperature)
+            yield prototype_loss(part.q, prototypes, own, self.config.temperature, self.config.reduction)
 
     def _semantic_losses(self, domain: int, part: Embedded) -> Any:
         for clustering in self.clusterings:
@@ -312,11 +324,11 @@ class UEM(TwoViewMethod):
         return torch.stack(list(values)).mean()
 
     def _write_bank(self) -> None:
-        """``m <- beta m + (1 - beta) z``, to unit length, for the last step's images (eq. 5)."""
+        """``m <- beta m + (1 - beta) z``, to unit length by default, for the last step's images (eq. 5)."""
         beta = self.config.bank_momentum
         for domain, (index, z) in enumerate(self.pending):
             rows = beta * self.banks[domain][index] + (1 - beta) * z
-            self.banks[domain][index] = F.normalize(rows, dim=1)
+            self.banks[domain][index] = F.normalize(rows, dim=1) if self.config.unit_bank else rows
         self.pending = []
 
     def facts(self, job: FitJob) -> dict[str, Any]:
