@@ -172,7 +172,7 @@ def _numbers(kind: str, total: int, given: Mapping[str, int | None]) -> tuple[in
     if own and asked[own] < 1:
         option = own.replace("_", "-")
         raise EvaluationError(
-            f"{kind} needs a {named[own]} class, and none of the {total} is left for it; give --{option} 1 or more"
-            " and fewer of the others"
+            f"{kind} needs a {named[own]} class, and these numbers of {total} classes have none; give --{option} 1"
+            " or more and fewer of the others"
         )
     return asked["shared"], asked.get("private_query", 0), asked.get("private_gallery", 0)
