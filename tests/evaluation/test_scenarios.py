@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,28 +36,74 @@ def test_published_rule(total, half):
     assert closed.query_classes == closed.gallery_classes == tuple(names)
 
 
+OWN = {"partial": "private_gallery", "open-set": "private_query"}
+
+
+def possible(kind, total, asked):
+    """Every choice of numbers that keeps those asked for and has the classes the scenario is about."""
+    ranges = {
+        "shared": range(1, total + 1),
+        "private_query": range(total + 1) if kind == "open-set" else range(1),
+        "private_gallery": range(total + 1) if kind == "partial" else range(1),
+    }
+    for sort, count in asked.items():
+        ranges[sort] = [count] if sort != "shared" or count > 0 else []
+    if kind in OWN:
+        ranges[OWN[kind]] = [count for count in ranges[OWN[kind]] if count > 0]
+    return [numbers for numbers in product(*ranges.values()) if sum(numbers) <= total]
+
+
+numbers_or_none = st.none() | st.integers(0, 6)
+
+
 @given(
     kind=st.sampled_from(KINDS),
-    total=st.integers(2, 30),
-    shared=st.integers(1, 5),
-    query=st.integers(0, 5),
-    gallery=st.integers(0, 5),
+    total=st.integers(1, 12),
+    shared=numbers_or_none,
+    query=numbers_or_none,
+    gallery=numbers_or_none,
     seed=st.integers(0, 99),
 )
-def test_numbers_are_kept_or_refused(kind, total, shared, query, gallery, seed):
-    asked = {"seed": seed, "shared": shared, "private_query": query, "private_gallery": gallery}
-    if shared + query + gallery > total:
-        with pytest.raises(EvaluationError, match="cannot be taken"):
-            Scenario.draw(kind, NAMES[:total], **asked)
+def test_numbers_are_kept_and_completed_or_refused_where_none_would_do(kind, total, shared, query, gallery, seed):
+    given_all = {"shared": shared, "private_query": query, "private_gallery": gallery}
+    asked = {sort: count for sort, count in given_all.items() if count is not None}
+    choices = possible(kind, total, asked)
+    if not choices:
+        with pytest.raises(EvaluationError, match=r"cannot be taken|would share none|needs a"):
+            Scenario.draw(kind, NAMES[:total], seed=seed, **asked)
         return
-    drawn = Scenario.draw(kind, NAMES[:total], **asked)
+    drawn = Scenario.draw(kind, NAMES[:total], seed=seed, **asked)
     parts = (drawn.shared, drawn.private_query, drawn.private_gallery)
-    assert [len(part) for part in parts] == [shared, query, gallery]
-    assert len(set().union(*parts)) == shared + query + gallery
-    assert drawn == Scenario.draw(kind, NAMES[:total][::-1], **asked)
+    assert tuple(len(part) for part in parts) in choices
+    assert len(set().union(*parts)) == sum(len(part) for part in parts)
+    own = OWN.get(kind)
+    if "shared" not in asked or (own and own not in asked):
+        assert sum(len(part) for part in parts) == total
+    if own and "shared" not in asked and own not in asked:
+        others = sum(asked.values())
+        assert len(drawn.shared) == (total - others) // 2
+    assert drawn == Scenario.draw(kind, NAMES[:total][::-1], seed=seed, **asked)
     assert Scenario.from_json(drawn.to_json()) == drawn
     assert drawn.mirrored.mirrored == drawn
     assert drawn.mirrored.query_classes == drawn.gallery_classes
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "numbers"),
+    [
+        ("open-set", {}, (3, 4, 0)),
+        ("partial", {}, (3, 0, 4)),
+        ("open-set", {"private_gallery": 2}, (2, 3, 2)),
+        ("partial", {"private_query": 1}, (3, 1, 3)),
+        ("open-set", {"private_query": 2}, (5, 2, 0)),
+        ("open-set", {"private_query": 2, "private_gallery": 1}, (4, 2, 1)),
+        ("partial", {"shared": 2, "private_query": 1}, (2, 1, 4)),
+        ("close-set", {"private_query": 1}, (6, 1, 0)),
+    ],
+)
+def test_what_is_left_out_follows_from_what_is_given(kind, asked, numbers):
+    drawn = Scenario.draw(kind, NAMES[:7], **asked)
+    assert tuple(map(len, (drawn.shared, drawn.private_query, drawn.private_gallery))) == numbers
 
 
 def test_another_seed_draws_other_classes():
@@ -80,6 +128,28 @@ class TestBadInput:
             Scenario("partial", ("a",), (), ("d",)).restrict(images, "photo", "sketch")
         with pytest.raises(EvaluationError, match="--shared 1"):
             Scenario.draw("partial", ["one"])
+
+    @pytest.mark.parametrize(
+        ("kind", "asked", "message"),
+        [
+            ("open-set", {"shared": 7}, "open-set needs a query-private class.*--private-query 1"),
+            ("open-set", {"private_query": 0}, "needs a query-private class"),
+            ("open-set", {"shared": 5, "private_gallery": 2}, "needs a query-private class"),
+            (
+                "partial",
+                {"shared": 6, "private_query": 1},
+                "partial needs a gallery-private class.*--private-gallery",
+            ),
+            ("partial", {"private_query": 6}, "would share none"),
+            ("partial", {"private_gallery": 7}, "would share none"),
+            ("partial", {"shared": 0}, "would share none"),
+            ("partial", {"shared": 6, "private_query": 2}, "^6 shared, 2 query-private: .* taken from 7"),
+            ("open-set", {"private_gallery": -1}, "-1 gallery-private: .* taken from 7"),
+        ],
+    )
+    def test_numbers_that_leave_no_scenario(self, kind, asked, message):
+        with pytest.raises(EvaluationError, match=message):
+            Scenario.draw(kind, NAMES[:7], **asked)
 
     def test_unlabelled_images(self, tmp_path):
         rows = [{"path": f"{d}/1.png", "domain": d} for d in ("photo", "sketch")]

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.errors import ConfigError, EvaluationError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.evaluation.universal import CODA_MAP, judge_no_match
+from crosslens.ops.private import detect_private
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +96,29 @@ def test_rules_are_counted_by_hand():
         assert row["balanced_accuracy"] == (2 - row["false_rejection"]) / 2
     assert value["rules"]["cosine, queries"]["false_rejection"] == 0
     assert np.array_equal(~has_match, value["rejected"])
+
+
+def test_quantiles_of_the_published_rules_variants(pictures):
+    rng = np.random.default_rng(0)
+
+    def rows(count):
+        points = rng.normal(size=(count, 6))
+        return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+    queries, gallery, has_match = rows(60), rows(40), np.arange(60) < 30
+    usual = judge_no_match(queries, gallery, has_match, (5, 4))["rules"]
+    assert {"uem, spread quantile 0.95", "uem, merge quantile 0.25"} <= set(usual)
+    given = judge_no_match(queries, gallery, has_match, (5, 4), spread_quantile=0.1, merge_quantile=0.0)["rules"]
+    a, b = torch.from_numpy(queries), torch.from_numpy(gallery)
+    for name, quantiles in (
+        ("uem, spread quantile 0.1", {"spread_quantile": 0.1}),
+        ("uem, merge quantile 0", {"merge_quantile": 0.0}),
+    ):
+        private = detect_private(a, b, (5, 4), **quantiles).private.numpy()
+        assert given[name]["open_set_acc"] == pytest.approx(private[30:].mean())
+        assert given[name]["false_rejection"] == pytest.approx(private[:30].mean())
+    assert given["uem, spread quantile 0.1"] != usual["uem, spread quantile 0.95"]
+    assert given["uem, merge quantile 0"] != usual["uem, merge quantile 0.25"]
 
 
 def test_bad_input(pictures, tmp_path):

@@ -55,6 +55,23 @@ class TestInstance:
         assert float(loss) == pytest.approx(GOLDEN[f"instance_{negatives}"], rel=1e-9)
         assert torch.isfinite(torch.autograd.grad(loss, z)[0]).all()
 
+    @pytest.mark.parametrize("negatives", ["batch", "bank"])
+    def test_a_sum_is_the_mean_times_the_images(self, z, negatives):
+        loss = slow_bank_contrast(z, BANK, INDEX, 0.07, negatives, "sum")
+        assert float(loss) == pytest.approx(6 * GOLDEN[f"instance_{negatives}"], rel=1e-9)
+
+    @pytest.mark.parametrize(("classes", "cosine"), GOLDEN["etf_cosine"].items())
+    def test_it_is_least_where_rows_are_a_simplex(self, classes, cosine):
+        # Theorem 3.1: unit rows that repel each other alone end at equal cosines of -1 / (C - 1).
+        count = int(classes)
+        rows = det(count, count, 0.9, 0.37, 0.61)
+        for _ in range(300):
+            free = rows.clone().requires_grad_(True)
+            gradient = torch.autograd.grad(slow_bank_contrast(free, rows, torch.arange(count), 1.0), free)[0]
+            rows = F.normalize(rows - count * gradient, dim=1)
+        others = (rows @ rows.t())[~torch.eye(count, dtype=torch.bool)]
+        assert torch.allclose(others, torch.full_like(others, cosine), atol=1e-3)
+
     def test_an_image_twice_in_a_batch_counts_once(self, z):
         index = torch.tensor([3, 7, 0, 9, 5, 3])
         once = slow_bank_contrast(z[:5], BANK, index[:5])
@@ -75,6 +92,8 @@ class TestPrototypes:
     def test_golden(self, z):
         assert float(prototype_loss(z, PROTOTYPES, OWN)) == pytest.approx(GOLDEN["prototype"], rel=1e-9)
         assert float(semantic_enhanced(z, PROTOTYPES)) == pytest.approx(GOLDEN["semantic"], rel=1e-9)
+        total = prototype_loss(z, PROTOTYPES, OWN, reduction="sum")
+        assert float(total) == pytest.approx(6 * GOLDEN["prototype"], rel=1e-9)
 
     def test_small_where_features_are_their_prototypes_and_no_nan(self):
         prototypes = torch.eye(5, dtype=torch.float64)
@@ -90,10 +109,22 @@ class TestPrototypes:
         assert not torch.allclose(plain, fixed)
         weights = torch.softmax(z.detach() @ PROTOTYPES.t() / 0.07, 1)
         slow = (weights * torch.cdist(z, PROTOTYPES)).sum(1).mean()
-        # A distance is sqrt(2 - 2 z.p) for unit rows only; both have the same gradient along the sphere.
-        tangent = torch.autograd.grad(slow, z)[0]
-        project = lambda g: g - (g * z.detach()).sum(1, keepdim=True) * z.detach()  # noqa: E731
-        assert torch.allclose(project(fixed), project(tangent), atol=1e-9)
+        assert torch.allclose(fixed, torch.autograd.grad(slow, z)[0], atol=1e-9)
+
+    def test_distances_are_right_for_prototypes_of_any_length(self, z):
+        uneven = torch.tensor([0.7, 1.3, 0.2, 1.0, 0.9], dtype=torch.float64)[:, None] * PROTOTYPES
+        assert float(semantic_enhanced(z, uneven)) == pytest.approx(GOLDEN["semantic_uneven"], rel=1e-9)
+        weights = torch.softmax(z @ uneven.t() / 0.07, 1)
+        slow = (weights * (z[:, None] - uneven[None]).norm(dim=2)).sum(1).mean()
+        gradients = [torch.autograd.grad(loss, z)[0] for loss in (semantic_enhanced(z, uneven), slow)]
+        assert torch.allclose(*gradients, atol=1e-9)
+
+    def test_by_hand(self):
+        # Distances 0.3 and sqrt(1 + 0.49); weights e^1.4 : 1.
+        z, prototypes = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.7, 0.0], [0.0, 0.7]])
+        wanted = (math.exp(1.4) * 0.3 + math.sqrt(1.49)) / (math.exp(1.4) + 1)
+        assert float(semantic_enhanced(z, prototypes, 0.5)) == pytest.approx(wanted, rel=1e-6)
+        assert float(semantic_enhanced(z, prototypes, 0.5)) == pytest.approx(0.4821205, rel=1e-6)
 
 
 class TestPreserving:
@@ -164,6 +195,8 @@ class TestAdversarial:
     def test_golden(self):
         a, b = (torch.tensor(v, dtype=torch.float64) for v in ([0.3, -1.2, 2.1], [-0.4, 0.8, -2.5]))
         assert float(domain_adversarial(a, b)) == pytest.approx(GOLDEN["adversarial"], rel=1e-9)
+        total = domain_adversarial(a, b, "sum")
+        assert float(total) == pytest.approx(6 * GOLDEN["adversarial"], rel=1e-9)
         assert float(domain_accuracy(a, b)) == pytest.approx(2 / 3)
 
     def test_log_two_at_chance(self):

@@ -1,16 +1,25 @@
 """UEM on tiny pictures: both stages, exact resume, scenarios, what the log watches, bad input."""
 
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import crosslens
 from crosslens.api import open_catalog
+from crosslens.cli.options import parse_settings
 from crosslens.errors import ConfigError, EvaluationError, TrainingError
 from crosslens.evaluation.scenarios import Scenario
+from crosslens.methods.base import make_config
+from crosslens.methods.ucdir import UCDIRConfig
 from crosslens.methods.uem import UEM
+from crosslens.methods.uem_config import UEMConfig
 from tiny import make_pictures
 
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
 QUICK = {
     "epochs": 6,
     "align_epochs": 3,
@@ -33,6 +42,18 @@ def encode(run, pictures):
 
 def entries(run, stage):
     return [entry for entry in run.read_log() if entry["name"].endswith(f"stage-{stage}")]
+
+
+@contextmanager
+def steps_forbidden(monkeypatch):
+    """A fit inside may not get as far as a training step."""
+
+    def step(self, epoch, number):
+        pytest.fail("trained before it complained")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UEM, "step", step)
+        yield
 
 
 def test_both_stages_train_and_the_log_watches_the_traps(pictures, tmp_path):
@@ -83,7 +104,19 @@ def test_the_regulariser_starts_at_zero_and_the_reversal_too(pictures, tmp_path,
     assert seen[-1][1] > 0
 
 
-def test_a_visited_bank_row_is_the_unit_mean_and_others_stay(pictures, tmp_path, monkeypatch):
+def test_fifty_visits_leave_the_golden_share_of_a_bank_row():
+    uem = UEM(UEMConfig(bank_momentum=0.99, unit_bank=False))
+    uem.banks = [torch.eye(3, dtype=torch.float64) for _ in (0, 1)]
+    for _ in range(50):
+        uem.pending = [(torch.tensor([1]), torch.tensor([[0.0, 0, 1]]).double())] * 2
+        uem._write_bank()
+    share = GOLDEN["first_row_after_50_visits"]
+    for bank in uem.banks:
+        assert torch.allclose(bank, torch.tensor([[1, 0, 0], [0, share, 1 - share], [0, 0, 1]]).double())
+
+
+@pytest.mark.parametrize("unit_bank", [True, False])
+def test_a_visited_bank_row_is_the_mean_and_others_stay(pictures, tmp_path, monkeypatch, unit_bank):
     checks = []
     original = UEM._write_bank
 
@@ -99,12 +132,13 @@ def test_a_visited_bank_row_is_the_unit_mean_and_others_stay(pictures, tmp_path,
             single = [i for i in index.tolist() if index.tolist().count(i) == 1]
             for slot in single[:3]:
                 row = beta * old[slot] + (1 - beta) * z[index.tolist().index(slot)]
-                assert torch.allclose(bank[slot], row / row.norm(), atol=1e-6)
-                checks.append(slot)
+                assert torch.allclose(bank[slot], row / row.norm() if unit_bank else row, atol=1e-6)
+                checks.append(float(bank[slot].norm()))
 
     monkeypatch.setattr(UEM, "_write_bank", spying)
-    fit(pictures, tmp_path / "run", {"bank_momentum": 0.99})
+    fit(pictures, tmp_path / "run", {"bank_momentum": 0.9, "unit_bank": unit_bank})
     assert len(checks) > 20
+    assert (min(checks) > 0.9999) == unit_bank
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 20, 23])
@@ -117,6 +151,24 @@ def test_a_fit_killed_at_any_step_of_either_stage_resumes_to_the_same_bits(
     assert calls[-1][0].stage == (1 if stop_after < 18 else 2)
     resumed = fit(pictures, tmp_path / "broken", resume=True)
     assert np.array_equal(encode(whole, pictures), encode(resumed, pictures))
+
+
+def test_the_clusters_it_remembers_are_the_estimates(pictures, tmp_path, monkeypatch):
+    # A ladder of 2 has the rungs 2 and 4. Then photos 7, 3, 9, 9 and sketches 9, 4, 4, 8; the last three count.
+    found = iter([2, 8, 7, 9, 3, 4, 9, 4, 9, 8])
+
+    def estimate(points, *, method, seed):
+        assert (points.shape, method, seed) == ((48, 16), "silhouette", 3)
+        return next(found)
+
+    monkeypatch.setattr("crosslens.methods.uem_counts.estimate_clusters", estimate)
+    settings = {"clusters": "auto", "ladder": [0.25, 0.5, 1, 2], "epochs": 1, "count_method": "silhouette"}
+    run = fit(pictures, tmp_path / "once", settings, seed=3)
+    assert entries(run, 1)[0]["clusters_a"] == 4
+    assert crosslens.load_encoder(run.folder).trained["clusters"] == {"photo": 2, "sketch": 8}
+    run = fit(pictures, tmp_path / "often", settings | {"epochs": 8, "count_every": 2}, seed=3)
+    assert crosslens.load_encoder(run.folder).trained["clusters"] == {"photo": 9, "sketch": 4}
+    assert next(found, None) is None
 
 
 def test_members_are_joined_and_seeds_differ(pictures, tmp_path):
@@ -141,6 +193,8 @@ def test_members_are_joined_and_seeds_differ(pictures, tmp_path):
         {"matching": "votes", "votes": "bank", "frame": "common", "foreign_negatives": False},
         {"unit_prototypes": False, "detach_weights": True, "warm_start": False},
         {"ema": 0.9, "clusters": "auto", "count_every": 1, "ladder": [0.5, 1, 2]},
+        {"unit_bank": False, "votes": "bank", "bank": "ema", "reduction": "sum", "reversal_ramp": None},
+        {"kmeans_start": "k-means++", "clusters": [3, 6]},
         {"align_epochs": 0, "optimizer": "sgd", "centre": True},
     ],
 )
@@ -235,15 +289,26 @@ class TestBadInput:
         with pytest.raises(TrainingError, match="'sketch' has one image"):
             fit(tmp_path / "p", tmp_path / "run")
 
-    def test_more_clusters_than_images(self, pictures, tmp_path):
-        with pytest.raises(ConfigError, match="500 clusters cannot be made of 48 images"):
-            fit(pictures, tmp_path / "run", {"clusters": 500})
+    def test_more_clusters_than_images(self, pictures, tmp_path, monkeypatch):
+        # Prototypes start late here; the complaint must not.
+        with (
+            pytest.raises(ConfigError, match="500 clusters cannot be made of 48 images"),
+            steps_forbidden(monkeypatch),
+        ):
+            fit(pictures, tmp_path / "run", {"clusters": [2, 500], "prototype_start": 1.0, "epochs": 40})
 
-    def test_too_few_images_to_estimate_clusters(self, tmp_path):
+    @pytest.mark.parametrize("config", [UEMConfig, UCDIRConfig])
+    @pytest.mark.parametrize("clusters", ["[]", "0", "[4, 0]"])
+    def test_no_number_of_clusters(self, config, clusters):
+        with pytest.raises(ConfigError, match=r"uem: clusters.*give auto, or one or more numbers of at least 1"):
+            make_config(config, parse_settings([f"clusters={clusters}"]), "uem")
+        assert make_config(config, {"clusters": 3}, "uem").clusters == (3,)
+
+    def test_too_few_images_to_estimate_clusters(self, tmp_path, monkeypatch):
         make_pictures(tmp_path / "p", 12, looks=("photo",))
         make_pictures(tmp_path / "p", 2, looks=("sketch",))
-        with pytest.raises(TrainingError, match="too few to estimate"):
-            fit(tmp_path / "p", tmp_path / "run", {"clusters": "auto"})
+        with pytest.raises(TrainingError, match="too few to estimate"), steps_forbidden(monkeypatch):
+            fit(tmp_path / "p", tmp_path / "run", {"clusters": "auto", "prototype_start": 1.0, "epochs": 40})
         run = fit(tmp_path / "p", tmp_path / "given", {"clusters": 4})
         assert run.is_finished
 
@@ -260,9 +325,12 @@ class TestBadInput:
             files = sorted((pictures / look).rglob("*.png"))
             for file in files[1:]:
                 file.write_bytes(files[0].read_bytes())
-        run = fit(pictures, tmp_path / "run", {"clusters": 6})
+        run = fit(pictures, tmp_path / "run", {"clusters": 6, "align_bank": "refresh"})
         assert np.isfinite(encode(run, pictures)).all()
-        assert all(entry["clusters_a"] <= 6 for entry in entries(run, 2))
+        log = run.read_log()
+        assert len(log) == 9
+        assert {(entry["clusters_a"], entry["clusters_b"]) for entry in log} == {(1, 1)}
+        assert crosslens.load_encoder(run.folder).trained["clusters"] == {"photo": 1, "sketch": 1}
 
     @pytest.mark.parametrize(("logits", "state"), [(20.0, "wins"), (0.0, "collapsed")])
     def test_a_discriminator_that_wins_or_collapses_is_logged(
@@ -277,14 +345,12 @@ class TestBadInput:
 
         monkeypatch.setattr(DomainClassifier, "forward", forced)
         run = fit(pictures, tmp_path / "run")
-        assert all(entry[f"discriminator_{state}"] == 1 for entry in entries(run, 2)[1:])
+        assert [entry[f"discriminator_{state}"] for entry in entries(run, 2)] == [1, 1, 1]
         assert run.is_finished
 
 
 @pytest.mark.parametrize("name", ["uem-office-home", "uem-domainnet"])
 def test_recipes_are_the_paper_and_turn_every_deviation_off(name):
-    from crosslens.methods.base import make_config
-    from crosslens.methods.uem_config import UEMConfig
     from crosslens.recipes import read_recipe
 
     content = read_recipe(name)

@@ -36,3 +36,5 @@ def test_values_pass_unchanged_and_strength_zero_cuts_the_gradient():
 @pytest.mark.parametrize(("progress", "strength"), GOLDEN["reversal"].items())
 def test_ramp(progress, strength):
     assert reversal_strength(float(progress)) == pytest.approx(strength, abs=1e-12)
+    assert reversal_strength(2 * float(progress), 5.0) == pytest.approx(strength, abs=1e-12)
+    assert reversal_strength(float(progress), None) == 1

@@ -12,7 +12,7 @@ from crosslens.ops.cluster_count import (
     largest_distance_to_chord,
     two_segments,
 )
-from crosslens.ops.kmeans import concentration, kmeans, lloyd
+from crosslens.ops.kmeans import concentration, kmeans, lloyd, spread_start
 
 
 def blobs(centres=6, each=40, dim=8, seed=0, spread=0.1):
@@ -56,6 +56,40 @@ def test_warm_start_keeps_the_clusters_it_is_given():
     start = torch.stack([points[truth == c].mean(0) for c in range(6)])
     for algorithm in (kmeans, lloyd):
         assert torch.equal(algorithm(points, 6, start=start).assignments, truth)
+
+
+def test_spread_first_centroids_find_every_far_blob():
+    points, truth = blobs(20, 15, spread=0.001)
+    for seed in range(20):
+        start = spread_start(points, 20, torch.Generator().manual_seed(seed))
+        at = torch.cdist(start, points).argmin(1)
+        assert torch.equal(start, points[at])
+        assert len(truth[at].unique()) == 20
+    # One run from random points misses some.
+    missed = [kmeans(points, 20, seed=s, restarts=1).objective for s in range(5)]
+    found = [kmeans(points, 20, seed=s, restarts=1, first="k-means++").objective for s in range(5)]
+    assert max(found) < 0.1 * min(missed)
+
+
+def test_spread_first_centroids_are_drawn_by_squared_distance():
+    points = torch.tensor([[0.0], [1.0], [3.0]])
+    counts = torch.zeros(3)
+    for seed in range(3000):
+        first, second = spread_start(points, 2, torch.Generator().manual_seed(seed)).flatten().tolist()
+        if first == 0:
+            counts[[0.0, 1.0, 3.0].index(second)] += 1
+    assert counts[0] == 0
+    assert float(counts[2] / counts.sum()) == pytest.approx(0.9, abs=0.03)
+
+
+def test_spread_first_centroids_of_equal_points_and_the_best_of_restarts():
+    same = spread_start(torch.ones(5, 2), 3, torch.Generator().manual_seed(0))
+    assert torch.equal(same, torch.ones(3, 2))
+    points, _ = blobs(spread=0.8)
+    one, best = (kmeans(points, 7, seed=1, restarts=r, first="k-means++") for r in (1, 6))
+    assert best.objective < one.objective
+    again = kmeans(points, 7, seed=1, restarts=6, first="k-means++")
+    assert torch.equal(best.assignments, again.assignments)
 
 
 def test_chunks_change_nothing():

@@ -140,6 +140,19 @@ def test_reliable_means_the_neighbour_belongs_to_the_counterpart():
     assert torch.equal(found.neighbour, dissimilarity(z, bank).argmin(1))
 
 
+def test_rows_of_any_length_are_searched_by_the_dissimilarity():
+    bank, z, *_ = random_case(5, 40, 60)
+    z = F.normalize(z, dim=1)
+    own, index, positions = torch.eye(6)[:2].double(), torch.tensor([0, 1]), torch.zeros(40, dtype=torch.int64)
+    slow = torch.tensor([min(range(40), key=lambda j: float(dissimilarity(x[None], bank[j : j + 1]))) for x in z])
+    found = switchable_match(z, own, index, bank, positions, unit_bank=False).neighbour
+    assert torch.equal(found, slow)
+    assert not torch.equal(found, switchable_match(z, own, index, bank, positions).neighbour)
+    unit = F.normalize(bank, dim=1)
+    pair = [switchable_match(z, own, index, unit, positions, unit_bank=u).neighbour for u in (True, False)]
+    assert torch.equal(*pair)
+
+
 def test_cross_neighbours_in_chunks_are_the_slow_formula():
     a, b, *_ = random_case(3, 17, 23)
     a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)

@@ -1,13 +1,26 @@
+import json
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
 from crosslens.training.batches import PairBatches
 from crosslens.training.views import CachedViews
 
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+
 
 def views(count, seed):
     values = np.random.default_rng(seed).normal(size=(count, 4, 3)).astype(np.float16)
     return CachedViews(values, None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("size_a", "size_b", "steps"), GOLDEN["steps_at_64"])
+def test_steps_of_an_epoch_on_the_published_data_sets(size_a, size_b, steps):
+    for sizes in ((size_a, size_b), (size_b, size_a)):
+        batches = PairBatches(tuple(map(range, sizes)), 64, 0, views_per_image=1)
+        assert batches.steps == steps
 
 
 def test_one_view_an_image_is_the_first_of_two():

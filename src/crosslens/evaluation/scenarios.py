@@ -62,7 +62,8 @@ class Scenario:
 
         The published rule is the default: half of the C classes, ``C // 2``, are shared; the rest belong to the
         gallery alone in ``partial`` and to the queries alone in ``open-set``. How the authors rounded and drew is
-        not stated.
+        not stated. Private classes asked for on the other side are set apart first, and the rule halves what is
+        left.
 
         Args:
             kind: the scenario.
@@ -71,32 +72,17 @@ class Scenario:
             shared, private_query, private_gallery: how many classes of each sort; the rule's where left out.
 
         Raises:
-            EvaluationError: for an unknown scenario, no shared class, or more classes than there are.
+            EvaluationError: for an unknown scenario, more classes than there are, no shared class, or none of the
+                sort the scenario is about: private to the gallery in ``partial``, to the queries in ``open-set``.
         """
         if kind not in KINDS:
             raise EvaluationError(f"there is no scenario {kind!r}; known: {', '.join(KINDS)}")
         names = sorted(set(classes))
         if not names:
             raise EvaluationError("these images have no labels, so classes cannot be split; give labelled images")
-        total = len(names)
-        if shared is None:
-            taken = (private_query or 0) + (private_gallery or 0)
-            shared = total - taken if kind == "close-set" or taken else total // 2
-        rest = total - shared
-        if private_query is None:
-            private_query = rest - (private_gallery or 0) if kind == "open-set" else 0
-        if private_gallery is None:
-            private_gallery = rest if kind == "partial" else 0
-        if shared < 1:
-            raise EvaluationError(
-                f"{kind} with {total} classes would share none, so nothing could be found; give --shared 1 or more"
-            )
-        if min(private_query, private_gallery) < 0 or shared + private_query + private_gallery > total:
-            raise EvaluationError(
-                f"{shared} shared, {private_query} query-private and {private_gallery} gallery-private classes"
-                f" cannot be taken from {total}; give smaller numbers"
-            )
-        order = [names[i] for i in np.random.default_rng(seed).permutation(total)]
+        given = {"shared": shared, "private_query": private_query, "private_gallery": private_gallery}
+        shared, private_query, private_gallery = _numbers(kind, len(names), given)
+        order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
         cuts = np.cumsum([shared, private_query, private_gallery])
         parts = [tuple(sorted(order[a:b])) for a, b in zip((0, *cuts[:-1]), cuts, strict=True)]
         return cls(kind, parts[0], parts[1], parts[2], seed)
@@ -162,3 +148,31 @@ class Scenario:
                 " raise --shared"
             )
         return catalog.where(mask)
+
+
+def _numbers(kind: str, total: int, given: Mapping[str, int | None]) -> tuple[int, int, int]:
+    """Classes shared, private to the queries and private to the gallery, of ``total``; see ``Scenario.draw``."""
+    asked = {sort: count for sort, count in given.items() if count is not None}
+    named = {"shared": "shared", "private_query": "query-private", "private_gallery": "gallery-private"}
+    if min(asked.values(), default=0) < 0 or sum(asked.values()) > total:
+        numbers = ", ".join(f"{count} {named[sort]}" for sort, count in asked.items())
+        raise EvaluationError(f"{numbers}: these classes cannot be taken from {total}; give smaller numbers")
+    own = {"partial": "private_gallery", "open-set": "private_query"}.get(kind)
+    left = total - sum(asked.values())
+    if "shared" not in asked:
+        asked["shared"] = left // 2 if own and own not in asked else left
+        left -= asked["shared"]
+    if own and own not in asked:
+        asked[own] = left
+    if asked["shared"] < 1:
+        raise EvaluationError(
+            f"{kind} with {total} classes would share none, so nothing could be found; give --shared 1 or more"
+            " and fewer private classes"
+        )
+    if own and asked[own] < 1:
+        option = own.replace("_", "-")
+        raise EvaluationError(
+            f"{kind} needs a {named[own]} class, and these numbers of {total} classes have none; give --{option} 1"
+            " or more and fewer of the others"
+        )
+    return asked["shared"], asked.get("private_query", 0), asked.get("private_gallery", 0)

@@ -103,6 +103,9 @@ def judge_no_match(
     has_match: NDArray[np.bool_],
     clusters: tuple[int, int],
     plain: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    *,
+    spread_quantile: float = 0.95,
+    merge_quantile: float = 0.25,
 ) -> dict[str, Any]:
     """Every way to say "no match", held against the truth.
 
@@ -112,6 +115,7 @@ def judge_no_match(
         has_match: ``(Q,)``, whether the gallery has the query's class; both values must occur.
         clusters: of queries and gallery, for the rules that count on clusters.
         plain: centred backbone features of queries and gallery, scored beside the encoder's as ``backbone ...``.
+        spread_quantile, merge_quantile: of the two variants of the published rule; see ``detect_private``.
 
     Returns:
         Plain values. ``scores``: per score the AUROC and, calibrated on the queries and on the gallery alone, the
@@ -151,10 +155,10 @@ def judge_no_match(
     sides = cluster_sides(a, b, clusters)
     paper = detect_private(a, b, clusters, clustered=sides)
     rejections["uem"] = paper.private.numpy()
-    wide = detect_private(a, b, clusters, spread_quantile=0.95, clustered=sides)
-    rejections["uem, spread quantile 0.95"] = wide.private.numpy()
-    eager = detect_private(a, b, clusters, merge_quantile=0.25, clustered=sides)
-    rejections["uem, merge quantile 0.25"] = eager.private.numpy()
+    wide = detect_private(a, b, clusters, spread_quantile=spread_quantile, clustered=sides)
+    rejections[f"uem, spread quantile {spread_quantile:g}"] = wide.private.numpy()
+    eager = detect_private(a, b, clusters, merge_quantile=merge_quantile, clustered=sides)
+    rejections[f"uem, merge quantile {merge_quantile:g}"] = eager.private.numpy()
     rejections["cluster spread"] = detect_by_spread(a, b, clusters[0], clustered=sides[0]).numpy()
     for name, rejected in rejections.items():
         value["rules"][name] = _rule(rejected, has_match)

@@ -9,10 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Negatives = Literal["batch", "bank"]
+Reduction = Literal["mean", "sum"]
 
 
 def slow_bank_contrast(
-    z: Tensor, bank: Tensor, index: Tensor, temperature: float = 0.07, negatives: Negatives = "batch"
+    z: Tensor,
+    bank: Tensor,
+    index: Tensor,
+    temperature: float = 0.07,
+    negatives: Negatives = "batch",
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Instance part L_INCE: every image against the slow memory rows of its own domain (eq. 6).
 
@@ -25,18 +31,21 @@ def slow_bank_contrast(
         index: slots ``(B,)`` of the images.
         temperature: T > 0.
         negatives: ``batch``, the equation; ``bank``, the sentence.
+        reduction: over the batch; the equation prints a sum, beside means in others.
 
     Returns:
         A scalar >= 0.
     """
     bank = bank.detach()
     if negatives == "bank":
-        return F.cross_entropy(z @ bank.t() / temperature, index)
+        return F.cross_entropy(z @ bank.t() / temperature, index, reduction=reduction)
     slots, place = torch.unique(index, return_inverse=True)
-    return F.cross_entropy(z @ bank[slots].t() / temperature, place)
+    return F.cross_entropy(z @ bank[slots].t() / temperature, place, reduction=reduction)
 
 
-def prototype_loss(z: Tensor, prototypes: Tensor, own: Tensor, temperature: float = 0.07) -> Tensor:
+def prototype_loss(
+    z: Tensor, prototypes: Tensor, own: Tensor, temperature: float = 0.07, reduction: Reduction = "mean"
+) -> Tensor:
     """Prototype part L_PNCE over one domain's unified prototypes (eq. 7).
 
     ``mean_i -log( exp(z_i.p_u(i)/T) / sum_c exp(z_i.p_c/T) )``.
@@ -46,11 +55,12 @@ def prototype_loss(z: Tensor, prototypes: Tensor, own: Tensor, temperature: floa
         prototypes: ``(U, d)``, unit rows.
         own: position ``(B,)`` of each image's cluster among the unified prototypes.
         temperature: T > 0.
+        reduction: over the batch; the equation prints a sum.
 
     Returns:
         A scalar >= 0.
     """
-    return F.cross_entropy(z @ prototypes.detach().t() / temperature, own)
+    return F.cross_entropy(z @ prototypes.detach().t() / temperature, own, reduction=reduction)
 
 
 def semantic_enhanced(
@@ -62,18 +72,20 @@ def semantic_enhanced(
 
     Args:
         z: features ``(B, d)``, unit rows.
-        prototypes: ``(U, d)``, unit rows; no gradient reaches them.
+        prototypes: ``(U, d)`` of any length; no gradient reaches them.
         temperature: T > 0.
         detach_weights: treat the weights as constants.
 
     Returns:
-        A scalar in [0, 2].
+        A scalar >= 0; at most 2 with unit prototypes.
     """
-    products = z @ prototypes.detach().t()
+    prototypes = prototypes.detach()
+    products = z @ prototypes.t()
     weights = torch.softmax(products / temperature, dim=1)
     if detach_weights:
         weights = weights.detach()
-    distances = (2 - 2 * products).clamp_min(1e-12).sqrt()
+    squares = z.square().sum(1, keepdim=True) + prototypes.square().sum(1)
+    distances = (squares - 2 * products).clamp_min(1e-12).sqrt()
     return (weights * distances).sum(1).mean()
 
 

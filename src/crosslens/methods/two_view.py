@@ -107,6 +107,10 @@ class TwoViewMethod(Method):
         """Called before every epoch; clusters here. Returns numbers for the log."""
         return {}
 
+    def end_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Called after every epoch. Returns numbers for the log."""
+        return self._observe(epoch) if self.job.oracle else {}
+
     def reset(self) -> None:
         """Forget the clusters of a previous member; called before every training."""
 
@@ -152,8 +156,7 @@ class TwoViewMethod(Method):
 
     def _train(self, name: str, label: str) -> None:
         """Train what ``_prepare`` set up; ``name`` is the checkpoint's, ``label`` the progress bar's."""
-        observe = self._observe if self.job.oracle else None
-        train(self, self.job.run, world=self.job.world, name=name, label=label, after_epoch=observe)
+        train(self, self.job.run, world=self.job.world, name=name, label=label, after_epoch=self.end_epoch)
 
     def _prepare(self, job: FitJob, views: tuple[Views, Views], seed: int) -> None:
         torch.manual_seed(seed)

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
 from crosslens.errors import ConfigError
@@ -26,6 +26,7 @@ from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_pro
 from crosslens.losses.distance import distance_of_distance
 from crosslens.losses.entropy import self_entropy
 from crosslens.losses.instance import bank_logits, instance_contrast
+from crosslens.methods.cluster_setting import ClusterSetting
 from crosslens.methods.two_view import Embedded, TwoViewConfig, TwoViewMethod, weighted_total
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.kmeans import kmeans
@@ -53,7 +54,7 @@ class UCDIRConfig(TwoViewConfig):
     """
 
     members: int = Field(3, ge=1)
-    clusters: Literal["auto"] | tuple[int, ...] = "auto"
+    clusters: ClusterSetting = "auto"
     count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     cluster_epoch: int = Field(2, ge=0)
     align_epoch: int = Field(10, ge=0)
@@ -67,11 +68,6 @@ class UCDIRConfig(TwoViewConfig):
     iterations: int = Field(20, ge=1)
     warm_start: bool = False
     several: Literal["mean", "cumulative"] = "mean"
-
-    @field_validator("clusters", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Clustering(NamedTuple):

@@ -24,9 +24,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
-from crosslens.errors import ConfigError, TrainingError
+from crosslens.errors import TrainingError
 from crosslens.losses.adversarial import domain_accuracy, domain_adversarial
 from crosslens.losses.semantic import (
     neighbour_match_loss,
@@ -39,10 +40,10 @@ from crosslens.losses.semantic import (
 from crosslens.methods.base import FitJob
 from crosslens.methods.two_view import Embedded, TwoViewMethod, weighted_total
 from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem_counts import ClusterCounts
 from crosslens.methods.uem_structure import Clustering, cluster_domains
 from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
 from crosslens.nn.momentum import momentum_update
-from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.matching import cross_neighbours, switchable_match
 from crosslens.progress import note
 from crosslens.training.batches import PairBatches
@@ -76,6 +77,10 @@ class UEM(TwoViewMethod):
                 raise TrainingError(
                     f"the domain {domain!r} has one image, and one image has no structure to match"
                 )
+        known = None if job.oracle is None else [job.oracle.classes[domain] for domain in job.domains]
+        self.counts = ClusterCounts(
+            self.config, (len(views[0]), len(views[1])), (known[0], known[1]) if known else None, seed
+        )
         super()._prepare(job, views, seed)
         # One view an image: the bank stands for the second one.
         self.batches = PairBatches(
@@ -85,7 +90,7 @@ class UEM(TwoViewMethod):
         if self.config.matching == "votes" and self.config.votes == "start":
             starts = self.banks
             if job.tune == "head":
-                starts = [torch.nn.functional.normalize(torch.cat(list(view.centres())), dim=1) for view in views]
+                starts = [F.normalize(torch.cat(list(view.centres())), dim=1) for view in views]
             self.first_neighbours = cross_neighbours(*starts)
         if not self.config.ema:
             self.slow = self.network
@@ -95,7 +100,6 @@ class UEM(TwoViewMethod):
         self.stage = 1
         self.clusterings = []
         self.pending = []
-        self.estimates: tuple[list[int], list[int]] = ([], [])
         self.quantile = self.config.merge_quantile
         self.accuracies: list[float] = []
         self.paused = False
@@ -152,8 +156,6 @@ class UEM(TwoViewMethod):
         }
         if self.stage == 1:
             info["prototype_schedule"] = self._schedule(epoch)
-        else:
-            info |= self._watch_discriminator()
         if self.stage == 2 or self._schedule(epoch) > ACTIVE:
             made = cluster_domains(
                 self.banks,
@@ -175,8 +177,17 @@ class UEM(TwoViewMethod):
             }
         return info
 
+    def _counts(self, epoch: int) -> list[tuple[int, int]]:
+        """Clusters of A and of B, one pair a clustering."""
+        due = self.stage == 1 and epoch % self.config.count_every == 0
+        return self.counts.of_epoch(self.banks, due=due)
+
+    def end_epoch(self, epoch: int) -> Mapping[str, float]:
+        """Judge the domain classifier by the epoch that ends, and pause the game with it where asked to."""
+        return {**super().end_epoch(epoch), **self._watch_discriminator()}
+
     def _watch_discriminator(self) -> Mapping[str, float]:
-        """Whether the domain classifier won or collapsed in the epoch before; 0.5 to 0.8 is healthy."""
+        """Whether the domain classifier won or collapsed; an accuracy of 0.5 to 0.8 is healthy."""
         if not self.accuracies:
             return {}
         accuracy = sum(self.accuracies) / len(self.accuracies)
@@ -205,7 +216,7 @@ class UEM(TwoViewMethod):
             before = self._forward(self.frozen.train(), inputs).split(half)
         frozen = (self.job.world.gather(before[0]), self.job.world.gather(before[1]))
         progress = (epoch * self.steps + step) / (self.epochs * self.steps)
-        strength = 0.0 if self.paused else reversal_strength(progress)
+        strength = 0.0 if self.paused else reversal_strength(progress, self.config.reversal_ramp)
         losses = self._alignment_losses(epoch, (parts[0], parts[1]), frozen, strength)
         self.accuracies.append(float(losses["discriminator_accuracy"]))
         return losses
@@ -218,7 +229,12 @@ class UEM(TwoViewMethod):
         for domain, name in enumerate("ab"):
             part = parts[domain]
             instance = slow_bank_contrast(
-                part.q, part.bank, part.index, self.config.temperature, self.config.negatives
+                part.q,
+                part.bank,
+                part.index,
+                self.config.temperature,
+                self.config.negatives,
+                self.config.reduction,
             )
             losses[f"instance_{name}"] = instance
             terms.append((self.config.instance_weight, instance))
@@ -235,7 +251,7 @@ class UEM(TwoViewMethod):
         """Stage 2: L_DAL, L_SPR and L_SN2M (eq. 13 to 18)."""
         config = self.config
         logits = [self.classifier(reverse_gradient(part.q, strength)) for part in parts]
-        losses = {"adversarial": domain_adversarial(logits[0], logits[1])}
+        losses = {"adversarial": domain_adversarial(logits[0], logits[1], config.reduction)}
         terms = [(config.adversarial_weight, losses["adversarial"])]
         for domain, name in enumerate("ab"):
             losses[f"preserve_{name}"] = semantic_preserving(parts[domain].q, frozen[domain])
@@ -250,6 +266,7 @@ class UEM(TwoViewMethod):
             terms.append((config.keep_stage1, kept.pop("total")))
             losses |= kept
         losses["discriminator_accuracy"] = domain_accuracy(logits[0], logits[1])
+        losses["reversal_strength"] = torch.tensor(strength)
         return {"total": weighted_total(terms), **losses}
 
     def _match(
@@ -260,7 +277,14 @@ class UEM(TwoViewMethod):
         index, prototypes = clustering.positions[domain], clustering.prototypes[1 - domain]
         temperature = self.config.temperature
         positions = clustering.nearest[1 - domain]
-        found = switchable_match(anchors.detach(), clustering.centroids[domain], index, other, positions)
+        found = switchable_match(
+            anchors.detach(),
+            clustering.centroids[domain],
+            index,
+            other,
+            positions,
+            unit_bank=self.config.unit_bank,
+        )
         rate = found.reliable.float().mean()
         if self.config.match == "neighbour":
             return neighbour_match_loss(anchors, other, found.neighbour, temperature), rate
@@ -280,7 +304,7 @@ class UEM(TwoViewMethod):
                 own = index[own]
             else:
                 prototypes = prototypes[index]
-            yield prototype_loss(part.q, prototypes, own, self.config.temperature)
+            yield prototype_loss(part.q, prototypes, own, self.config.temperature, self.config.reduction)
 
     def _semantic_losses(self, domain: int, part: Embedded) -> Any:
         for clustering in self.clusterings:
@@ -300,43 +324,19 @@ class UEM(TwoViewMethod):
         return torch.stack(list(values)).mean()
 
     def _write_bank(self) -> None:
-        """``m <- unit(beta m + (1 - beta) z)`` for the images of the last step (eq. 5)."""
+        """``m <- beta m + (1 - beta) z``, to unit length by default, for the last step's images (eq. 5)."""
+        beta = self.config.bank_momentum
         for domain, (index, z) in enumerate(self.pending):
-            bank = self.banks[domain]
-            rows = self.config.bank_momentum * bank[index] + (1 - self.config.bank_momentum) * z
-            bank[index] = torch.nn.functional.normalize(rows, dim=1)
+            rows = beta * self.banks[domain][index] + (1 - beta) * z
+            self.banks[domain][index] = F.normalize(rows, dim=1) if self.config.unit_bank else rows
         self.pending = []
-
-    def _counts(self, epoch: int) -> list[tuple[int, int]]:
-        """Counts of both domains, one pair a clustering."""
-        banks = [bank.cpu() for bank in self.banks]
-        sizes = [len(bank) for bank in banks]
-        if self.job.oracle is not None:
-            a, b = (self.job.oracle.classes[domain] for domain in self.job.domains)
-            return [(a, b)]
-        if self.config.clusters != "auto":
-            if max(self.config.clusters) > min(sizes):
-                raise ConfigError(f"{max(self.config.clusters)} clusters cannot be made of {min(sizes)} images")
-            return [(count, count) for count in sorted(self.config.clusters)]
-        due = self.stage == 1 and epoch % self.config.count_every == 0
-        if due or not self.estimates[0]:
-            for domain, bank in enumerate(banks):
-                found = estimate_clusters(bank, method=self.config.count_method, seed=self.seed)
-                self.estimates[domain].append(found)
-        a, b = (int(torch.tensor(history[-3:]).median()) for history in self.estimates)
-        if not self.config.ladder:
-            return [(a, b)]
-        steps = self.config.ladder
-        ladders = count_ladder(a, sizes[0], steps), count_ladder(b, sizes[1], steps)
-        longest = max(map(len, ladders))
-        return [tuple(row[min(i, len(row) - 1)] for row in ladders) for i in range(longest)]  # type: ignore[misc]
 
     def facts(self, job: FitJob) -> dict[str, Any]:
         """What the model card says, and the clusters a domain was taken to have."""
         facts = super().facts(job)
         if self.clusterings:
             middle = self.clusterings[len(self.clusterings) // 2]
-            counts = [len(centroids) for centroids in middle.centroids]
+            counts = self.counts.estimates or [len(centroids) for centroids in middle.centroids]
             facts["clusters"] = dict(zip(job.domains, counts, strict=True))
             facts["merge_quantile"] = self.quantile
         return facts
@@ -347,7 +347,7 @@ class UEM(TwoViewMethod):
             "stage": self.stage,
             "clusterings": [clustering.to_state() for clustering in self.clusterings],
             "pending": [list(rows) for rows in self.pending],
-            "estimates": [list(history) for history in self.estimates],
+            "estimates": [list(history) for history in self.counts.history],
             "quantile": self.quantile,
         }
         if self.stage == 2:
@@ -360,7 +360,7 @@ class UEM(TwoViewMethod):
         device = self.banks[0].device
         self.clusterings = [Clustering.from_state(part, device) for part in state["clusterings"]]
         self.pending = [(index.to(device), rows.to(device)) for index, rows in state["pending"]]
-        self.estimates = (list(state["estimates"][0]), list(state["estimates"][1]))
+        self.counts.history = (list(state["estimates"][0]), list(state["estimates"][1]))
         self.quantile = state["quantile"]
         if self.stage == 2:
             self.frozen.load_state_dict(state["frozen"])

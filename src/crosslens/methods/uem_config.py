@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from crosslens.losses.semantic import Negatives
+from crosslens.losses.semantic import Negatives, Reduction
+from crosslens.methods.cluster_setting import ClusterSetting
 from crosslens.methods.two_view import TwoViewConfig
+from crosslens.ops.kmeans import First
 
 
 class UEMConfig(TwoViewConfig):
@@ -21,15 +23,19 @@ class UEMConfig(TwoViewConfig):
         temperature: of every loss; 0.07 in the paper.
         bank_momentum: beta, how much of its old row a bank slot keeps when its image is visited. The paper's 0.99
             belongs to 100 epochs; the same share of the first row is left after 20 with 0.95.
+        unit_bank: scale a bank row to unit length whenever it is written (open).
         bank, align_bank: where bank rows come from in stage 1 and 2: ``ema`` as above, or ``refresh``: recomputed
             before every epoch (open in stage 2, a deviation in stage 1).
         negatives: of L_INCE: ``batch`` is the printed equation, ``bank`` the sentence around it (open).
+        reduction: of L_INCE, L_PNCE and L_DAL, which are printed as sums over the batch beside means in the other
+            terms (open).
         clusters: per domain: ``auto`` estimates a count; a number, or several, are taken as given.
         ladder: cluster at several counts, these multiples of the estimate, and average the losses as UCDIR does
             here (deviation).
         count_method: how counts are estimated; the paper says elbow (open).
         count_every: epochs between estimates; the median of the last three counts (open).
         restarts, iterations: of k-means (open).
+        kmeans_start: how its first centroids are drawn where there are none to start from (open).
         warm_start: start k-means from the previous epoch's centroids when the count is unchanged (open).
         merge: False keeps all prototypes apart (the paper's ablation).
         matching: ``distance`` is the paper's; ``votes`` merges clusters whose members' nearest neighbours across
@@ -56,6 +62,8 @@ class UEMConfig(TwoViewConfig):
             its gradient stays out of the encoder for an epoch (deviation).
         align_lr: learning rate of stage 2 over that of stage 1; 1 restarts it (open).
         hidden, classifier_lr: width of the domain classifier, and its learning rate over stage 2's (open).
+        reversal_ramp: how steeply the reversal's weight rises from 0 to 1 over stage 2; see ``reversal_strength``
+            (open). None reverses in full from the first step.
     """
 
     epochs: int = Field(20, ge=1)
@@ -64,15 +72,18 @@ class UEMConfig(TwoViewConfig):
     ema: float = Field(0.0, ge=0, lt=1)
     temperature: float = Field(0.2, gt=0)
     bank_momentum: float = Field(0.95, ge=0, lt=1)
+    unit_bank: bool = True
     bank: Literal["ema", "refresh"] = "refresh"
     align_bank: Literal["ema", "refresh"] = "ema"
     negatives: Negatives = "batch"
-    clusters: Literal["auto"] | tuple[int, ...] = "auto"
+    reduction: Reduction = "mean"
+    clusters: ClusterSetting = "auto"
     ladder: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
     count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     count_every: int = Field(20, ge=1)
     restarts: int = Field(3, ge=1)
     iterations: int = Field(25, ge=1)
+    kmeans_start: First = "random"
     warm_start: bool = True
     merge: bool = True
     matching: Literal["distance", "votes"] = "votes"
@@ -98,8 +109,4 @@ class UEMConfig(TwoViewConfig):
     align_lr: float = Field(0.2, gt=0)
     hidden: int = Field(256, ge=1)
     classifier_lr: float = Field(10.0, gt=0)
-
-    @field_validator("clusters", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+    reversal_ramp: float | None = Field(10.0, gt=0)

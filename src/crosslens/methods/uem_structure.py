@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from crosslens.methods.uem_config import UEMConfig
 from crosslens.ops.kmeans import kmeans
@@ -74,7 +75,7 @@ def cluster_domains(
         TrainingError: when a bank is not finite or smaller than a count.
     """
     if config.matching == "votes" and neighbours is None:
-        neighbours = cross_neighbours(*banks)
+        neighbours = cross_neighbours(*(F.normalize(bank, dim=1) for bank in banks))
     common = torch.zeros_like(banks[0][0]) if config.frame == "common" else None
     made = []
     for position, pair in enumerate(counts):
@@ -106,7 +107,13 @@ def _clusters(
     # After empty clusters were dropped, the old centroids are too few to start from.
     start = start.cpu() if start is not None and len(start) == count else None
     found = kmeans(
-        bank.cpu(), count, seed=seed, iterations=config.iterations, restarts=config.restarts, start=start
+        bank.cpu(),
+        count,
+        seed=seed,
+        iterations=config.iterations,
+        restarts=config.restarts,
+        start=start,
+        first=config.kmeans_start,
     )
     assignments, centroids = occupied(found.assignments, found.centroids)
     return assignments.to(bank.device), centroids.to(bank.device)

@@ -20,13 +20,14 @@ def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
     return reversed_
 
 
-def reversal_strength(progress: float) -> float:
-    """``2 / (1 + exp(-10 p)) - 1``: from 0 at p = 0 to nearly 1 at p = 1 (DANN's ramp; UEM leaves it open).
+def reversal_strength(progress: float, slope: float | None = 10.0) -> float:
+    """``2 / (1 + exp(-s p)) - 1``: from 0 at p = 0 to nearly 1 at p = 1 (DANN's ramp; UEM leaves it open).
 
     Args:
-        progress: share of the stage's steps that are done, in [0, 1].
+        progress: p, share of the stage's steps that are done, in [0, 1].
+        slope: s > 0, 10 in DANN; None has no ramp: 1 all the time.
     """
-    return 2 / (1 + math.exp(-10 * progress)) - 1
+    return 1.0 if slope is None else 2 / (1 + math.exp(-slope * progress)) - 1
 
 
 class DomainClassifier(nn.Module):

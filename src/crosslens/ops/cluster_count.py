@@ -12,6 +12,9 @@ from crosslens.errors import ConfigError, TrainingError
 from crosslens.ops.cluster_validity import best_silhouette, gap_statistic
 from crosslens.ops.kmeans import Clusters, kmeans
 
+LEAST_POINTS = 10
+"""Fewer points than these have no curve to read a number of clusters from."""
+
 
 def candidate_counts(images: int, most: int = 150) -> list[int]:
     """Counts to try for N images: 2, 3, .. 30, then every fifth up to min(150, N / 5) (UEM's elbow range)."""
@@ -77,7 +80,7 @@ def estimate_clusters(points: Tensor, *, method: str = "two-segments", seed: int
     """
     if method not in METHODS:
         raise ConfigError(f"there is no way {method!r} to count clusters; use {', '.join(METHODS)}")
-    if len(points) < 10:
+    if len(points) < LEAST_POINTS:
         raise TrainingError(f"{len(points)} images are too few to estimate a number of clusters; give it yourself")
     counts = candidate_counts(len(points), most)
     if method in VALIDITIES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from crosslens.errors import TrainingError
 
+First = Literal["random", "k-means++"]
 _SMALL = 50_000_000
 """Multiplications of one Lloyd step below which one thread is used."""
 
@@ -43,6 +45,7 @@ def kmeans(
     iterations: int = 20,
     restarts: int = 5,
     start: Tensor | None = None,
+    first: First = "random",
 ) -> Clusters:
     """Euclidean k-means of ``points``; the best of ``restarts`` runs.
 
@@ -56,11 +59,17 @@ def kmeans(
         iterations: Lloyd steps of a run.
         restarts: runs from other first centroids; one with ``start``.
         start: first centroids ``(C, d)``, such as the previous epoch's (warm start).
+        first: how first centroids are chosen without ``start``; ``k-means++`` is ``spread_start``.
 
     Raises:
         TrainingError: when C < 1, C > N, or a value is not finite.
     """
     check_points(points, clusters)
+    if start is None and first == "k-means++":
+        generator = torch.Generator().manual_seed(seed)
+        starts = [spread_start(points, clusters, generator) for _ in range(restarts)]
+        runs = [kmeans(points, clusters, seed=seed, iterations=iterations, start=chosen) for chosen in starts]
+        return min(runs, key=lambda run: run.objective)
     if points.device.type == "cuda":
         return lloyd(points, clusters, seed=seed, iterations=iterations, restarts=restarts, start=start)
     import faiss
@@ -85,6 +94,32 @@ def kmeans(
         faiss.omp_set_num_threads(threads)
     centroids = faiss.vector_to_array(job.centroids).reshape(clusters, dim).copy()
     return Clusters(torch.from_numpy(nearest[:, 0].copy()), torch.from_numpy(centroids), float(distances.sum()))
+
+
+def spread_start(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
+    """First centroids far from each other: k-means++ (Arthur and Vassilvitskii, SODA 2007).
+
+    The first is any point; each next one is drawn with a probability in proportion to its squared distance to the
+    nearest one chosen before.
+
+    Args:
+        points: ``(N, d)``, finite.
+        clusters: C, at most N.
+        generator: on the CPU, so that all devices draw alike.
+
+    Returns:
+        Rows of ``points`` ``(C, d)``; distinct as long as there are distinct points left.
+    """
+    points = points.detach()
+    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
+    nearest = (points - points[chosen[0]]).square().sum(1)
+    for _ in range(clusters - 1):
+        weights = nearest.double().cpu()
+        if not weights.any():  # nothing but copies of chosen points is left
+            weights = torch.ones_like(weights)
+        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
+        nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
+    return points[chosen]
 
 
 def lloyd(

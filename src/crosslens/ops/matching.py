@@ -210,19 +210,22 @@ class Match(NamedTuple):
 
 
 @torch.no_grad()
-def switchable_match(z: Tensor, own: Tensor, index: Tensor, bank: Tensor, positions: Tensor) -> Match:
+def switchable_match(
+    z: Tensor, own: Tensor, index: Tensor, bank: Tensor, positions: Tensor, *, unit_bank: bool = True
+) -> Match:
     """UEM's switchable nearest-neighbour search (section 3.3.2, eq. 15 and 16).
 
     Args:
         z: anchors ``(B, d)``, unit rows.
         own: the anchors' own, un-merged prototypes ``(C, d)``.
         index: unified position of each of them ``(C,)``.
-        bank: features ``(N, d)`` of the other domain's images, unit rows.
+        bank: features ``(N, d)`` of the other domain's images.
         positions: nearest unified prototype of every bank row ``(N,)``, of the other domain's.
+        unit_bank: whether the bank's rows have unit length, which makes the search one product.
     """
     target = index[dissimilarity(z, own).argmin(1)]
     # Between unit rows the dissimilarity orders as the cosine does.
-    neighbour = (z @ bank.t()).argmax(1)
+    neighbour = (z @ bank.t()).argmax(1) if unit_bank else dissimilarity(z, bank).argmin(1)
     return Match(target, neighbour, positions[neighbour] == target)
 
 
