@@ -106,8 +106,10 @@ class DomainDetector:
         return [names[place] for place in np.argmin(apart, axis=0).tolist()]
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what this detection cannot do; none where it knows every domain that is treated apart."""
+        """Sentences on what this detection cannot do; none where that changes no vector."""
         encoder = self._index.encoder
+        if not known_domains(encoder):
+            return ()
         told = told_domains(encoder)
         if not told:
             told = tuple(self._means())

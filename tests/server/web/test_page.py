@@ -71,7 +71,8 @@ class TestDrawing:
         visit.settle()
         newest = visit.names()
         assert len(late) == 2
-        old = {"hits": [], "match_probability": None, "no_match": False, "domain": None, "items": 0, "seconds": {}}
+        old = {"hits": [], "match_probability": None, "no_match": False, "domain": None, "items": 0}
+        old |= {"seconds": {}, "notes": []}
         # The page has aborted this request; whatever comes back for it must change nothing.
         late[0].fulfill(status=200, content_type="application/json", body=json.dumps(old))
         visit.page.wait_for_timeout(300)
@@ -152,6 +153,15 @@ class TestPictures:
         assert "taken as color" in visit.page.locator(".status").inner_text()
         visit.page.get_by_text("A match is likely").wait_for()
         assert visit.parts() == ["1F431.png"]
+
+    def test_what_one_should_know_of_an_answer_is_told(self, visit, pictures):
+        told = "folding looked at the best 5000 items alone; there may be more hits"
+
+        answer = {"hits": [], "match_probability": None, "no_match": False, "domain": None, "items": 0}
+        answer |= {"seconds": {}, "notes": [told]}
+        visit.page.route("**/search", lambda route: route.fulfill(status=200, json=answer))
+        visit.page.set_input_files("#files", str(pictures[COLOR_CAT]))
+        visit.page.get_by_text(told).wait_for()
 
     @pytest.mark.parametrize("way", ["drop", pytest.param("paste", marks=pytest.mark.slow)])
     def test_dropped_and_pasted(self, visit, pictures, way):

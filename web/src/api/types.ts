@@ -9,6 +9,8 @@ export interface Collection {
   text: boolean;
   /** Items per domain. */
   domains: Record<string, number>;
+  /** Domains that its encoder treats apart; a picture may be of one that is not indexed. */
+  encoder_domains: string[];
   folders: string[];
   calibrated: boolean;
 }
@@ -35,6 +37,8 @@ export interface Answer {
   domain: string | null;
   items: number;
   seconds: Record<string, number>;
+  /** What one should know about this answer. */
+  notes: string[];
 }
 
 export type Filter =

@@ -67,6 +67,7 @@ function Status({ answer, shown, from }: { answer: Answer; shown: number; from: 
           <strong>{Math.round(probability * 100)} %</strong>
         </p>
       )}
+      {answer.notes.map((sentence) => <p key={sentence} class="hint">{sentence}</p>)}
     </div>
   );
 }

@@ -53,12 +53,13 @@ export const collectionOf = (side: Side): Collection | null =>
 
 export const comparing = computed(() => collectionOf("right") !== null);
 
-/** What pictures can be said to be: the domains of the items, and what the server has found pictures to be. An encoder
- * knows domains that an index lacks, such as sketches in an index of photos. */
+/** What pictures can be said to be: the domains of the items, those that the encoder treats apart, such as sketches in
+ * an index of photos, and what the server has found pictures to be. */
 export const askable = computed(() => {
   const found = SIDES.flatMap((side) => columns[side].value.answer?.domain ?? []);
   const said = ["auto", "none"].includes(options.value.as) ? [] : [options.value.as];
-  return [...new Set([...searched.value.domains.map(([name]) => name), ...found, ...said])].sort();
+  const treated = SIDES.flatMap((side) => collectionOf(side)?.encoder_domains ?? []);
+  return [...new Set([...searched.value.domains.map(([name]) => name), ...treated, ...found, ...said])].sort();
 });
 
 /** Domains and folders of the collections searched in. */
