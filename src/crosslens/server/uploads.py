@@ -14,12 +14,11 @@ from crosslens.errors import StoreError
 from crosslens.files import atomic_path
 from crosslens.search.filters import In
 from crosslens.search.index import Index
+from crosslens.search.making import UPLOADS
 from crosslens.server.bodies import SUFFIXES, ImageFile
 from crosslens.server.jobs import JobTable
 
 Kept = TypeVar("Kept")
-UPLOADS = "uploads"
-"""Folder inside an index that holds what was uploaded to it."""
 _NAME = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z]{{3,4}}")
 
 
