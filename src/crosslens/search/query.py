@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosslens.encoder import ImageSource
+    from crosslens.similarity import Similarity
 
     Array = NDArray[np.float32]
 
@@ -163,8 +164,11 @@ def weighted_parts(
     return [QueryPart(kind, value, weight) for (kind, value), weight in zip(values, factors, strict=True)]
 
 
-def mix(vectors: Array, weights: Sequence[float]) -> Array:
-    """The weighted sum of unit vectors ``(n, d)``, of unit length ``(d,)``.
+def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None = None) -> Array:
+    """The weighted sum of unit vectors ``(n, d)``, as one vector ``(d,)`` to look for.
+
+    With the cosine it has unit length. Where ``similarity`` is hyperbolic, a row's length means nothing: it is the
+    sum over the sum of the weights' sizes, whose score is the weighted mean of the scores, in [-1, 1] as they are.
 
     Raises:
         ConfigError: without vectors, with another number of weights or one that is not finite, or when they cancel
@@ -178,8 +182,9 @@ def mix(vectors: Array, weights: Sequence[float]) -> Array:
     if not np.isfinite(factors).all():
         raise ConfigError("weights must be finite numbers")
     mixed = factors @ vectors.astype(np.float64)
-    length = float(np.linalg.norm(mixed))
+    length, most = float(np.linalg.norm(mixed)), float(np.abs(factors).sum())
     # What is left of two nearly equal vectors is rounding, not a direction.
-    if length <= 1e-3 * float(np.abs(factors).sum()):
+    if length <= 1e-3 * most:
         raise ConfigError("these queries and weights cancel each other out")
-    return np.asarray(mixed / length, np.float32)
+    flat = similarity is None or similarity.kind == "cosine"
+    return np.asarray(mixed / (length if flat else most), np.float32)
