@@ -104,10 +104,13 @@ def fit(
         raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
     labelled = labelled if source is None else labelled.select(domains=chosen)
     left_out: tuple[str, ...] = ()
+    marks = list(config.marks)
     if unseen is not None:
         left_out = unseen_classes(unseen, labelled.classes, seed)
         labelled = without_classes(labelled, left_out)
-        names = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
+        seen = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
+        marks += ["names of unseen classes were seen"] if config.keeps_unseen_names and seen != names else []
+        names = names if config.keeps_unseen_names else seen
         if kind.needs_classes and not names:
             raise ConfigError(f"every name of --classes is unseen: {', '.join(left_out)}")
     if scenario is not None:
@@ -133,6 +136,8 @@ def fit(
         resolved["unseen"] = list(left_out)
     if scenario is not None:
         resolved["scenario"] = scenario.to_json()
+    if marks:
+        resolved["marks"] = marks
     world = join_world(_device(device))
     run = _start(folder, resolved, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
@@ -156,11 +161,11 @@ def fit(
         nouns=nouns_without(left_out) if kind.needs_classes else (),
     )
     if not world.is_main:
-        _finish(kind(config).fit(job), run, world)
+        _finish(kind(config).fit(job), run, world, marks)
         return run
     try:
         with FileLock(folder / ".lock", timeout=0):
-            _finish(kind(config).fit(job), run, world)
+            _finish(kind(config).fit(job), run, world, marks)
     except Timeout:
         raise RunError(f"another process is training in {folder}") from None
     return run
@@ -220,7 +225,8 @@ def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World
     return Run(folder)
 
 
-def _finish(encoder: Encoder, run: Run, world: World) -> None:
+def _finish(encoder: Encoder, run: Run, world: World, marks: Sequence[str]) -> None:
     if world.is_main:
+        encoder.trained |= {"marks": list(marks)} if marks else {}
         encoder.save(run.encoder_folder)
     world.barrier()

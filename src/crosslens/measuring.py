@@ -309,7 +309,7 @@ def _marks(run: Run | None) -> list[str]:
     if run is None:
         return []
     config = run.config()
-    marks = []
+    marks = list(config.get("marks", ()))
     if config.get("oracle"):
         told = "taught" if config["method"] == "clair" else "chose the number of clusters"
         marks.append(f"oracle: labels {told}")
