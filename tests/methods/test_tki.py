@@ -10,11 +10,15 @@ import torch
 import crosslens
 from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
+from crosslens.backbones.prompts import word_prompts
 from crosslens.encoder import Encoder
 from crosslens.errors import BackboneError, ConfigError, RunError, TrainingError
+from crosslens.methods.base import make_config
 from crosslens.methods.domain_words import WordsConfig, domain_prompt, expand
 from crosslens.methods.text_aggregation import Aggregation
 from crosslens.methods.tki import TKI
+from crosslens.recipes import read_recipe
+from crosslens.training.schedules import cosine
 from tiny import TinyBackbone
 
 NAMES = ("cat", "dog", "photo of dog", "cat of photo", "gold_fish")
@@ -38,7 +42,9 @@ def clip(tmp_path):
 
 
 def fit(out, backbone, names=NAMES, **settings):
-    options = {key: settings.pop(key) for key in ("source", "seed", "resume", "domains") if key in settings}
+    options = {
+        key: settings.pop(key) for key in ("source", "seed", "resume", "domains", "unseen") if key in settings
+    }
     return crosslens.fit("tki", out=out, backbone=backbone, classes=names, settings=QUICK | settings, **options)
 
 
@@ -172,6 +178,11 @@ def test_the_expansion_is_saved_with_what_it_was_made_from(clip, tmp_path):
         assert stored.get_slice("texts").get_shape() == [6, 5, 8]
         about = stored.metadata()
     assert about["template"] == TEMPLATE
+    prompts = word_prompts(load_backbone(clip), [*(f"a X of a {n.replace('_', ' ')}" for n in NAMES), "a X of a"])
+    assert about["tokenizer"].startswith("tokenizers ")
+    assert about["tokenizer"].endswith(prompts.tokens[:16])
+    other = word_prompts(load_backbone(clip), ["a X of a cat"])
+    assert other.tokens != prompts.tokens
     assert json.loads(about["classes"]) == list(NAMES)
     assert json.loads(about["facts"])["words"] == 6
 
@@ -198,9 +209,64 @@ def test_centring_needs_images_and_keeps_their_means(clip, pictures, tmp_path):
     encoder = crosslens.load_encoder(run.folder)
     assert set(encoder.means) == {"photo", "sketch"}
     assert not encoder.has_text
-    assert crosslens.evaluate(run.folder).metrics["map@all"] > 0.2
+    result = crosslens.evaluate(run.folder)
+    assert result.metrics["map@all"] > 0.2
+    assert any("transductive gallery mean" in mark for mark in result.marks)
+    card = (run.encoder_folder / "README.md").read_text()
+    assert "transductive gallery mean" in card
+    assert "without images" not in card
+    assert "unlabelled images" in card
     with pytest.raises(ConfigError, match="name the images: fit tki ROOT"):
         fit(tmp_path / "other", clip, centre=True)
+
+
+def test_a_run_on_names_alone_has_no_such_mark(clip, pictures, tmp_path):
+    run = fit(tmp_path / "run", clip, learn="random")
+    assert "marks" not in run.config()
+    assert not any("transductive" in mark for mark in crosslens.evaluate(run.folder, pictures).marks)
+    card = (run.encoder_folder / "README.md").read_text()
+    assert "from class names alone, without images" in card
+    assert "Marked" not in card
+
+
+def test_names_of_unseen_classes_stay_out_unless_the_vocabulary_is_all(clip, pictures, tmp_path):
+    names = ("circle", "square", "triangle", "cat")
+    options = {"learn": "random", "source": pictures, "unseen": ["square"]}
+    seen = fit(tmp_path / "seen", clip, names, **options)
+    whole = fit(tmp_path / "all", clip, names, class_vocabulary="all", **options)
+    assert seen.config()["classes"] == ["circle", "triangle", "cat"]
+    assert whole.config()["classes"] == list(names)
+    assert "marks" not in seen.config()
+    assert any("names of unseen classes" in mark for mark in crosslens.evaluate(whole.folder).marks)
+    assert "names of unseen classes" in (whole.encoder_folder / "README.md").read_text()
+
+
+def test_the_recipe_of_the_specification_is_read_and_runs(clip, tmp_path):
+    content = read_recipe("tki-spec")
+    config = make_config(TKI.Config, content["settings"], "tki")
+    # Every setting that the method has is named, but for hand-written words.
+    assert set(content["settings"]) == set(TKI.Config.model_fields) - {"given"}
+    assert (config.learn, config.start, config.proxies, config.stop_at) == ("sequential", "identity", "class", 0)
+    small = {"words": 3, "iterations": 2, "template": TEMPLATE, "epochs": 3, "batch_size": 8}
+    for name, extra in (("one", {}), ("joint", {"learn": "joint", "steps": 3, "word_lr": 1e-3})):
+        run = crosslens.fit(
+            "tki",
+            out=tmp_path / name,
+            backbone=clip,
+            classes=NAMES,
+            recipe="tki-spec",
+            settings=small | extra,
+        )
+        assert np.isfinite(vectors(run)).all()
+        rates = {(entry["name"], entry["lr"]) for entry in run.read_log()}
+        assert rates == {("last", 1e-3), ("words", 0.002 if name == "one" else 1e-3)}
+
+
+def test_learning_rates_fall_by_a_cosine_by_default(clip, tmp_path):
+    log = fit(tmp_path / "run", clip, stop_at=0, patience=0).read_log()
+    for name, base in (("words", 5e-3), ("last", 1e-3)):
+        rates = [entry["lr"] for entry in log if entry["name"] == name]
+        assert rates == pytest.approx([base * cosine(epoch, len(rates)) for epoch in range(len(rates))])
 
 
 def test_given_images_are_not_looked_at(clip, pictures, tmp_path, monkeypatch):
