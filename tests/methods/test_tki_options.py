@@ -48,13 +48,13 @@ class TestAggregation:
         job = job_of(margin=margin, temperature=temperature)
         rows, index = batch_of(job)
         expected = proxy_nca(distances_of(job, rows), index, temperature, margin)
-        assert float(job.step(0, 0)["total"]) == pytest.approx(float(expected), rel=1e-6)
+        assert job.step(0, 0)["total"].item() == pytest.approx(expected.item(), rel=1e-6)
 
     def test_proxy_anchor(self):
         job = job_of(loss="proxy_anchor")
         rows, index = batch_of(job)
-        assert float(job.step(0, 0)["total"]) == pytest.approx(
-            float(proxy_anchor(distances_of(job, rows), index)), rel=1e-6
+        assert job.step(0, 0)["total"].item() == pytest.approx(
+            proxy_anchor(distances_of(job, rows), index).item(), rel=1e-6
         )
 
     def test_arcface_has_a_head_that_learns(self):
@@ -62,7 +62,7 @@ class TestAggregation:
         rows, index = batch_of(job)
         tangents = job.projection.tangent(job.projection(rows))
         cosines = F.normalize(tangents, dim=1) @ F.normalize(job.head, dim=1).t()
-        assert float(job.step(0, 0)["total"]) == pytest.approx(float(arcface(cosines, index)), rel=1e-6)
+        assert job.step(0, 0)["total"].item() == pytest.approx(arcface(cosines, index).item(), rel=1e-6)
         before = job.head.detach().clone()
         take_steps(job)
         assert (job.head - before).abs().max() > 1e-4
@@ -83,7 +83,7 @@ class TestAggregation:
                 assert torch.allclose(job.means[place], torch.stack(own).mean(0), atol=1e-6)
             z = job.projection(batch_of(job)[0])
             expected = proxy_nca(job.projection.distance(z, job._proxies()), batch_of(job)[1], job.temperature)
-        assert float(job.step(0, 0)["total"]) == pytest.approx(float(expected), rel=1e-6)
+        assert job.step(0, 0)["total"].item() == pytest.approx(expected.item(), rel=1e-6)
 
     def test_noise_disturbs_the_descriptions(self):
         job = job_of(noise=0.5)
@@ -91,18 +91,18 @@ class TestAggregation:
         drawn = torch.randn(rows.shape, generator=generator_for(0, 0, 0))
         noisy = F.normalize(rows + 0.5 * drawn / rows.shape[1] ** 0.5, dim=1)
         expected = proxy_nca(distances_of(job, noisy), index, job.temperature)
-        assert float(job.step(0, 0)["total"]) == pytest.approx(float(expected), rel=1e-5)
-        assert abs(float(expected) - float(job_of().step(0, 0)["total"])) > 1e-4
+        assert job.step(0, 0)["total"].item() == pytest.approx(expected.item(), rel=1e-5)
+        assert abs(expected.item() - job_of().step(0, 0)["total"].item()) > 1e-4
 
     def test_relation_keeping_has_its_weight(self):
         job = job_of(relation=2.5)
         losses = job.step(0, 0)
         classes = job.t[job.names]
         p = job.projection(classes)
-        relation = float(relation_keeping(classes, job.projection.distance(p, p), job.temperature))
+        relation = relation_keeping(classes, job.projection.distance(p, p), job.temperature).item()
         assert relation > 1e-3
-        expected = float(losses["aggregation"]) + 2.5 * relation
-        assert float(losses["total"]) == pytest.approx(expected, rel=1e-5)
+        expected = losses["aggregation"].item() + 2.5 * relation
+        assert losses["total"].item() == pytest.approx(expected, rel=1e-5)
 
     def test_gradients_are_clipped(self):
         job = job_of(clip_gradient=1e-3)
@@ -223,7 +223,7 @@ class TestWords:
     def test_a_sequential_word_differs_from_those_before_it(self, backbone):
         job = words_of(SequentialWords, backbone)
         job.start_epoch(0)
-        assert float(job.step(0, 0)["diversity"]) == 0
+        assert job.step(0, 0)["diversity"].item() == 0
         for number in (1, 2):
             job.start_epoch(number)
         before, own = free(job, job.words[:2]), free(job, job.vector)[0]
