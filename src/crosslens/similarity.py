@@ -33,7 +33,6 @@ class Similarity(BaseModel):
     one length. A query's row is mapped linearly, so that the inner product becomes
     ``1 - 2 (cosh(sqrt(c) d) - 1) / (cosh(sqrt(c) D) - 1)`` with the geodesic distance d and the largest one
     possible D. So any index of inner products ranks exactly by distance: 1 is the same point, -1 the farthest.
-    A weighted sum of rows asks for the weighted sum of their scores.
 
     Attributes:
         kind: ``cosine`` or ``lorentz``.
@@ -70,6 +69,19 @@ class Similarity(BaseModel):
         asked[:, -2] = constant - half * height
         asked[:, -1] = 0
         return np.asarray(asked, dtype=np.float32)
+
+    def mixed(self, total: NDArray[np.float64], most: float) -> NDArray[np.float32]:
+        """A weighted sum of stored rows ``(d,)`` as one unit row to ask with.
+
+        The cosine takes its direction. ``lorentz`` divides it by ``most``, the sum of the weights' sizes, so that
+        its score is the weighted mean of the scores and stays in [-1, 1]; its length is then made up in the last
+        number, which no query looks at.
+        """
+        if self.kind == "cosine":
+            return np.asarray(total / np.linalg.norm(total), np.float32)
+        row = total / most
+        row[-1] = math.sqrt(max(0.0, 1 - float(row[:-1] @ row[:-1])))
+        return np.asarray(row, np.float32)
 
     @property
     def _reach(self) -> float:

@@ -188,7 +188,9 @@ def test_a_weighted_mix_of_stored_rows_scores_the_weighted_mean(weights):
     chosen = stored[[40, 3]]
     scores = similarity.as_queries(chosen) @ stored.T
     expected = (weights[0] * scores[0] + weights[1] * scores[1]) / sum(map(abs, weights))
-    found = (similarity.as_queries(mix(chosen, weights, similarity)[None]) @ stored.T)[0]
+    asked = mix(chosen, weights, similarity)
+    assert np.linalg.norm(asked) == pytest.approx(1, abs=1e-6)
+    found = (similarity.as_queries(asked[None]) @ stored.T)[0]
     assert np.allclose(found, expected, atol=1e-5)
     assert np.abs(found).max() <= 1 + 1e-6
 

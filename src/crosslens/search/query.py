@@ -13,12 +13,12 @@ from crosslens.errors import ConfigError
 from crosslens.search.filters import Filter, parse_filter
 from crosslens.search.items import Hit
 from crosslens.search.rerank import Rerank
+from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosslens.encoder import ImageSource
-    from crosslens.similarity import Similarity
 
     Array = NDArray[np.float32]
 
@@ -165,10 +165,9 @@ def weighted_parts(
 
 
 def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None = None) -> Array:
-    """The weighted sum of unit vectors ``(n, d)``, as one vector ``(d,)`` to look for.
+    """The weighted sum of unit vectors ``(n, d)``, as one unit vector ``(d,)`` to look for.
 
-    With the cosine it has unit length. Where ``similarity`` is hyperbolic, a row's length means nothing: it is the
-    sum over the sum of the weights' sizes, whose score is the weighted mean of the scores, in [-1, 1] as they are.
+    ``similarity`` says how vectors are compared, by the cosine if it is None; see ``Similarity.mixed``.
 
     Raises:
         ConfigError: without vectors, with another number of weights or one that is not finite, or when they cancel
@@ -186,5 +185,4 @@ def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None 
     # What is left of two nearly equal vectors is rounding, not a direction.
     if length <= 1e-3 * most:
         raise ConfigError("these queries and weights cancel each other out")
-    flat = similarity is None or similarity.kind == "cosine"
-    return np.asarray(mixed / (length if flat else most), np.float32)
+    return (similarity or Similarity()).mixed(mixed, most)
