@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import torch
 
 from crosslens.api import evaluate, open_catalog
 from crosslens.backbones import load_backbone
+from crosslens.backbones.base import Backbone
 from crosslens.backbones.lite import imagenet_names
 from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder
@@ -31,6 +33,7 @@ from crosslens.features.load import features_of
 from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
 from crosslens.methods.text_aggregation import aggregate
 from crosslens.methods.tki import TKIConfig
+from crosslens.similarity import Similarity
 from crosslens.training.run import Run
 
 HAND = (
@@ -38,8 +41,12 @@ HAND = (
     *("silhouette", "comic", "realistic", "abstract", "logo", "sculpture", "toy", "tattoo", "embroidery"),
     *("mosaic", "blueprint"),
 )
-SPECIFICATION = {"start": "identity", "slope": 0.1, "proxies": "class", "stop_at": 0.0}
-"""The proposals of the reconstruction before they were measured on real pictures."""
+TEMPLATES = ("a X style of a {class}", "a {class} in a X style", "a photo of a {class} with X like style")
+SPECIFICATION = {
+    **{"start": "identity", "slope": 0.1, "proxies": "class", "stop_at": 0.0},
+    **{"schedule": "constant", "ties": False, "keep_start": False},
+}
+"""The proposals of the reconstruction for the aggregation, as in the recipe ``tki-spec``."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ class Row:
 
 ROWS: dict[str, Row | None] = {
     "raw": None,
+    "raw features; Euclidean": None,
+    "raw features; cosine": None,
     "centred (sees images)": None,
     "tki": Row(),
     "euclid": Row({}, {"geometry": "euclid"}),
@@ -63,6 +72,9 @@ ROWS: dict[str, Row | None] = {
     "random words": Row({"learn": "random"}),
     "without diversity": Row({"diversity_weight": 0.0}),
     "without consistency": Row({"consistency_weight": 0.0}),
+    "template: in a X style": Row({"template": "a {class} in a X style"}),
+    "template: with X like style": Row({"template": "a photo of a {class} with X like style"}),
+    "three templates": Row({"template": TEMPLATES}),
     "K=5": Row({"words": 5}),
     "K=20": Row({"words": 20}),
     "K=5; random": Row({"words": 5, "learn": "random"}),
@@ -127,6 +139,26 @@ def main() -> None:
                 options.json.write_text(json.dumps(results, indent=2))
 
 
+class EuclideanFeatures(Encoder):
+    """A backbone's features as they are, none normalised, compared by Euclidean distance.
+
+    So does ProS's zero-shot script. It is the distance in a ball so wide that it is flat.
+    """
+
+    def __init__(self, backbone: Backbone, longest: float) -> None:
+        super().__init__(backbone)
+        self._flat = Similarity(kind="lorentz", curvature=1e-12, radius=longest)
+
+    @property
+    def similarity(self) -> Similarity:
+        """Of Euclidean distances."""
+        return self._flat
+
+    def encode_rows(self, features: torch.Tensor, names: Sequence[str | None]) -> torch.Tensor:
+        """Features ``(N, D)`` to the rows that are compared, ``(N, D + 3)``."""
+        return self._flat.rows(features.float())
+
+
 class Bench:
     """Measures rows on one backbone; words that rows share are learned once a seed."""
 
@@ -143,8 +175,7 @@ class Bench:
         """Mean over directions and seeds, the seeds, the directions, and what was learned."""
         row = ROWS[name]
         if row is None:
-            encoder = Encoder(self.backbone, space="joint", means=self._means(centred=name != "raw"))
-            measured = [self._measure(encoder)]
+            measured = [self._measure(self._untrained(name))]
             facts: dict[str, Any] = {}
         else:
             fitted = [self._fit(row, seed) for seed in self.seeds]
@@ -170,6 +201,14 @@ class Bench:
             result |= {"p against raw": test.p_value, "queries": test.queries}
         return result
 
+    def _untrained(self, name: str) -> Encoder:
+        if name == "raw features; cosine":
+            return Encoder(self.backbone)
+        if name == "raw features; Euclidean":
+            features = features_of(self.catalog, self.backbone, folder=self.features).centre
+            return EuclideanFeatures(self.backbone, float(np.linalg.norm(features, axis=1).max()))
+        return Encoder(self.backbone, space="joint", means=self._means(centred=name != "raw"))
+
     def _means(self, *, centred: bool) -> dict[str, torch.Tensor]:
         if not centred:
             return {}
@@ -192,10 +231,17 @@ class Bench:
         seconds = {"words seconds": words_seconds, "projection seconds": time.perf_counter() - started}
         with torch.no_grad():
             images = torch.from_numpy(features_of(self.catalog, self.backbone, folder=self.features).centre)
-            lengths = projection.tangent(projection(self.backbone.to_joint(images))).norm(dim=1)
+            before = self.backbone.to_joint(images)
+            after = projection.tangent(projection(before))
+            lengths, rows = after.norm(dim=1), texts.texts.flatten(0, 1)
+            offsets = [
+                float((images.mean(0) - of_texts.mean(0)).norm())
+                for images, of_texts in ((before, rows), (after, projection.tangent(projection(rows))))
+            ]
         last = {
             "last loss": log[-1]["losses"]["total"],
             "radius of texts": [log[-1]["radius"], log[-1]["radius_std"]],
+            "offset of images from texts, before and after": offsets,
             "radius of images": [float(lengths.mean()), float(lengths.std())],
         }
         return encoder, facts | learned | last | seconds

@@ -10,6 +10,8 @@ from PIL import Image
 import crosslens
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import BackboneError, FingerprintError, ImageError, RunError
+from crosslens.methods import METHODS
+from crosslens.model_card import _METHODS
 from crosslens.nn.heads import Head, HeadGroup
 from tiny import TinyBackbone, draw
 
@@ -81,6 +83,10 @@ def test_the_model_card_says_what_it_is(tmp_path):
     assert "photo, sketch" in card
     assert "16 numbers" in card
     assert "seed: 3" in card
+
+
+def test_the_model_card_names_every_method_in_words():
+    assert set(METHODS) <= set(_METHODS)
 
 
 def test_fingerprints_tell_encoders_apart():

@@ -28,7 +28,7 @@ from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection
 from crosslens.nn.prompts import PromptedTower
 from crosslens.nn.whitened import WhitenedPart
-from crosslens.similarity import Similarity
+from crosslens.similarity import ROWS, Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,6 +138,9 @@ class Encoder:
     def fingerprint(self) -> Fingerprint:
         """Identity of the encoded vectors; an index refuses those of another."""
         own = {"head." + k: v for k, v in self.head.state_dict().items()} if self.head else {}
+        if isinstance(self.head, Projection):
+            # What its numbers mean stands in its settings: curvature, bounds, and the form of its rows.
+            own["head.shape"] = torch.tensor(list(f"{ROWS} {self.head.shape.model_dump_json()}".encode()))
         own |= {f"mean.{domain}": mean for domain, mean in self.means.items()}
         if self.space == "joint" and self.backbone.joint_kind:
             own["joint"] = torch.tensor(list(self.backbone.joint_kind.encode()))

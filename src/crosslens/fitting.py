@@ -109,10 +109,13 @@ def fit(
         raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
     labelled = labelled if source is None else labelled.select(domains=chosen)
     left_out: tuple[str, ...] = ()
+    marks = list(config.marks)
     if unseen is not None:
         left_out = unseen_classes(unseen, labelled.classes, seed)
         labelled = without_classes(labelled, left_out)
-        names = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
+        seen = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
+        marks += ["names of unseen classes were seen"] if config.keeps_unseen_names and seen != names else []
+        names = names if config.keeps_unseen_names else seen
         if kind.needs_classes and not names:
             raise ConfigError(f"every name of --classes is unseen: {', '.join(left_out)}")
     if scenario is not None:
@@ -139,6 +142,8 @@ def fit(
         resolved["unseen"] = list(left_out)
     if scenario is not None:
         resolved["scenario"] = scenario.to_json()
+    if marks:
+        resolved["marks"] = marks
     run = _start(folder, resolved, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
         everything.write(folder / IMAGES)
@@ -161,11 +166,11 @@ def fit(
         nouns=nouns_without(left_out) if kind.needs_classes else (),
     )
     if not world.is_main:
-        _finish(kind(config).fit(job), job, kind)
+        _finish(kind(config).fit(job), job, kind, marks)
         return run
     try:
         with FileLock(folder / ".lock", timeout=0):
-            _finish(kind(config).fit(job), job, kind)
+            _finish(kind(config).fit(job), job, kind, marks)
     except Timeout:
         raise RunError(f"another process is training in {folder}") from None
     return run
@@ -236,7 +241,7 @@ def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World
     return Run(folder)
 
 
-def _finish(encoder: Encoder, job: FitJob, kind: type[Method]) -> None:
+def _finish(encoder: Encoder, job: FitJob, kind: type[Method], marks: Sequence[str]) -> None:
     if job.world.is_main:
         learned = kind.needs_images or (kind.words_domains and len(job.catalog))
         if learned and not (encoder.space == "features" and len(encoder.means) > 1):
@@ -244,5 +249,6 @@ def _finish(encoder: Encoder, job: FitJob, kind: type[Method]) -> None:
             encoder.looks = looks_of(
                 job.catalog, encoder, folder=job.features, device=job.device, workers=job.workers
             )
+        encoder.trained |= {"marks": list(marks)} if marks else {}
         encoder.save(job.run.encoder_folder)
     job.world.barrier()

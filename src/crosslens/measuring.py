@@ -333,7 +333,7 @@ def _run_at(path: Path) -> Run | None:
 def run_marks(run: Run) -> list[str]:
     """What must be said beside every number of a run."""
     config = run.config()
-    marks = []
+    marks = list(config.get("marks", ()))
     if config.get("oracle"):
         told = "taught" if config["method"] == "clair" else "chose the number of clusters"
         marks.append(f"oracle: labels {told}")

@@ -16,10 +16,13 @@ _METHODS = {
     "protonce": "instance contrast and ProtoNCE per domain, without labels",
     "ucdir": "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels",
     "tki": "TKI (a reconstruction): domain words and a projection learned from class names alone, without images",
+    "tki, centred": "TKI (a reconstruction): domain words and a projection learned from class names, behind images"
+    " of which the mean of their domain's unlabelled images is taken off",
     "clair": "a reconstruction of CLAIR from its abstract: class names, a vision-language model's noisy labels, no"
     " label of an image",
     "text-map": "a closed-form map between domains, fitted on the class names' text embeddings alone (part of a"
     " reconstruction of CLAIR)",
+    "uem": "UEM (semantic-enhanced private and unified prototypes per domain), without labels",
     "supervised": "a head trained with the labels of a part of the images: an upper bound, no rival of the others",
 }
 
@@ -35,6 +38,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
     """Markdown that says what an encoder is, what it was trained on and how to use it."""
     trained = dict(config.trained)
     oracle = trained.pop("oracle", None)
+    marks = trained.pop("marks", ())
     known = config.domains or config.mapped or (config.prompts.domains if config.prompts else ())
     domain = f', domain="{known[0]}"' if known else ""
     lines = [
@@ -45,7 +49,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         "",
         f"# {config.method} on {config.backbone}",
         "",
-        f"Made by {_METHODS.get(config.method, config.method)}.",
+        f"Made by {_made_by(config)}.",
         f"Gives unit vectors of {dim} numbers; {_COMPARE[_is_hyperbolic(config)]}",
         "",
         "```python",
@@ -66,6 +70,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
     ]
     if oracle:
         lines += [f"> **Oracle:** {oracle}. Such results must not be compared with label-free ones.", ""]
+    lines += [line for mark in marks for line in (f"> **Marked:** {mark}. So is every result.", "")]
     if trained:
         text = yaml.safe_dump(trained, sort_keys=False, allow_unicode=True).strip()
         lines += ["## How it was made", "", "```yaml", text, "```", ""]
@@ -75,6 +80,12 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _made_by(config: EncoderConfig) -> str:
+    # TKI has centres only where it was given images for them.
+    method = "tki, centred" if config.method == "tki" and config.domains else config.method
+    return _METHODS.get(method, method)
 
 
 def _is_hyperbolic(config: EncoderConfig) -> bool:

@@ -45,6 +45,18 @@ def test_names_to_search(cli, world, pictures):
     hits = json.loads(text)["hits"]
     assert hits[0]["id"] == "sketch/circle/00.png"
     assert hits[0]["score"] == pytest.approx(1, abs=1e-4)
+    other = pictures / "photo" / "square" / "01.png"
+
+    def scores(*query):
+        status, text, err = cli("search", index, *query, "--top", 96, "--json", "-")
+        assert status == 0, err
+        return {hit["id"]: hit["score"] for hit in json.loads(text)["hits"]}
+
+    # A weighted query scores the weighted mean, so it stays in [-1, 1].
+    first, second = scores("--image", picture), scores("--image", other)
+    mixed = scores("--image", picture, "--image", other, "--weight", 1, "--weight", -0.5)
+    assert mixed == pytest.approx({id: (first[id] - 0.5 * second[id]) / 1.5 for id in mixed}, abs=1e-4)
+    assert max(map(abs, mixed.values())) <= 1
     status, text, _ = cli("search", index, "--text", "cat", "--top", 2, "--json", "-")
     assert status == 0
     # Run again: it is finished, so nothing is done.

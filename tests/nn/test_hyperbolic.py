@@ -91,10 +91,15 @@ def test_distances_equal_geoopt_the_lorentz_form_and_arcosh(c):
     assert torch.allclose(found, slow, atol=1e-9)
     assert torch.allclose(pairwise_distance(y, x, c), found.t())
     a, b = lorentz_coordinates(x, c), lorentz_coordinates(y, c)
-    inner = a[:, :1] @ b[:, :1].t() - a[:, 1:] @ b[:, 1:].t()
+    # The Lorentz form of the specification (5.3), from these coordinates.
+    time_a, time_b = (1 / math.sqrt(c) + 2 * math.sqrt(c) * rows[:, -1:] for rows in (a, b))
+    inner = time_a @ time_b.t() - 4 * a[:, :-1] @ b[:, :-1].t()
     assert torch.allclose(torch.acosh((c * inner).clamp_min(1)) / math.sqrt(c), slow, atol=1e-7)
     # Each row lies on the hyperboloid <x, x>_L = -1/c.
-    assert torch.allclose(a[:, 0] ** 2 - a[:, 1:].square().sum(1), torch.full((12,), 1 / c).double())
+    lengths = time_a[:, 0] ** 2 - 4 * a[:, :-1].square().sum(1)
+    assert torch.allclose(lengths, torch.full((12,), 1 / c).double())
+    heights = a[:, -1:] + b[:, -1] + 2 * c * a[:, -1:] * b[:, -1] - 2 * a[:, :-1] @ b[:, :-1].t()
+    assert torch.allclose((torch.cosh(math.sqrt(c) * slow) - 1) / (2 * c), heights, rtol=1e-9)
 
 
 @given(st.integers(0, 10_000))

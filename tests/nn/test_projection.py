@@ -1,13 +1,18 @@
 """The universal projection: its geometries, its bounded radius, vectors whose inner product ranks by distance."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from crosslens.nn.hyperbolic import exp0, log0, mobius_add
 from crosslens.nn.projection import Projection, ProjectionShape
-from crosslens.similarity import Similarity
+from crosslens.search.query import mix
+from crosslens.similarity import WIDEST, Similarity
 
 GEOMETRIES = ("mobius", "hnnpp", "euclid_exp", "euclid")
 
@@ -39,10 +44,29 @@ def test_outputs_stay_inside_the_radius_however_large_the_weights(geometry, c):
     assert float(lengths.max()) == pytest.approx(0.7, rel=1e-4)
 
 
-def test_unbounded_outputs_are_kept_off_the_edge():
-    shape = ProjectionShape(sizes=(8, 8), curvature=1.0, radius_out=None)
-    assert shape.largest_output == pytest.approx(3.106, abs=1e-3)
-    assert shape.model_copy(update={"radius_out": 9.0}).largest_output == shape.largest_output
+def test_unbounded_outputs_are_kept_within_what_ranks_exactly():
+    shape = ProjectionShape(sizes=(8, 8), curvature=0.25, radius_out=None)
+    assert shape.largest_output == shape.widest == 4.0
+    assert shape.model_copy(update={"radius_out": 9.0}).largest_output == 4.0
+    assert shape.model_copy(update={"radius_out": 3.0}).largest_output == 3.0
+
+
+def test_a_bound_found_in_training_shortens_only_what_is_beyond_twice_the_farthest():
+    projection = project(radius_out=2.3)
+    with torch.no_grad():
+        before = log0(projection(rows(50)), 0.1)
+        lengths = before.norm(dim=1)
+        middle = float(lengths.median()) / 2
+        projection.bound(middle)
+        after = log0(projection(rows(50)), 0.1)
+    assert projection.shape.similarity.radius == projection.shape.reach == 2 * middle
+    kept = lengths <= 2 * middle
+    assert 0 < int(kept.sum()) < 50
+    assert torch.allclose(after[kept], before[kept], atol=1e-6)
+    assert torch.allclose(after.norm(dim=1)[~kept], torch.tensor(2 * middle), rtol=1e-5)
+    bounded = project(radius_out=1.0)
+    bounded.bound(0.8)
+    assert bounded.shape.reach is None
 
 
 def test_the_length_of_an_input_does_not_matter():
@@ -112,6 +136,42 @@ def test_scores_are_the_formula_of_the_distance():
     assert (similarity.as_queries(stored) @ stored.T)[0, 1] == pytest.approx(-1, abs=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.floats(-5, 1.5),
+    st.floats(-3, 0),
+    st.floats(0.05, 0.95),
+    st.sampled_from([8, 384]),
+    st.integers(0, 10_000),
+)
+def test_the_index_ranks_as_distances_for_every_curvature_and_radius(log_c, log_reach, least, dim, seed):
+    """Float32 rows against float64 distances, from flat to the widest ball, for points of varying radius."""
+    c, generator = 10**log_c, torch.Generator().manual_seed(seed)
+    radius = WIDEST * 10**log_reach / math.sqrt(c)
+    lengths = radius * (least + (1 - least) * torch.rand(420, 1, generator=generator))
+    z = exp0(F.normalize(torch.randn(420, dim, generator=generator), dim=1) * lengths, c)
+    similarity = Similarity(kind="lorentz", curvature=c, radius=radius)
+    stored = similarity.rows(z).numpy()
+    assert np.allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-6)
+    scores = similarity.as_queries(stored[:20]) @ stored[20:].T
+    assert np.abs(scores).max() <= 1 + 1e-5
+    # In units of the largest distance there is; the direct float32 distance is no better than 1e-6 of it.
+    far = 4 * radius
+    distances = pairwise_exactly(z[:20].double(), z[20:].double(), c).numpy() / far
+    order = np.argsort(-scores, axis=1, kind="stable")
+    assert np.diff(np.take_along_axis(distances, order, axis=1), axis=1).min() > -1e-4
+    best = np.argsort(distances, axis=1)[:, :10]
+    common = [len({*a, *b}) for a, b in zip(best.tolist(), order[:, :10].tolist(), strict=True)]
+    assert np.mean(common) <= 10.1
+
+
+def pairwise_exactly(x, y, c):
+    """``pairwise_distance`` by differences, which coincident points leave at 0."""
+    squared = (x[:, None] - y[None]).square().sum(2)
+    ratio = c * squared / ((1 - c * x.square().sum(1))[:, None] * (1 - c * y.square().sum(1)))
+    return 2 / math.sqrt(c) * torch.asinh(torch.sqrt(ratio))
+
+
 def test_points_of_one_length_rank_as_by_cosine():
     directions = F.normalize(rows(60).double(), dim=1)
     stored = Similarity(kind="lorentz", curvature=0.1, radius=1.0).rows(exp0(directions * 0.8, 0.1)).numpy()
@@ -120,15 +180,19 @@ def test_points_of_one_length_rank_as_by_cosine():
     assert np.array_equal(np.argsort(-scores, axis=1)[:, :20], np.argsort(-cosines, axis=1)[:, :20])
 
 
-def test_a_weighted_mix_of_stored_rows_ranks_by_the_weighted_scores():
+@pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, -0.5), (2.0, 2.0)])
+def test_a_weighted_mix_of_stored_rows_scores_the_weighted_mean(weights):
     similarity = Similarity(kind="lorentz", curvature=0.1, radius=1.0)
-    z = exp0(F.normalize(rows(50).double(), dim=1) * 0.6, 0.1)
-    stored = similarity.rows(z).numpy()
-    mixed = 0.7 * stored[0] + 0.3 * stored[1]
-    mixed = mixed / np.linalg.norm(mixed)
-    scores = similarity.as_queries(stored[:2]) @ stored.T
-    order = np.argsort(-(0.7 * scores[0] + 0.3 * scores[1]))
-    assert np.array_equal(np.argsort(-(similarity.as_queries(mixed[None]) @ stored.T)[0])[:20], order[:20])
+    lengths = torch.linspace(0.1, 1, 50, dtype=torch.float64)[:, None]
+    stored = similarity.rows(exp0(F.normalize(rows(50).double(), dim=1) * lengths, 0.1)).float().numpy()
+    chosen = stored[[40, 3]]
+    scores = similarity.as_queries(chosen) @ stored.T
+    expected = (weights[0] * scores[0] + weights[1] * scores[1]) / sum(map(abs, weights))
+    asked = mix(chosen, weights, similarity)
+    assert np.linalg.norm(asked) == pytest.approx(1, abs=1e-6)
+    found = (similarity.as_queries(asked[None]) @ stored.T)[0]
+    assert np.allclose(found, expected, atol=1e-5)
+    assert np.abs(found).max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

@@ -37,7 +37,7 @@ def test_a_threshold_of_one_folds_copies_alone():
 
 def test_hyperbolic_rows_are_compared_by_distance():
     similarity = Similarity(kind="lorentz", curvature=1.0, radius=2.0)
-    points = torch.tensor([[0.0, 0.0], [0.7, 0.0], [0.0, 0.001]], dtype=torch.float64)
+    points = torch.tensor([[0.9, 0.0], [0.0, 0.9], [0.9, 0.001]], dtype=torch.float64)
     rows = similarity.rows(points).numpy()
     scores = similarity.as_queries(rows) @ rows.T
     cosine = float(rows[0] @ rows[1])

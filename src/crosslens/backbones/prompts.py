@@ -9,6 +9,7 @@ beginning of all prompts, once a word instead of once a class.
 from __future__ import annotations
 
 import copy
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -59,6 +60,11 @@ class WordPrompts(ABC):
     def word_vector(self, word: str) -> Tensor:
         """The tower's own input vector ``(D_w,)`` of a word; the mean where it has several tokens."""
 
+    @property
+    @abstractmethod
+    def tokens(self) -> str:
+        """SHA-256 of the token numbers ``(N, L)``: which tokenizer read the prompts, whatever its version says."""
+
 
 def word_prompts(
     backbone: Backbone, texts: Sequence[str], device: torch.device | None = None, holes: int = 1
@@ -85,6 +91,37 @@ def word_prompts(
         f"learned words can be put into the text tower of lite and of CLIP, not of {backbone.name};"
         " use --backbone lite, clip:PATH, openai-clip:FILE or open-clip:FILE"
     )
+
+
+class MeanPrompts(WordPrompts):
+    """Several templates' prompts of the same N texts as one: the mean of their features, of unit length.
+
+    Args:
+        members: prompts of one tower, N each, in the same order.
+    """
+
+    def __init__(self, members: Sequence[WordPrompts]) -> None:
+        self._members = members
+        self.width, self.dim, self.texts = members[0].width, members[0].dim, members[0].texts
+        self.lengths = torch.stack([one.lengths for one in members]).amax(0)
+
+    @classmethod
+    def of(cls, members: Sequence[WordPrompts]) -> WordPrompts:
+        """The only member itself, or the mean of several."""
+        return members[0] if len(members) == 1 else cls(members)
+
+    def embed(self, words: Tensor, prompts: Tensor) -> Tensor:
+        """See ``WordPrompts``."""
+        return F.normalize(torch.stack([one.embed(words, prompts) for one in self._members]).mean(0), dim=2)
+
+    def word_vector(self, word: str) -> Tensor:
+        """See ``WordPrompts``."""
+        return self._members[0].word_vector(word)
+
+    @property
+    def tokens(self) -> str:
+        """See ``WordPrompts``."""
+        return " ".join(one.tokens for one in self._members)
 
 
 class SentencePrompts(WordPrompts):
@@ -124,6 +161,11 @@ class SentencePrompts(WordPrompts):
         ids = self._tokenizer(word, add_special_tokens=False)["input_ids"]
         rows: Tensor = self._model.get_input_embeddings().weight[torch.tensor(ids)]
         return rows.detach().mean(0)
+
+    @property
+    def tokens(self) -> str:
+        """See ``WordPrompts``."""
+        return _digest(self._ids)
 
 
 class CausalPrompts(WordPrompts):
@@ -205,6 +247,11 @@ class CausalPrompts(WordPrompts):
         end = int(self._backbone.end_positions(row[None])[0])
         return self._table.weight[row[1:end]].detach().mean(0)
 
+    @property
+    def tokens(self) -> str:
+        """See ``WordPrompts``."""
+        return _digest(self._ids)
+
 
 def find_holes(texts: Sequence[str], numbers: Any, context: int, count: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Tokenise prompts and find their holes, by trying two words in them.
@@ -252,6 +299,10 @@ def put_words(inputs: Tensor, words: Tensor, holes: Tensor) -> Tensor:
         here = positions == holes[:, number, None]
         inputs = torch.where(here[None, :, :, None], word[:, None, None, :], inputs)
     return inputs
+
+
+def _digest(ids: Tensor) -> str:
+    return hashlib.sha256(repr(ids.tolist()).encode()).hexdigest()
 
 
 def _on(model: Any, device: torch.device) -> Any:

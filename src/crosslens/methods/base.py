@@ -29,6 +29,16 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def keeps_unseen_names(self) -> bool:
+        """Whether the names of classes that stay out of a fit are given to it all the same."""
+        return False
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What must be said beside every number of a run with these settings."""
+        return ()
+
 
 @dataclass(frozen=True)
 class FitJob:

@@ -15,14 +15,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
-from crosslens.backbones.prompts import HOLE, WordPrompts, word_prompts
-from crosslens.errors import ConfigError
+from crosslens.backbones.prompts import HOLE, MeanPrompts, WordPrompts, word_prompts
+from crosslens.errors import ConfigError, TrainingError
+from crosslens.labels.wording import clean_name
 from crosslens.losses.text import consistency, diversity
 from crosslens.methods.base import MethodConfig
 from crosslens.progress import progress
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
 from crosslens.training.run import Run
+from crosslens.training.schedules import SCHEDULES, constant
 
 CLASS = "{class}"
 _ENCODED_AT_ONCE = 256
@@ -35,13 +37,17 @@ class WordsConfig(MethodConfig):
         words: K, domain words to learn.
         learn: ``joint``, ``sequential``, or ``random``: vectors as they were drawn, a control.
         given: words written by hand (``sketch``, ``oil painting``) instead of learned ones, a control.
-        template: a prompt with ``X`` for the domain word and ``{class}`` for the class.
+        template: a prompt with ``X`` for the domain word and ``{class}`` for the class; of several the mean
+            feature is taken, as of CLIP's prompt ensembles.
         steps: of the joint training.
         iterations: a word, in sequential training.
         words_per_step: of the joint training.
+        gram: the other words' features that a word of the joint training is held against: the latest ones from a
+            ``bank``, or those of all words computed in each step (``full``), which also learn from it.
         classes_per_step: names drawn a step; 0 takes all, as PromptStyler does.
         word_lr: of Adam in joint training; sequential training has SGD, lr 0.002, momentum 0.9 and starts anew
             for every word.
+        word_schedule: of the joint training's learning rate, ``cosine`` or ``constant``; the other's is constant.
         word_std: entries are drawn from N(0, word_std^2), as CLIP's own table was.
         diversity_weight, consistency_weight: of the two losses.
         consistency_temperature: tau_e.
@@ -50,16 +56,23 @@ class WordsConfig(MethodConfig):
     words: int = Field(80, ge=1)
     learn: Literal["joint", "sequential", "random"] = "joint"
     given: tuple[str, ...] = ()
-    template: str = f"a {HOLE} style of a {CLASS}"
+    template: str | tuple[str, ...] = f"a {HOLE} style of a {CLASS}"
     steps: int = Field(150, ge=1)
     iterations: int = Field(100, ge=1)
     words_per_step: int = Field(8, ge=1)
     classes_per_step: int = Field(4, ge=0)
+    gram: Literal["bank", "full"] = "bank"
     word_lr: float | None = Field(None, gt=0)
+    word_schedule: Literal["cosine", "constant"] = "cosine"
     word_std: float = Field(0.02, gt=0)
     diversity_weight: float = Field(1.0, ge=0)
     consistency_weight: float = Field(1.0, ge=0)
     consistency_temperature: float = Field(1.0, gt=0)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The templates, also where there is one."""
+        return (self.template,) if isinstance(self.template, str) else self.template
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ def expand(
     seed: int,
     run: Run | None = None,
     device: torch.device | None = None,
-) -> tuple[DomainTexts, dict[str, float]]:
+) -> tuple[DomainTexts, dict[str, Any]]:
     """Learn (draw, look up) the domain words and describe every class with each of them.
 
     Args:
@@ -109,23 +122,31 @@ def expand(
         The texts, and what the model card says about them.
 
     Raises:
-        ConfigError: for names that the tower cannot read, or a template without its two places.
+        ConfigError: for names or given words that the tower cannot read, for two names that are one, or a
+            template without its two places.
         TrainingError: when a loss stops being finite.
     """
-    if config.template.split().count(HOLE) != 1 or CLASS not in config.template:
+    templates = config.templates
+    if not templates or any(one.split().count(HOLE) != 1 or CLASS not in one for one in templates):
         raise ConfigError(f"the template needs the word {HOLE} and {CLASS}, as 'a {HOLE} style of a {CLASS}'")
     place = device or torch.device("cpu")
     spoken = [_spoken(name) for name in names]
-    require_readable(backbone, spoken)
+    require_readable(backbone, names, "class name(s)")
+    require_readable(backbone, config.given, "given word(s)")
+    require_different(names)
     classes = backbone.embed_texts(spoken).to(place)
-    texts = [config.template.replace(CLASS, name) for name in spoken]
-    prompts = word_prompts(backbone, [*texts, domain_prompt(config.template)], place)
+    prompts = MeanPrompts.of(
+        [
+            word_prompts(backbone, [*(one.replace(CLASS, name) for name in spoken), domain_prompt(one)], place)
+            for one in templates
+        ]
+    )
     if config.given:
         words = torch.stack([prompts.word_vector(word) for word in config.given]).to(place)
     else:
         words = torch.randn(config.words, prompts.width, generator=generator_for(seed, -1, -1)).to(place)
         words *= config.word_std
-    facts: dict[str, float] = {"words": len(words)}
+    facts: dict[str, Any] = {"words": len(words)}
     if _trains(config):
         assert run is not None
         # Some words tell how well drawn ones keep the class.
@@ -134,8 +155,10 @@ def expand(
         kind = JointWords if config.learn == "joint" else SequentialWords
         words = kind(config, prompts, words, classes, seed).run(run)
     found = _describe(prompts, words, classes, f"describing {len(names)} classes")
+    if not torch.isfinite(found.texts).all():
+        raise TrainingError("the domain words gave texts that are not finite; lower --set word_lr or word_std")
     facts |= {"kept": float(found.kept.mean()), "spread": found.spread}
-    return found, {key: round(value, 4) for key, value in facts.items()}
+    return found, {key: round(value, 4) for key, value in facts.items()} | {"tokens": prompts.tokens[:16]}
 
 
 def domain_prompt(template: str) -> str:
@@ -144,23 +167,37 @@ def domain_prompt(template: str) -> str:
     return before.strip() if HOLE in before.split() else " ".join(after.split())
 
 
-def require_readable(backbone: Backbone, names: Sequence[str]) -> None:
-    """Refuse names of which the text tower's tokenizer leaves nothing.
+def require_readable(backbone: Backbone, names: Sequence[str], what: str) -> None:
+    """Refuse names, ``what`` they are, of which the text tower's tokenizer leaves nothing.
 
     Raises:
-        ConfigError: listing them.
+        ConfigError: listing them as they were written.
     """
-    empty = [name for name in names if not backbone.reads(name)]
+    empty = [name for name in names if not backbone.reads(_spoken(name))]
     if empty:
         shown = ", ".join(map(repr, empty[:8])) + (f" and {len(empty) - 8} more" if len(empty) > 8 else "")
         raise ConfigError(
-            f"{backbone.name} reads no word in the class name(s) {shown}; write them in words that it knows"
+            f"{backbone.name} reads no word in the {what} {shown}; write them in words that it knows"
         )
+
+
+def require_different(names: Sequence[str]) -> None:
+    """Refuse names that are one when cleaned: ``hot dog`` and ``hot_dog`` would be two proxies at one place.
+
+    Raises:
+        ConfigError: naming the first two.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = clean_name(name).casefold()
+        if plain in seen:
+            raise ConfigError(f"the classes {seen[plain]!r} and {name!r} are the same words; name the class once")
+        seen[plain] = name
 
 
 def _spoken(name: str) -> str:
     """A name as a prompt says it; a word of it that looks like the hole is written small, which reads the same."""
-    return " ".join(HOLE.lower() if part == HOLE else part for part in name.replace("_", " ").split(" "))
+    return " ".join(HOLE.lower() if part == HOLE else part for part in name.replace("_", " ").split())
 
 
 def _trains(config: WordsConfig) -> bool:
@@ -204,12 +241,12 @@ class WordTraining:
         self.words = words.clone()
 
     def losses(self, features: Tensor, others: Tensor, own: Tensor | None, texts: Tensor, index: Tensor) -> Any:
-        """Losses of words whose class-free features are ``(B, D)`` and whose texts are ``(B, M, D)``."""
+        """Losses of words whose class-free features are ``(B, D)``, and of some whose texts are ``(A, M, D)``."""
         apart = diversity(features, others, own)
         kept = consistency(
             texts.flatten(0, 1),
             self.classes,
-            index.to(texts.device).repeat(len(features)),
+            index.to(texts.device).repeat(len(texts)),
             self.config.consistency_temperature,
         )
         total = self.config.diversity_weight * apart + self.config.consistency_weight * kept
@@ -226,7 +263,8 @@ class WordTraining:
 class JointWords(WordTraining):
     """All words at once: each step takes some words and some classes (BatStyler's order of things).
 
-    A word is held against the latest features of all others, kept in a bank.
+    A word is held against the features of all others: the latest ones, kept in a bank, or with ``gram="full"`` all
+    of them anew.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -242,7 +280,8 @@ class JointWords(WordTraining):
 
     def run(self, run: Run) -> Tensor:
         """Train to the end and give the words ``(K, D_w)``."""
-        train(self, run, name="words", label="learning domain words")
+        schedule = SCHEDULES[self.config.word_schedule]
+        train(self, run, name="words", label="learning domain words", schedule=schedule, rate_key="word_lr")
         return self.vectors.detach()
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
@@ -254,12 +293,16 @@ class JointWords(WordTraining):
         order = torch.randperm(len(self.words), generator=generator_for(self.seed, epoch, -1))
         chosen = order[step * self.per_step : (step + 1) * self.per_step].to(self.vectors.device)
         classes = self.draw_classes(epoch, step)
-        vectors = self.vectors[chosen]
-        features = self.prompts.embed(vectors, self._free)[:, 0]
-        texts = self.prompts.embed(vectors, classes)
-        with torch.no_grad():
-            self.bank[chosen] = features.detach()
-        losses: Mapping[str, Tensor] = self.losses(features, self.bank, chosen, texts, classes)
+        texts = self.prompts.embed(self.vectors[chosen], classes)
+        if self.config.gram == "full":
+            features = others = self.prompts.embed(self.vectors, self._free)[:, 0]
+            chosen = torch.arange(len(features), device=features.device)
+        else:
+            features = self.prompts.embed(self.vectors[chosen], self._free)[:, 0]
+            others = self.bank
+            with torch.no_grad():
+                others[chosen] = features.detach()
+        losses: Mapping[str, Tensor] = self.losses(features, others, chosen, texts, classes)
         return losses
 
     def state(self) -> dict[str, Any]:
@@ -287,7 +330,7 @@ class SequentialWords(WordTraining):
 
     def run(self, run: Run) -> Tensor:
         """Train to the end and give the words ``(K, D_w)``."""
-        train(self, run, name="words", label="learning domain words", schedule=_constant)
+        train(self, run, name="words", label="learning domain words", schedule=constant, rate_key="word_lr")
         self._settle()
         return self.words
 
@@ -335,7 +378,3 @@ class SequentialWords(WordTraining):
     def _settle(self) -> None:
         self.words[self._current] = self.vector[0]
         self.features[self._current] = self.prompts.embed(self.vector, self._free)[0, 0]
-
-
-def _constant(epoch: int, epochs: int) -> float:
-    return 1.0

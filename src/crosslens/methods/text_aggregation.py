@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -23,6 +23,7 @@ from crosslens.progress import note
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
 from crosslens.training.run import Run
+from crosslens.training.schedules import SCHEDULES
 
 TEMPERATURES = (0.1, 0.2, 0.4, 1.0)
 """What the temperature rule chooses from."""
@@ -43,7 +44,7 @@ class AggregationConfig(ProjectionSettings, MethodConfig):
             their places and only the domains go; ``class`` projects them anew each step (A2), which also drives
             classes apart; ``learned`` are free points that start there; ``domain_mean`` are the means of each
             class's descriptions, without gradient.
-        temperature: tau of ``proxy_nca``; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first loss is 65 to
+        temperature: tau > 0 of ``proxy_nca``; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first loss is 65 to
             90 % of log N.
         margin: of ``proxy_nca``, off the distance to other classes' proxies.
         noise: nu; descriptions are disturbed by nu g / sqrt(D), against the gap between texts and images.
@@ -51,8 +52,11 @@ class AggregationConfig(ProjectionSettings, MethodConfig):
         centre: take the mean text off all texts, and the mean image of each domain off its images, which needs
             ROOT (unlabelled images are seen, so it is no longer TKI's setting).
         epochs, batch_size, lr, clip_gradient: of Adam.
+        schedule: of the learning rate; ``cosine`` over ``epochs``, or ``constant``.
         hold_out: share of the domain words, and of 20 or more classes also of the names, that only choose the
-            epoch; where no epoch is as good as the start, the projection stays as it began.
+            epoch.
+        keep_start: where no epoch is as good on these as the start was, the projection stays as it began.
+        ties: an epoch as good as the best is as good a one; else only a better one is, and the first is kept.
         stop_at: share of log N at which (A2) is low enough and training stops; 0 never. With few names it is the
             brake that matters: a projection trained further forgets all that sets images apart but these names.
         patience: epochs without a rise of the held-out retrieval among texts before training stops; 0 never.
@@ -62,7 +66,7 @@ class AggregationConfig(ProjectionSettings, MethodConfig):
     dim: int = Field(0, ge=0)
     loss: Literal["proxy_nca", "proxy_anchor", "arcface"] = "proxy_nca"
     proxies: Literal["text", "class", "learned", "domain_mean"] = "text"
-    temperature: Literal["auto"] | float = "auto"
+    temperature: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     margin: float = Field(0.0, ge=0)
     noise: float = Field(0.0, ge=0)
     relation: float = Field(0.0, ge=0)
@@ -70,8 +74,11 @@ class AggregationConfig(ProjectionSettings, MethodConfig):
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(256, ge=2)
     lr: float = Field(1e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
     clip_gradient: float = Field(1.0, gt=0)
     hold_out: float = Field(0.1, ge=0, lt=0.9)
+    keep_start: bool = True
+    ties: bool = True
     stop_at: float = Field(0.3, ge=0, lt=1)
     patience: int = Field(3, ge=0)
 
@@ -93,7 +100,14 @@ def aggregate(
         TrainingError: when the loss stops being finite.
     """
     training = Aggregation(config, texts, seed)
-    train(training, run, label="aggregating domains", after_epoch=training.observe, done=training.is_done)
+    train(
+        training,
+        run,
+        label="aggregating domains",
+        after_epoch=training.observe,
+        schedule=SCHEDULES[config.schedule],
+        done=training.is_done,
+    )
     projection, facts = training.finish(), training.facts()
     warnings = training.warnings()
     for warning in warnings:
@@ -150,7 +164,7 @@ class Aggregation:
         self.steps = max(1, self.pairs // config.batch_size)
         # Epoch -1 is the projection before training, which stays where no epoch is as good on held-out texts.
         self.first_held = self.held_score()
-        self.best, self.best_epoch, self.epoch = self.first_held, -1, -1
+        self.best, self.best_epoch, self.epoch = (self.first_held if config.keep_start else -1.0), -1, -1
         self.share = self.first_loss / math.log(len(self.names))
         self.best_weights = self._weights()
 
@@ -213,7 +227,7 @@ class Aggregation:
         self.epoch = epoch
         self.share = float(self._probe()) / math.log(len(self.names))
         held = self.held_score()
-        if held >= self.best:
+        if held > self.best or (self.config.ties and held == self.best):
             self.best, self.best_epoch, self.best_weights = held, epoch, self._weights()
         lengths = self._tangents(self.u[:, self.names].flatten(0, 1)[:: max(1, self.pairs // 4096)]).norm(dim=1)
         info = {
@@ -224,7 +238,7 @@ class Aggregation:
             "bias": self.projection.bias_length(),
         }
         if self.config.geometry != "euclid":
-            info["at_edge"] = float((lengths > 0.98 * largest_radius(self.config.curvature)).float().mean())
+            info["at_edge"] = float((lengths > 0.98 * self.projection.shape.widest).float().mean())
         self.info = info
         return info
 
@@ -251,8 +265,11 @@ class Aggregation:
         return late or self.share < self.config.stop_at
 
     def finish(self) -> Projection:
-        """The projection of the best epoch."""
+        """The projection of the best epoch, bounded by how far out it brings texts."""
         self.projection.load_state_dict(self.best_weights)
+        with torch.no_grad():
+            farthest = max(float(self._tangents(rows).norm(dim=1).max()) for rows in (*self.u, self.t))
+        self.projection.bound(farthest)
         return self.projection
 
     def facts(self) -> dict[str, Any]:
@@ -274,9 +291,12 @@ class Aggregation:
             at_edge = getattr(self, "info", {}).get("at_edge", 0.0)
             edge = 0.98 * largest_radius(self.config.curvature)
             if at_edge > 0.05:
+                widest = self.projection.shape.widest
                 found.append(
-                    f"{at_edge:.0%} of the projected texts lie at the edge of the ball, where distances are cut"
-                    " and gradients die; bound their radius (--set radius_out=1) or lower --set curvature"
+                    f"{at_edge:.0%} of the projected texts lie at the edge of the ball's usable part (radius"
+                    f" {widest:.2g} for curvature {self.config.curvature:g}; float32 ranks nothing farther out),"
+                    " where distances are cut and gradients die; bound their radius"
+                    f" (--set radius_out={min(1.0, widest / 2):.2g}) or lower --set curvature"
                 )
             if min(self.config.scale, self.config.radius_in or math.inf) > edge:
                 found.append(

@@ -10,7 +10,8 @@ Only the paper's abstract was at hand: every loss and number here comes from its
 from __future__ import annotations
 
 import json
-from typing import Any
+from importlib.metadata import version
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,7 +27,24 @@ from crosslens.methods.text_aggregation import AggregationConfig, aggregate
 
 
 class TKIConfig(WordsConfig, AggregationConfig):
-    """Settings of TKI: those of the expansion (``WordsConfig``) and of the aggregation (``AggregationConfig``)."""
+    """Settings of TKI: those of the expansion (``WordsConfig``) and of the aggregation (``AggregationConfig``).
+
+    Attributes:
+        class_vocabulary: what becomes of the names of classes that are unseen (``--unseen``): ``seen`` leaves them
+            out, ``all`` keeps them, which every result says. An open vocabulary is another file of names.
+    """
+
+    class_vocabulary: Literal["seen", "all"] = "seen"
+
+    @property
+    def keeps_unseen_names(self) -> bool:
+        """See ``MethodConfig``."""
+        return self.class_vocabulary == "all"
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """See ``MethodConfig``."""
+        return ("transductive gallery mean, of each domain on its own",) if self.centre else ()
 
 
 class TKI(Method):
@@ -89,7 +107,8 @@ class TKI(Method):
         )
         about = {
             "backbone": job.backbone.name,
-            "template": self.config.template,
+            "template": " | ".join(self.config.templates),
+            "tokenizer": f"tokenizers {version('tokenizers')}, SHA-256 of the prompts' tokens {facts['tokens']}",
             "classes": json.dumps(job.classes),
             "seed": str(job.seed),
             "facts": json.dumps(facts),

@@ -86,15 +86,18 @@ def largest_radius(c: float, dtype: torch.dtype = torch.float32) -> float:
 
 
 def lorentz_coordinates(z: Tensor, c: float) -> Tensor:
-    """Points of the ball ``(N, d)`` to the hyperboloid ``(N, 1 + d)``, time first.
+    """Points of the ball ``(N, d)`` to the hyperboloid ``(N, d + 1)``, seen from its lowest point.
 
-    With ``q`` and ``g`` such rows, ``d_c = arcosh(c (q_t g_t - <q_s, g_s>)) / sqrt(c)``, so that
-    ``<q_s, g_s> - q_t g_t`` ranks exactly as the distance does.
+    ``s = z / (1 - c |z|^2)`` is half of the space coordinates and ``h = |z|^2 / (1 - c |z|^2)``, last, how far the
+    time is above its least: ``g_s = 2 s, g_t = 1 / sqrt(c) + 2 sqrt(c) h``. With two such rows
+
+        (cosh(sqrt(c) d_c) - 1) / (2 c) = h_q + h_g + 2 c h_q h_g - 2 <s_q, s_g>,
+
+    which is linear in either. Unlike ``q_t g_t - <q_s, g_s>``, where small distances are the difference of two
+    numbers near 1 / c, it loses nothing as c falls to 0, where it is ``|q|^2 + |g|^2 - 2 <q, g>``.
     """
     square = z.square().sum(1, keepdim=True)
-    space = 2 * z / (1 - c * square)
-    time = (1 + c * square) / (math.sqrt(c) * (1 - c * square))
-    return torch.cat([time, space], dim=1)
+    return torch.cat([z, square], dim=1) / (1 - c * square)
 
 
 class MobiusLinear(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Literal
 
@@ -16,12 +17,11 @@ from crosslens.nn.hyperbolic import (
     clip_length,
     exp0,
     in_tangent_space,
-    largest_radius,
     log0,
     mobius_add,
     pairwise_distance,
 )
-from crosslens.similarity import Similarity
+from crosslens.similarity import WIDEST, Similarity
 
 Geometry = Literal["mobius", "hnnpp", "euclid_exp", "euclid"]
 
@@ -35,7 +35,8 @@ class ProjectionSettings(BaseModel):
         curvature: c; the ball has curvature -c.
         scale: sigma, the length given to every input.
         radius_in: r, tangent vectors that enter the ball are shortened to it.
-        radius_out: r_out, likewise for those that leave it; None only keeps them off the edge.
+        radius_out: r_out, likewise for those that leave it. None, and what is larger, only keeps them within
+            2 / sqrt(c), up to which float32 ranks by distance (``similarity.WIDEST``).
         slope: of LeakyReLU between the layers; 0 is ReLU, 1 none.
         start: ``residual`` adds the perceptron to its input and begins with next to nothing added, so that what
             the space knew before training is kept as far as the texts do not speak against it; ``identity`` begins
@@ -60,15 +61,21 @@ class ProjectionShape(ProjectionSettings):
 
     Attributes:
         sizes: widths D, ..., d.
+        reach: a bound of the output found in training, below ``radius_out``; None before.
     """
 
     sizes: tuple[int, ...]
+    reach: float | None = Field(None, gt=0)
+
+    @property
+    def widest(self) -> float:
+        """The longest tangent vector any output can have, whatever ``radius_out``."""
+        return WIDEST / math.sqrt(self.curvature)
 
     @property
     def largest_output(self) -> float:
-        """The longest tangent vector an output can have: ``radius_out``, or the edge of the ball."""
-        edge = largest_radius(self.curvature)
-        return edge if self.radius_out is None else min(self.radius_out, edge)
+        """The longest tangent vector an output has here: the least of ``radius_out``, ``reach`` and ``widest``."""
+        return min(bound for bound in (self.radius_out, self.reach, self.widest) if bound is not None)
 
     @property
     def similarity(self) -> Similarity:
@@ -139,6 +146,15 @@ class Projection(nn.Module):
         if shape.start == "residual":
             z = mobius_add(exp0(past, shape.curvature), z, shape.curvature)
         return exp0(clip_length(log0(z, shape.curvature), shape.largest_output), shape.curvature)
+
+    def bound(self, farthest: float) -> None:
+        """Shorten outputs from now on to twice the ``farthest`` tangent vector that training saw.
+
+        Scores are shares of the largest distance there can be, so a bound far beyond all points would leave them
+        few of float32's digits. ``euclid`` has no such bound.
+        """
+        if self.shape.geometry != "euclid" and 2 * farthest < self.shape.largest_output:
+            self.shape = self.shape.model_copy(update={"reach": 2 * farthest})
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances ``(B, N)`` between outputs ``(B, d)`` and ``(N, d)``: geodesic, or squared Euclidean."""

@@ -13,6 +13,7 @@ from crosslens.errors import ConfigError
 from crosslens.search.filters import Filter, parse_filter
 from crosslens.search.items import Hit
 from crosslens.search.rerank import Rerank
+from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -168,8 +169,10 @@ def weighted_parts(
     return [QueryPart(kind, value, weight) for (kind, value), weight in zip(values, factors, strict=True)]
 
 
-def mix(vectors: Array, weights: Sequence[float]) -> Array:
-    """The weighted sum of unit vectors ``(n, d)``, of unit length ``(d,)``.
+def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None = None) -> Array:
+    """The weighted sum of unit vectors ``(n, d)``, as one unit vector ``(d,)`` to look for.
+
+    ``similarity`` says how vectors are compared, by the cosine if it is None; see ``Similarity.mixed``.
 
     Raises:
         ConfigError: without vectors, with another number of weights or one that is not finite, or when they cancel
@@ -183,8 +186,8 @@ def mix(vectors: Array, weights: Sequence[float]) -> Array:
     if not np.isfinite(factors).all():
         raise ConfigError("weights must be finite numbers")
     mixed = factors @ vectors.astype(np.float64)
-    length = float(np.linalg.norm(mixed))
+    length, most = float(np.linalg.norm(mixed)), float(np.abs(factors).sum())
     # What is left of two nearly equal vectors is rounding, not a direction.
-    if length <= 1e-3 * float(np.abs(factors).sum()):
+    if length <= 1e-3 * most:
         raise ConfigError("these queries and weights cancel each other out")
-    return np.asarray(mixed / length, np.float32)
+    return (similarity or Similarity()).mixed(mixed, most)

@@ -178,7 +178,7 @@ class Searcher:
                 rows |= dict(zip(places, self.index.store.get(liked)[1], strict=True))
             rows |= {n: self._checked(part.value) for n, part in enumerate(parts) if part.kind == "vector"}
             ordered = np.array([rows[n] for n in range(len(parts))], np.float32)
-            vector = mix(ordered, [part.weight for part in parts])
+            vector = mix(ordered, [part.weight for part in parts], self.index.similarity)
         domains = {picture.domain for picture in pictures.values()}
         features = [p.features for n, p in pictures.items() if p.features is not None and parts[n].weight > 0]
         plain = len(features) == len(parts)

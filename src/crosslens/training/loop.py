@@ -51,6 +51,7 @@ def train(
     after_epoch: Callable[[int], Mapping[str, float]] | None = None,
     schedule: Callable[[int, int], float] = cosine,
     done: Callable[[], bool] | None = None,
+    rate_key: str = "lr",
 ) -> None:
     """Train to the end, from the run's last checkpoint when it has one.
 
@@ -67,6 +68,7 @@ def train(
         after_epoch: called after every epoch; returns numbers for the log.
         schedule: factor of the learning rate by epoch and number of epochs.
         done: asked after every epoch whether to stop before the last one.
+        rate_key: the setting that lowers this training's learning rate, for messages.
 
     Raises:
         TrainingError: when a loss or gradient stops being finite; the state is kept in ``checkpoints/failed.pt``.
@@ -96,11 +98,11 @@ def train(
                 sums = {}
             for step in range(first_step if resumed else 0, job.steps):
                 losses = job.step(epoch, step)
-                _check_finite(losses, job, run, world, epoch, step)
+                _check_finite(losses, job, run, world, epoch, step, rate_key)
                 job.optimizer.zero_grad(set_to_none=True)
                 losses["total"].backward()
                 world.sum_gradients(p for group in job.optimizer.param_groups for p in group["params"])
-                job.optimizer.step()
+                _take_step(job.optimizer, rate_key)
                 for term, value in losses.items():
                     sums[term] = sums.get(term, 0.0) + float(value.detach())
                 advance(1, f"epoch {epoch + 1}/{job.epochs}  loss {float(losses['total'].detach()):.3f}")
@@ -145,7 +147,7 @@ def _restore(job: Trainable, run: Run, name: str) -> tuple[int, int, dict[str, f
 
 
 def _check_finite(
-    losses: Mapping[str, Tensor], job: Trainable, run: Run, world: World, epoch: int, step: int
+    losses: Mapping[str, Tensor], job: Trainable, run: Run, world: World, epoch: int, step: int, rate_key: str
 ) -> None:
     if bool(torch.isfinite(losses["total"].detach())):
         return
@@ -158,5 +160,18 @@ def _check_finite(
     shown = ", ".join(f"{term} {value:.3g}" for term, value in values.items())
     raise TrainingError(
         f"the loss is not finite at epoch {epoch}, step {step} ({shown}). The state before this step is in"
-        f" {run.folder / 'checkpoints' / 'failed.pt'}; try a lower learning rate (--set lr=...)"
+        f" {run.folder / 'checkpoints' / 'failed.pt'}; try a lower learning rate (--set {rate_key}=...)"
     )
+
+
+def _take_step(optimizer: torch.optim.Optimizer, rate_key: str) -> None:
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        # The only word that torch has for a step longer than a float.
+        if "overflow" not in str(error):
+            raise
+        raise TrainingError(
+            f"the learning rate {optimizer.param_groups[0]['lr']:g} gives steps beyond what a float holds;"
+            f" lower it (--set {rate_key}=...)"
+        ) from error

@@ -5,9 +5,18 @@ from __future__ import annotations
 import math
 
 
+def constant(epoch: int, epochs: int) -> float:
+    """1 always."""
+    return 1.0
+
+
 def cosine(epoch: int, epochs: int) -> float:
     """Factor ``(1 + cos(pi e / E)) / 2`` in (0, 1], set once an epoch (MoCo, UCDIR)."""
     return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+SCHEDULES = {"cosine": cosine, "constant": constant}
+"""Schedules of a learning rate by name."""
 
 
 def linear_ramp(epoch: int, start: int, end: int) -> float:
