@@ -1,8 +1,11 @@
 """What a run is measured on, alone and beside others, and what is said about it."""
 
+import shutil
+
 import pytest
 
 import crosslens
+from backbones.tiny_models import save_clip
 from crosslens.errors import ConfigError, EvaluationError
 from crosslens.evaluation.scenarios import Scenario
 from tiny import SHAPES, make_pictures, register_tiny
@@ -89,6 +92,33 @@ def test_a_run_that_may_know_the_unseen_class_is_not_compared(runs, other):
         crosslens.compare(folders, protocol="zero-shot")
     with pytest.raises(EvaluationError, match=r"may have learned from triangle"):
         crosslens.compare(folders, protocol="zero-shot", unseen="triangle")
+
+
+def test_a_bare_backbone_has_learned_nothing(runs, tmp_path):
+    frozen = crosslens.fit("frozen", runs["pictures"], out=tmp_path / "frozen", backbone="tiny", domains=ORDER)
+    compared, _ = crosslens.compare([runs["no circle"], frozen.folder], protocol="zero-shot")
+    alone = crosslens.evaluate(frozen.folder, protocol="zero-shot", unseen="circle")
+    assert compared[1].metrics == alone.metrics
+
+
+def test_a_run_without_domains_is_compared_on_all(runs, tmp_path):
+    pictures = tmp_path / "three"
+    shutil.copytree(runs["pictures"], pictures)
+    shutil.copytree(pictures / "photo", pictures / "copy")
+    save_clip(tmp_path / "clip", max_position_embeddings=24)
+    few = {"words": 4, "steps": 2, "epochs": 1, "batch_size": 8, "template": "a X of a {class}"}
+    names = crosslens.fit(
+        "tki", out=tmp_path / "tki", backbone=f"clip:{tmp_path / 'clip'}", classes=["cat", "dog"], settings=few
+    )
+    both, _ = crosslens.compare([names.folder, runs["all"]], pictures)
+    assert [len(result.directions) for result in both] == [6, 6]
+
+
+def test_an_encoder_folder_says_what_its_run_did(runs, tmp_path):
+    encoder = crosslens.load_encoder(runs["all"])
+    encoder.trained["marks"] = ["transductive"]
+    encoder.save(tmp_path / "encoder")
+    assert crosslens.evaluate(tmp_path / "encoder", runs["pictures"]).marks == ("transductive",)
 
 
 def test_what_does_not_go_together_is_refused(runs):

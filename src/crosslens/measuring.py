@@ -10,7 +10,7 @@ from typing import Any
 from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
-from crosslens.errors import ConfigError, EvaluationError
+from crosslens.errors import ConfigError, CrosslensError, EvaluationError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
@@ -177,7 +177,7 @@ def compare(
             run,
             base.catalog,
             protocol=base.protocol,
-            domains=base.domains,
+            domains=base.domains or base.catalog.domains,
             scenario=base.scenario,
             unseen=base.unseen,
             generalised=generalised,
@@ -244,16 +244,24 @@ def _plan(
 
 
 def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
-    """Where the run's training knew what a universal protocol holds unseen."""
+    """Where the run's training knew, or may have known, what a universal protocol holds unseen."""
     config = run.config()
     setting, *more = protocol.split("-")
     benchmark = find_universal(catalog, random_split="random" in more)
     told = learned_marks(benchmark, setting, classes=config.get("classes") or (), source="names")
-    if not method_class(config["method"]).needs_images or config["method"] == "frozen":
+    kind = method_class(config["method"])
+    if config["method"] == "frozen" or not (kind.needs_images or (kind.words_domains and "source" in config)):
         return told
+    try:
+        images = run.catalog().select(domains=config["domains"])
+        if config.get("scenario"):
+            images = Scenario.from_json(config["scenario"]).restrict(images, *config["domains"])
+    except CrosslensError as error:
+        return [*told, f"whether training saw unseen classes cannot be checked: {error}"]
     left_out = {comparable(name) for name in config.get("unseen") or ()}
-    images = run.catalog().select(domains=config["domains"])
     shown = [name for name in images.classes if comparable(name) not in left_out]
+    if None in images.labels and not left_out:
+        told.append("training had images without a label, which may be of unseen classes")
     return told + learned_marks(benchmark, setting, classes=shown, source="images", domains=config["domains"])
 
 
@@ -303,7 +311,8 @@ def _measured(
         only=plan.only,
         features=None if features is None else Path(features),
         device=device,
-        marks=plan.marks,
+        # An encoder folder remembers what its run said.
+        marks=tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ())))),
         **options,
     )
 
@@ -316,7 +325,7 @@ def _unseen(
     if rule is None:
         return own
     chosen = unseen_classes(rule, catalog.classes, seed)
-    if run is not None:
+    if run is not None and run.config()["method"] != "frozen":
         seen = [name for name in chosen if not any(same_class(name, other) for other in own)]
         if seen:
             raise EvaluationError(

@@ -27,6 +27,7 @@ from crosslens.evaluation.ucdr import (
     universal_lists,
 )
 from crosslens.nn.prompts import PromptedTower, PromptShape
+from talker import register_talker
 from tiny import TinyBackbone
 
 SPEC = json.loads((Path(__file__).parents[1] / "golden" / "tki.json").read_text())["specification"]
@@ -354,6 +355,21 @@ def test_a_run_says_what_it_knew_of_the_unseen(drawn, tmp_path):
     every, kept = on_images("every"), on_images("kept", unseen=",".join(UNSEEN))
     domain = "not unseen: training had images of the query domain sketch"
     classes = f"not unseen: training had the images of 4 of the 45 unseen classes ({', '.join(UNSEEN)})"
+    register_talker()
+    # The text map looks at images too, and what is gone cannot be looked into.
+    mapped = crosslens.fit(
+        "text-map",
+        drawn,
+        out=tmp_path / "map",
+        backbone="talker",
+        domains=["sketch", "real"],
+        classes=["circle", "square"],
+    )
+    assert marks(mapped, "ucdr") == [classes, domain]
+    moved = drawn.rename(drawn.with_name("moved"))
+    gone = crosslens.evaluate(every.folder, moved, protocol="ucdr").marks
+    assert any("cannot be checked" in mark for mark in gone)
+    moved.rename(drawn)
     for run, protocol, expected in (
         (every, "ucdr", [classes, domain]),
         (every, "udcdr", [domain]),

@@ -86,7 +86,7 @@ def test_mask_is_the_slow_formula(found, rows):
 @given(tree, st.lists(row, max_size=6))
 def test_sql_means_the_same_to_a_database(found, rows):
     database = sqlite3.connect(":memory:")
-    database.create_function("starts_with", 2, lambda value, start: value and value.startswith(start))
+    database.create_function("starts_with", 2, lambda value, start: value is not None and value.startswith(start))
     database.execute("create table items (number, id, path, root, domain, label, size, modified)")
     for position, item in enumerate(rows):
         database.execute(

@@ -72,6 +72,8 @@ def test_a_run_killed_anywhere_resumes_to_the_same_bits(tmp_path, run, stop_at):
     train(resumed, broken, checkpoint_seconds=0)
     assert torch.equal(weights(whole), weights(resumed))
     assert torch.equal(whole.memory, resumed.memory)
+    # What an epoch's start told is in the log of every epoch, the interrupted one too.
+    assert [entry["clusters"] for entry in broken.read_log()] == list(range(whole.epochs))
     expected = [(e, s) for e in range(4) for s in range(5) if (e, s) >= stop_at]
     assert resumed.seen == expected
     strip = [{k: v for k, v in entry.items() if k != "seconds"} for entry in broken.read_log()]
@@ -147,6 +149,17 @@ class TestRunFolder:
         # Unless somebody is about to learn in it.
         with FileLock(run.folder / ".lock"), pytest.raises(RunError, match="--resume"):
             Run.start(run.folder, {"method": "test"}, resume=False)
+
+    def test_a_configuration_of_another_program_is_left_alone(self, tmp_path):
+        for text in ("seed: 1\n", "not: [yaml"):
+            (tmp_path / "config.yaml").write_text(text)
+            with pytest.raises(RunError):
+                Run.start(tmp_path, {"method": "test"}, resume=False)
+            assert (tmp_path / "config.yaml").read_text() == text
+        (tmp_path / "config.yaml").unlink()
+        (tmp_path / "images.parquet").write_text("precious")
+        with pytest.raises(RunError, match="not empty"):
+            Run.start(tmp_path, {"method": "test"}, resume=False)
 
     def test_a_folder_with_other_things_is_left_alone(self, tmp_path):
         (tmp_path / "r").mkdir()

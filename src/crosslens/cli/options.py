@@ -114,7 +114,7 @@ def drawn_scenario(
     names = list(domains or catalog.domains)
     if len(names) != 2:
         raise ConfigError(f"{protocol} needs a query and a gallery domain: --domains A,B")
-    return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=2024 if draw is None else draw, **numbers)
+    return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=draw, **numbers)
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

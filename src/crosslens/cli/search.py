@@ -100,9 +100,8 @@ def search(
 def _warn_of_domain(index: Index, domain: str | None) -> None:
     """A name that the encoder has not seen is treated as unknown, which a slip of the pen should not be."""
     from crosslens.progress import note
-    from crosslens.search.domain_detection import known_domains
 
-    known = known_domains(index.encoder)
+    known = index.encoder.domains
     if domain is not None and domain != "auto" and known and domain not in known:
         note(f"the encoder knows no domain {domain!r}, only {', '.join(known)}; the picture counts as unknown")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crosslens.catalog import Catalog
-from crosslens.errors import FeatureError
+from crosslens.errors import CrosslensError
 from crosslens.features.load import features_of
 from crosslens.features.store import FeatureStore
 
@@ -50,8 +50,8 @@ def looks_of(
         place = folder if folder is not None and _made_by(folder, encoder) else None
         try:
             found = features_of(chosen.take(drawn), encoder.backbone, folder=place, device=device, workers=workers)
-        except FeatureError:
-            # A domain that nothing can be read of is one that cannot be told.
+        except CrosslensError:
+            # A domain that nothing can be read of is one that cannot be told; a training must not be lost for it.
             continue
         means[domain] = torch.from_numpy(found.centre.mean(0))
     return means if len(means) > 1 else {}

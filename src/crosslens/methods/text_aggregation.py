@@ -227,7 +227,9 @@ class Aggregation:
         self.epoch = epoch
         self.share = float(self._probe()) / math.log(len(self.names))
         held = self.held_score()
-        if held > self.best or (self.config.ties and held == self.best):
+        # With nothing held out every epoch is as good, so the last one is kept.
+        ties = self.config.ties or not self.held_words
+        if held > self.best or (ties and held == self.best):
             self.best, self.best_epoch, self.best_weights = held, epoch, self._weights()
         lengths = self._tangents(self.u[:, self.names].flatten(0, 1)[:: max(1, self.pairs // 4096)]).norm(dim=1)
         info = {

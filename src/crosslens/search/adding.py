@@ -16,7 +16,7 @@ from crosslens.errors import FeatureError, NothingEmbeddedError, StoreError
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.progress import note
 from crosslens.search.filters import Eq
-from crosslens.search.items import items_of, root_of
+from crosslens.search.items import items_of, root_of, rows_of
 from crosslens.search.stores.base import ITEM_SCHEMA
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def add_catalog(
     for start in range(0, len(todo), batch):
         rows = todo[start : start + batch]
         chosen = catalog.take(rows.tolist())
-        done, failures = _embed(index, chosen, device, report)
+        done, failures = _embed(index, chosen, items, device, report)
         stale = set(items.column("id").take(pa.array(rows[is_moved[rows]])).to_pylist())
         gone += _settle(index, chosen, failures, stale, report)
         report.added += int((is_new[rows] & done).sum())
@@ -117,9 +117,9 @@ def _of_root(index: Index, root: str) -> pa.Table:
 
 def _refuse_collisions(index: Index, items: pa.Table, known: pa.Table, root: str) -> None:
     """An id stands for one image: those that another folder has already are refused, before anything changes."""
-    ids = set(items.column("id").to_pylist()) - set(known.column("id").to_pylist())
-    for table, _ in index.scan():
-        taken = pc.is_in(table.column("id"), value_set=pa.array(sorted(ids), pa.string())).combine_chunks()
+    ids = pa.array(sorted({*items.column("id").to_pylist()} - {*known.column("id").to_pylist()}), pa.string())
+    for table, _ in index.scan() if len(ids) else ():
+        taken = pc.is_in(table.column("id"), value_set=ids).combine_chunks()
         if taken.true_count:
             first = table.filter(taken).slice(0, 1).to_pylist()[0]
             raise StoreError(
@@ -155,9 +155,9 @@ def _relabel(index: Index, items: pa.Table) -> None:
 
 
 def _embed(
-    index: Index, catalog: Catalog, device: str | None, report: AddReport
+    index: Index, catalog: Catalog, items: pa.Table, device: str | None, report: AddReport
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Embed and commit some images.
+    """Embed and commit some images, with their sizes and times as they were before.
 
     Returns:
         Which of them are in the index as they are now ``(n,)``, and why others cannot be read, by id.
@@ -171,7 +171,7 @@ def _embed(
         report.skipped.append(str(error))
         return np.zeros(len(catalog), dtype=bool), {}
     vectors = index.encoder.encode_features(found.centre, found.catalog.column("domain"))
-    index.upsert(items_of(found.catalog), vectors, index.encoder.fingerprint)
+    index.upsert(rows_of(items, found.catalog.ids), vectors, index.encoder.fingerprint)
     kept = set(found.catalog.ids)
     return np.array([image in kept for image in catalog.ids], dtype=bool), {s.id: s.reason for s in found.skipped}
 

@@ -14,6 +14,7 @@ The rehearsal knows nothing of the gap between the domains, so queries, where at
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -303,17 +304,21 @@ class MatchCalibration:
         if not self.smooth or self.reference is None:
             return alone
         neighbours = _nearest(queries, self.reference, self.smooth)[0]
-        among = self._alone(self.reference, True)
-        return np.asarray((among[neighbours].sum(1) + alone) / (self.smooth + 1), np.float32)
+        return np.asarray((self._references[neighbours].sum(1) + alone) / (self.smooth + 1), np.float32)
 
     def _among_themselves(self) -> Array:
         """The scores of the references, each smoothed with its neighbours and itself."""
         assert self.reference is not None
-        alone = self._alone(self.reference, True)
         if not self.smooth:
-            return alone
+            return self._references
         neighbours = _nearest(self.reference, self.reference, self.smooth + 1)[0]
-        return np.asarray(alone[neighbours].mean(1), np.float32)
+        return np.asarray(self._references[neighbours].mean(1), np.float32)
+
+    @cached_property
+    def _references(self) -> Array:
+        """The score of each reference alone ``(R,)``, which every query's smoothing needs."""
+        assert self.reference is not None
+        return self._alone(self.reference, True)
 
     def probability(self, queries: Array, *, own: bool = False) -> Array:
         """Probability ``(Q,)`` in (0, 1) that each query has a counterpart; arguments are those of ``scores``."""

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crosslens.errors import StoreError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,14 +36,6 @@ def nearest_domain(rows: Tensor, means: Mapping[str, Tensor]) -> list[str]:
     names = list(means)
     centres = F.normalize(torch.stack([means[name].float() for name in names]), dim=1)
     return [names[place] for place in (F.normalize(rows.float(), dim=1) @ centres.T).argmax(1).tolist()]
-
-
-def known_domains(encoder: Encoder) -> tuple[str, ...]:
-    """The domains that the encoder treats apart: by mean, map or prompts."""
-    names = [*encoder.means, *encoder.maps]
-    names += [] if encoder.whitened is None else list(encoder.whitened.means)
-    names += [] if encoder.prompted is None else list(encoder.prompted.domains)
-    return tuple(dict.fromkeys(names))
 
 
 def told_domains(encoder: Encoder) -> tuple[str, ...]:
@@ -94,7 +88,8 @@ class DomainDetector:
         encoder = self._index.encoder
         if told_domains(encoder):
             return detect_domains(encoder, features)
-        means = self._means()
+        # Where no domain is treated apart, the answer would change no vector.
+        means = self._means() if encoder.domains else {}
         if not means or not len(features):
             return [None] * len(features)
         # As a domain the picture should be encoded as that domain's items were.
@@ -108,7 +103,7 @@ class DomainDetector:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what this detection cannot do; none where that changes no vector."""
         encoder = self._index.encoder
-        if not known_domains(encoder):
+        if not encoder.domains:
             return ()
         told = told_domains(encoder)
         if not told:
@@ -124,7 +119,7 @@ class DomainDetector:
             ]
         else:
             said = []
-        others = [name for name in known_domains(encoder) if name not in told]
+        others = [name for name in encoder.domains if name not in told]
         if others:
             said.append(f"{', '.join(others)} cannot be detected; name that domain where a picture is of it")
         return tuple(said)
@@ -136,7 +131,11 @@ class DomainDetector:
         with self._making:
             version = self._index.version
             if self._made is None or self._made[0] != version:
-                self._made = version, _item_means(self._index)
+                try:
+                    self._made = version, _item_means(self._index)
+                except StoreError:
+                    # Items went away while they were read; the next query looks again.
+                    return {} if self._made is None else self._made[1]
             return self._made[1]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-MOST_ANEW = 0.25
+MOST_ANEW = 0.1
 """Share of the items beyond which a graph is made whole: looking up the rest would save little."""
 
 

@@ -23,7 +23,6 @@ from crosslens.backbones.base import Fingerprint
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
-from crosslens.features.of_encoder import features_of_encoder
 from crosslens.files import write_json
 from crosslens.search.description import (
     domains_of,
@@ -34,8 +33,15 @@ from crosslens.search.description import (
     with_root,
 )
 from crosslens.search.filters import BaseFilter, Filter
-from crosslens.search.items import Hit, checked_items, count_domains, hits_of, items_of, root_of, sample_items
-from crosslens.search.making import make_index, require_free
+from crosslens.search.items import (
+    Hit,
+    checked_items,
+    count_domains,
+    hits_of,
+    root_of,
+    sample_items,
+)
+from crosslens.search.making import embedded_items, make_index, require_free
 from crosslens.search.occupancy import Occupancy
 from crosslens.search.snapshots import restore_snapshot, write_snapshot
 from crosslens.search.stores import DEFAULT, parse_store, store_class
@@ -138,11 +144,8 @@ class Index:
         # Before the hours that embedding may take.
         require_free(path)
         chosen = source if domains is None else source.select(domains=list(domains))
-        found = features_of_encoder(chosen, encoder, device=device)
-        vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
-        items, rows = checked_items(items_of(found.catalog), vectors, encoder.dim)
-        index = cls(path, *make_index(path, encoder, description, items, rows))
-        return index, [entry.reason for entry in found.skipped]
+        items, vectors, skipped = embedded_items(chosen, encoder, device)
+        return cls(path, *make_index(path, encoder, description, items, vectors)), skipped
 
     @classmethod
     def restore(cls, snapshot: str | Path, folder: str | Path, *, store: str = DEFAULT) -> Index:
@@ -229,8 +232,8 @@ class Index:
 
         Args:
             catalog: its ids must not be those of another root's items.
-            domains: of the catalog to take, from now on; by default those that were chosen for its folder before,
-                and all where none were.
+            domains: of the catalog to take, and later too where some were chosen before; by default those chosen
+                for its folder, and all where none were.
             device: see ``crosslens.backbones.engine.make_engine``.
             remove_gone: delete the items of this root that are not in the catalog and whose file is gone.
             batch: images a step.
@@ -266,11 +269,7 @@ class Index:
             return self.store.delete(which if isinstance(which, BaseFilter) else list(which))
 
     def search(
-        self,
-        queries: NDArray[np.floating[Any]],
-        k: int = 10,
-        where: Filter | None = None,
-        exact: bool = False,
+        self, queries: NDArray[np.floating[Any]], k: int = 10, where: Filter | None = None, exact: bool = False
     ) -> list[list[Hit]]:
         """The k most similar items of each query, best first; ties in the order of ids.
 

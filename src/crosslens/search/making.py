@@ -6,16 +6,20 @@ asked for.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
+from crosslens.features.of_encoder import features_of_encoder
 from crosslens.files import atomic_path, read_json, remove, write_json
 from crosslens.search.description import context_of
+from crosslens.search.items import checked_items, items_of, rows_of
 from crosslens.search.stores import store_class
 from crosslens.search.stores.base import Store
 from crosslens.search.writer_lock import only_writer
@@ -26,9 +30,15 @@ if TYPE_CHECKING:
 
 UPLOADS = "uploads"
 """Folder in an index of the images that came by the server; ids of such items start with it."""
+_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z]{{3,4}}")
 _DRAFT = ".unfinished.json"
 """The description of an index that is being made."""
 _OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
+
+
+def is_upload(image: str) -> bool:
+    """Whether an id has the form of an upload's, which starts from the index folder wherever that lies."""
+    return _UPLOAD.fullmatch(image) is not None
 
 
 def require_free(folder: Path) -> None:
@@ -90,6 +100,27 @@ def make_index(
         write_json(folder / "index.json", description)
         remove(folder / _DRAFT)
     return description, made
+
+
+def embedded_items(
+    catalog: Catalog, encoder: Encoder, device: str | None = None
+) -> tuple[pa.Table, NDArray[np.float32], list[str]]:
+    """The images of a catalog as checked items with their vectors ``(N, d)``.
+
+    Sizes and times are those from before the images were read, so that a file which changes meanwhile is seen as
+    changed by the next ``Index.add``.
+
+    Returns:
+        Items, vectors, and one sentence for each image that was left out.
+
+    Raises:
+        FeatureError: when no image can be embedded.
+    """
+    known = items_of(catalog)
+    found = features_of_encoder(catalog, encoder, device=device)
+    vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
+    items, rows = checked_items(rows_of(known, found.catalog.ids), vectors, encoder.dim)
+    return items, rows, [entry.reason for entry in found.skipped]
 
 
 def copy_files(source: Path, target: Path) -> None:

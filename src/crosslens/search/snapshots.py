@@ -25,7 +25,7 @@ from crosslens.errors import StoreError
 from crosslens.files import atomic_path, write_json
 from crosslens.search.description import SNAPSHOT, new_description, read_description
 from crosslens.search.items import checked_items
-from crosslens.search.making import UPLOADS, make_index, require_free
+from crosslens.search.making import UPLOADS, is_upload, make_index, require_free
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.base import Store
 from crosslens.search.stores.snapshot import ITEMS, VECTORS, damaged, read_pair
@@ -55,13 +55,13 @@ def write_snapshot(index: Index, description: dict[str, Any], target: Path) -> N
     with atomic_path(target) as temporary:
         index.store.snapshot(temporary)
         index.encoder.save(temporary / "encoder")
-        items = pa_parquet.read_table(temporary / ITEMS, columns=["id", "root"])
-        for image in items.filter(_uploaded(items, str(folder))).column("id").to_pylist():
+        items = pa_parquet.read_table(temporary / ITEMS, columns=["id"])
+        for image in filter(is_upload, items.column("id").to_pylist()):
             file = (folder / image).resolve()
             if file.is_file() and file.is_relative_to(folder / UPLOADS):
                 (temporary / image).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, temporary / image)
-        write_json(temporary / SNAPSHOT, description | {"items": items.num_rows, "folder": str(folder)})
+        write_json(temporary / SNAPSHOT, description | {"items": items.num_rows})
 
 
 def restore_snapshot(snapshot: Path, folder: Path, store: str) -> tuple[dict[str, Any], Store]:
@@ -91,7 +91,7 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> tuple[dict[str
     for key in ("encoder", "roots", "domains"):
         description[key] = said.get(key, description[key])
     # The images that came by the server lie in the index, and so move with it.
-    moved = _moved(items, str(said.get("folder", "")), folder.resolve())
+    moved = _moved(items, folder.resolve())
     return make_index(folder, encoder, description, moved, vectors, snapshot / UPLOADS)
 
 
@@ -118,15 +118,11 @@ def _contents(snapshot: Path, said: dict[str, Any], encoder: Encoder) -> tuple[p
     return checked_items(items, vectors, own.dim)
 
 
-def _uploaded(items: pa.Table, folder: str) -> pa.ChunkedArray:
-    """Which items are images that came by the server of the index in ``folder``, as an Arrow mask."""
-    own = pc.fill_null(pc.equal(items.column("root"), folder), False)
-    return pc.and_(own, pc.starts_with(items.column("id"), f"{UPLOADS}/"))
-
-
-def _moved(items: pa.Table, before: str, folder: Path) -> pa.Table:
-    mask = _uploaded(items, before)
-    paths = pa.array([str(folder / image) for image in items.column("id").to_pylist()], pa.string())
+def _moved(items: pa.Table, folder: Path) -> pa.Table:
+    """The items, with the images that came by the server placed in another index folder."""
+    ids = items.column("id").to_pylist()
+    mask = pa.array([is_upload(image) for image in ids], pa.bool_())
+    paths = pa.array([str(folder / image) for image in ids], pa.string())
     for name, values in (("path", paths), ("root", pa.scalar(str(folder)))):
         place = items.schema.get_field_index(name)
         items = items.set_column(place, items.schema.field(name), pc.if_else(mask, values, items.column(name)))

@@ -21,8 +21,11 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         AnotherWriterError: when another process writes, and does not end within ``LOCK_SECONDS``.
-        StoreError: when it cannot be written.
+        StoreError: when it is gone or cannot be written.
     """
+    if not folder.is_dir():
+        # The lock would make the folder again, where another index may be about to take its place.
+        raise StoreError(f"{folder} is not there any more")
     lock = FileLock(folder / LOCK, timeout=LOCK_SECONDS)
     try:
         lock.acquire()
@@ -38,6 +41,8 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 def is_being_written(folder: Path) -> bool:
     """Whether some process holds an index folder right now; False too where nobody may write in it."""
+    if not folder.is_dir():
+        return False
     try:
         with FileLock(folder / LOCK, timeout=0):
             return False

@@ -14,11 +14,10 @@ from crosslens.encoder import Encoder
 from crosslens.errors import CrosslensError, ReplacedIndexError, StoreError
 from crosslens.search.calibrate import LEAST
 from crosslens.search.index import Hit, Index
-from crosslens.search.making import UPLOADS
+from crosslens.search.making import UPLOADS, is_upload
 from crosslens.search.searcher import Searcher
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import CollectionInfo
-from crosslens.server.uploads import is_upload
 
 log = logging.getLogger(__name__)
 FOLDERS = 500

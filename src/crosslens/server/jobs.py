@@ -138,7 +138,9 @@ class JobTable:
         return None if row is None else self._job(row)
 
     def advance(self, job: str, done: int, total: int) -> bool:
-        """Record progress; says whether the job was cancelled meanwhile."""
+        """Record progress; says whether the job was cancelled meanwhile, or its index is gone with the table."""
+        if not self._file.is_file():
+            return True
         with self._open() as table, table:
             row = table.execute(
                 "UPDATE jobs SET done = ?, total = ? WHERE id = ? RETURNING cancel", (done, total, job)
@@ -146,7 +148,9 @@ class JobTable:
         return bool(row is not None and row["cancel"])
 
     def end(self, job: str, state: str, message: str, result: dict[str, Any] | None = None) -> None:
-        """Record how a job ended, or with ``queued`` that it goes on later."""
+        """Record how a job ended, or with ``queued`` that it goes on later; nothing where the table is gone."""
+        if not self._file.is_file():
+            return
         with self._open() as table, table:
             table.execute(
                 "UPDATE jobs SET state = ?, message = ?, result = ? WHERE id = ?",
@@ -178,7 +182,7 @@ class JobTable:
                 table.execute("PRAGMA synchronous = NORMAL")
                 if make:
                     table.execute("PRAGMA journal_mode = WAL")
-                    table.execute(_TABLE)
+                table.execute(_TABLE)
                 yield table
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"the jobs in {self._file} cannot be read or written: {error}") from error

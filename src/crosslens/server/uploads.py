@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,17 +13,11 @@ from crosslens.errors import StoreError
 from crosslens.files import atomic_path
 from crosslens.search.filters import In
 from crosslens.search.index import Index
-from crosslens.search.making import UPLOADS
+from crosslens.search.making import UPLOADS, is_upload
 from crosslens.server.bodies import SUFFIXES, ImageFile
 from crosslens.server.jobs import JobTable
 
 Kept = TypeVar("Kept")
-_NAME = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z]{{3,4}}")
-
-
-def is_upload(image: str) -> bool:
-    """Whether an id has the form of an upload's, which starts from the index folder wherever that lies."""
-    return _NAME.fullmatch(image) is not None
 
 
 class Uploads:

@@ -18,6 +18,7 @@ from crosslens.errors import AnotherWriterError, CrosslensError, ImageError
 from crosslens.search.filters import Filter
 from crosslens.search.index import Index
 from crosslens.search.items import file_states
+from crosslens.search.making import is_upload
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.search.writer_lock import is_being_written
 from crosslens.server.collection import Collection
@@ -25,7 +26,7 @@ from crosslens.server.embedding import Embedding
 from crosslens.server.jobs import JobTable
 from crosslens.server.metrics import Meter
 from crosslens.server.schemas import Job
-from crosslens.server.uploads import Uploads, is_upload
+from crosslens.server.uploads import Uploads
 
 log = logging.getLogger(__name__)
 BATCH = 32

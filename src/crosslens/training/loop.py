@@ -75,7 +75,7 @@ def train(
     """
     world = world or World()
     bases = [group["lr"] for group in job.optimizer.param_groups]
-    first_epoch, first_step, sums = _restore(job, run, name)
+    first_epoch, first_step, sums, info = _restore(job, run, name)
     if first_epoch >= job.epochs:
         return
     saved = time.monotonic()
@@ -83,7 +83,9 @@ def train(
     def save(epoch: int, step: int, sums: dict[str, float]) -> None:
         nonlocal saved
         if world.is_main:
-            run.save_checkpoint({"epoch": epoch, "step": step, "sums": sums, "job": job.state()}, name)
+            run.save_checkpoint(
+                {"epoch": epoch, "step": step, "sums": sums, "info": info, "job": job.state()}, name
+            )
         saved = time.monotonic()
 
     with progress(job.epochs * job.steps, label) as advance:
@@ -93,9 +95,8 @@ def train(
             for group, base in zip(job.optimizer.param_groups, bases, strict=True):
                 group["lr"] = base * schedule(epoch, job.epochs)
             resumed = epoch == first_epoch and first_step > 0
-            info = {} if resumed else dict(job.start_epoch(epoch))
             if not resumed:
-                sums = {}
+                info, sums = dict(job.start_epoch(epoch)), {}
             for step in range(first_step if resumed else 0, job.steps):
                 losses = job.step(epoch, step)
                 _check_finite(losses, job, run, world, epoch, step, rate_key)
@@ -132,18 +133,20 @@ def train(
     world.barrier()
 
 
-def _restore(job: Trainable, run: Run, name: str) -> tuple[int, int, dict[str, float]]:
+def _restore(job: Trainable, run: Run, name: str) -> tuple[int, int, dict[str, float], dict[str, Any]]:
+    """Epoch, step, sums of losses and numbers of the epoch's start to go on with."""
     checkpoint = run.load_checkpoint(name)
     if checkpoint is None:
-        return 0, 0, {}
+        return 0, 0, {}, {}
     try:
         job.load_state(checkpoint["job"])
         place = int(checkpoint["epoch"]), int(checkpoint["step"]), dict(checkpoint["sums"])
+        info = dict(checkpoint.get("info", {}))
     except (KeyError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the checkpoint in {run.folder} does not fit this run: {error}") from error
     if place[0] < job.epochs:
         note(f"resuming at epoch {place[0]}, step {place[1]}")
-    return place
+    return *place, info
 
 
 def _check_finite(

@@ -71,9 +71,17 @@ class Run:
         write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
         return run
 
+    def _is_own(self) -> bool:
+        """Whether the configuration there was written by ``start``."""
+        try:
+            return {"format", "method"} <= self.config().keys()
+        except RunError:
+            return False
+
     def _is_untouched(self) -> bool:
         """Whether the folder holds no more than what is written before learning begins, and nobody works in it."""
-        if any(entry.name not in ("config.yaml", IMAGES, ".lock") for entry in self.folder.iterdir()):
+        entries = {entry.name for entry in self.folder.iterdir()} - {".lock"}
+        if not entries <= {"config.yaml", IMAGES} or (entries and not self._is_own()):
             return False
         try:
             with FileLock(self.folder / ".lock", timeout=0):
