@@ -1,6 +1,8 @@
 """Whole files or none, wherever the target points."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,6 +48,22 @@ def test_a_pipe_takes_the_bytes(tmp_path):
     reader.join(10)
     assert read == ['{\n  "a": 1\n}\n']
     assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="no name for standard output")
+@pytest.mark.parametrize("where", ["file", "pipe"])
+def test_standard_output_keeps_what_was_printed_before(tmp_path, where):
+    program = (
+        "from pathlib import Path\nfrom crosslens.files import write_text\nprint('before', flush=True)\n"
+        "write_text(Path('/dev/stdout'), 'content\\n')\nprint('after', flush=True)"
+    )
+    if where == "pipe":
+        shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    else:
+        with open(tmp_path / "out.txt", "a") as out:
+            subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
+        shown = (tmp_path / "out.txt").read_text()
+    assert shown.splitlines() == ["before", "content", "after"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")

@@ -20,16 +20,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success fsync it and rename it over ``target``.
 
     On any exception the temporary file or folder is removed and ``target`` is left as it was. A link is followed;
-    a device or a pipe takes the bytes as they come.
+    a device, a pipe or an open stream (``/dev/stdout``) takes the bytes as they come.
 
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
-    target = Path(os.path.realpath(target))
-    if target.exists() and not (target.is_file() or target.is_dir()):
+    if _is_stream(target):
         with _then_copied(target) as temporary:
             yield temporary
         return
+    target = Path(os.path.realpath(target))
     temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,14 +49,27 @@ def atomic_path(target: Path) -> Iterator[Path]:
             remove(temporary)
 
 
+def _is_stream(target: Path) -> bool:
+    """Whether bytes go through the target, not into it. An open stream may well lead to a file."""
+    followed = target
+    for _ in range(40):
+        if Path(os.path.abspath(followed)).is_relative_to("/proc"):
+            return True
+        if not followed.is_symlink():
+            break
+        followed = followed.parent / os.readlink(followed)
+    return followed.exists() and not (followed.is_file() or followed.is_dir())
+
+
 @contextmanager
 def _then_copied(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / target.name
         yield temporary
         try:
-            with open(target, "wb") as device:
-                device.write(temporary.read_bytes())
+            # At the end, in case the stream leads to a file that holds something.
+            with open(target, "ab") as stream:
+                stream.write(temporary.read_bytes())
         except OSError as error:
             raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
 

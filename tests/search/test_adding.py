@@ -9,6 +9,7 @@ import pytest
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import CatalogError, StoreError
+from crosslens.features.of_encoder import features_of_encoder
 from crosslens.search.index import Index
 from tiny import TinyBackbone, make_pictures
 
@@ -223,3 +224,38 @@ def test_an_index_of_everything_stays_one(index, pictures):
     assert index.domains_of(root) is None
     shutil.copytree(pictures / "sketch", pictures / "painting")
     assert counts(index.add(Catalog.open(pictures))) == (48, 0, 96, 0, 0)
+
+
+@pytest.mark.parametrize("way", ["build", "add"])
+def test_a_file_that_changes_while_others_are_embedded_is_embedded_again(
+    encoder, pictures, tmp_path, way, monkeypatch
+):
+    from crosslens.search import adding, making
+
+    changed = pictures / "photo" / "circle" / "00.png"
+
+    def meanwhile(catalog, encoder, **options):
+        found = features_of_encoder(catalog, encoder, **options)
+        shutil.copy(pictures / "photo" / "cross" / "03.png", changed)
+        os.utime(changed, (2_000_000_000, 2_000_000_000))
+        return found
+
+    monkeypatch.setattr(adding if way == "add" else making, "features_of_encoder", meanwhile)
+    if way == "build":
+        index, _ = Index.build(Catalog.open(pictures), encoder, tmp_path / "built")
+    else:
+        index = Index.create(tmp_path / "i", encoder)
+        index.add(Catalog.open(pictures))
+    monkeypatch.undo()
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "cache"))
+    assert counts(index.add(Catalog.open(pictures))) == (0, 1, 95, 0, 0)
+    own = encoder.encode_images([changed])[0]
+    assert np.allclose(index.get("photo/circle/00.png")[1], own, atol=1e-2)
+
+
+def test_a_writer_does_not_make_a_folder_again_that_was_moved_away(encoder, pictures, tmp_path):
+    index, _ = Index.build(Catalog.open(pictures), encoder, tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "b")
+    with pytest.raises(StoreError, match="not there any more"):
+        index.delete(["photo/circle/00.png"])
+    assert not (tmp_path / "a").exists()

@@ -197,3 +197,13 @@ def test_links_and_ids_that_lead_out_are_not_followed(pictures, snapshot, tmp_pa
     made.upsert(pa.table(rows | {"label": pa.nulls(1, pa.string())}), made.sample(1), made.fingerprint)
     made.snapshot(tmp_path / "again")
     assert not [file for file in (tmp_path / "again").rglob("*") if file.name == "secret.txt"]
+
+
+def test_uploads_of_a_moved_index_come_along(pictures, tmp_path):
+    build(pictures, tmp_path / "i").close()
+    (tmp_path / "i").rename(tmp_path / "elsewhere")
+    Index.open(tmp_path / "elsewhere").snapshot(tmp_path / "s")
+    restored = Index.restore(tmp_path / "s", tmp_path / "back")
+    hit, _ = restored.get(UPLOAD)
+    assert (hit.path, hit.root) == (str(tmp_path / "back" / UPLOAD), str(tmp_path / "back"))
+    assert (tmp_path / "back" / UPLOAD).read_bytes() == (tmp_path / "elsewhere" / UPLOAD).read_bytes()

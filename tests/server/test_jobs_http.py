@@ -361,3 +361,21 @@ def test_thumbnails(server, own_index):
     assert server.client.get(hit["image"], headers={"If-None-Match": original.headers["etag"]}).status_code == 304
     Path(own_index / hit["id"]).unlink()
     is_problem(server.client.get(hit["thumbnail"]), 404)
+
+
+def test_a_job_whose_index_was_replaced_leaves_the_next_one_clean(tmp_path):
+    table = JobTable(tmp_path / "i", "i")
+    (tmp_path / "i").mkdir()
+    job = table.put("delete", {"ids": []}, 1)
+    assert table.take().id == job.id
+    # Another index takes the place of the one whose job is under way.
+    (tmp_path / "i").rename(tmp_path / "old")
+    (tmp_path / "i" / "server").mkdir(parents=True)
+    assert table.advance(job.id, 1, 1)
+    table.end(job.id, "done", "deleted")
+    assert not (tmp_path / "i" / "server" / "jobs.sqlite").exists()
+    assert (table.waiting(), table.all()) == (False, [])
+    # What an earlier crosslens left there is no hindrance either.
+    (tmp_path / "i" / "server" / "jobs.sqlite").touch()
+    assert (table.waiting(), table.all()) == (False, [])
+    assert table.put("delete", {"ids": []}, 1).state == "queued"
