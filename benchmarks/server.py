@@ -69,13 +69,21 @@ def exchange(connection: socket.socket, sent: bytes) -> None:
     connection.sendall(sent)
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        received += some(connection)
     head, _, rest = received.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise SystemExit(received.decode(errors="replace"))
     length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
     while len(rest) < length:
-        rest += connection.recv(65536)
+        rest += some(connection)
+
+
+def some(connection: socket.socket) -> bytes:
+    """What has arrived; ends the benchmark when the server went away."""
+    chunk = connection.recv(65536)
+    if not chunk:
+        raise SystemExit("the server closed a connection")
+    return chunk
 
 
 def over_http(requests: list[bytes], port: int, clients: int) -> tuple[float, list[float]]:
