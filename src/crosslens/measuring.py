@@ -235,12 +235,11 @@ def _plan(
         raise ConfigError(f"the protocol {protocol} takes no scenario")
     if own is not None and scenario not in (own, own.mirrored):
         marks.append(f"trained on the classes of its {own.kind} scenario only")
-    if run is not None and protocol in UNIVERSAL:
-        marks += _universal_marks(run, protocol, catalog)
+    if run is not None:
+        marks += _universal_marks(run, protocol, catalog) if protocol in UNIVERSAL else []
+        marks += run_marks(run)
     ranked = None if domains is None else tuple(domains)
-    return _Plan(
-        catalog, protocol, ranked, scenario, chosen, only, (*marks, *(run_marks(run) if run is not None else ()))
-    )
+    return _Plan(catalog, protocol, ranked, scenario, chosen, only, tuple(marks))
 
 
 def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
