@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
+import urllib.request
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -55,7 +58,18 @@ def address(browser, indexes):
     with ExitStack() as stack:
         with own_cache():
             found = stack.enter_context(serving(*indexes))
+        wait_until_calibrated(found)
         yield found
+
+
+def wait_until_calibrated(address):
+    """The server answers before it knows how likely a match is; tests look at that too."""
+    for _ in range(600):
+        with urllib.request.urlopen(address + "api/v1/collections", timeout=5) as answer:
+            if all(collection["calibrated"] for collection in json.load(answer)):
+                return
+        time.sleep(0.1)
+    raise AssertionError("the server was not calibrated within a minute")
 
 
 @pytest.fixture(scope="session")
