@@ -28,6 +28,19 @@ _RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """What a caller of ``evaluate`` or ``compare`` wants measured; None leaves it open."""
+
+    protocol: str | None
+    domains: Sequence[str] | None
+    scenario: Scenario | None
+    unseen: str | int | Sequence[str] | None
+    generalised: bool
+    only: set[str] | None
+    seed: int
+
+
+@dataclass(frozen=True)
 class _Plan:
     """What one encoder is measured on.
 
@@ -37,6 +50,7 @@ class _Plan:
         domains: to rank between; None takes all.
         scenario: the classes of query and gallery, for a protocol that has them.
         unseen: classes, for ``zero-shot``.
+        generalised: whether the gallery of ``zero-shot`` holds seen classes too.
         only: ids to measure on; None takes all.
         marks: what must be said beside the numbers.
     """
@@ -46,6 +60,7 @@ class _Plan:
     domains: tuple[str, ...] | None
     scenario: Scenario | None
     unseen: tuple[str, ...] | None
+    generalised: bool
     only: set[str] | None
     marks: tuple[str, ...]
 
@@ -93,19 +108,9 @@ def evaluate(
         EvaluationError: when the protocol cannot be applied to these images.
     """
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
-    plan = _plan(
-        run,
-        source,
-        protocol=protocol,
-        domains=domains,
-        scenario=scenario,
-        unseen=unseen,
-        generalised=generalised,
-        only=only,
-        seed=seed,
-    )
-    settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth, "device": device}
-    settings |= {"features": features, "generalised": generalised}
+    plan = _plan(run, source, _Asked(protocol, domains, scenario, unseen, generalised, only, seed))
+    settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth}
+    settings |= {"features": features, "device": device}
     result = _measured(encoder if isinstance(encoder, Encoder) else load_encoder(encoder), plan, **settings)
     if run is not None and (run.folder / LABELS).is_file():
         accuracy = label_accuracy(run.folder, plan.catalog)
@@ -160,47 +165,20 @@ def compare(
         raise ConfigError("give the images to compare on; only a run remembers its own")
     held_out = [ids for ids in (run.read_held_out() for run in runs if run is not None) if ids is not None]
     only = set.intersection(*held_out) if held_out else None
-    base = _plan(
-        first,
-        source,
-        protocol=protocol,
-        domains=domains,
-        scenario=scenario,
-        unseen=unseen,
-        generalised=generalised,
-        only=only,
-        seed=seed,
-    )
-    measured = []
-    for place, run in zip(encoders, runs, strict=True):
-        plan = _plan(
-            run,
-            base.catalog,
-            protocol=base.protocol,
-            domains=base.domains or base.catalog.domains,
-            scenario=base.scenario,
-            unseen=base.unseen,
-            generalised=generalised,
-            only=only,
-            seed=seed,
-        )
-        measured.append(_measured(load_encoder(place), plan, generalised=generalised, **settings))
+    asked = _Asked(protocol, domains, scenario, unseen, generalised, only, seed)
+    base = _plan(first, source, asked)
+    everyone = base.domains or base.catalog.domains
+    asked = replace(asked, protocol=base.protocol, domains=everyone, scenario=base.scenario, unseen=base.unseen)
+    plans = [_plan(run, base.catalog, asked) for run in runs]
+    measured = [
+        _measured(load_encoder(place), plan, **settings) for place, plan in zip(encoders, plans, strict=True)
+    ]
     return measured, [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
 
 
-def _plan(
-    run: Run | None,
-    source: Source | None,
-    *,
-    protocol: str | None,
-    domains: Sequence[str] | None,
-    scenario: Scenario | None,
-    unseen: str | int | Sequence[str] | None,
-    generalised: bool,
-    only: set[str] | None,
-    seed: int,
-) -> _Plan:
-    """What a run, or another encoder for None, is measured on; arguments are those of ``evaluate``."""
+def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
+    """What a run, or another encoder for None, is measured on."""
+    protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     if domains is not None and len(set(domains)) != len(domains):
@@ -224,8 +202,8 @@ def _plan(
     protocol = protocol or (scenario.kind if scenario else "pairs")
     chosen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
-        chosen = _unseen(run, catalog, unseen, seed)
-    elif unseen is not None or generalised:
+        chosen = _unseen(run, catalog, asked.unseen, asked.seed)
+    elif asked.unseen is not None or asked.generalised:
         raise ConfigError(f"the protocol {protocol} has no unseen classes; use --protocol zero-shot")
     if protocol in KINDS:
         scenario = scenario_for(scenario or protocol, catalog, tuple(domains or catalog.domains))
@@ -239,7 +217,7 @@ def _plan(
         marks += _universal_marks(run, protocol, catalog) if protocol in UNIVERSAL else []
         marks += run_marks(run)
     ranked = None if domains is None else tuple(domains)
-    return _Plan(catalog, protocol, ranked, scenario, chosen, only, tuple(marks))
+    return _Plan(catalog, protocol, ranked, scenario, chosen, asked.generalised, only, tuple(marks))
 
 
 def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
@@ -290,14 +268,13 @@ def _measured(
     depth: int = 100,
     features: str | Path | None = None,
     device: str | None = None,
-    generalised: bool = False,
 ) -> Evaluation:
     if device is not None:
         # Cached features need no device, and a name that is none should not pass for that.
         require_device(device)
     options: dict[str, Any] = {}
     if plan.unseen is not None:
-        options = {"unseen": plan.unseen, "generalised": generalised}
+        options = {"unseen": plan.unseen, "generalised": plan.generalised}
     elif plan.scenario is not None:
         options = {"scenario": plan.scenario}
     return PROTOCOLS[plan.protocol](
