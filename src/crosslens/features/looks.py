@@ -12,7 +12,7 @@ from torch import Tensor
 from crosslens.catalog import Catalog
 from crosslens.errors import CrosslensError
 from crosslens.features.load import features_of
-from crosslens.features.store import FeatureStore
+from crosslens.features.of_encoder import folder_for
 
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder
@@ -42,12 +42,12 @@ def looks_of(
     Returns:
         One mean a domain; nothing with fewer than two domains, which need not be told apart.
     """
+    place = folder_for(encoder, folder)
     rng = np.random.default_rng(seed)
     means: dict[str, Tensor] = {}
     for domain in catalog.domains:
         chosen = catalog.select(domains=[domain])
         drawn = np.sort(rng.permutation(len(chosen))[:SAMPLE]).tolist()
-        place = folder if folder is not None and _made_by(folder, encoder) else None
         try:
             found = features_of(chosen.take(drawn), encoder.backbone, folder=place, device=device, workers=workers)
         except CrosslensError:
@@ -55,9 +55,3 @@ def looks_of(
             continue
         means[domain] = torch.from_numpy(found.centre.mean(0))
     return means if len(means) > 1 else {}
-
-
-def _made_by(folder: Path, encoder: Encoder) -> bool:
-    if not (folder / "features.json").is_file():
-        return False
-    return FeatureStore.open(folder).config.fingerprint == encoder.backbone.fingerprint

@@ -10,10 +10,18 @@ import numpy as np
 from crosslens.catalog import Catalog
 from crosslens.errors import NothingEmbeddedError
 from crosslens.features.load import Features, features_of
-from crosslens.features.store import Skipped
+from crosslens.features.store import FeatureStore, Skipped
 
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder
+
+
+def folder_for(encoder: Encoder, features: Path | None) -> Path | None:
+    """``features`` if the encoder's backbone made that folder (or it is still empty), else None for the cache."""
+    if features is None or not (features / "features.json").is_file():
+        return features
+    made_by = FeatureStore.open(features).config.fingerprint
+    return features if made_by == encoder.backbone.fingerprint else None
 
 
 def features_of_encoder(

@@ -14,8 +14,8 @@ import numpy as np
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.features.of_encoder import features_of_encoder
-from crosslens.features.store import FeatureStore, Skipped
+from crosslens.features.of_encoder import features_of_encoder, folder_for
+from crosslens.features.store import Skipped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,14 +98,6 @@ class Embeddings:
             here = part.where(np.array([image in kept for image in part.catalog.ids], dtype=bool))
             vectors[name] = encoders[name].encode_features(here.centre, domains)
         return cls(rows.ids, domains, vectors, tuple(skipped.values()))
-
-
-def folder_for(encoder: Encoder, features: Path | None) -> Path | None:
-    """``features`` if the encoder's backbone made that folder (or it is still empty), else None for the cache."""
-    if features is None or not (features / "features.json").is_file():
-        return features
-    made_by = FeatureStore.open(features).config.fingerprint
-    return features if made_by == encoder.backbone.fingerprint else None
 
 
 @dataclass(frozen=True)

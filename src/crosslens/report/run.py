@@ -15,11 +15,12 @@ from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, EvaluationError, RunError
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
+from crosslens.features.of_encoder import folder_for
 from crosslens.fitting import Source, open_catalog
 from crosslens.measuring import run_marks
 from crosslens.methods import METHODS, method_class
 from crosslens.progress import progress
-from crosslens.report.maps import Embeddings, folder_for
+from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
 from crosslens.report.tables import Section
 from crosslens.training.run import Run

@@ -24,6 +24,7 @@ from crosslens.errors import ConfigError, StoreError
 from crosslens.evaluation.ranking import top_k_chunks
 from crosslens.ops.cluster_count import estimate_clusters
 from crosslens.ops.kmeans import kmeans
+from crosslens.search.items import drawn_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -259,7 +260,7 @@ class MatchCalibration:
             found = kmeans(points, min(count, len(rows)), seed=seed)
             prototypes, cluster = found.prototypes.numpy(), found.assignments.numpy()
         if queries is not None and len(queries) >= LEAST:
-            drawn = _drawn(len(queries), most, seed + 1)
+            drawn = drawn_rows(len(queries), most, seed + 1)
             reference = np.ascontiguousarray(queries[drawn], np.float32)
             near = min(30, len(reference) // 10) if smooth is None else smooth
             made = cls(
@@ -370,11 +371,4 @@ def _nearest(queries: Array, gallery: Array, count: int) -> tuple[NDArray[np.int
 
 
 def _rows(vectors: Array, most: int, seed: int) -> Array:
-    return np.ascontiguousarray(vectors[_drawn(len(vectors), most, seed)], dtype=np.float32)
-
-
-def _drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
-    """Positions of ``most`` of ``count`` rows, rising; all where there are no more."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    return np.ascontiguousarray(vectors[drawn_rows(len(vectors), most, seed)], dtype=np.float32)

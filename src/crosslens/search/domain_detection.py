@@ -38,36 +38,33 @@ def nearest_domain(rows: Tensor, means: Mapping[str, Tensor]) -> list[str]:
     return [names[place] for place in (F.normalize(rows.float(), dim=1) @ centres.T).argmax(1).tolist()]
 
 
-def told_domains(encoder: Encoder) -> tuple[str, ...]:
-    """The domains that an encoder can tell by itself: at least two, or none."""
+def told_means(encoder: Encoder) -> Mapping[str, Tensor]:
+    """What an encoder tells domains by: its looks, else its means, else those of its whitened part.
+
+    Returns:
+        Means ``(D,)`` of at least two domains, or nothing. ``encoder.means`` are of the joint space where the
+        encoder works there, all others of the frozen backbone's features.
+    """
     whitened = {} if encoder.whitened is None else encoder.whitened.means
-    for means in (encoder.looks, encoder.means, whitened):
-        if len(means) >= 2:
-            return tuple(means)
-    return ()
+    return next((means for means in (encoder.looks, encoder.means, whitened) if len(means) >= 2), {})
 
 
 @torch.inference_mode()
 def detect_domains(encoder: Encoder, features: NDArray[np.float32]) -> list[str | None]:
-    """The domain of each picture among those whose means the encoder keeps.
+    """The domain of each picture among those whose means the encoder keeps; see ``told_means``.
 
     Args:
-        encoder: its looks, else its means, else those of its whitened part.
+        encoder: keeps the means.
         features: of its frozen backbone ``(N, D)``.
 
     Returns:
         A name for each; None for all where the encoder keeps fewer than two means.
     """
-    rows = torch.from_numpy(features)
-    if len(encoder.looks) >= 2:
-        return [*nearest_domain(rows, encoder.looks)]
-    means = encoder.means
-    if len(means) >= 2:
-        found = nearest_domain(encoder.backbone.to_joint(rows) if encoder.space == "joint" else rows, means)
-        return [*found]
-    if encoder.whitened is not None and len(encoder.whitened.means) >= 2:
-        return [*nearest_domain(rows, encoder.whitened.means)]
-    return [None] * len(rows)
+    rows, means = torch.from_numpy(features), told_means(encoder)
+    if not means:
+        return [None] * len(rows)
+    is_joint = means is encoder.means and encoder.space == "joint"
+    return [*nearest_domain(encoder.backbone.to_joint(rows) if is_joint else rows, means)]
 
 
 class DomainDetector:
@@ -86,7 +83,7 @@ class DomainDetector:
     def __call__(self, features: Array) -> list[str | None]:
         """The domain of each picture, of the frozen backbone's features ``(N, D)``; None where none is told."""
         encoder = self._index.encoder
-        if told_domains(encoder):
+        if told_means(encoder):
             return detect_domains(encoder, features)
         # Where no domain is treated apart, the answer would change no vector.
         means = self._means() if encoder.domains else {}
@@ -105,7 +102,7 @@ class DomainDetector:
         encoder = self._index.encoder
         if not encoder.domains:
             return ()
-        told = told_domains(encoder)
+        told = tuple(told_means(encoder))
         if not told:
             told = tuple(self._means())
             if not told:

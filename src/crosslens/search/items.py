@@ -102,13 +102,17 @@ def checked_items(
     return table, rows
 
 
+def drawn_rows(count: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Positions of ``most`` of ``count`` rows drawn at random, rising; all where there are no more."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
 def sample_items(store: Store, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
     """Rows and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
     ids = [image for table, _ in store.scan() for image in table.column("id").to_pylist()]
-    if len(ids) > n:
-        drawn = np.random.default_rng(seed).choice(len(ids), n, replace=False)
-        ids = [ids[row] for row in np.sort(drawn)]
-    return store.get(ids)
+    return store.get([ids[row] for row in drawn_rows(len(ids), n, seed)])
 
 
 def count_domains(store: Store) -> dict[str, int]:

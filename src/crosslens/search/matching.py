@@ -21,7 +21,7 @@ from crosslens.search.calibrate import LEAST, MatchCalibration, centred_rows
 from crosslens.search.combining import Combiner
 from crosslens.search.filters import Filter
 from crosslens.search.index import Index
-from crosslens.search.items import Hit, sample_items
+from crosslens.search.items import Hit, drawn_rows, sample_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -249,7 +249,7 @@ def drawn_catalog(catalog: Catalog, most: int, seed: int = 0) -> Catalog:
     """At most ``most`` images of a catalog, drawn at random."""
     if len(catalog) <= most:
         return catalog
-    return catalog.take(np.sort(np.random.default_rng(seed).choice(len(catalog), most, replace=False)).tolist())
+    return catalog.take(drawn_rows(len(catalog), most, seed).tolist())
 
 
 def in_domain(catalog: Catalog, domain: str) -> Catalog:

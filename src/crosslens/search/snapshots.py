@@ -1,6 +1,6 @@
 """Snapshots: one version of an index as plain files, written and read back all or nothing.
 
-    S/snapshot.json        the index's description, its folder and the number of items
+    S/snapshot.json        the index's description and the number of items
     S/items.parquet        the items
     S/vectors.safetensors  their vectors (N, d), in the same order
     S/encoder/             the encoder

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from crosslens.errors import StoreError
 from crosslens.search.calibrate import LEAST
 from crosslens.search.filters import Eq
-from crosslens.search.query import AUTO, Answer, EmbeddedImage, QueryPart
+from crosslens.search.query import Answer, EmbeddedImage, QueryPart
 from crosslens.search.searcher import Searcher
 from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem
@@ -79,7 +79,6 @@ def _answered(
             service.meter.took(name, found.seconds[stage])
     for stage, duration in found.seconds.items():
         seconds[stage] = seconds.get(stage, 0.0) + duration
-    detected = searcher.detector.notes() if asked.domain == AUTO and pictures else ()
     shown = [
         collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in found.hits
     ]
@@ -92,7 +91,7 @@ def _answered(
             "items": items,
             "version": version,
             "seconds": seconds,
-            "notes": [*detected, *found.notes],
+            "notes": found.notes,
         }
     )
 
@@ -101,7 +100,7 @@ def _found(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[
     index = searcher.index
     version = index.version
     try:
-        return searcher.answer(parts, asked.options)
+        return searcher.answer(parts, asked.options, asked.domain)
     except StoreError:
         for part in asked.parts:
             if isinstance(part, LikePart) and not index.count(Eq(field="id", value=part.like)):
@@ -109,7 +108,7 @@ def _found(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[
         if index.version == version:
             raise
         # Items that were found went away before they were looked at again.
-        return searcher.answer(parts, asked.options)
+        return searcher.answer(parts, asked.options, asked.domain)
 
 
 def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:
