@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from crosslens.catalog import Catalog
 from crosslens.errors import FeatureError, NothingEmbeddedError, StoreError
-from crosslens.features.of_encoder import features_of_encoder
 from crosslens.progress import note
 from crosslens.search.filters import Eq
-from crosslens.search.items import items_of, root_of, rows_of
+from crosslens.search.items import items_of, root_of
+from crosslens.search.making import embedded_items
 from crosslens.search.stores.base import ITEM_SCHEMA
 
 if TYPE_CHECKING:
@@ -163,17 +163,16 @@ def _embed(
         Which of them are in the index as they are now ``(n,)``, and why others cannot be read, by id.
     """
     try:
-        found = features_of_encoder(catalog, index.encoder, device=device)
+        found, vectors, skipped = embedded_items(catalog, items, index.encoder, device)
     except NothingEmbeddedError as error:
         return np.zeros(len(catalog), dtype=bool), error.reasons
     except FeatureError as error:
         # It says nothing of the single images, so what the index has of them stays.
         report.skipped.append(str(error))
         return np.zeros(len(catalog), dtype=bool), {}
-    vectors = index.encoder.encode_features(found.centre, found.catalog.column("domain"))
-    index.upsert(rows_of(items, found.catalog.ids), vectors, index.encoder.fingerprint)
-    kept = set(found.catalog.ids)
-    return np.array([image in kept for image in catalog.ids], dtype=bool), {s.id: s.reason for s in found.skipped}
+    index.upsert(found, vectors, index.encoder.fingerprint)
+    kept = set(found.column("id").to_pylist())
+    return np.array([image in kept for image in catalog.ids], dtype=bool), {s.id: s.reason for s in skipped}
 
 
 def _settle(

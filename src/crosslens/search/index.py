@@ -33,14 +33,7 @@ from crosslens.search.description import (
     with_root,
 )
 from crosslens.search.filters import BaseFilter, Filter
-from crosslens.search.items import (
-    Hit,
-    checked_items,
-    count_domains,
-    hits_of,
-    root_of,
-    sample_items,
-)
+from crosslens.search.items import Hit, checked_items, count_domains, hits_of, items_of, root_of, sample_items
 from crosslens.search.making import embedded_items, make_index, require_free
 from crosslens.search.occupancy import Occupancy
 from crosslens.search.snapshots import restore_snapshot, write_snapshot
@@ -144,8 +137,10 @@ class Index:
         # Before the hours that embedding may take.
         require_free(path)
         chosen = source if domains is None else source.select(domains=list(domains))
-        items, vectors, skipped = embedded_items(chosen, encoder, device)
-        return cls(path, *make_index(path, encoder, description, items, vectors)), skipped
+        found, vectors, skipped = embedded_items(chosen, items_of(chosen), encoder, device)
+        items, rows = checked_items(found, vectors, encoder.dim)
+        index = cls(path, *make_index(path, encoder, description, items, rows))
+        return index, [entry.reason for entry in skipped]
 
     @classmethod
     def restore(cls, snapshot: str | Path, folder: str | Path, *, store: str = DEFAULT) -> Index:

@@ -17,9 +17,10 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
 from crosslens.features.of_encoder import features_of_encoder
+from crosslens.features.store import Skipped
 from crosslens.files import atomic_path, read_json, remove, write_json
 from crosslens.search.description import context_of
-from crosslens.search.items import checked_items, items_of, rows_of
+from crosslens.search.items import rows_of
 from crosslens.search.stores import store_class
 from crosslens.search.stores.base import Store
 from crosslens.search.writer_lock import only_writer
@@ -103,24 +104,26 @@ def make_index(
 
 
 def embedded_items(
-    catalog: Catalog, encoder: Encoder, device: str | None = None
-) -> tuple[pa.Table, NDArray[np.float32], list[str]]:
-    """The images of a catalog as checked items with their vectors ``(N, d)``.
+    catalog: Catalog, known: pa.Table, encoder: Encoder, device: str | None = None
+) -> tuple[pa.Table, NDArray[np.float32], tuple[Skipped, ...]]:
+    """The images of a catalog as items with their vectors ``(N, d)``.
 
-    Sizes and times are those from before the images were read, so that a file which changes meanwhile is seen as
-    changed by the next ``Index.add``.
+    Args:
+        catalog: the images.
+        known: items that hold them, with sizes and times from before the images are read, so that a file which
+            changes meanwhile is seen as changed by the next ``Index.add``.
+        encoder: makes the vectors.
+        device: see ``crosslens.backbones.engine.make_engine``.
 
     Returns:
-        Items, vectors, and one sentence for each image that was left out.
+        Items, vectors, and the images that were left out.
 
     Raises:
         FeatureError: when no image can be embedded.
     """
-    known = items_of(catalog)
     found = features_of_encoder(catalog, encoder, device=device)
     vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
-    items, rows = checked_items(rows_of(known, found.catalog.ids), vectors, encoder.dim)
-    return items, rows, [entry.reason for entry in found.skipped]
+    return rows_of(known, found.catalog.ids), vectors, found.skipped
 
 
 def copy_files(source: Path, target: Path) -> None:
