@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from rich.markup import escape
 
 from crosslens.backbones import load_backbone
 from crosslens.backbones.engine import require_device
@@ -189,9 +188,9 @@ def open_catalog(source: Source) -> Catalog:
     catalog = Catalog.open(source)
     lost = [sentence for sentence in catalog.notes if "being no images" not in sentence]
     for sentence in lost[:_NOTES]:
-        note(escape(sentence))
+        note(sentence)
     if len(lost) > _NOTES:
-        note(escape(f"{len(lost) - _NOTES} more such notes: crosslens data check {source}"))
+        note(f"{len(lost) - _NOTES} more such notes: crosslens data check {source}")
     return catalog
 
 

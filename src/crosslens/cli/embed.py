@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Backbone, Decode, Device, Json, Quiet, Workers, emit_json, print_table
+from crosslens.cli.options import Backbone, Decode, Device, Json, Quiet, Workers, emit_json
+from crosslens.terminal import echo, print_table
 
 
 def embed(
@@ -70,6 +71,6 @@ def embed(
         ],
     )
     for entry in result.skipped[:20]:
-        typer.echo(f"skipped {entry.path}: {entry.reason}", err=True)
+        echo(f"skipped {entry.path}: {entry.reason}", err=True)
     if len(result.skipped) > 20:
-        typer.echo(f"... and {len(result.skipped) - 20} more; --json lists them all", err=True)
+        echo(f"... and {len(result.skipped) - 20} more; --json lists them all", err=True)

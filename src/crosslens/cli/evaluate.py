@@ -19,10 +19,10 @@ from crosslens.cli.options import (
     Unseen,
     drawn_scenario,
     emit_json,
-    print_table,
     split_names,
 )
 from crosslens.errors import ConfigError
+from crosslens.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.evaluation.measured import Evaluation
@@ -140,7 +140,7 @@ def compare(
     print_table(f"{metric} ({convention})", ("encoder", metric, "difference", "p", "queries better / worse"), rows)
     for name, result in zip(runs, measured, strict=True):
         for mark in result.marks:
-            typer.echo(f"note: {name}: {mark}", err=True)
+            echo(f"note: {name}: {mark}", err=True)
 
 
 def _show(result: Evaluation, value: dict[str, Any]) -> None:
@@ -158,9 +158,9 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
     if "no_match" in value:
         _show_no_match(value["no_match"])
     for mark in result.marks:
-        typer.echo(f"note: {mark}", err=True)
+        echo(f"note: {mark}", err=True)
     if result.skipped:
-        typer.echo(f"note: {result.skipped} image(s) could not be embedded and took no part", err=True)
+        echo(f"note: {result.skipped} image(s) could not be embedded and took no part", err=True)
 
 
 def _scenario(
@@ -182,11 +182,11 @@ def _show_no_match(value: dict[str, Any]) -> None:
     for score, row in value["scores"].items():
         if row:
             told = ", ".join(f"{key} {number:.3f}" for key, number in row.items())
-            typer.echo(f"has a match, by {score}: {told}")
+            echo(f"has a match, by {score}: {told}")
     for score, reason in value["failed"].items():
-        typer.echo(f"note: no answer by {score}: {reason}", err=True)
+        echo(f"note: no answer by {score}: {reason}", err=True)
     for rule, row in value["rules"].items():
-        typer.echo(
+        echo(
             f"no match, by {rule}: Open-set Acc {row['open_set_acc']:.3f}, false rejections"
             f" {row['false_rejection']:.3f}, balanced {row['balanced_accuracy']:.3f}"
         )

@@ -15,9 +15,9 @@ from crosslens.cli.options import (
     Quiet,
     Where,
     emit_json,
-    print_table,
     split_names,
 )
+from crosslens.terminal import echo, print_table
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -61,8 +61,8 @@ def build(
     )
     emit_json(json, {"index": str(out), "skipped": skipped, **made.stats()})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
-        typer.echo(f"search with: crosslens search {out} --image PICTURE")
+        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
+        echo(f"search with: crosslens search {out} --image PICTURE")
 
 
 @app.command()
@@ -106,12 +106,12 @@ def add(
     )
     emit_json(json, {**report.to_json(), "items": len(opened)})
     if not quiet and str(json) != "-":
-        typer.echo(
+        echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
             f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
         )
         for sentence in report.skipped[:20]:
-            typer.echo(f"skipped: {sentence}", err=True)
+            echo(f"skipped: {sentence}", err=True)
 
 
 @app.command()
@@ -136,7 +136,7 @@ def delete(
     count = opened.delete(ids or [] if where is None else parse_filter(where))
     emit_json(json, {"deleted": count, "items": len(opened)})
     if not quiet and str(json) != "-":
-        typer.echo(f"{count} deleted, {len(opened)} left")
+        echo(f"{count} deleted, {len(opened)} left")
 
 
 @app.command()
@@ -186,7 +186,7 @@ def snapshot(
     opened.snapshot(target)
     emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(opened)} items copied to {target}")
+        echo(f"{len(opened)} items copied to {target}")
 
 
 @app.command()
@@ -206,7 +206,7 @@ def restore(
     made = Index.restore(snapshot, out, store=store)
     emit_json(json, {"index": str(out), **made.stats()})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(made)} items restored in {out}")
+        echo(f"{len(made)} items restored in {out}")
 
 
 @app.command()

@@ -1,9 +1,7 @@
-"""Options that many commands share, and how results are shown."""
+"""Options that many commands share, and where their results go."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +10,7 @@ import typer
 import yaml
 
 from crosslens.errors import ConfigError
+from crosslens.terminal import print_json
 
 if TYPE_CHECKING:
     from crosslens.evaluation.scenarios import Scenario
@@ -145,28 +144,9 @@ def emit_json(target: Path | None, value: Any) -> None:
     if target is None:
         return
     if str(target) == "-":
-        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        print_json(value)
     else:
         write_json(target, value)
-
-
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard output: drawn on a terminal, tab-separated elsewhere."""
-    if not sys.stdout.isatty():
-        print("\t".join(header))
-        for row in rows:
-            print("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 def _number_or_text(text: str) -> Any:

@@ -9,6 +9,7 @@ import typer
 
 from crosslens.cli.evaluate import Convention
 from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_json, split_names
+from crosslens.terminal import echo
 
 
 def report(
@@ -55,4 +56,4 @@ def report(
     values = {name: {"metrics": e.metrics, "marks": list(e.marks)} for name, e in made.evaluations.items()}
     emit_json(json, {"report": str(made.path), "convention": convention, "encoders": values})
     if not quiet and str(json) != "-":
-        typer.echo(made.path)
+        echo(made.path)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Json, Quiet, Where, emit_json, print_table
+from crosslens.cli.options import Device, Json, Quiet, Where, emit_json
+from crosslens.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,11 +132,11 @@ def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, 
 def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -> None:
     if answer.match_probability is not None:
         rejected = "; no match" if answer.no_match else ""
-        typer.echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
+        echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
     if domain == "auto" and answer.domain is not None:
-        typer.echo(f"detected domain: {answer.domain}")
+        echo(f"detected domain: {answer.domain}")
     for sentence in answer.notes:
-        typer.echo(f"note: {sentence}")
+        echo(f"note: {sentence}")
     rows = []
     for found in answer.hits:
         hit, more = found.hit, len(found.duplicates)
@@ -143,4 +144,4 @@ def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -
         rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path))
     print_table(f"{len(answer.hits)} of {len(index)}", ("score", "domain", "label", "path"), rows)
     if grid is not None:
-        typer.echo(f"drawn in {grid}")
+        echo(f"drawn in {grid}")
