@@ -23,7 +23,7 @@ from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.encoder_config import FORMAT, EncoderConfig, Space, describe
 from crosslens.encoder_tensors import parts_of, tensors_of
 from crosslens.errors import BackboneError, RunError
-from crosslens.files import atomic_path, read_json, write_json
+from crosslens.files import atomic_path, read_json, require_known_format, write_json
 from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection
 from crosslens.nn.prompts import PromptedTower
@@ -282,8 +282,7 @@ class Encoder:
         from safetensors.torch import load_file
 
         description = read_json(folder / "config.json", RunError)
-        if int(description.get("format", 0)) > FORMAT:
-            raise RunError(f"{folder} was written by a newer crosslens; upgrade to read it")
+        require_known_format(description, folder, FORMAT, RunError)
         try:
             config = EncoderConfig.model_validate(description)
             tensors = load_file(folder / "model.safetensors")
