@@ -118,7 +118,7 @@ class TestDamage:
     def test_a_format_that_is_no_number(self, folder, said):
         config = json.loads((folder / "config.json").read_text()) | {"format": said}
         (folder / "config.json").write_text(json.dumps(config))
-        with pytest.raises(RunError, match="is damaged: its format is .* no whole number"):
+        with pytest.raises(RunError, match=r"is damaged: its format is .* no whole number"):
             Encoder.load(folder)
 
     def test_broken_and_foreign_json(self, folder):
