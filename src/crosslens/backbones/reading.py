@@ -20,6 +20,10 @@ class Reader(Protocol):
 
     name: str
 
+    def reading(self, text: str) -> Reading:
+        """How it reads ``text``."""
+        ...
+
     def reads(self, text: str) -> bool:
         """Whether there is anything in ``text`` that it knows."""
         ...
@@ -93,6 +97,18 @@ def require_readable(tower: Reader, texts: Sequence[str], what: str) -> None:
         raise ConfigError(
             f"{tower.name} reads no word in the {what} {shown}{more}; write them in words that it knows"
         )
+
+
+def unread(tower: Reader, text: str) -> list[str]:
+    """What the tower leaves unread of a text that it reads, in sentences."""
+    reading = tower.reading(text)
+    said = []
+    if reading.unknown:
+        unknown = ", ".join(repr(shortened(part)) for part in reading.unknown[:5])
+        said.append(f"{tower.name} does not know {unknown} in the text {shortened(text)!r}")
+    if reading.lost:
+        said.append(f"the text is longer than {tower.name} reads at once; left out is {shortened(reading.lost)!r}")
+    return said
 
 
 def shortened(text: str, most: int = 40) -> str:
