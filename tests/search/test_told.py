@@ -63,7 +63,7 @@ class TestWords:
     @pytest.mark.parametrize("text", ["\u200b", "\u0301\u0001", "\u202e\u202c", "caf\udce9"])
     def test_no_words(self, searcher, text):
         for ask in (searcher.embed_texts, lambda texts: searcher.answer(weighted_parts(texts=texts))):
-            with pytest.raises(ConfigError, match="reads no word in the text '|is no UTF-8 text"):
+            with pytest.raises(ConfigError, match=r"reads no word in the text '|is no UTF-8 text"):
                 ask(["circle", text])
 
     def test_too_many_letters(self, searcher):

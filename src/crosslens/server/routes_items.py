@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -129,10 +128,11 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
     try:
         with open(path, "rb") as handle:
             kind = format_of(handle.read(HEAD))
-            state = os.fstat(handle.fileno())
+        state = path.stat()
     except OSError:
         kind = None
     if kind is None:
+        # Whatever lies there now is no image, or gone.
         raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read")
     tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
     headers = {

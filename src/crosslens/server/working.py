@@ -20,6 +20,7 @@ from crosslens.search.index import Index
 from crosslens.search.items import file_states
 from crosslens.search.making import is_upload
 from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.told_domain import told_domain
 from crosslens.search.writer_lock import is_being_written
 from crosslens.server.collection import Collection
 from crosslens.server.embedding import Embedding
@@ -160,7 +161,9 @@ class Worker:
             uploads.forget(index, table, ids[done:], job.id)
             return
         result = {"added": len(ids) - len(skipped), "skipped": skipped, "items": len(index)}
-        self._end(table, job, "done", f"{len(ids) - len(skipped)} images added", result)
+        _, notes = told_domain(work["domain"], encoder.domains)
+        said = "; ".join((f"{len(ids) - len(skipped)} images added", *notes))
+        self._end(table, job, "done", said, result)
 
     def _add_batch(
         self,
@@ -181,9 +184,10 @@ class Worker:
             except ImageError:
                 continue
         if present:
-            features = self._embedding.features_of_squares(encoder, squares, domain)
+            known, _ = told_domain(domain, encoder.domains)
+            features = self._embedding.features_of_squares(encoder, squares, known)
             paths = [uploads.path(image) for image in present]
-            vectors = encoder.encode_features(features, domain)
+            vectors = encoder.encode_features(features, known)
             index.upsert(_items(present, paths, uploads.root, domain, label), vectors, encoder.fingerprint)
         return [image for image in ids if image not in present]
 
