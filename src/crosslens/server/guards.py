@@ -166,7 +166,7 @@ def _is_same(origin: str, host: str, vouched: bool) -> bool:
     """Whether a page of ``origin`` asks its own server, which the browser calls ``host``.
 
     A port that is not written is the one of the origin's scheme (RFC 6454, 4). A proxy may drop the port of
-    ``Host``; where that alone is missing, the browser's own word counts that the page asks its origin, ``vouched``.
+    ``Host``; where that alone is missing, it is enough that the browser vouches that the page asks its own origin.
     """
     try:
         asking, called = urlsplit(origin), urlsplit(f"//{host}")
