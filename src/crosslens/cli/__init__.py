@@ -33,5 +33,5 @@ def main() -> None:
         sys.exit(1)
     except UnicodeEncodeError as error:
         # Bytes of an argument or a file name that are no UTF-8, where nothing but text can be kept.
-        echo(f"error: {error.object!r} holds bytes that are no UTF-8; write it in UTF-8", err=True)
+        echo(f"error: '{error.object[:200]}' holds bytes that are no UTF-8; write it in UTF-8", err=True)
         sys.exit(1)
