@@ -40,7 +40,8 @@ Where = Annotated[
     typer.Option(
         "--where",
         help="Only items for which this holds, such as: domain = 'photo' and not label in ('dog', 'cat')."
-        " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or '2026-01-31').",
+        " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or a whole day:"
+        " '2026-01-31').",
     ),
 ]
 Unseen = Annotated[
