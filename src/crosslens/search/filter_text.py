@@ -11,8 +11,7 @@
 
 A text stands in single or double quotes, with the quote doubled inside. ``modified`` also takes a day or a time as
 text, ``'2026-01-31'`` or ``'2026-01-31T12:00'``, read as UTC; a day stands for all of it, from its first second to
-its last. ``!=`` and ``not in`` are the opposites of ``=`` and
-``in``, so rows without a value match them.
+its last. ``!=`` and ``not in`` are the opposites of ``=`` and ``in``, so rows without a value match them.
 """
 
 from __future__ import annotations
