@@ -156,6 +156,23 @@ def test_an_older_index_is_read_searched_and_copied_as_it_is(older, tmp_path, ki
     index.close()
 
 
+@pytest.mark.parametrize("kind", STORES)
+def test_a_link_of_an_older_index_that_was_removed(older, root, kind):
+    index = older(kind)
+    (root / "photo" / "link.bmp").unlink()
+    assert counts(index.add(Catalog.open(root))) == (0, 0, 6, 1, 0)
+    assert "photo/link.bmp" not in index.items.column("id").to_pylist()
+    index.close()
+
+
+def test_an_older_index_of_pictures_that_were_moved(older, root, tmp_path):
+    index = older("lance")
+    root.rename(tmp_path / "new")
+    assert index.relocate(root, tmp_path / "new").changed == 0
+    assert index.get("photo/link.bmp")[0].path == str(tmp_path / "new" / "photo" / "link.bmp")
+    assert counts(index.add(Catalog.open(tmp_path / "new"))) == (0, 0, 7, 0, 0)
+
+
 def test_a_newer_index_is_refused(older):
     folder = older("exact").folder
     file = folder / "index.json"

@@ -16,7 +16,7 @@ from crosslens.errors import FeatureError, NothingEmbeddedError, StoreError
 from crosslens.presence import can_be_read
 from crosslens.progress import note
 from crosslens.search.filters import Eq
-from crosslens.search.gone import gone_items, refuse_loss, renamed_items
+from crosslens.search.gone import by_name, gone_items, refuse_loss, renamed_items
 from crosslens.search.items import items_of, root_of
 from crosslens.search.making import embedded_items
 from crosslens.search.stores.base import ITEM_SCHEMA
@@ -68,7 +68,8 @@ def add_catalog(
     items = items_of(catalog)
     known = _of_root(index, root)
     _refuse_collisions(index, items, known, root)
-    gone = gone_items(known, items) if remove_gone else []
+    named = by_name(known) if catalog.ids == catalog.column("path") else known
+    gone = gone_items(named, items) if remove_gone else []
     if not force:
         refuse_loss(known, gone, items, root)
     index.add_root(root, domains)
@@ -93,10 +94,10 @@ def add_catalog(
         if on_progress is not None:
             on_progress(start + len(rows), len(todo))
     # Once more: a disk may have come back, or a file, in the hours that embedding may take.
-    still = set(gone_items(known, items, gone))
-    renamed = renamed_items(known, items) if remove_gone else []
+    still = gone_items(named, items, gone) if gone else []
+    renamed = renamed_items(named, items) if remove_gone else []
     if still or renamed:
-        report.removed += index.delete([*still, *renamed])
+        report.removed += index.delete(list(dict.fromkeys([*still, *renamed])))
     return report
 
 

@@ -18,6 +18,18 @@ MOST_LOST = 0.5
 _FILE = ["size", "modified", "stamp"]
 
 
+def by_name(known: pa.Table) -> pa.Table:
+    """Items of a source whose ids are paths, under the names by which they were indexed.
+
+    Format 2 held what a link led to instead.
+    """
+    name = pc.binary_join_element_wise(known.column("root"), known.column("id"), "/")
+    unnamed = pc.and_(known.column("stamp").is_null(), pc.invert(pc.starts_with(known.column("id"), "/")))
+    place = known.schema.get_field_index("path")
+    paths = pc.if_else(unnamed, name, known.column("path"))
+    return known.set_column(place, known.schema.field(place), paths)
+
+
 def gone_items(known: pa.Table, items: pa.Table, among: Sequence[str] | None = None) -> list[str]:
     """Ids of the items of a root whose file is gone (``crosslens.presence``).
 
@@ -74,6 +86,6 @@ def renamed_items(known: pa.Table, items: pa.Table) -> list[str]:
         for row in known.select(["id", "path", "root", "stamp"]).to_pylist()
         if row["id"] not in ids
         and row["path"] in paths
-        # In format 2 the path may be that of what a link led to.
+        # Otherwise the path may be that of what a link led to; see ``by_name``.
         and (row["stamp"] is not None or row["path"] == str(Path(row["root"], row["id"])))
     ]

@@ -87,7 +87,10 @@ def _moved(index: Index, report: RelocateReport) -> pa.Table:
     for row in rows:
         before, path = Path(row["root"]), Path(row["path"])
         row["root"] = report.roots[row["root"]]
-        if path.is_relative_to(before):
+        if row["stamp"] is None and os.path.lexists(name := Path(row["root"], row["id"])):
+            # Format 2 held what a link led to, not its name.
+            row["path"] = str(name)
+        elif path.is_relative_to(before):
             row["path"] = str(row["root"] / path.relative_to(before))
     found = file_columns([Path(row["path"]) for row in rows])
     for row, size, modified, stamp in zip(rows, *found.values(), strict=True):
