@@ -165,6 +165,19 @@ def test_a_link_of_an_older_index_that_was_removed(older, root, kind):
     index.close()
 
 
+@pytest.mark.parametrize("kind", ["lance", "exact"])
+def test_an_older_index_with_vectors_of_another_length(older, root, kind, capsys):
+    index = older(kind)
+    rows, vectors = index.store.get(["photo/0.bmp", "photo/1.bmp"])
+    index.store.upsert(rows, vectors * np.array([[0], [3]], np.float32))
+    report = index.add(Catalog.open(root))
+    assert counts(report) == (0, 0, 7, 0, 0)
+    assert "photo/0.bmp: a vector of length 0" in " ".join(capsys.readouterr().err.split())
+    assert len(index) == 6
+    assert np.allclose(index.get("photo/1.bmp")[1], vectors[1], atol=1e-6)
+    assert counts(index.add(Catalog.open(root))) == (1, 0, 6, 0, 0)
+
+
 def test_an_older_index_of_pictures_that_were_moved(older, root, tmp_path):
     index = older("lance")
     root.rename(tmp_path / "new")

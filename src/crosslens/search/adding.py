@@ -20,6 +20,7 @@ from crosslens.search.gone import by_name, gone_items, refuse_loss, renamed_item
 from crosslens.search.items import items_of, root_of
 from crosslens.search.making import embedded_items
 from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.unit_rows import faults_of
 
 if TYPE_CHECKING:
     from crosslens.search.index import Index
@@ -166,10 +167,23 @@ def _compare(items: pa.Table, known: pa.Table) -> tuple[np.ndarray, ...]:
 
 
 def rewrite(index: Index, items: pa.Table) -> None:
-    """Write items that are there anew, with the vectors that they have; in steps, so that memory is bounded."""
+    """Write items that are there anew, with the vectors that they have; in steps, so that memory is bounded.
+
+    Format 2 took in vectors of any length. Those of length 0, which nothing finds, are deleted and named.
+    """
     for start in range(0, items.num_rows, _REWRITTEN):
         part = items.slice(start, _REWRITTEN)
-        index.upsert(part, index.store.get(part.column("id").to_pylist())[1], index.fingerprint)
+        ids = part.column("id").to_pylist()
+        vectors = index.store.get(ids)[1]
+        lengths = np.linalg.norm(vectors, axis=1)
+        kept = lengths > 1e-6
+        if not kept.all():
+            lost = [ids[row] for row in np.flatnonzero(~kept)]
+            note(f"{len(lost)} item(s) deleted, the first {lost[0]}: a vector of length 0 is like no other")
+            index.delete(lost)
+        faulty = list(faults_of(vectors))
+        vectors[faulty] /= np.maximum(lengths[faulty, None], 1e-6)
+        index.upsert(part.filter(pa.array(kept)), vectors[kept], index.fingerprint)
 
 
 def _embed(
