@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
 from crosslens.search.index import Index
 from crosslens.server import jobs, working
@@ -379,3 +380,26 @@ def test_a_job_whose_index_was_replaced_leaves_the_next_one_clean(tmp_path):
     (tmp_path / "i" / "server" / "jobs.sqlite").touch()
     assert (table.waiting(), table.all()) == (False, [])
     assert table.put("delete", {"ids": []}, 1).state == "queued"
+
+
+def test_an_upload_in_which_the_encoder_sees_nothing_is_left_out(server, own_index, monkeypatch):
+    encode = Encoder.encode_features
+    nothing = noise(1)
+
+    def blind(self, features, domains=None):
+        rows = encode(self, features, domains)
+        rows[1] = 0
+        return rows
+
+    monkeypatch.setattr(Encoder, "encode_features", blind)
+    job = server.ended(server.add(noise(0), nothing, noise(2), name="own.index"))
+    monkeypatch.undo()
+    assert job["state"] == "done"
+    assert (
+        job["message"] == "2 images added, 1 left out: the first its vector has length 0, so it is like no other"
+    )
+    (left_out,) = job["result"]["skipped"]
+    assert (job["result"]["added"], count(server)) == (2, 18)
+    assert left_out not in Index.open(own_index).items.column("id").to_pylist()
+    # Nobody would ever ask for its file.
+    assert len([file for file in (own_index / "uploads").rglob("*") if file.is_file()]) == 2

@@ -73,15 +73,19 @@ def add(
     keep_gone: Annotated[
         bool, typer.Option("--keep-gone", help="Keep items of this root whose image is no longer there.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete them also where that is more than half of a domain.")
+    ] = False,
     device: Device = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Add images, or bring those of a folder up to date: only new and changed ones are embedded.
 
-    A change is seen by size and time. Items of ROOT whose image is gone are deleted. Without --domains, those that
-    were chosen for ROOT before are taken. What is done is kept when the
-    command is interrupted; run it again to go on.
+    A change is seen by size, times and inode. Items of ROOT whose image is gone are deleted; where that is more
+    than half of a domain's, as when a disk is not mounted, nothing is done without --force. Without --domains,
+    those that were chosen for ROOT before are taken. What is done is kept when the command is interrupted; run it
+    again to go on.
 
     Example: crosslens index add photos.index pictures/
     """
@@ -102,6 +106,7 @@ def add(
         domains=split_names(domains),
         device=device,
         remove_gone=not keep_gone,
+        force=force,
         on_progress=show,
     )
     emit_json(json, {**report.to_json(), "items": len(opened)})
@@ -137,6 +142,31 @@ def delete(
     emit_json(json, {"deleted": count, "items": len(opened)})
     if not quiet and str(json) != "-":
         typer.echo(f"{count} deleted, {len(opened)} left")
+
+
+@app.command()
+def relocate(
+    index: Folder,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A folder that was added, or one above several.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Where it lies now.")],
+    force: Annotated[bool, typer.Option("--force", help="Also where some of the images are not there.")] = False,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say that the images of a folder were moved: their items follow, and nothing is embedded again.
+
+    Example: crosslens index relocate photos.index /media/old-disk/pictures /media/new-disk/pictures
+    """
+    from crosslens.search.index import Index
+
+    opened = Index.open(index)
+    report = opened.relocate(old, new, force=force)
+    emit_json(json, {**report.to_json(), "items": len(opened)})
+    if not quiet and str(json) != "-":
+        typer.echo(
+            f"{report.moved} items moved, {report.changed} of them with another size or time,"
+            f" {len(report.missing)} without their image"
+        )
 
 
 @app.command()

@@ -10,7 +10,7 @@ or after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,9 @@ from crosslens.errors import StoreError
 from crosslens.files import write_json
 from crosslens.search.description import (
     domains_of,
+    moved_roots,
     new_description,
+    of_newest_format,
     open_description,
     read_description,
     require_same,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosslens.search.adding import AddReport
+    from crosslens.search.relocating import RelocateReport
 
 __all__ = ["Hit", "Index"]
 
@@ -202,13 +205,15 @@ class Index:
 
         Raises:
             FingerprintError: for vectors of another encoder.
-            StoreError: for wrong shapes or columns, values that are not finite, repeated ids, or a second writer.
+            StoreError: for wrong shapes or columns, vectors that are not finite or not of length 1, repeated ids,
+                or a second writer.
         """
         self.require(fingerprint, "what you add")
         table, rows = checked_items(items, vectors, self.fingerprint.dim)
         if not table.num_rows:
             return
         with self.writing():
+            self._describe(of_newest_format(self._description))
             self.store.upsert(table, rows)
 
     def add(
@@ -218,10 +223,11 @@ class Index:
         domains: Sequence[str] | None = None,
         device: str | None = None,
         remove_gone: bool = True,
+        force: bool = False,
         batch: int = 2048,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> AddReport:
-        """Bring the index up to date with the images of a catalog: embed what is new or changed by size and time.
+        """Bring the index up to date with the images of a catalog: embed what is new or changed by its stamp.
 
         Each batch is one step: what was committed before an interruption stays, and a second call goes on there.
 
@@ -230,12 +236,14 @@ class Index:
             domains: of the catalog to take, and later too where some were chosen before; by default those chosen
                 for its folder, and all where none were.
             device: see ``crosslens.backbones.engine.make_engine``.
-            remove_gone: delete the items of this root that are not in the catalog and whose file is gone.
+            remove_gone: delete the items of this root whose file is gone (``crosslens.presence``).
+            force: delete them also where they are more than half of a domain's.
             batch: images a step.
             on_progress: called with the images done and their total.
 
         Raises:
-            StoreError: for ids of another root's items, or a second writer.
+            StoreError: for ids of another root's items, when more than half of a domain's items would go without
+                ``force``, or for a second writer. Nothing is changed then.
         """
         from crosslens.search.adding import add_catalog
 
@@ -245,6 +253,7 @@ class Index:
             domains=domains,
             device=device,
             remove_gone=remove_gone,
+            force=force,
             batch=batch,
             on_progress=on_progress,
         )
@@ -383,11 +392,39 @@ class Index:
         """Remember a folder whose images were added, and the domains chosen of it; see ``with_root``."""
         with self.writing():
             # Read again under the lock: another process may have added one.
-            before = read_description(self.folder)
-            self._description = with_root(before, root, domains)
-            if self._description != before:
-                write_json(self.folder / "index.json", self._description)
+            self._description = read_description(self.folder)
+            self._describe(with_root(self._description, root, domains))
 
     def domains_of(self, root: str) -> list[str] | None:
         """The domains chosen of a folder that was added; None where all are wanted."""
         return domains_of(self._description, root)
+
+    def relocate(self, old: str | Path, new: str | Path, *, force: bool = False) -> RelocateReport:
+        """Say that the images of a folder lie in another one now; nothing is embedded again.
+
+        A process killed meanwhile leaves some items at the old place, and a second call goes on.
+
+        Args:
+            old: a folder that was added, or one above several.
+            new: where it lies now.
+            force: also where some of the images are not there.
+
+        Raises:
+            StoreError: when nothing below ``old`` was added, ``new`` is no folder or lacks images, or for a second
+                writer. Nothing is changed then.
+        """
+        from crosslens.search.relocating import relocate_roots
+
+        return relocate_roots(self, old, new, force=force)
+
+    def move_roots(self, places: Mapping[str, str]) -> None:
+        """Remember that folders whose images were added lie elsewhere, old place to new; see ``relocate``."""
+        with self.writing():
+            self._description = read_description(self.folder)
+            self._describe(moved_roots(self._description, places))
+
+    def _describe(self, description: dict[str, Any]) -> None:
+        """Change what the index says of itself, for who holds it for writing."""
+        if description != self._description:
+            write_json(self.folder / "index.json", description)
+            self._description = description
