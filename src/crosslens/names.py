@@ -1,10 +1,11 @@
 """How the names of domains and classes, and ids, are read, compared and matched to known ones.
 
-A name that is typed need not be the text that is stored: archives and disks write an accent in one character (NFC)
-or in two (NFD), hands write capitals, and lists write ``hot-air_balloon`` where a folder has ``Hot air balloon``. A
-known name is looked for by what is the same, strictest first: the text itself, its NFC form, that without case, and
-at last its ``spelling_key`` or an alias. The first of these that finds one name decides; where it finds two, nothing
-is guessed. What tells names apart, as the signs in ``C``, ``C#`` and ``C++`` or vowel signs do, is never dropped.
+A name that is typed need not be the text that is stored: archives and disks write an accent in one character
+(NFC) or in two (NFD), hands write capitals, and lists write ``hot-air_balloon`` where folders have ``Hot air
+balloon``. A known name is looked for by what is the same, strictest first: the text itself, its NFC form, that
+without case, and at last its ``spelling_key`` or an alias. The first of these that finds one name decides; where
+it finds two, nothing is guessed. What tells names apart, as the signs in ``C``, ``C#`` and ``C++`` or vowel signs
+do, is never dropped.
 """
 
 from __future__ import annotations
@@ -151,9 +152,8 @@ class Spelling:
             if len(names) == 1:
                 return names[0]
             if names:
-                raise AmbiguousNameError(
-                    f"{name!r} could be either of {told_apart(names)}; write the one you mean exactly"
-                )
+                both = told_apart(names)
+                raise AmbiguousNameError(f"{name!r} could be either of {both}; write the one you mean exactly")
         return None
 
     def require(
