@@ -192,12 +192,12 @@ class Spelling:
         return tuple(found)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'sketch'?`` where at most three known names are near ``name``; else the empty text."""
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = _NEAR) -> str:
+    """``; did you mean 'sketch'?``, with at most three known names that are near ``name``; else the empty text."""
     by_key: dict[str, str] = {}
     for own in known:
         by_key.setdefault(caseless(own), own)
-    near = difflib.get_close_matches(caseless(name), by_key, n=3, cutoff=_NEAR)
+    near = difflib.get_close_matches(caseless(name), by_key, n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(repr(by_key[key]) for key in near)}?" if near else ""
 
 
