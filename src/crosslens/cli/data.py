@@ -78,10 +78,8 @@ def write_list(
     if names:
         catalog = catalog.select(domains=names)
     catalog.write(out)
-    emit_json(
-        json,
-        {"manifest": str(out), "images": len(catalog), "domains": catalog.domains, "notes": list(catalog.notes)},
-    )
+    value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
+    emit_json(json, value | {"notes": list(catalog.notes)})
     if not quiet:
         typer.echo(f"{len(catalog)} images listed in {out}")
 
