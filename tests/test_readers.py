@@ -258,12 +258,13 @@ def test_class_names_and_numbers(tmp_path):
         " PATH,Domain,Class",
         ",path,domain,label",
         "Unnamed: 0,path,domain,label",
+        ",Unnamed: 0,path,domain,label",
     ],
 )
 @pytest.mark.parametrize("delimiter", list(",;\t|"), ids=["comma", "semicolon", "tab", "bar"])
 def test_tables_of_spreadsheets_and_frames_are_read(tmp_path, suffix, encoding, header, delimiter):
     cells = ["a é.jpg", " sketch", "cafe\u0301"]
-    row = [*["0"] * header.replace("Unnamed: 0", "").startswith(","), *cells]
+    row = [*["0"] * (header.count(",") - 2), *cells]
     text = f"{delimiter.join(header.split(','))}\n{delimiter.join(row)}\n"
     (tmp_path / f"m.{suffix}").write_bytes(text.encode(encoding))
     catalog = Catalog.open(tmp_path / f"m.{suffix}")
@@ -327,3 +328,7 @@ def test_folders_that_can_name_nothing_are_left_out_with_a_note(tree):
     catalog = read_folder(tree("photo/cat/1.jpg", "photo/a\nb/2.jpg", " /cat/3.jpg"))
     assert catalog.ids == ["photo/cat/1.jpg"]
     assert len([note for note in catalog.notes if "the name of the domain or class" in note]) == 2
+
+
+def test_columns_without_a_name_are_passed_over(tmp_path):
+    assert read_manifest(write_csv(tmp_path, ",path,domain,,\n0,a.jpg,photo,,\n")).notes == ()

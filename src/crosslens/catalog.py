@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from crosslens.errors import CatalogError, LabelsHiddenError
 from crosslens.files import atomic_path
-from crosslens.names import Spelling, caseless, nfc, read_name, told_apart
+from crosslens.names import Spelling, caseless, did_you_mean, nfc, read_name, told_apart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -338,7 +338,9 @@ def _check_rows(table: pa.Table) -> None:
     if pc.all(known).as_py() is False:  # null for no row at all
         number = known.to_pylist().index(False) + 1
         value = table.column("role")[number - 1].as_py()
-        raise CatalogError(f"row {number}: the role {value!r} is none of {', '.join(ROLES)}")
+        raise CatalogError(
+            f"row {number}: the role {value!r} is none of {', '.join(ROLES)}{did_you_mean(value, ROLES)}"
+        )
 
 
 def _check_ids(table: pa.Table) -> None:

@@ -60,7 +60,7 @@ def read_manifest(path: Path) -> Catalog:
     notes = [f"{path}: the columns {', '.join(said)} are not used"] if said else []
     if is_text:
         _refuse_swallowed_rows(path, table, delimiter)
-    table = table.drop_columns(others)
+    table = table.select([n for n, name in enumerate(table.column_names) if _plain(name) in _ACCEPTED])
     names = ["label" if _plain(name) == "class" else _plain(name) for name in table.column_names]
     try:
         return Catalog.from_rows(table.rename_columns(names).to_pylist(), path.parent, notes)

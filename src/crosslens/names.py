@@ -186,9 +186,8 @@ class Spelling:
             plural = f"{what}es" if what.endswith("s") else f"{what}s"
             have = ", ".join(sorted(self.names)) or "none"
             near = "".join(dict.fromkeys(did_you_mean(name, self.names) for name in missing))
-            raise error(
-                f"no image has the {what} {', '.join(missing)}{near}; the {plural} here are: {have}{advice}"
-            )
+            told = f"no image has the {what} {', '.join(missing)}; the {plural} here are: {have}"
+            raise error(f"{told}{advice}{near}")
         return tuple(found)
 
 

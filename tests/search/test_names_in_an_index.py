@@ -1,4 +1,4 @@
-"""An index answers for every form of a name, also one that an earlier version made with names as the disk had them."""
+"""An index answers for every form of a name, also one of an earlier version, with names as the disk had them."""
 
 import shutil
 import unicodedata

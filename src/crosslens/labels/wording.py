@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.errors import BackboneError, ConfigError
-from crosslens.names import spelling_key
+from crosslens.names import Spelling, spelling_key
 
 
 def clean_name(name: str) -> str:
@@ -52,10 +52,11 @@ def look_of(domain: str, looks: Mapping[str, str] | None = None) -> str:
         ConfigError: when the user chose a look that does not exist, listing those that do.
     """
     known = _wording()["templates"]
-    if looks and domain in looks:
-        if looks[domain] not in known:
-            raise ConfigError(f"there is no look {looks[domain]!r} for {domain}; known: {', '.join(known)}")
-        return looks[domain]
+    told = Spelling(looks or {}).find(domain)
+    if looks and told is not None:
+        if looks[told] not in known:
+            raise ConfigError(f"there is no look {looks[told]!r} for {domain}; known: {', '.join(known)}")
+        return looks[told]
     plain = " ".join(domain.replace("_", " ").replace("-", " ").split()).casefold()
     return str(_wording()["domains"].get(plain, "any"))
 
