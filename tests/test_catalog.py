@@ -239,6 +239,15 @@ def test_a_cell_that_can_be_no_name_is_named(row, message):
         Catalog.from_rows([{"path": "a.jpg", "domain": "photo", **row}], Path())
 
 
+def test_what_is_blank_is_unknown():
+    row = {"path": "a.jpg", "domain": "p", "label": " \u200b", "split": "  ", "role": "\t"}
+    assert Catalog.from_rows([row], Path()).table.to_pylist()[0] == {
+        "id": "a.jpg", "path": "a.jpg", "domain": "p", "label": None, "split": None, "role": "both"
+    }  # fmt: skip
+    with pytest.raises(CatalogError, match="row 1 lacks a domain"):
+        Catalog.from_rows([{"path": "a.jpg", "domain": "\u200b"}], Path())
+
+
 def test_nulls_of_pandas_mean_unknown():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"path": ["a.jpg", "b.jpg"], "domain": ["p", "p"], "label": ["x", None], "id": [1, None]})

@@ -238,6 +238,11 @@ def test_a_number_that_is_a_class_too_is_refused():
         unseen_classes("quickdraw", ["quickdraw", "dog", "cat"])
 
 
+def test_a_published_split_knows_the_spellings_of_its_archives():
+    assert unseen_classes("tu-berlin", ["tromobone", "trombone", "dog"]) == ("trombone", "tromobone")
+    assert unseen_classes("tu-berlin", ["spacesshuttle", "dog"]) == ("spacesshuttle",)
+
+
 def test_class_lists_refuse_one_name_in_two_forms():
     assert read_class_names([nfd("café"), " C", "C++"]) == ("café", "C", "C++")
     with pytest.raises(ConfigError, match=r"caf\\xe9.* and .*cafe\\u0301|twice"):

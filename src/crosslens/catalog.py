@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from crosslens.errors import CatalogError, LabelsHiddenError
 from crosslens.files import atomic_path
-from crosslens.names import Spelling, caseless, did_you_mean, nfc, read_name, told_apart
+from crosslens.names import Spelling, caseless, did_you_mean, is_blank, nfc, read_name, told_apart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -297,7 +297,7 @@ def _text(row: dict[str, Any], name: str, number: int) -> str | None:
 def _name(row: dict[str, Any], column: str, number: int) -> str | None:
     """One cell of row ``number`` as a name, None where it is blank."""
     text = _text(row, column, number)
-    if text is None or not text.strip():
+    if text is None or is_blank(text):
         return None
     try:
         return read_name(text)

@@ -44,9 +44,9 @@ def read_name(text: str) -> str:
         ValueError: when nothing is left, or a line end, another control character or half a character is in it;
             the message goes on behind the name ("is blank").
     """
-    name = nfc(_ENDS.sub("", text))
-    if not name:
+    if is_blank(text):
         raise ValueError("is blank")
+    name = nfc(_ENDS.sub("", text))
     for letter in name:
         if letter in "\n\r\u0085\u2028\u2029":
             raise ValueError("holds a line end")
@@ -55,6 +55,11 @@ def read_name(text: str) -> str:
         if unicodedata.category(letter) == "Cs":
             raise ValueError("is no UTF-8 text")
     return name
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing is to be seen in a text: white space and invisible marks alone."""
+    return not _ENDS.sub("", text)
 
 
 def caseless(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from crosslens.catalog import Catalog
+from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS
@@ -57,7 +58,8 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
         )
     if text in SPLITS:
         wanted = set(map(comparable, _split(SPLITS[text])))
-        chosen = [name for name in own if comparable(name) in wanted]
+        published = Spelling((), TU_BERLIN_ALIASES if text == "tu-berlin" else None)
+        chosen = [name for name in own if comparable(published(name)) in wanted]
         if not chosen:
             raise EvaluationError(
                 f"none of the unseen classes of {rule} occurs here; the classes are {', '.join(own)}"
