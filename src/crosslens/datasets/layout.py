@@ -167,10 +167,10 @@ def _require_only(best: DomainFolders, candidates: Sequence[DomainFolders], layo
     """Domains that lie in two places are not half of them read."""
     for other in candidates:
         halves = {caseless(best.base.name), caseless(other.base.name)} <= SPLIT_FOLDERS
-        tied = len(other.folders) == len(best.folders) and other.folders.keys() == best.folders.keys()
+        tied = len(other.folders) == len(best.folders)
         if other is not best and other.folders and (halves or tied):
-            both = ", ".join(sorted(other.folders))
+            held, more = (", ".join(sorted(found.folders)) for found in (best, other))
             raise CatalogError(
-                f"{best.base} and {other.base} both hold {both}; give one of the two, or bring them together as"
-                f" {layout}"
+                f"{best.base} holds {held}, and {other.base} {more}; give one of the two, or bring them together"
+                f" as {layout}"
             )

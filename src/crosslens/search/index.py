@@ -296,7 +296,11 @@ class Index:
         Raises:
             StoreError: when there is no such id.
         """
-        rows, vectors = self.store.get(self.ids_of([image]))
+        try:
+            rows, vectors = self.store.get([image])
+        except StoreError:
+            # Only now, since looking for another form costs as much again.
+            rows, vectors = self.store.get(self.ids_of([image]))
         return hits_of(rows, [1.0])[0], vectors[0]
 
     def ids_of(self, ids: Sequence[str]) -> list[str]:
