@@ -104,9 +104,10 @@ def fit(
         raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
     labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
     everything = labelled
-    chosen = tuple(domains or labelled.domains)
-    if len(set(chosen)) != len(chosen):
-        raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
+    asked = tuple(domains or labelled.domains)
+    chosen = asked if source is None else labelled.domains_named(asked)
+    if len(set(chosen)) != len(asked):
+        raise CatalogError(f"a domain is named twice: {', '.join(asked)}")
     labelled = labelled if source is None else labelled.select(domains=chosen)
     left_out: tuple[str, ...] = ()
     marks = list(config.marks)

@@ -13,6 +13,7 @@ from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, CrosslensError, EvaluationError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.coverage import unmatched_marks
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.protocols import PROTOCOLS
@@ -22,8 +23,11 @@ from crosslens.evaluation.zero_shot import unseen_classes
 from crosslens.fitting import Source, open_catalog, scenario_for
 from crosslens.labels.wording import comparable, same_class
 from crosslens.methods import method_class
+from crosslens.names import Spelling
 from crosslens.training.run import Run
 
+_ALL_MATCHED = ("pairs", "zero-shot")
+"""Protocols in which every query should have a counterpart; elsewhere some lack one by design."""
 _RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
 
 
@@ -181,24 +185,29 @@ def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
     protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    if source is None and run is not None:
+        source = run.catalog()
+    if source is None:
+        raise ConfigError("give the images to evaluate on; only a run remembers its own")
+    catalog = open_catalog(source)
+    # What the universal protocols do not find here they leave out and say so.
+    as_here = Spelling(catalog.domains)
+    domains = None if domains is None else tuple(map(as_here, domains))
     if domains is not None and len(set(domains)) != len(domains):
         raise ConfigError(f"a domain is named twice: {', '.join(domains)}")
     marks: list[str] = []
     own: Scenario | None = None
     if run is not None:
         config = run.config()
-        source = run.catalog() if source is None else source
+        trained = tuple(map(as_here, config["domains"] or ()))
         own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
         if own is not None and scenario is None:
-            scenario, domains = _own_scenario(own, config["domains"], protocol, domains)
-        domains = domains or config["domains"] or None
+            scenario, domains = _own_scenario(own, trained, protocol, domains)
+        domains = domains or trained or None
         held_out = run.read_held_out()
         if held_out is not None:
             only = held_out if only is None else only & held_out
             marks.append("supervised: measured on the held-out images only")
-    if source is None:
-        raise ConfigError("give the images to evaluate on; only a run remembers its own")
-    catalog = open_catalog(source)
     protocol = protocol or (scenario.kind if scenario else "pairs")
     chosen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
@@ -277,7 +286,7 @@ def _measured(
         options = {"unseen": plan.unseen, "generalised": plan.generalised}
     elif plan.scenario is not None:
         options = {"scenario": plan.scenario}
-    return PROTOCOLS[plan.protocol](
+    result = PROTOCOLS[plan.protocol](
         encoder,
         plan.catalog,
         domains=plan.domains,
@@ -291,6 +300,9 @@ def _measured(
         marks=tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ())))),
         **options,
     )
+    if plan.protocol in _ALL_MATCHED:
+        result = replace(result, marks=(*result.marks, *unmatched_marks(result.directions)))
+    return result
 
 
 def _unseen(

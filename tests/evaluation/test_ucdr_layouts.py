@@ -132,3 +132,21 @@ def test_both_conventions_on_a_gallery_larger_than_the_cuts(monkeypatch):
     for key, values in expected.items():
         assert result.metrics[key] == pytest.approx(np.mean(values), abs=1e-6), key
     assert result.metrics["map@200-sempcyc"] > result.metrics["map@200"] + 0.01
+
+
+def test_tu_berlin_as_its_archives_unpack(tree):
+    names = {"trombone": "tromobone", "space shuttle": "spacesshuttle", "bell": "bell"}
+    assert set(names) <= set(TU_BERLIN.splits["zero-shot"].unseen) | {"bell"}
+    root = tree(*pictures_of("sketch/{}/{}.png", names, 2), *pictures_of("photo/{}/{}.jpg", names.values(), 3))
+    result = measure(Catalog.open(root), "uccdr")
+    assert set(result.directions[0].query_labels) == set(result.directions[0].gallery_labels)
+    assert not any("in the gallery" in mark for mark in result.marks)
+
+
+def test_classes_that_the_gallery_lacks_are_said(tree):
+    unseen = TU_BERLIN.splits["zero-shot"].unseen
+    root = tree(*pictures_of("sketch/{}/{}.png", unseen, 1), *pictures_of("photo/{}/{}.jpg", unseen[2:], 1))
+    marks = measure(Catalog.open(root), "uccdr").marks
+    (said,) = [mark for mark in marks if "in the gallery" in mark]
+    assert said.startswith("28 of 30 of these classes in the gallery")
+    assert all(name in said for name in unseen[:2])

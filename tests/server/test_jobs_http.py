@@ -40,6 +40,26 @@ def delete(server, **asked):
     return server.client.request("DELETE", f"{PLACE}/items", json=asked)
 
 
+@pytest.mark.parametrize("name", ["   ", "\u200b", "a\nb", "\x1b[1m", "x" * 101])
+@pytest.mark.parametrize("field", ["domain", "label"])
+def test_what_is_no_name_of_a_domain_or_class_is_refused(server, field, name):
+    given = {"domain": "photo", field: name}
+    answer = server.add(noise(1), name="own.index", **given)
+    is_problem(answer, 422)
+    assert answer.json()["errors"][0]["where"] == field
+
+
+def test_names_of_uploads_are_read_as_those_of_folders(server):
+    job = server.ended(server.add(noise(1), domain="\u200bphoto ", label="cafe\u0301", name="own.index"))
+    assert job["state"] == "done"
+    for field, value in (("label", "café"), ("label", "cafe\u0301"), ("domain", "photo")):
+        where = {"op": "eq", "field": field, "value": value}
+        found = server.search(
+            {"parts": [{"image": 0}], "top": 1, "where": where}, noise(1), name="own.index"
+        ).json()
+        assert (found["hits"][0]["domain"], found["hits"][0]["label"]) == ("photo", "café")
+
+
 def test_added_images_are_found_at_once(server, own_index):
     pictures = [noise(n, kind) for n, kind in enumerate(("PNG", "JPEG", "WEBP", "TIFF"))]
     answer = server.add(*pictures, domain="noise", label="static", name="own.index")

@@ -67,13 +67,19 @@ def write_list(
     """
     from crosslens.api import open_catalog
     from crosslens.datasets import find_benchmark
+    from crosslens.progress import set_quiet
 
+    set_quiet(quiet)
     catalog = find_benchmark(benchmark).read(Path(root)) if benchmark else open_catalog(root)
+    if benchmark and not quiet:
+        for sentence in catalog.notes:
+            typer.echo(f"note: {sentence}", err=True)
     names = split_names(domains)
     if names:
         catalog = catalog.select(domains=names)
     catalog.write(out)
-    emit_json(json, {"manifest": str(out), "images": len(catalog), "domains": catalog.domains})
+    value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
+    emit_json(json, value | {"notes": list(catalog.notes)})
     if not quiet:
         typer.echo(f"{len(catalog)} images listed in {out}")
 
