@@ -11,6 +11,7 @@ from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, CrosslensError, EvaluationError
+from crosslens.evaluation.caveats import copied_queries, unanswerable
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
@@ -20,8 +21,10 @@ from crosslens.evaluation.scenarios import KINDS, Scenario
 from crosslens.evaluation.ucdr import UNIVERSAL, find_universal, learned_marks
 from crosslens.evaluation.zero_shot import unseen_classes
 from crosslens.fitting import Source, open_catalog, scenario_for
-from crosslens.labels.wording import comparable, same_class
+from crosslens.labels.wording import same_class
+from crosslens.learned import learned_images, own_images, unlearned_ids
 from crosslens.methods import method_class
+from crosslens.splits import Splits, mixed_splits, select_splits
 from crosslens.training.run import Run
 
 _RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
@@ -38,6 +41,7 @@ class _Asked:
     generalised: bool
     only: set[str] | None
     seed: int
+    split: Splits | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class _Plan:
         generalised: whether the gallery of ``zero-shot`` holds seen classes too.
         only: ids to measure on; None takes all.
         marks: what must be said beside the numbers.
+        notes: what else should be known of the images.
     """
 
     catalog: Catalog
@@ -63,6 +68,7 @@ class _Plan:
     generalised: bool
     only: set[str] | None
     marks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def evaluate(
@@ -81,6 +87,7 @@ def evaluate(
     unseen: str | int | Sequence[str] | None = None,
     generalised: bool = False,
     seed: int = 0,
+    split: Splits | None = None,
 ) -> Evaluation:
     """Measure an encoder, a run or a backbone on labelled images.
 
@@ -96,25 +103,27 @@ def evaluate(
         scenario: the classes of query and gallery; by default a run's own, else drawn by the published rule.
         ks: cuts of P@k.
         depth: ranks kept per query.
-        only: ids to measure on; all by default, or those that a supervised run did not train on.
+        only: ids to measure on; all by default. Images whose label a supervised run saw are left out in any case.
         features: a feature folder, or None for the cache.
         device: where to embed; None chooses.
         unseen: for the protocol ``zero-shot``, as in ``fit``; a run's own by default.
         generalised: for ``zero-shot``: the gallery holds seen classes too.
         seed: of the draw where ``unseen`` is a number.
+        split: the splits to measure on, of images that are marked with some; all by default, which is noted.
 
     Raises:
         ConfigError: for an unknown protocol, a domain named twice, or ``unseen`` with a protocol that has none.
         EvaluationError: when the protocol cannot be applied to these images.
     """
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
-    plan = _plan(run, source, _Asked(protocol, domains, scenario, unseen, generalised, only, seed))
+    plan = _plan(run, source, _Asked(protocol, domains, scenario, unseen, generalised, only, seed, split))
     settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth}
     settings |= {"features": features, "device": device}
     result = _measured(encoder if isinstance(encoder, Encoder) else load_encoder(encoder), plan, **settings)
     if run is not None and (run.folder / LABELS).is_file():
-        accuracy = label_accuracy(run.folder, plan.catalog)
-        result = replace(result, extra={**result.extra, "pseudo_labels": accuracy})
+        accuracy = label_accuracy(run.folder, own_images(run, plan.catalog))
+        if accuracy:
+            result = replace(result, extra={**result.extra, "pseudo_labels": accuracy})
     if run is not None:
         metrics = {plan.protocol: result.to_json()}
         if (run.oracle_folder / "config.json").is_file():
@@ -135,6 +144,7 @@ def compare(
     unseen: str | int | Sequence[str] | None = None,
     generalised: bool = False,
     seed: int = 0,
+    split: Splits | None = None,
     **settings: Any,
 ) -> tuple[list[Evaluation], list[Comparison]]:
     """Measure several encoders on the same images and hold each against the first, query by query.
@@ -146,7 +156,7 @@ def compare(
         source: labelled images; those of the first run among ``encoders`` by default.
         metric: what is compared, such as ``map@all``.
         protocol, domains, scenario, unseen: what all are measured on; by default what the first run is for.
-        generalised, seed: see ``evaluate``.
+        generalised, seed, split: see ``evaluate``.
         settings: ``convention``, ``ks``, ``depth``, ``features`` and ``device`` of ``evaluate``.
 
     Returns:
@@ -163,12 +173,12 @@ def compare(
     first = next((run for run in runs if run is not None), None)
     if source is None and first is None:
         raise ConfigError("give the images to compare on; only a run remembers its own")
-    held_out = [ids for ids in (run.read_held_out() for run in runs if run is not None) if ids is not None]
-    only = set.intersection(*held_out) if held_out else None
-    asked = _Asked(protocol, domains, scenario, unseen, generalised, only, seed)
+    asked = _Asked(protocol, domains, scenario, unseen, generalised, None, seed, split)
     base = _plan(first, source, asked)
+    limits = [ids for ids in (unlearned_ids(r, base.catalog) for r in runs if r is not None) if ids is not None]
     everyone = base.domains or base.catalog.domains
     asked = replace(asked, protocol=base.protocol, domains=everyone, scenario=base.scenario, unseen=base.unseen)
+    asked = replace(asked, only=set.intersection(*limits) if limits else None)
     plans = [_plan(run, base.catalog, asked) for run in runs]
     measured = [
         _measured(load_encoder(place), plan, **settings) for place, plan in zip(encoders, plans, strict=True)
@@ -192,13 +202,19 @@ def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
         if own is not None and scenario is None:
             scenario, domains = _own_scenario(own, config["domains"], protocol, domains)
         domains = domains or config["domains"] or None
-        held_out = run.read_held_out()
-        if held_out is not None:
-            only = held_out if only is None else only & held_out
-            marks.append("supervised: measured on the held-out images only")
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
-    catalog = open_catalog(source)
+    catalog = select_splits(open_catalog(source), asked.split)
+    unlearned = None if run is None else unlearned_ids(run, catalog)
+    if unlearned is not None:
+        only = unlearned if only is None else only & unlearned
+        whole = len(unlearned) == len(catalog)
+        told = "trained with the labels of other images" if whole else "measured on the held-out images only"
+        marks.append(f"supervised: {told}")
+    if only is not None and not len(catalog.with_ids(only)):
+        raise EvaluationError(
+            "no image is left to measure on; training saw the labels of all, or 'only' names none"
+        )
     protocol = protocol or (scenario.kind if scenario else "pairs")
     chosen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
@@ -217,7 +233,9 @@ def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
         marks += _universal_marks(run, protocol, catalog) if protocol in UNIVERSAL else []
         marks += run_marks(run)
     ranked = None if domains is None else tuple(domains)
-    return _Plan(catalog, protocol, ranked, scenario, chosen, asked.generalised, only, tuple(marks))
+    mixed = mixed_splits(catalog.select(domains=ranked) if ranked else catalog) if asked.split is None else ""
+    notes = (mixed,) if mixed else ()
+    return _Plan(catalog, protocol, ranked, scenario, chosen, asked.generalised, only, tuple(marks), notes)
 
 
 def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
@@ -230,16 +248,14 @@ def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
     if config["method"] == "frozen" or not (kind.needs_images or (kind.words_domains and "source" in config)):
         return told
     try:
-        images = run.catalog().select(domains=config["domains"])
-        if config.get("scenario"):
-            images = Scenario.from_json(config["scenario"]).restrict(images, *config["domains"])
+        images = learned_images(run)
     except CrosslensError as error:
         return [*told, f"whether training saw unseen classes cannot be checked: {error}"]
-    left_out = {comparable(name) for name in config.get("unseen") or ()}
-    shown = [name for name in images.classes if comparable(name) not in left_out]
-    if None in images.labels and not left_out:
+    if None in images.labels:
         told.append("training had images without a label, which may be of unseen classes")
-    return told + learned_marks(benchmark, setting, classes=shown, source="images", domains=config["domains"])
+    return told + learned_marks(
+        benchmark, setting, classes=images.classes, source="images", domains=config["domains"]
+    )
 
 
 def _own_scenario(
@@ -277,7 +293,7 @@ def _measured(
         options = {"unseen": plan.unseen, "generalised": plan.generalised}
     elif plan.scenario is not None:
         options = {"scenario": plan.scenario}
-    return PROTOCOLS[plan.protocol](
+    result = PROTOCOLS[plan.protocol](
         encoder,
         plan.catalog,
         domains=plan.domains,
@@ -291,6 +307,10 @@ def _measured(
         marks=tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ())))),
         **options,
     )
+    copies, told = copied_queries(result.directions, plan.catalog)
+    notes = [*plan.notes, *result.notes, unanswerable(result.directions), told]
+    extra = {**result.extra, **({"copied_queries": copies} if told else {})}
+    return replace(result, notes=tuple(note for note in notes if note), extra=extra)
 
 
 def _unseen(

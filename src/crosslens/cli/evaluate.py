@@ -16,6 +16,7 @@ from crosslens.cli.options import (
     PrivateQuery,
     Quiet,
     Shared,
+    Split,
     Unseen,
     drawn_scenario,
     emit_json,
@@ -58,6 +59,7 @@ def evaluate(
     k: Ks = "1,5,15,50,100,200",
     unseen: Unseen = None,
     generalised: Generalised = False,
+    split: Split = None,
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -83,6 +85,7 @@ def evaluate(
         device=device,
         unseen=unseen,
         generalised=generalised,
+        split=split,
     )
     value = result.to_json()
     emit_json(json, value)
@@ -103,6 +106,7 @@ def compare(
     domains: Domains = None,
     unseen: Unseen = None,
     generalised: Generalised = False,
+    split: Split = None,
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -130,7 +134,8 @@ def compare(
     )
     marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
     others = [c.to_json() for c in comparisons]
-    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks})
+    told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
+    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told})
     if quiet:
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
@@ -141,6 +146,8 @@ def compare(
     for name, result in zip(runs, measured, strict=True):
         for mark in result.marks:
             typer.echo(f"note: {name}: {mark}", err=True)
+    for sentence in told:
+        typer.echo(f"note: {sentence}", err=True)
 
 
 def _show(result: Evaluation, value: dict[str, Any]) -> None:
@@ -157,10 +164,8 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
     print_table(f"{result.encoder}, protocol {result.protocol}, convention {result.convention}", header, rows)
     if "no_match" in value:
         _show_no_match(value["no_match"])
-    for mark in result.marks:
-        typer.echo(f"note: {mark}", err=True)
-    if result.skipped:
-        typer.echo(f"note: {result.skipped} image(s) could not be embedded and took no part", err=True)
+    for told in (*result.marks, *result.told()):
+        typer.echo(f"note: {told}", err=True)
 
 
 def _scenario(

@@ -10,7 +10,13 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS
-from crosslens.evaluation.measured import Evaluation, convention_metrics, encode_domain, rank
+from crosslens.evaluation.measured import (
+    Evaluation,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank_directions,
+)
 from crosslens.evaluation.scenarios import KINDS as SCENARIOS
 from crosslens.evaluation.ucdr import UNIVERSAL
 from crosslens.evaluation.universal import evaluate_scenario
@@ -32,6 +38,9 @@ def evaluate_pairs(
     marks: Sequence[str] = (),
 ) -> Evaluation:
     """The ``pairs`` protocol (UCDIR): every unordered pair of domains, ranked both ways, all images on both sides.
+
+    An image asks and answers as its role says. One without a label does neither, since nobody knows whether it is
+    of a query's class. A distractor, which is known to be of none, needs a label of its own.
 
     Args:
         encoder: gives unit vectors.
@@ -58,13 +67,14 @@ def evaluate_pairs(
     catalog = catalog.select(domains=chosen)
     if only is not None:
         catalog = catalog.with_ids(only)
+    catalog, unlabelled = labelled_part(catalog, chosen)
     found = features_of_encoder(catalog, encoder, folder=features, device=device)
-    vectors = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
-    directions = []
-    for pair in combinations(chosen, 2):
-        for query, gallery in (pair, pair[::-1]):
-            directions.append(rank(vectors[query], vectors[gallery], metrics, convention, depth))
-    return Evaluation("pairs", convention, encoder.name, tuple(directions), tuple(marks), len(found.skipped))
+    sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
+    order = [(sides[a], sides[b]) for pair in combinations(chosen, 2) for a, b in (pair, pair[::-1])]
+    ranked = rank_directions(order, metrics, convention, depth)
+    return ranked.evaluation(
+        "pairs", convention, encoder, marks=marks, skipped=len(found.skipped), unlabelled=unlabelled
+    )
 
 
 PROTOCOLS: dict[str, Callable[..., Evaluation]] = {

@@ -26,7 +26,14 @@ from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric
-from crosslens.evaluation.measured import Evaluation, Side, convention_metrics, encode_domain, rank
+from crosslens.evaluation.measured import (
+    Evaluation,
+    Side,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank_directions,
+)
 from crosslens.features.load import features_of
 from crosslens.labels.wording import comparable
 
@@ -164,11 +171,12 @@ def evaluate_universal(
     catalog = published_spelling(catalog, benchmark)
     if only is not None:
         catalog = catalog.with_ids(only)
+    catalog, unlabelled = labelled_part(catalog, ())
     lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=domains)
     plain = convention == "standard"
     told = BOTH if plain else convention
     metrics = list(METRICS) if plain else convention_metrics(convention, ks)
-    directions, skipped = [], 0
+    order, skipped = [], 0
     sides: dict[tuple[str, tuple[int, ...]], Side] = {}
     for run in lists:
         turned = invert == "protocol" and run.query_domain in benchmark.inverted
@@ -186,7 +194,8 @@ def evaluate_universal(
                 skipped += len(found.skipped)
                 sides[domain, rows] = encode_domain(encoder, found, domain)
             ends.append(sides[domain, rows])
-        directions.append(rank(ends[0], ends[1], metrics, told, depth))
+        order.append((ends[0], ends[1]))
+    ranked = rank_directions(order, metrics, told, depth)
     wanted = asking_classes(benchmark, setting)
     here = len({catalog.labels[row] for run in lists for row in run.queries})
     kind = f"{here} of {len(wanted)} {'seen' if setting == 'udcdr' else 'unseen'} classes"
@@ -200,7 +209,7 @@ def evaluate_universal(
     if absent:
         about.append(f"not measured, since there are no images or they were not asked for: {', '.join(absent)}")
     name = protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
-    return Evaluation(name, told, encoder.name, tuple(directions), tuple(about), skipped)
+    return ranked.evaluation(name, told, encoder, marks=about, skipped=skipped, unlabelled=unlabelled)
 
 
 def find_universal(catalog: Catalog, *, random_split: bool = False) -> UniversalBenchmark:

@@ -15,7 +15,7 @@ from crosslens.catalog import Catalog
 from crosslens.errors import FeatureError, NothingEmbeddedError, StoreError
 from crosslens.progress import note
 from crosslens.search.filters import Eq
-from crosslens.search.items import items_of, root_of
+from crosslens.search.items import gallery_of, items_of, root_of
 from crosslens.search.making import embedded_items
 from crosslens.search.stores.base import ITEM_SCHEMA
 
@@ -62,7 +62,7 @@ def add_catalog(
     """Add the images of a catalog that an index lacks; see ``Index.add``."""
     index.refresh()
     root = root_of(catalog)
-    catalog = _chosen(catalog, index.domains_of(root), domains)
+    catalog = gallery_of(_chosen(catalog, index.domains_of(root), domains))
     items = items_of(catalog)
     known = _of_root(index, root)
     _refuse_collisions(index, items, known, root)
