@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from crosslens.catalog import SCHEMA, Catalog, concatenate
 from crosslens.errors import CatalogError, LabelsHiddenError
+from crosslens.names import nfc, read_name
 from crosslens.readers import read_manifest
 
 ROWS = [
@@ -152,7 +153,15 @@ def test_a_manifest_elsewhere_still_finds_the_images(name, tmp_path):
     assert beside.paths == catalog.paths
 
 
+def is_name(text):
+    try:
+        return bool(read_name(text))
+    except ValueError:
+        return False
+
+
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=12)
+NAME = TEXT.filter(is_name)
 TRICKY = st.sampled_from(
     ["null", "NA", "nan", "None", "007", "1e5", "true", 'say "cheese"', "a,b", " x ", "é\n", "猫"]
 )
@@ -161,12 +170,12 @@ TRICKY = st.sampled_from(
 @given(
     st.lists(
         st.fixed_dictionaries(
-            {"id": TEXT | TRICKY, "path": TEXT | TRICKY, "domain": TEXT | TRICKY},
-            optional={"label": TEXT | TRICKY, "split": TRICKY, "role": st.sampled_from(["query", "gallery"])},
+            {"id": TEXT | TRICKY, "path": TEXT | TRICKY, "domain": NAME | TRICKY},
+            optional={"label": NAME | TRICKY, "split": TRICKY, "role": st.sampled_from(["query", "gallery"])},
         ),
         min_size=1,
         max_size=6,
-        unique_by=lambda row: row["id"],
+        unique_by=lambda row: nfc(row["id"]),
     ),
     st.sampled_from(["csv", "parquet"]),
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
+from crosslens.names import nfc
 from crosslens.readers import read_class_names, read_class_numbers, read_folder, read_list, read_manifest
 
 
@@ -136,7 +137,7 @@ def test_parquet_with_whole_numbers_as_ids(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,domain,colour\na.jpg,photo,red\n", r"unknown columns \['colour'\]"),
+        ("path,domain,lable\na.jpg,photo,cat\n", "no use for a column 'lable'; did you mean 'label'"),
         ("path,label\na.jpg,cat\n", "no column 'path' or no column 'domain'"),
         ("path,domain,label,class\na.jpg,photo,cat,cat\n", "either 'label' or 'class'"),
         ("path,domain\n", "lists no image"),
@@ -228,7 +229,7 @@ def test_any_name_survives_a_list(tmp_path_factory, entries):
     text = "".join(f"{path} {label}\n" for path, (_, _, label) in zip(paths, entries, strict=True))
     catalog = read_list(write_list(folder, text))
     assert catalog.column("path") == paths
-    assert catalog.labels == [f"x{name}x" for name, _, _ in entries]
+    assert catalog.labels == [nfc(f"x{name}x") for name, _, _ in entries]
 
 
 def test_class_names_and_numbers(tmp_path):

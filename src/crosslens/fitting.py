@@ -111,9 +111,10 @@ def fit(
     labelled, splits, left_aside = select_training(labelled, split)
     if left_aside:
         note(escape(left_aside))
-    chosen = tuple(domains or labelled.domains)
-    if len(set(chosen)) != len(chosen):
-        raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
+    asked = tuple(domains or labelled.domains)
+    chosen = asked if source is None else labelled.domains_named(asked)
+    if len(set(chosen)) != len(asked):
+        raise CatalogError(f"a domain is named twice: {', '.join(asked)}")
     labelled = labelled if source is None else labelled.select(domains=chosen)
     left_out: tuple[str, ...] = ()
     marks = list(config.marks)

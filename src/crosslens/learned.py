@@ -30,7 +30,8 @@ def learned_images(run: Run) -> Catalog:
         CatalogError: when they are no longer there.
     """
     config = run.config()
-    images = select_splits(run.catalog(), config.get("split")).select(domains=config["domains"])
+    images = select_splits(run.catalog(), config.get("split"))
+    images = images.select(domains=images.domains_named(config["domains"]))
     if config.get("unseen"):
         images = without_classes(images, config["unseen"])
     if config.get("scenario"):

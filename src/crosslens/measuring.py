@@ -11,9 +11,10 @@ from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, CrosslensError, EvaluationError
-from crosslens.evaluation.caveats import copied_queries, unanswerable
+from crosslens.evaluation.caveats import copied_queries
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.coverage import unmatched_marks
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.protocols import PROTOCOLS
@@ -24,9 +25,12 @@ from crosslens.fitting import Source, open_catalog, scenario_for
 from crosslens.labels.wording import same_class
 from crosslens.learned import learned_images, own_images, unlearned_ids
 from crosslens.methods import method_class
+from crosslens.names import Spelling
 from crosslens.splits import Splits, mixed_splits, select_splits
 from crosslens.training.run import Run
 
+_ALL_MATCHED = ("pairs", "zero-shot")
+"""Protocols in which every query should have a counterpart; elsewhere some lack one by design."""
 _RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
 
 
@@ -191,30 +195,33 @@ def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
     protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    if source is None and run is not None:
+        source = run.catalog()
+    if source is None:
+        raise ConfigError("give the images to evaluate on; only a run remembers its own")
+    catalog = select_splits(open_catalog(source), asked.split)
+    # What the universal protocols do not find here they leave out and say so.
+    as_here = Spelling(catalog.domains)
+    domains = None if domains is None else tuple(map(as_here, domains))
     if domains is not None and len(set(domains)) != len(domains):
         raise ConfigError(f"a domain is named twice: {', '.join(domains)}")
     marks: list[str] = []
     own: Scenario | None = None
     if run is not None:
         config = run.config()
-        source = run.catalog() if source is None else source
+        trained = tuple(map(as_here, config["domains"] or ()))
         own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
         if own is not None and scenario is None:
-            scenario, domains = _own_scenario(own, config["domains"], protocol, domains)
-        domains = domains or config["domains"] or None
-    if source is None:
-        raise ConfigError("give the images to evaluate on; only a run remembers its own")
-    catalog = select_splits(open_catalog(source), asked.split)
-    unlearned = None if run is None else unlearned_ids(run, catalog)
-    if unlearned is not None:
-        only = unlearned if only is None else only & unlearned
-        whole = len(unlearned) == len(catalog)
-        told = "trained with the labels of other images" if whole else "measured on the held-out images only"
-        marks.append(f"supervised: {told}")
+            scenario, domains = _own_scenario(own, trained, protocol, domains)
+        domains = domains or trained or None
+        unlearned = unlearned_ids(run, catalog)
+        if unlearned is not None:
+            only = unlearned if only is None else only & unlearned
+            whole = len(unlearned) == len(catalog)
+            told = "trained with the labels of other images" if whole else "measured on the held-out images only"
+            marks.append(f"supervised: {told}")
     if only is not None and not len(catalog.with_ids(only)):
-        raise EvaluationError(
-            "no image is left to measure on; training saw the labels of all, or 'only' names none"
-        )
+        raise EvaluationError("no image is left to measure on: training saw the labels of all that were asked for")
     protocol = protocol or (scenario.kind if scenario else "pairs")
     chosen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
@@ -233,7 +240,8 @@ def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
         marks += _universal_marks(run, protocol, catalog) if protocol in UNIVERSAL else []
         marks += run_marks(run)
     ranked = None if domains is None else tuple(domains)
-    mixed = mixed_splits(catalog.select(domains=ranked) if ranked else catalog) if asked.split is None else ""
+    here = [row for row, domain in enumerate(catalog.column("domain")) if ranked is None or domain in ranked]
+    mixed = mixed_splits(catalog.take(here)) if asked.split is None else ""
     notes = (mixed,) if mixed else ()
     return _Plan(catalog, protocol, ranked, scenario, chosen, asked.generalised, only, tuple(marks), notes)
 
@@ -307,10 +315,11 @@ def _measured(
         marks=tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ())))),
         **options,
     )
-    copies, told = copied_queries(result.directions, plan.catalog)
-    notes = [*plan.notes, *result.notes, unanswerable(result.directions), told]
-    extra = {**result.extra, **({"copied_queries": copies} if told else {})}
-    return replace(result, notes=tuple(note for note in notes if note), extra=extra)
+    copies, copied = copied_queries(result.directions, plan.catalog)
+    unmatched = unmatched_marks(result.directions) if plan.protocol in _ALL_MATCHED else []
+    notes = (*plan.notes, *result.notes, *unmatched, *([copied] if copied else []))
+    extra = {**result.extra, **({"copied_queries": copies} if copied else {})}
+    return replace(result, notes=notes, extra=extra)
 
 
 def _unseen(

@@ -9,6 +9,7 @@ import numpy as np
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
+from crosslens.names import Spelling
 
 ALL = "all"
 """Stands for every split, and for the images without one."""
@@ -30,10 +31,8 @@ def select_splits(catalog: Catalog, wanted: Splits | None) -> Catalog:
     if names is None:
         return catalog
     column = [NONE if name is None else name for name in catalog.column("split")]
-    missing = [name for name in names if name not in column]
-    if missing:
-        raise CatalogError(f"no image is in the split {', '.join(missing)}; here are {_counted(column)}")
-    return catalog.where(np.array([name in names for name in column], dtype=bool))
+    chosen = set(Spelling(column).require(names, "split"))
+    return catalog.where(np.array([name in chosen for name in column], dtype=bool))
 
 
 def select_training(catalog: Catalog, wanted: Splits | None) -> tuple[Catalog, tuple[str, ...], str]:

@@ -68,15 +68,23 @@ def write_list(
     """
     from crosslens.api import open_catalog
     from crosslens.datasets import find_benchmark
+    from crosslens.progress import set_quiet
     from crosslens.splits import select_splits
 
+    set_quiet(quiet)
     catalog = find_benchmark(benchmark).read(Path(root)) if benchmark else open_catalog(root)
+    if benchmark and not quiet:
+        for sentence in catalog.notes:
+            typer.echo(f"note: {sentence}", err=True)
     names = split_names(domains)
     if names:
         catalog = catalog.select(domains=names)
     catalog = select_splits(catalog, split)
     catalog.write(out)
-    emit_json(json, {"manifest": str(out), "images": len(catalog), "domains": catalog.domains})
+    emit_json(
+        json,
+        {"manifest": str(out), "images": len(catalog), "domains": catalog.domains, "notes": list(catalog.notes)},
+    )
     if not quiet:
         typer.echo(f"{len(catalog)} images listed in {out}")
 

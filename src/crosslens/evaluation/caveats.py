@@ -1,4 +1,4 @@
-"""What a reader of the numbers should be warned of: unanswerable queries, copies, ties."""
+"""What makes numbers better, or other, than they would be: copies of a query in its gallery, and tied answers."""
 
 from __future__ import annotations
 
@@ -12,39 +12,11 @@ from numpy.typing import ArrayLike
 from crosslens.catalog import Catalog
 from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
-from crosslens.labels.wording import comparable
 
-_SHOWN = 3
 # Of the queries: fewer with tied answers are coincidences of rounding.
 _TIED_SHARE = 0.01
 # Of a metric, as far as it is printed.
 _MOVED = 0.001
-
-
-def unanswerable(directions: Sequence[RetrievalResults]) -> str:
-    """A sentence on the queries whose gallery has no relevant item, with names that may be meant as one; or ""."""
-    count, queries, ways = 0, 0, set()
-    classes: set[str] = set()
-    pairs: dict[str, str] = {}
-    for result in directions:
-        if result.n_relevant is None or result.query_labels is None or result.gallery_labels is None:
-            continue
-        lost = (result.n_relevant == 0) & (result.query_labels != "")
-        count, queries = count + int(lost.sum()), queries + len(lost)
-        spelled = {comparable(name): name for name in set(result.gallery_labels.tolist()) if name}
-        for name in sorted(set(result.query_labels[lost].tolist())):
-            classes.add(name)
-            if comparable(name) in spelled:
-                pairs.setdefault(*sorted((name, spelled[comparable(name)])))
-        ways |= {metric.empty for metric in result.definitions}
-    if not count:
-        return ""
-    counted = {"neg": "count 0", "pos": "count 1", "skip": "do not count"}
-    how = " or ".join(counted[way] for way in sorted(ways) if way in counted)
-    told = f"{count} of {queries} queries have no relevant item in the gallery and {how}: {_some(sorted(classes))}"
-    if pairs:
-        told += f"; perhaps one class under two names: {_some([f'{a!r} and {b!r}' for a, b in pairs.items()])}"
-    return told
 
 
 def copied_queries(directions: Sequence[RetrievalResults], catalog: Catalog) -> tuple[list[int], str]:
@@ -133,7 +105,3 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError:
         return ""
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

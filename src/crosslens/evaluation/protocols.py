@@ -59,7 +59,7 @@ def evaluate_pairs(
             without a common class.
     """
     metrics = convention_metrics(convention, ks)
-    chosen = list(domains) if domains else catalog.domains
+    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) < 2:
         raise EvaluationError(
             f"the pairs protocol needs at least two domains, and here is {', '.join(chosen) or 'none'}"

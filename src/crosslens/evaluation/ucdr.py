@@ -11,8 +11,8 @@ are sorted first, and numbers will differ a little from published ones.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,11 +21,12 @@ import numpy as np
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.domainnet import SPLIT as DOMAINNET
-from crosslens.datasets.layout import Spelling
 from crosslens.datasets.sketchy import SKETCHY
+from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric
+from crosslens.evaluation.coverage import gallery_marks
 from crosslens.evaluation.measured import (
     Evaluation,
     Side,
@@ -36,6 +37,7 @@ from crosslens.evaluation.measured import (
 )
 from crosslens.features.load import features_of
 from crosslens.labels.wording import comparable
+from crosslens.names import Spelling
 
 if TYPE_CHECKING:
     from crosslens.datasets.benchmark import Split
@@ -83,6 +85,7 @@ class UniversalBenchmark:
         queries: by setting, the domains that ask.
         inverted: domains whose pictures the published code inverts.
         headline: what papers report.
+        aliases: spellings of an archive for classes of ``split``.
     """
 
     name: str
@@ -91,6 +94,12 @@ class UniversalBenchmark:
     queries: dict[str, tuple[str, ...]]
     inverted: tuple[str, ...]
     headline: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def spelling(self) -> Spelling:
+        """Finds the published name of a class."""
+        return Spelling((*self.split.seen, *self.split.unseen), self.aliases)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ BENCHMARKS = {
     ),
     # Its folder is called "sketches", so the published code does not invert it.
     "tu-berlin": UniversalBenchmark(
-        "TU-Berlin", TU_BERLIN, "photo", {"uccdr": ("sketch",)}, (), "map@all, p@100"
+        "TU-Berlin", TU_BERLIN, "photo", {"uccdr": ("sketch",)}, (), "map@all, p@100", TU_BERLIN_ALIASES
     ),
 }  # fmt: skip
 
@@ -197,12 +206,18 @@ def evaluate_universal(
         order.append((ends[0], ends[1]))
     ranked = rank_directions(order, metrics, told, depth)
     wanted = asking_classes(benchmark, setting)
-    here = len({catalog.labels[row] for run in lists for row in run.queries})
+    labels = catalog.labels
+    here = len({labels[row] for run in lists for row in run.queries})
     kind = f"{here} of {len(wanted)} {'seen' if setting == 'udcdr' else 'unseen'} classes"
     kind += " asking, seen and unseen ones answering" if mixed else ""
     about = [*marks, f"{benchmark.name}: gallery {benchmark.gallery}, {kind}; papers report {benchmark.headline}"]
     if here < len(wanted):
         about.append(f"{len(wanted) - here} classes have no images here, so this is not the published benchmark")
+    about += gallery_marks(
+        wanted,
+        [labels[row] for run in lists for row in run.queries],
+        [labels[row] for run in lists for row in run.gallery],
+    )
     if invert == "protocol" and benchmark.inverted:
         about.append("line drawings are inverted, as in the published code")
     absent = [d for d in benchmark.queries[setting] if d not in {run.query_domain for run in lists}]
@@ -223,7 +238,7 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
     for name, benchmark in BENCHMARKS.items():
         if name.startswith("sketchy") and name.endswith("random") != random_split:
             continue
-        spelling = Spelling((*benchmark.split.seen, *benchmark.split.unseen))
+        spelling = benchmark.spelling
         count = sum(label in spelling for label in labels) if benchmark.gallery in domains else 0
         if count > known:
             best, known = benchmark, count
@@ -259,7 +274,7 @@ def learned_marks(
         domains: whose images were learned from.
     """
     marks = []
-    known = {comparable(name) for name in classes}
+    known = {comparable(benchmark.spelling(name)) for name in classes}
     leaked = [name for name in benchmark.split.unseen if comparable(name) in known]
     if setting != "udcdr" and leaked:
         told = ", ".join(leaked[:5]) + (", …" if len(leaked) > 5 else "")
@@ -275,7 +290,7 @@ def learned_marks(
 
 def published_spelling(catalog: Catalog, benchmark: UniversalBenchmark) -> Catalog:
     """The same images with class names as in the published lists."""
-    return catalog.relabel(Spelling((*benchmark.split.seen, *benchmark.split.unseen)))
+    return catalog.relabel(benchmark.spelling)
 
 
 def universal_lists(
@@ -302,6 +317,7 @@ def universal_lists(
             f" {', '.join(benchmark.queries)}"
         )
     present = set(catalog.domains)
+    domains = None if domains is None else [*map(Spelling(present), domains)]
     asked = [d for d in benchmark.queries[setting] if d in present and (domains is None or d in domains)]
     if benchmark.gallery not in present or not asked:
         raise EvaluationError(

@@ -78,7 +78,7 @@ def evaluate_scenario(
     """
     metrics = convention_metrics(convention, ks)
     metrics = [m for m in metrics if m.key != CODA_MAP.key] + [CODA_MAP]
-    chosen = list(domains) if domains else catalog.domains
+    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) != 2:
         raise EvaluationError(
             f"{scenario.kind} ranks one domain for another; name the query's and the gallery's: --domains A,B"

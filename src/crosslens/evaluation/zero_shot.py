@@ -23,6 +23,7 @@ from crosslens.evaluation.measured import (
 )
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.labels.wording import comparable
+from crosslens.names import Spelling, did_you_mean
 
 SPLITS = {
     "tu-berlin": "tu_berlin_unseen",
@@ -43,23 +44,31 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
 
     Args:
         rule: a name in ``SPLITS``; a number of classes to draw, also as text; or class names, as a list or
-            separated by commas. Spelling is compared without case, separators and punctuation.
+            separated by commas. The exact name goes first, then any spelling of it; see ``crosslens.names``.
         classes: the class names of the collection.
         seed: of the draw.
 
     Raises:
-        EvaluationError: for a name that does not occur, or when no class would be left on either side.
+        EvaluationError: for a name that does not occur or could be two classes, a number in a text that is a
+            class's name too, or when no class would be left on either side.
     """
     own = sorted(set(classes))
-    if isinstance(rule, str) and rule.strip() in SPLITS:
-        wanted = set(map(comparable, _split(SPLITS[rule.strip()])))
+    known = Spelling(own, key=comparable)
+    text = rule.strip() if isinstance(rule, str) else ""
+    if text in own and (text in SPLITS or text.isdecimal()):
+        other = "a published split" if text in SPLITS else "a number of classes to draw"
+        raise EvaluationError(
+            f"{text} is a class here, and could be {other} too; for the class put a comma behind it: {text},"
+        )
+    if text in SPLITS:
+        wanted = set(map(comparable, _split(SPLITS[text])))
         chosen = [name for name in own if comparable(name) in wanted]
         if not chosen:
             raise EvaluationError(
                 f"none of the unseen classes of {rule} occurs here; the classes are {', '.join(own)}"
             )
-    elif isinstance(rule, int) or (isinstance(rule, str) and rule.strip().isdigit()):
-        count = int(rule)
+    elif isinstance(rule, int) or text.isdecimal():
+        count = rule if isinstance(rule, int) else int(text)
         if not 1 <= count < len(own):
             raise EvaluationError(
                 f"{count} unseen of {len(own)} classes leaves nothing to measure or to learn from"
@@ -69,15 +78,11 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     else:
         names = [part.strip() for part in rule.split(",")] if isinstance(rule, str) else list(rule)
         names = [name for name in names if name]
-        by_spelling = {comparable(name): name for name in own}
-        missing = [name for name in names if comparable(name) not in by_spelling]
-        if missing or not names:
-            splits = ", ".join(SPLITS)
-            raise EvaluationError(
-                f"no image has the class {', '.join(missing) or '(none given)'}; the classes are {', '.join(own)};"
-                f" the published splits are {splits}"
-            )
-        chosen = sorted({by_spelling[comparable(name)] for name in names})
+        splits = f"; the published splits are {', '.join(SPLITS)}"
+        if not names:
+            raise EvaluationError(f"no unseen class is named; the classes are {', '.join(own)}{splits}")
+        near = "".join(did_you_mean(name, SPLITS) for name in names if name not in known)
+        chosen = sorted(known.require(names, "class", EvaluationError, splits + near))
     if len(chosen) == len(own):
         raise EvaluationError("every class is unseen; leave at least one to learn from")
     return tuple(chosen)
@@ -122,7 +127,7 @@ def evaluate_zero_shot(
         EvaluationError: for fewer than two domains, no unseen class, or domains without a common unseen class.
     """
     metrics = convention_metrics(convention, ks)
-    chosen = list(domains) if domains else catalog.domains
+    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) < 2:
         raise EvaluationError(f"zero-shot needs at least two domains, not {', '.join(chosen) or 'none'}")
     if not unseen:

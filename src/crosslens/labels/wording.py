@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.errors import BackboneError, ConfigError
+from crosslens.names import caseless, spelling_key
 
 
 def clean_name(name: str) -> str:
@@ -114,8 +115,8 @@ def same_class(first: str, second: str) -> bool:
 
 
 def comparable(name: str) -> str:
-    """A class name without case, separators and punctuation, for comparing spellings."""
-    return "".join(letter for letter in clean_name(name).casefold() if letter.isalnum())
+    """What the spellings of one class share: its ``names.spelling_key``, or that of its wording in the table."""
+    return spelling_key(_wording()["names"].get(caseless(name), name))
 
 
 def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str]) -> None:

@@ -95,6 +95,7 @@ def report_run(
     place = None if features is None else Path(features)
     chosen = list(domains or config.get("domains") or []) or None
     catalog = select_splits(record.catalog() if source is None else open_catalog(source), split)
+    chosen = list(catalog.domains_named(chosen)) if chosen else None
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
     names = [name for name in BASELINES if name != own.encoder.method] if against is None else against

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from crosslens.catalog import Catalog
 from crosslens.errors import FeatureError, NothingEmbeddedError, StoreError
+from crosslens.names import Spelling
 from crosslens.progress import note
 from crosslens.search.filters import Eq
 from crosslens.search.items import gallery_of, items_of, root_of
@@ -62,6 +63,7 @@ def add_catalog(
     """Add the images of a catalog that an index lacks; see ``Index.add``."""
     index.refresh()
     root = root_of(catalog)
+    domains = None if domains is None else catalog.domains_named(list(domains))
     catalog = gallery_of(_chosen(catalog, index.domains_of(root), domains))
     items = items_of(catalog)
     known = _of_root(index, root)
@@ -93,16 +95,10 @@ def add_catalog(
 
 
 def _chosen(catalog: Catalog, before: Sequence[str] | None, domains: Sequence[str] | None) -> Catalog:
-    """The images of the domains that are asked for and of those that were chosen before.
-
-    Raises:
-        CatalogError: for a domain asked for that the catalog does not have.
-    """
-    if domains is not None:
-        catalog.select(domains=list(domains))
-    elif before is None:
+    """The images of the domains that are asked for and of those that were chosen before."""
+    if domains is None and before is None:
         return catalog
-    wanted = {*(before or ()), *(domains or ())}
+    wanted = {*map(Spelling(catalog.domains), before or ()), *(domains or ())}
     left = [name for name in catalog.domains if name not in wanted]
     if left and domains is None:
         note(f"left out, as when the index was made: {', '.join(left)}; name them with --domains to add them")

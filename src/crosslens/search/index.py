@@ -46,6 +46,7 @@ from crosslens.search.items import (
 from crosslens.search.making import embedded_items, make_index, require_free
 from crosslens.search.occupancy import Occupancy
 from crosslens.search.snapshots import restore_snapshot, write_snapshot
+from crosslens.search.stored_ids import stored_ids
 from crosslens.search.stores import DEFAULT, parse_store, store_class
 from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
@@ -142,6 +143,7 @@ class Index:
             FeatureError: when no image can be embedded.
         """
         path = Path(folder)
+        domains = None if domains is None else source.domains_named(list(domains))
         description = with_root(new_description(encoder, *parse_store(store)), root_of(source), domains)
         # Before the hours that embedding may take.
         require_free(path)
@@ -270,7 +272,7 @@ class Index:
         if isinstance(which, str):
             raise StoreError(f"delete takes a list of ids or a filter, not the text {which!r}")
         with self.writing():
-            return self.store.delete(which if isinstance(which, BaseFilter) else list(which))
+            return self.store.delete(which if isinstance(which, BaseFilter) else self.ids_of(which))
 
     def search(
         self, queries: NDArray[np.floating[Any]], k: int = 10, where: Filter | None = None, exact: bool = False
@@ -303,8 +305,12 @@ class Index:
         Raises:
             StoreError: when there is no such id.
         """
-        rows, vectors = self.store.get([image])
+        rows, vectors = self.store.get(self.ids_of([image]))
         return hits_of(rows, [1.0])[0], vectors[0]
+
+    def ids_of(self, ids: Sequence[str]) -> list[str]:
+        """The ids of items as they are stored, for ids in any form of Unicode; see ``stored_ids``."""
+        return stored_ids(self.store, ids)
 
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""

@@ -172,7 +172,7 @@ class Searcher:
             texts = [n for n, part in enumerate(parts) if part.kind == "text"]
             if texts:
                 rows |= dict(zip(texts, self.embed_texts([str(parts[n].value) for n in texts]), strict=True))
-            liked = [str(part.value) for part in parts if part.kind == "like"]
+            liked = self.index.ids_of([str(part.value) for part in parts if part.kind == "like"])
             if liked:
                 places = [n for n, part in enumerate(parts) if part.kind == "like"]
                 rows |= dict(zip(places, self.index.store.get(liked)[1], strict=True))

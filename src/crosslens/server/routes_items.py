@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -12,6 +11,7 @@ from PIL import Image
 
 from crosslens.errors import ImageError
 from crosslens.images.decode import FORMATS
+from crosslens.names import read_name
 from crosslens.server.access import looking, writing
 from crosslens.server.bodies import SUFFIXES, ImageFile, open_upload, read_form, read_json
 from crosslens.server.jobs import TooManyJobsError
@@ -27,7 +27,6 @@ Id = Annotated[
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The `ETag` that is held already.")]
 PICTURE_CACHE = "private, max-age=3600, must-revalidate"
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _ADDED: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -162,11 +161,7 @@ async def add(request: Request, name: CollectionName) -> Response:
     collection = service.collection(name)
     form, files = await read_form(request, files=service.settings.max_added, fields=("domain", "label"))
     try:
-        domain, label = form.get("domain"), form.get("label")
-        for field, value in (("domain", domain), ("label", label)):
-            if (value is None and field == "domain") or (value is not None and not _NAME.fullmatch(str(value))):
-                wrong = [{"where": field, "what": "1 to 100 letters are needed"}]
-                raise Problem(422, f"{field}: 1 to 100 letters are needed", errors=wrong)
+        domain, label = (_name(form.get(field), field) for field in ("domain", "label"))
         if not files:
             raise Problem(
                 422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
@@ -213,6 +208,24 @@ async def delete(request: Request, name: CollectionName) -> Response:
     except TooManyJobsError as error:
         raise busy(str(error), 10) from None
     return _accepted(service, job)
+
+
+def _name(value: object, field: str) -> str | None:
+    """A field of the form as a name; None for a label that is not given.
+
+    Raises:
+        Problem: 422 for a domain that is not given, and for what can be no name.
+    """
+    if value is None and field == "label":
+        return None
+    what = "1 to 100 letters are needed"
+    try:
+        name = read_name(value) if isinstance(value, str) else ""
+    except ValueError as error:
+        name, what = "", f"the name {error}; {what}"
+    if not 1 <= len(name) <= 100:
+        raise Problem(422, f"{field}: {what}", errors=[{"where": field, "what": what}])
+    return name
 
 
 def _accepted(service: Service, job: Job) -> Response:
