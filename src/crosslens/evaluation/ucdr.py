@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ import numpy as np
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.domainnet import SPLIT as DOMAINNET
+from crosslens.datasets.recognise import recognise
 from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
@@ -230,6 +231,8 @@ def evaluate_universal(
 def find_universal(catalog: Catalog, *, random_split: bool = False) -> UniversalBenchmark:
     """The benchmark that a catalog holds: the one that knows most of its classes and has its gallery's domain.
 
+    Images of another benchmark whose classes are among them, such as PACS's, keep that one's name.
+
     Raises:
         EvaluationError: when it is none.
     """
@@ -248,7 +251,12 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
             " them (domain 'real' or 'photo' with the published class names). Write a manifest of a published"
             " layout with: crosslens data list ROOT --as domainnet --out domainnet.parquet"
         )
-    return best
+    own = recognise(labels, known=known, fewer=len(best.split.seen) + len(best.split.unseen))
+    if own is None:
+        return best
+    # Its classes are a part of the benchmark's, so it can be measured; but what is measured is not the benchmark.
+    name = f"{own.title}, by the classes of {best.name}"
+    return replace(best, name=name, headline="no such numbers")
 
 
 def asking_classes(benchmark: UniversalBenchmark, setting: Setting) -> tuple[str, ...]:
