@@ -25,7 +25,7 @@ def splits_of(images):
     ("marked", "asked", "learned", "recorded", "said"),
     [
         (("train", "test", None), None, ["train"], ("train",), "train (1)"),
-        (("Training", "val"), None, ["Training"], ("Training",), "val (1)"),
+        (("training", "val"), None, ["training"], ("training",), "val (1)"),
         ((None, "test", None), None, ["", ""], ("none",), "test (1), none (2)"),
         ((None, None), None, ["", ""], (), ""),
         (("train", "train"), None, ["train"] * 2, ("train",), ""),

@@ -129,6 +129,7 @@ def compare(
         domains=split_names(domains),
         unseen=unseen,
         generalised=generalised,
+        split=split,
         features=features,
         device=device,
     )
