@@ -141,7 +141,7 @@ def compare(
     encoders: Sequence[str | Path],
     source: Source | None = None,
     *,
-    metric: str = "map@all",
+    metric: str | None = None,
     protocol: str | None = None,
     domains: Sequence[str] | None = None,
     scenario: Scenario | None = None,
@@ -158,7 +158,7 @@ def compare(
     Args:
         encoders: runs, encoder folders or backbones, at least two.
         source: labelled images; those of the first run among ``encoders`` by default.
-        metric: what is compared, such as ``map@all``.
+        metric: what is compared; by default ``map@all``, or the first of a convention that has none.
         protocol, domains, scenario, unseen: what all are measured on; by default what the first run is for.
         generalised, seed, split: see ``evaluate``.
         settings: ``convention``, ``ks``, ``depth``, ``features`` and ``device`` of ``evaluate``.
@@ -187,7 +187,9 @@ def compare(
     measured = [
         _measured(load_encoder(place), plan, **settings) for place, plan in zip(encoders, plans, strict=True)
     ]
-    return measured, [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
+    keys = list(measured[0].directions[0].per_query)
+    chosen = metric or ("map@all" if "map@all" in keys else keys[0])
+    return measured, [compare_evaluations(measured[0], other, chosen) for other in measured[1:]]
 
 
 def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:

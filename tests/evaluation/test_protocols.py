@@ -77,6 +77,13 @@ def test_every_convention_under_every_protocol(world, convention, protocol):
             assert penalised == pytest.approx(usual)
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_every_convention_is_compared(world, convention):
+    (base, other), (found,) = crosslens.compare(["tiny", "tiny:1"], world, convention=convention, domains=ORDER)
+    assert found.metric == ("map@all" if "map@all" in base.metrics else next(iter(base.metrics)))
+    assert found.difference == pytest.approx(other.metrics[found.metric] - base.metrics[found.metric], abs=1e-12)
+
+
 class TestLabels:
     def test_images_without_a_label_take_no_part(self, world):
         full = measure(world)

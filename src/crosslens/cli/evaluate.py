@@ -38,7 +38,10 @@ Protocol = Annotated[
     ),
 ]
 Convention = Annotated[
-    str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
+    str,
+    typer.Option(
+        "--convention", help="How metrics are defined: standard, second_table, ucdir, trec, zse, sempcyc."
+    ),
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
 Ks = Annotated[
@@ -100,7 +103,10 @@ def compare(
     root: Annotated[
         str | None, typer.Option("--on", help="Labelled images; the first run's own by default.")
     ] = None,
-    metric: Annotated[str, typer.Option("--metric", help="What to compare, such as map@all or p@50.")] = "map@all",
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="What to compare, such as p@50; by default map@all where there is one."),
+    ] = None,
     protocol: Protocol = None,
     convention: Convention = "standard",
     domains: Domains = None,
@@ -133,6 +139,7 @@ def compare(
         features=features,
         device=device,
     )
+    metric = comparisons[0].metric
     marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
     others = [c.to_json() for c in comparisons]
     told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
