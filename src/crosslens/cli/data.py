@@ -81,10 +81,8 @@ def write_list(
         catalog = catalog.select(domains=names)
     catalog = select_splits(catalog, split)
     catalog.write(out)
-    emit_json(
-        json,
-        {"manifest": str(out), "images": len(catalog), "domains": catalog.domains, "notes": list(catalog.notes)},
-    )
+    value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
+    emit_json(json, value | {"notes": list(catalog.notes)})
     if not quiet:
         typer.echo(f"{len(catalog)} images listed in {out}")
 

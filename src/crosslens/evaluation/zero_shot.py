@@ -80,7 +80,7 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
         names = [name for name in names if name]
         splits = f"; the published splits are {', '.join(SPLITS)}"
         if not names:
-            raise EvaluationError(f"no unseen class is named; the classes are {', '.join(own)}{splits}")
+            raise EvaluationError(f"no unseen class (none given); the classes are {', '.join(own)}{splits}")
         near = "".join(did_you_mean(name, SPLITS) for name in names if name not in known)
         chosen = sorted(known.require(names, "class", EvaluationError, splits + near))
     if len(chosen) == len(own):

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.errors import BackboneError, ConfigError
-from crosslens.names import caseless, spelling_key
+from crosslens.names import spelling_key
 
 
 def clean_name(name: str) -> str:
@@ -116,7 +116,8 @@ def same_class(first: str, second: str) -> bool:
 
 def comparable(name: str) -> str:
     """What the spellings of one class share: its ``names.spelling_key``, or that of its wording in the table."""
-    return spelling_key(_wording()["names"].get(caseless(name), name))
+    key = spelling_key(name)
+    return _worded_keys().get(key, key)
 
 
 def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str]) -> None:
@@ -133,6 +134,12 @@ def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str
 
 def _short(name: str, most: int = 40) -> str:
     return name if len(name) <= most else name[:most] + "…"
+
+
+@cache
+def _worded_keys() -> dict[str, str]:
+    """The keys of the table's names, and of what they are worded as."""
+    return {spelling_key(name): spelling_key(plain) for name, plain in _wording()["names"].items()}
 
 
 @cache

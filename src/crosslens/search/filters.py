@@ -5,8 +5,8 @@
     domain = 'photo' and size >= 1000
 
 Texts are compared as they read: an accent is the same whether one character holds it (NFC) or two (NFD), in the
-filter as in the index. A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it matches
-their ``not``.
+filter as in the index. A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it
+matches their ``not``.
 """
 
 from __future__ import annotations
