@@ -114,6 +114,13 @@ def test_a_folder_that_moved_is_told_by_its_ids(folders, tmp_path):
     assert HELD_OUT in result.marks
 
 
+def test_other_images_are_measured_whole_even_when_the_own_are_gone(folders, tmp_path):
+    folders.own.rename(tmp_path / "moved")
+    for file in sorted(folders.other.rglob("*.png")):
+        file.rename(file.with_stem(f"other{file.stem}"))
+    assert queries(crosslens.evaluate(folders.run, folders.other)) == [48, 48]
+
+
 def test_all_seen_is_an_error(folders):
     run = Run(folders.run)
     run.write_held_out([])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from crosslens.catalog import SCHEMA, Catalog
-from crosslens.errors import CatalogError
+from crosslens.errors import CatalogError, CrosslensError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.evaluation.zero_shot import without_classes
 from crosslens.splits import select_splits
@@ -65,19 +65,25 @@ def unlearned_ids(run: Run, catalog: Catalog) -> set[str] | None:
         return None
     images = _still_there(run)
     if images is None:
-        return held_out & set(catalog.ids)
-    seen = {image for image in learned_images(run).ids if image not in held_out}
+        # Of a folder that moved the held-out ids are here; where none is, these are other images.
+        return (held_out & set(catalog.ids)) or set(catalog.ids)
+    try:
+        learned = learned_images(run)
+    except CrosslensError:
+        # A part of them is gone; of the rest, any may have been learned from.
+        learned = images
+    seen = {image for image in learned.ids if image not in held_out}
     files = {file for image, (_, file) in zip(images.ids, _keys(images), strict=True) if image in seen}
     return {image for image, (_, file) in zip(catalog.ids, _keys(catalog), strict=True) if file not in files}
 
 
 def _still_there(run: Run) -> Catalog | None:
-    """The run's images; None where their folder is gone."""
+    """The run's images; None where they are gone."""
     try:
         images = run.catalog()
     except CatalogError:
         return None
-    return images if images.root.is_dir() else None
+    return images if any(path.exists() for path in images.paths) else None
 
 
 def _keys(catalog: Catalog) -> list[Key]:

@@ -115,6 +115,23 @@ class TestLabels:
             measure(source)
 
 
+def test_queries_that_nothing_can_answer_are_told_with_the_names_that_may_be_meant(world):
+    name = TU_BERLIN.seen[0]
+
+    def spelled(row):
+        return row["label"].upper() if row["domain"] == "sketch" and row["label"] == name else row["label"]
+
+    value = measure(changed(world, label=spelled)).to_json()
+    # Three sketches of this class, and six photos.
+    assert [direction["without_relevant"] for direction in value["directions"]] == [3, 6]
+    told = [note for note in value["notes"] if "no relevant item" in note]
+    assert len(told) == 2
+    assert all(name in note and name.upper() in note and "two spellings" in note for note in told)
+    usual = measure(world).to_json()
+    assert [direction["without_relevant"] for direction in usual["directions"]] == [0, 0]
+    assert usual["notes"] == []
+
+
 class TestRoles:
     def test_a_manifest_of_queries_and_a_gallery_is_one_direction(self, world):
         source = changed(world, role=lambda row: "query" if row["domain"] == "sketch" else "gallery")
