@@ -13,7 +13,7 @@ from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, CrosslensError, EvaluationError
 from crosslens.evaluation.caveats import copied_queries
 from crosslens.evaluation.compare import Comparison, compare_evaluations
-from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.conventions import DEFAULT_KS, Ties
 from crosslens.evaluation.coverage import unmatched_marks
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.measured import Evaluation
@@ -92,6 +92,7 @@ def evaluate(
     generalised: bool = False,
     seed: int = 0,
     split: Splits | None = None,
+    ties: Ties = "stable",
 ) -> Evaluation:
     """Measure an encoder, a run or a backbone on labelled images.
 
@@ -114,6 +115,8 @@ def evaluate(
         generalised: for ``zero-shot``: the gallery holds seen classes too.
         seed: of the draw where ``unseen`` is a number.
         split: the splits to measure on, of images that are marked with some; all by default, which is noted.
+        ties: ``stable`` ranks items with equal scores in the gallery's order, as the published codes do, and notes
+            where that moves a number; ``expected`` takes the mean over all their orders.
 
     Raises:
         ConfigError: for an unknown protocol, a domain named twice, or ``unseen`` with a protocol that has none.
@@ -121,7 +124,7 @@ def evaluate(
     """
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
     plan = _plan(run, source, _Asked(protocol, domains, scenario, unseen, generalised, only, seed, split))
-    settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth}
+    settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth, "ties": ties}
     settings |= {"features": features, "device": device}
     result = _measured(encoder if isinstance(encoder, Encoder) else load_encoder(encoder), plan, **settings)
     if run is not None and (run.folder / LABELS).is_file():
@@ -161,7 +164,7 @@ def compare(
         metric: what is compared; by default ``map@all``, or the first of a convention that has none.
         protocol, domains, scenario, unseen: what all are measured on; by default what the first run is for.
         generalised, seed, split: see ``evaluate``.
-        settings: ``convention``, ``ks``, ``depth``, ``features`` and ``device`` of ``evaluate``.
+        settings: ``convention``, ``ks``, ``depth``, ``ties``, ``features`` and ``device`` of ``evaluate``.
 
     Returns:
         One evaluation per encoder, and one comparison for each but the first.
@@ -292,6 +295,7 @@ def _measured(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     features: str | Path | None = None,
     device: str | None = None,
 ) -> Evaluation:
@@ -310,6 +314,7 @@ def _measured(
         convention=convention,
         ks=ks,
         depth=depth,
+        ties=ties,
         only=plan.only,
         features=None if features is None else Path(features),
         device=device,
@@ -319,7 +324,8 @@ def _measured(
     )
     copies, copied = copied_queries(result.directions, plan.catalog)
     unmatched = unmatched_marks(result.directions) if plan.protocol in _ALL_MATCHED else []
-    notes = (*plan.notes, *result.notes, *unmatched, *([copied] if copied else []))
+    averaged = ["items with equal scores are ranked as the mean over their orders"] if ties == "expected" else []
+    notes = (*plan.notes, *averaged, *result.notes, *unmatched, *([copied] if copied else []))
     extra = {**result.extra, **({"copied_queries": copies} if copied else {})}
     return replace(result, notes=notes, extra=extra)
 

@@ -210,6 +210,27 @@ def test_ties_reach_the_result(world):
 
     encoder = Encoder(Flat())
     encoder.encode_features = lambda features, domain: np.tile(np.float32([0.6, 0.8]), (len(features), 1))
-    value = crosslens.evaluate(encoder, world, domains=ORDER).to_json()
+    value = crosslens.evaluate(encoder, world, domains=ORDER, ks=(1, 5)).to_json()
     assert len(value["expected_over_ties"]) == 2
     assert sum("equal scores" in note for note in value["notes"]) == 2
+    means = crosslens.evaluate(encoder, world, domains=ORDER, ks=(1, 5), ties="expected").to_json()
+    for direction, told in zip(means["directions"], value["expected_over_ties"], strict=True):
+        assert direction["metrics"] == pytest.approx(told["metrics"])
+    assert "expected_over_ties" not in means
+    assert means["notes"] == ["items with equal scores are ranked as the mean over their orders"]
+
+
+@pytest.mark.parametrize("protocol", ["pairs", "open-set", "zero-shot", "uccdr"])
+def test_the_mean_over_orders_in_every_protocol(world, protocol):
+    """Without ties it is the usual number."""
+    options = {"unseen": ",".join(TU_BERLIN.unseen[:2])} if protocol == "zero-shot" else {}
+    usual, means = (measure(world, protocol=protocol, ties=ties, **options) for ties in ("stable", "expected"))
+    assert means.metrics == pytest.approx({key: usual.metrics[key] for key in means.metrics})
+    assert set(usual.metrics) - set(means.metrics) <= {"map@200-sempcyc"}
+
+
+def test_a_convention_without_a_mean_over_orders_says_so(world):
+    with pytest.raises(EvaluationError, match="no closed form for voc and hits"):
+        measure(world, convention="zse", ties="expected")
+    with pytest.raises(EvaluationError, match="ties='any' is not one of stable, expected"):
+        measure(world, ties="any")

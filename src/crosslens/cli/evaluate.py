@@ -44,6 +44,14 @@ Convention = Annotated[
     ),
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
+TiesOption = Annotated[
+    str,
+    typer.Option(
+        "--ties",
+        help="Items with equal scores: stable ranks them in the gallery's order, as the published codes do;"
+        " expected takes the mean over all their orders.",
+    ),
+]
 Ks = Annotated[
     str, typer.Option("--k", help="Cuts of P@k, separated by commas; ucdr, uccdr and udcdr have their own.")
 ]
@@ -63,6 +71,7 @@ def evaluate(
     unseen: Unseen = None,
     generalised: Generalised = False,
     split: Split = None,
+    ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -89,6 +98,7 @@ def evaluate(
         unseen=unseen,
         generalised=generalised,
         split=split,
+        ties=ties,  # type: ignore[arg-type]
     )
     value = result.to_json()
     emit_json(json, value)
@@ -113,6 +123,7 @@ def compare(
     unseen: Unseen = None,
     generalised: Generalised = False,
     split: Split = None,
+    ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -136,6 +147,7 @@ def compare(
         unseen=unseen,
         generalised=generalised,
         split=split,
+        ties=ties,
         features=features,
         device=device,
     )

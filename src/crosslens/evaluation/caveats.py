@@ -55,6 +55,8 @@ def expected_over_ties(
         Value by key, without the metrics that have no such mean, and a sentence; both empty where ties move none.
     """
     tied = (result.scores[:, 1:] == result.scores[:, :-1]).any(axis=1)
+    if any(metric.ties == "expected" for metric in result.definitions):
+        return {}, ""
     labels = result.query_labels, result.gallery_labels
     if labels[0] is None or labels[1] is None or not len(tied) or tied.mean() < _TIED_SHARE:
         return {}, ""
@@ -75,7 +77,7 @@ def expected_over_ties(
     return found, (
         f"{result.query_domain} -> {result.gallery_domain}: {tied.mean():.0%} of the queries have answers with"
         f" equal scores, whose order in the gallery counts: {key or 'mAP@all'} is {before:.3f} in this order and"
-        f" {after:.3f} as the mean over all"
+        f" {after:.3f} as the mean over all (--ties expected)"
     )
 
 

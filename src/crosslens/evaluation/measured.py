@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.caveats import expected_over_ties
-from crosslens.evaluation.conventions import CONVENTIONS, Metric
+from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
@@ -84,15 +84,16 @@ class Evaluation:
         }
 
 
-def convention_metrics(convention: str, ks: Sequence[int]) -> list[Metric]:
-    """The metrics of a named convention at these cuts.
+def convention_metrics(convention: str, ks: Sequence[int], ties: Ties = "stable") -> list[Metric]:
+    """The metrics of a named convention at these cuts, with tied items as in ``Metric.ties``.
 
     Raises:
-        EvaluationError: for an unknown convention, listing the known ones.
+        EvaluationError: for an unknown convention, listing the known ones, or ``ties="expected"`` in one with a
+            metric that has no mean over orders in closed form.
     """
     if convention not in CONVENTIONS:
         raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}")
-    return CONVENTIONS[convention].metrics(ks)
+    return [replace(metric, ties=ties) for metric in CONVENTIONS[convention].metrics(ks)]
 
 
 def describe_convention(convention: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.conventions import DEFAULT_KS, Ties
 from crosslens.evaluation.measured import (
     Evaluation,
     convention_metrics,
@@ -32,6 +32,7 @@ def evaluate_pairs(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -49,6 +50,8 @@ def evaluate_pairs(
         convention: a name in ``CONVENTIONS``.
         ks: cuts of P@k.
         depth: ranks kept for grids and further use.
+        ties: ``stable`` ranks items with equal scores in the gallery's order, as the published codes do;
+            ``expected`` takes the mean over all their orders.
         only: ids to evaluate on, where training saw labels of the others.
         features: a feature folder, or None for the cache.
         device: see ``crosslens.backbones.engine.make_engine``.
@@ -58,7 +61,7 @@ def evaluate_pairs(
         EvaluationError: for fewer than two domains, an unknown convention, or domains without labels or
             without a common class.
     """
-    metrics = convention_metrics(convention, ks)
+    metrics = convention_metrics(convention, ks, ties)
     chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) < 2:
         raise EvaluationError(

@@ -26,7 +26,7 @@ from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
 from crosslens.evaluation.coverage import gallery_marks
 from crosslens.evaluation.measured import (
     Evaluation,
@@ -154,6 +154,7 @@ def evaluate_universal(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -171,7 +172,7 @@ def evaluate_universal(
         domains: query domains to measure; all that are there by default.
         convention: ``standard`` gives ``METRICS``, both conventions side by side; another gives its own.
         ks: cuts of another convention.
-        depth, only, features, device, marks: see ``evaluate_pairs``.
+        depth, ties, only, features, device, marks: see ``evaluate_pairs``.
 
     Raises:
         EvaluationError: when the catalog is none of these benchmarks, lacks the gallery or every query domain, or
@@ -185,7 +186,11 @@ def evaluate_universal(
     lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=domains)
     plain = convention == "standard"
     told = BOTH if plain else convention
-    metrics = list(METRICS) if plain else convention_metrics(convention, ks)
+    metrics = convention_metrics(convention, ks, ties)
+    if plain:
+        # The one of sempcyc that divides by its hits has no mean over orders in closed form.
+        kept = [metric for metric in METRICS if ties == "stable" or metric.denominator != "hits"]
+        metrics = [replace(metric, ties=ties) for metric in kept]
     order, skipped = [], 0
     sides: dict[tuple[str, tuple[int, ...]], Side] = {}
     for run in lists:

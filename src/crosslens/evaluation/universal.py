@@ -13,7 +13,7 @@ import torch
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import ConfigError, EvaluationError, StoreError
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
 from crosslens.evaluation.measured import (
     WITH_CODA,
     Evaluation,
@@ -54,6 +54,7 @@ def evaluate_scenario(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -70,13 +71,13 @@ def evaluate_scenario(
         scenario: the classes of each side.
         domains: the query domain and the gallery domain, in this order. In a close-set scenario, where the two
             sides are alike, both directions are ranked.
-        convention, ks, depth, only, features, device, marks: see ``evaluate_pairs``.
+        convention, ks, depth, ties, only, features, device, marks: see ``evaluate_pairs``.
 
     Raises:
         EvaluationError: unless two domains are given, for an unknown convention, or when a domain has none of its
             classes.
     """
-    metrics = convention_metrics(convention, ks)
+    metrics = convention_metrics(convention, ks, ties)
     metrics = [m for m in metrics if m.key != CODA_MAP.key] + [CODA_MAP]
     chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) != 2:

@@ -13,7 +13,7 @@ import numpy as np
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.conventions import DEFAULT_KS, Ties
 from crosslens.evaluation.measured import (
     Evaluation,
     convention_metrics,
@@ -108,6 +108,7 @@ def evaluate_zero_shot(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -121,12 +122,12 @@ def evaluate_zero_shot(
         unseen: the class names that training did not see.
         generalised: the gallery holds the images of seen classes too.
         domains: the domains to rank between; all by default.
-        convention, ks, depth, only, features, device, marks: as in the ``pairs`` protocol.
+        convention, ks, depth, ties, only, features, device, marks: as in the ``pairs`` protocol.
 
     Raises:
         EvaluationError: for fewer than two domains, no unseen class, or domains without a common unseen class.
     """
-    metrics = convention_metrics(convention, ks)
+    metrics = convention_metrics(convention, ks, ties)
     chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) < 2:
         raise EvaluationError(f"zero-shot needs at least two domains, not {', '.join(chosen) or 'none'}")
