@@ -258,7 +258,5 @@ def test_one_image_in_two_classes_is_told_as_that():
 def test_domains_and_labels_are_selected_in_any_spelling_and_near_ones_offered(catalog):
     assert catalog.select(domains=["Sketch"], labels=[" CAT"]).ids == ["sketch/cat/1.png"]
     assert catalog.domains_named(["SKETCH", "photo"]) == ("sketch", "photo")
-    with pytest.raises(
-        CatalogError, match="no image has the domain skech; did you mean 'sketch'.; the domains here"
-    ):
+    with pytest.raises(CatalogError, match=r"the domain skech; did you mean 'sketch'\?; the domains here"):
         catalog.select(domains=["skech"])

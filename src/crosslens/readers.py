@@ -11,7 +11,7 @@ from typing import Any
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
 from crosslens.manifests import MANIFEST_SUFFIXES, read_manifest
-from crosslens.names import read_name
+from crosslens.names import nfc, read_name
 
 __all__ = [
     "read",
@@ -211,7 +211,7 @@ def _walk(
         return
     try:
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=lambda entry: (nfc(entry.name), entry.name))
     except OSError as error:
         raise CatalogError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     left_out: dict[str, list[str]] = {}
@@ -266,7 +266,7 @@ def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
         yield {"path": path.as_posix(), "domain": names[0], "label": names[1] if len(names) > 1 else None}
     for name, fault in nameless.items():
         notes.append(
-            f"the images in {root}/{ascii(name)[1:-1]} were left out: a name of a domain or class {fault}"
+            f"the images in {root}/{ascii(name)[1:-1]} were left out: the name of the domain or class {fault}"
         )
 
 

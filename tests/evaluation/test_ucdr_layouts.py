@@ -156,3 +156,21 @@ def test_other_benchmarks_keep_their_name(tree, other):
         result = measure(Catalog.from_rows(rows, root), "uccdr")
         assert any(mark.startswith(f"{found.name}: gallery photo") for mark in result.marks)
         assert not any("map@all" in mark for mark in result.marks)
+
+
+def test_tu_berlin_as_its_archives_unpack(tree):
+    names = {"trombone": "tromobone", "space shuttle": "spacesshuttle", "bell": "bell"}
+    assert set(names) <= set(TU_BERLIN.splits["zero-shot"].unseen) | {"bell"}
+    root = tree(*pictures_of("sketch/{}/{}.png", names, 2), *pictures_of("photo/{}/{}.jpg", names.values(), 3))
+    result = measure(Catalog.open(root), "uccdr")
+    assert set(result.directions[0].query_labels) == set(result.directions[0].gallery_labels)
+    assert not any("in the gallery" in mark for mark in result.marks)
+
+
+def test_classes_that_the_gallery_lacks_are_said(tree):
+    unseen = TU_BERLIN.splits["zero-shot"].unseen
+    root = tree(*pictures_of("sketch/{}/{}.png", unseen, 1), *pictures_of("photo/{}/{}.jpg", unseen[2:], 1))
+    marks = measure(Catalog.open(root), "uccdr").marks
+    (said,) = [mark for mark in marks if "in the gallery" in mark]
+    assert said.startswith("28 of 30 of these classes in the gallery")
+    assert all(name in said for name in unseen[:2])
