@@ -152,16 +152,16 @@ def test_classes_in_two_forms_measure_as_in_one(tiny_world, tmp_path):
             shutil.copytree(pictures / look / shape, mixed / look / other)
     own, other = (crosslens.evaluate("tiny", root) for root in (composed, mixed))
     assert own.metrics == other.metrics
-    assert other.marks == own.marks == ()
+    assert other.notes == own.notes == ()
 
 
 def test_classes_spelt_apart_are_said_in_the_result(tiny_world, tmp_path):
     pictures = make_pictures(tmp_path / "pictures")
     (pictures / "sketch" / "circle").rename(pictures / "sketch" / "Circle")
-    marks = crosslens.evaluate("tiny", pictures).marks
-    assert len(marks) == 2
-    assert marks[0].startswith("photo to sketch: 12 of 48 queries have no relevant item")
-    assert "'Circle' and 'circle' look like one class in two spellings" in marks[0]
+    notes = crosslens.evaluate("tiny", pictures).notes
+    assert len(notes) == 2
+    assert notes[0].startswith("photo to sketch: 12 of 48 queries have no relevant item")
+    assert "'Circle' and 'circle' look like one class in two spellings" in notes[0]
     result = crosslens.evaluate("tiny", pictures, domains=["Sketch", " photo"])
     assert [d.query_domain for d in result.directions] == ["sketch", "photo"]
     with pytest.raises(ConfigError, match="a domain is named twice"):

@@ -26,6 +26,7 @@ from crosslens.methods.base import FitJob, Method, Tune, make_config
 from crosslens.methods.oracle import Oracle
 from crosslens.progress import note
 from crosslens.recipes import read_recipe
+from crosslens.splits import Splits, select_training
 from crosslens.training.distributed import World, join_world
 from crosslens.training.run import IMAGES, Run
 
@@ -53,6 +54,7 @@ def fit(
     classes: str | Path | Sequence[str] | None = None,
     unseen: str | int | Sequence[str] | None = None,
     scenario: Scenario | str | None = None,
+    split: Splits | None = None,
 ) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
@@ -79,6 +81,8 @@ def fit(
             number to draw with ``seed``, or a published split; see ``evaluation.zero_shot.unseen_classes``.
         scenario: train on the images of a scenario alone (``partial``, ``open-set``): the first domain is the
             query's, the second the gallery's. A name draws its classes by the published rule.
+        split: the splits to learn from, of images that are marked with some; ``train`` by default, and ``all``
+            for every image. See ``splits.select_training``.
 
     Returns:
         The run.
@@ -104,6 +108,9 @@ def fit(
         raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
     labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
     everything = labelled
+    labelled, splits, left_aside = select_training(labelled, split)
+    if left_aside:
+        note(escape(left_aside))
     asked = tuple(domains or labelled.domains)
     chosen = asked if source is None else labelled.domains_named(asked)
     if len(set(chosen)) != len(asked):
@@ -137,6 +144,8 @@ def fit(
         "oracle": oracle,
         "settings": config.model_dump(mode="json"),
     }
+    if splits:
+        resolved["split"] = list(splits)
     if names:
         resolved["classes"] = list(names)
     if left_out:

@@ -12,6 +12,7 @@ from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import TU_BERLIN
 from crosslens.encoder import Encoder
 from crosslens.evaluation.measured import Side
+from crosslens.evaluation.ucdr import find_universal
 from tiny import TinyBackbone
 
 DOMAINNET_SPLIT = DOMAINNET.splits["ucdr"]
@@ -132,6 +133,29 @@ def test_both_conventions_on_a_gallery_larger_than_the_cuts(monkeypatch):
     for key, values in expected.items():
         assert result.metrics[key] == pytest.approx(np.mean(values), abs=1e-6), key
     assert result.metrics["map@200-sempcyc"] > result.metrics["map@200"] + 0.01
+
+
+@pytest.mark.parametrize("other", ["pacs", "quickdraw"])
+def test_other_benchmarks_keep_their_name(tree, other):
+    """Many of their classes are TU-Berlin's too, so they can be measured as it is; but it they are not."""
+    from crosslens.datasets import BENCHMARKS
+
+    own = BENCHMARKS[other]
+    classes = [name.replace("/", " ") for name in own.classes]
+    rows = [
+        {"path": f"{look}/{name}.png", "domain": look, "label": name}
+        for look in ("photo", "sketch")
+        for name in classes
+    ]
+    found = find_universal(Catalog.from_rows(rows, tree()))
+    assert found.name == f"{own.title}, by the classes of TU-Berlin"
+    assert found.split is TU_BERLIN.splits["zero-shot"]
+    both = [row for row in rows if row["label"] in TU_BERLIN.splits["zero-shot"].unseen]
+    root = tree(*(row["path"] for row in rows))
+    if len({row["label"] for row in both}) > 1:
+        result = measure(Catalog.from_rows(rows, root), "uccdr")
+        assert any(mark.startswith(f"{found.name}: gallery photo") for mark in result.marks)
+        assert not any("map@all" in mark for mark in result.marks)
 
 
 def test_tu_berlin_as_its_archives_unpack(tree):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +13,15 @@ from crosslens.cli.options import (
     Domains,
     Json,
     Quiet,
+    Split,
     Where,
     emit_json,
     print_table,
     split_names,
 )
+
+if TYPE_CHECKING:
+    from crosslens.catalog import Catalog
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -32,6 +36,19 @@ StoreName = Annotated[
 ]
 
 
+def _images(root: str, split: str | None) -> Catalog:
+    from rich.markup import escape
+
+    from crosslens.api import open_catalog
+    from crosslens.progress import note
+    from crosslens.splits import mixed_splits, select_splits
+
+    catalog = select_splits(open_catalog(root), split)
+    if split is None and (told := mixed_splits(catalog)):
+        note(escape(told))
+    return catalog
+
+
 @app.command()
 def build(
     root: Root,
@@ -41,6 +58,7 @@ def build(
     ] = "lite",
     store: StoreName = "lance",
     domains: Domains = None,
+    split: Split = None,
     decode: Decode = "exact",
     device: Device = None,
     json: Json = None,
@@ -50,14 +68,13 @@ def build(
 
     Example: crosslens index build pictures/ --domains photo --encoder runs/first --out photos.index
     """
-    from crosslens.api import open_catalog
     from crosslens.encoder import load_encoder
     from crosslens.progress import set_quiet
     from crosslens.search.index import Index
 
     set_quiet(quiet)
     made, skipped = Index.build(
-        open_catalog(root), load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
+        _images(root, split), load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
     )
     emit_json(json, {"index": str(out), "skipped": skipped, **made.stats()})
     if not quiet and str(json) != "-":
@@ -70,6 +87,7 @@ def add(
     index: Folder,
     root: Root,
     domains: Domains = None,
+    split: Split = None,
     keep_gone: Annotated[
         bool, typer.Option("--keep-gone", help="Keep items of this root whose image is no longer there.")
     ] = False,
@@ -89,12 +107,11 @@ def add(
 
     Example: crosslens index add photos.index pictures/
     """
-    from crosslens.api import open_catalog
     from crosslens.progress import note, set_quiet
     from crosslens.search.index import Index
 
     set_quiet(quiet)
-    catalog = open_catalog(root)
+    catalog = _images(root, split)
     opened = Index.open(index)
 
     def show(done: int, total: int) -> None:

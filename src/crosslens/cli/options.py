@@ -45,6 +45,14 @@ Where = Annotated[
         " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or '2026-01-31').",
     ),
 ]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Of images whose manifest has a column 'split': only these splits, separated by commas; all for every"
+        " image, none for those without one.",
+    ),
+]
 Unseen = Annotated[
     str | None,
     typer.Option(

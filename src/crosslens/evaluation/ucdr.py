@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,13 +21,21 @@ import numpy as np
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.domainnet import SPLIT as DOMAINNET
+from crosslens.datasets.recognise import recognise
 from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
 from crosslens.evaluation.coverage import gallery_marks
-from crosslens.evaluation.measured import Evaluation, Side, convention_metrics, encode_domain, rank
+from crosslens.evaluation.measured import (
+    Evaluation,
+    Side,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank_directions,
+)
 from crosslens.features.load import features_of
 from crosslens.labels.wording import comparable
 from crosslens.names import Spelling
@@ -146,6 +154,7 @@ def evaluate_universal(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -163,7 +172,7 @@ def evaluate_universal(
         domains: query domains to measure; all that are there by default.
         convention: ``standard`` gives ``METRICS``, both conventions side by side; another gives its own.
         ks: cuts of another convention.
-        depth, only, features, device, marks: see ``evaluate_pairs``.
+        depth, ties, only, features, device, marks: see ``evaluate_pairs``.
 
     Raises:
         EvaluationError: when the catalog is none of these benchmarks, lacks the gallery or every query domain, or
@@ -173,11 +182,16 @@ def evaluate_universal(
     catalog = published_spelling(catalog, benchmark)
     if only is not None:
         catalog = catalog.with_ids(only)
+    catalog, unlabelled = labelled_part(catalog, ())
     lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=domains)
     plain = convention == "standard"
     told = BOTH if plain else convention
-    metrics = list(METRICS) if plain else convention_metrics(convention, ks)
-    directions, skipped = [], 0
+    metrics = convention_metrics(convention, ks, ties)
+    if plain:
+        # The one of sempcyc that divides by its hits has no mean over orders in closed form.
+        kept = [metric for metric in METRICS if ties == "stable" or metric.denominator != "hits"]
+        metrics = [replace(metric, ties=ties) for metric in kept]
+    order, skipped = [], 0
     sides: dict[tuple[str, tuple[int, ...]], Side] = {}
     for run in lists:
         turned = invert == "protocol" and run.query_domain in benchmark.inverted
@@ -195,7 +209,8 @@ def evaluate_universal(
                 skipped += len(found.skipped)
                 sides[domain, rows] = encode_domain(encoder, found, domain)
             ends.append(sides[domain, rows])
-        directions.append(rank(ends[0], ends[1], metrics, told, depth))
+        order.append((ends[0], ends[1]))
+    ranked = rank_directions(order, metrics, told, depth)
     wanted = asking_classes(benchmark, setting)
     labels = catalog.labels
     here = len({labels[row] for run in lists for row in run.queries})
@@ -215,11 +230,13 @@ def evaluate_universal(
     if absent:
         about.append(f"not measured, since there are no images or they were not asked for: {', '.join(absent)}")
     name = protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
-    return Evaluation(name, told, encoder.name, tuple(directions), tuple(about), skipped)
+    return ranked.evaluation(name, told, encoder, marks=about, skipped=skipped, unlabelled=unlabelled)
 
 
 def find_universal(catalog: Catalog, *, random_split: bool = False) -> UniversalBenchmark:
     """The benchmark that a catalog holds: the one that knows most of its classes and has its gallery's domain.
+
+    Images of another benchmark whose classes are among them, such as PACS's, keep that one's name.
 
     Raises:
         EvaluationError: when it is none.
@@ -239,7 +256,12 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
             " them (domain 'real' or 'photo' with the published class names). Write a manifest of a published"
             " layout with: crosslens data list ROOT --as domainnet --out domainnet.parquet"
         )
-    return best
+    own = recognise(labels, known=known, fewer=len(best.split.seen) + len(best.split.unseen))
+    if own is None:
+        return best
+    # Its classes are a part of the benchmark's, so it can be measured; but what is measured is not the benchmark.
+    name = f"{own.title}, by the classes of {best.name}"
+    return replace(best, name=name, headline="no such numbers")
 
 
 def asking_classes(benchmark: UniversalBenchmark, setting: Setting) -> tuple[str, ...]:

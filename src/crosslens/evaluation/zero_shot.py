@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from importlib import resources
 from itertools import permutations
@@ -15,8 +14,14 @@ from crosslens.catalog import Catalog
 from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS
-from crosslens.evaluation.measured import Evaluation, convention_metrics, encode_domain, rank
+from crosslens.evaluation.conventions import DEFAULT_KS, Ties
+from crosslens.evaluation.measured import (
+    Evaluation,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank_directions,
+)
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.labels.wording import comparable
 from crosslens.names import Spelling, did_you_mean
@@ -105,6 +110,7 @@ def evaluate_zero_shot(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -118,12 +124,12 @@ def evaluate_zero_shot(
         unseen: the class names that training did not see.
         generalised: the gallery holds the images of seen classes too.
         domains: the domains to rank between; all by default.
-        convention, ks, depth, only, features, device, marks: as in the ``pairs`` protocol.
+        convention, ks, depth, ties, only, features, device, marks: as in the ``pairs`` protocol.
 
     Raises:
         EvaluationError: for fewer than two domains, no unseen class, or domains without a common unseen class.
     """
-    metrics = convention_metrics(convention, ks)
+    metrics = convention_metrics(convention, ks, ties)
     chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) < 2:
         raise EvaluationError(f"zero-shot needs at least two domains, not {', '.join(chosen) or 'none'}")
@@ -136,22 +142,26 @@ def evaluate_zero_shot(
     names = unseen_classes(tuple(unseen), catalog.classes)
     if only is not None:
         catalog = catalog.with_ids(only)
-    gallery = catalog
+    gallery, unlabelled = labelled_part(catalog, chosen)
     if not generalised:
-        gallery = catalog.select(labels=names)
+        gallery = gallery.select(labels=names)
     found = features_of_encoder(gallery, encoder, folder=features, device=device)
     sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
     asked = {domain: side.of_classes(names) for domain, side in sides.items()}
-    directions = [
-        rank(asked[query], sides[answer], metrics, convention, depth) for query, answer in permutations(chosen, 2)
-    ]
+    order = [(asked[query], sides[answer]) for query, answer in permutations(chosen, 2)]
+    ranked = rank_directions(order, metrics, convention, depth)
     said = [f"zero-shot: {len(names)} unseen classes ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})"]
     if generalised:
         said.append("generalised: the gallery holds seen classes too")
-    result = Evaluation(
-        "zero-shot", convention, encoder.name, tuple(directions), (*marks, *said), len(found.skipped)
+    return ranked.evaluation(
+        "zero-shot",
+        convention,
+        encoder,
+        marks=(*marks, *said),
+        skipped=len(found.skipped),
+        unlabelled=unlabelled,
+        extra={"unseen": list(names), "generalised": generalised},
     )
-    return replace(result, extra={"unseen": list(names), "generalised": generalised})
 
 
 @cache

@@ -18,7 +18,7 @@ from crosslens.presence import can_be_read
 from crosslens.progress import note
 from crosslens.search.filters import Eq
 from crosslens.search.gone import by_name, gone_items, refuse_loss, renamed_items
-from crosslens.search.items import items_of, root_of
+from crosslens.search.items import gallery_of, items_of, root_of
 from crosslens.search.making import embedded_items
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.search.unit_rows import faults_of
@@ -67,7 +67,7 @@ def add_catalog(
     index.refresh()
     root = root_of(catalog)
     domains = None if domains is None else catalog.domains_named(list(domains))
-    catalog = _chosen(catalog, index.domains_of(root), domains)
+    catalog = gallery_of(_chosen(catalog, index.domains_of(root), domains))
     items = items_of(catalog)
     known = _of_root(index, root)
     _refuse_collisions(index, items, known, root)

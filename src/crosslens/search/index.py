@@ -35,7 +35,16 @@ from crosslens.search.description import (
     with_root,
 )
 from crosslens.search.filters import BaseFilter, Filter
-from crosslens.search.items import Hit, checked_items, count_domains, hits_of, items_of, root_of, sample_items
+from crosslens.search.items import (
+    Hit,
+    checked_items,
+    count_domains,
+    gallery_of,
+    hits_of,
+    items_of,
+    root_of,
+    sample_items,
+)
 from crosslens.search.making import embedded_items, make_index, require_free
 from crosslens.search.occupancy import Occupancy
 from crosslens.search.snapshots import restore_snapshot, write_snapshot
@@ -117,7 +126,7 @@ class Index:
         domains: Sequence[str] | None = None,
         device: str | None = None,
     ) -> tuple[Index, list[str]]:
-        """Embed every image of a catalog and index it, all or nothing.
+        """Embed the images of a catalog and index them, all or nothing. Images whose role is ``query`` stay out.
 
         A process killed meanwhile leaves no index, and a folder that another call may take over.
 
@@ -141,7 +150,7 @@ class Index:
         description = with_root(new_description(encoder, *parse_store(store)), root_of(source), domains)
         # Before the hours that embedding may take.
         require_free(path)
-        chosen = source if domains is None else source.select(domains=list(domains))
+        chosen = gallery_of(source if domains is None else source.select(domains=list(domains)))
         found, vectors, skipped = embedded_items(chosen, items_of(chosen), encoder, device)
         items, rows = checked_items(found, vectors, encoder.dim)
         index = cls(path, *make_index(path, encoder, description, items, rows))

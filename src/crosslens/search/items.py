@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.catalog import Catalog
-from crosslens.errors import StoreError
+from crosslens.errors import CatalogError, StoreError
 from crosslens.file_stamp import stamp_of
+from crosslens.progress import note
 from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
 from crosslens.search.unit_rows import faults_of, unit_rows
 
@@ -66,6 +67,21 @@ def items_of(catalog: Catalog) -> pa.Table:
         **file_columns(catalog.paths),
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def gallery_of(catalog: Catalog) -> Catalog:
+    """The images that may be found: all but those whose role is ``query``, which is noted.
+
+    Raises:
+        CatalogError: when no image is left.
+    """
+    may = np.array([role != "query" for role in catalog.column("role")], dtype=bool)
+    if may.all():
+        return catalog
+    if not may.any():
+        raise CatalogError("the column 'role' marks every image as a query, so there is none to find")
+    note(f"{int((~may).sum())} image(s) with the role query are not indexed")
+    return catalog.where(may)
 
 
 def rows_of(items: pa.Table, ids: Sequence[str]) -> pa.Table:
