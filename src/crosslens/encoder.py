@@ -25,6 +25,7 @@ from crosslens.encoder_config import FORMAT, EncoderConfig, Space, describe
 from crosslens.encoder_tensors import parts_of, tensors_of
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, require_known_format, write_json
+from crosslens.names import Spelling
 from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection
 from crosslens.nn.prompts import PromptedTower
@@ -119,6 +120,7 @@ class Encoder:
         if self.prompted is None:
             return self.backbone
         known: dict[str | None, Backbone] = self.__dict__.setdefault("_prompted", {})
+        domain = self.domain_named(domain)
         place = domain if domain in self.prompted.domains else None
         if place not in known:
             known[place] = self.backbone.with_tower(self.prompted.for_domain(place))
@@ -135,6 +137,14 @@ class Encoder:
         prompts = () if self.prompted is None else self.prompted.domains
         whitened = () if self.whitened is None else self.whitened.means
         return sorted({*self.means, *self.maps, *prompts, *whitened})
+
+    def domain_named(self, name: str | None) -> str | None:
+        """The domain that is meant, as it is written here; a name that none of ``domains`` has stays as it is.
+
+        Raises:
+            AmbiguousNameError: when two of them could be meant.
+        """
+        return None if name is None else Spelling(self.domains)(name)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -163,8 +173,8 @@ class Encoder:
 
         Args:
             features: ``(N, D)``.
-            domains: the domain of all rows, or one a row; rows of an unknown domain (None, or one without a
-                centre) get the mean of the known centres.
+            domains: the domain of all rows, or one a row, in any spelling; rows of an unknown domain (None, or one
+                without a centre) get the mean of the known centres.
 
         Returns:
             ``(N, d)`` float32.
@@ -173,7 +183,9 @@ class Encoder:
             rows = features.float()
         else:
             rows = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        names = [domains] if domains is None or isinstance(domains, str) else list(domains)
+        asked = [domains] if domains is None or isinstance(domains, str) else list(domains)
+        known = {name: self.domain_named(name) for name in set(asked)}
+        names = [known[name] for name in asked]
         parts = [
             self.encode_rows(rows[start : start + 8192], names if len(names) == 1 else names[start : start + 8192])
             for start in range(0, len(rows), 8192)

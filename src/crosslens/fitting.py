@@ -25,6 +25,7 @@ from crosslens.methods.base import FitJob, Method, Tune, make_config
 from crosslens.methods.oracle import Oracle
 from crosslens.progress import note
 from crosslens.recipes import read_recipe
+from crosslens.splits import Splits, select_training
 from crosslens.training.distributed import World, join_world
 from crosslens.training.run import IMAGES, Run
 
@@ -52,6 +53,7 @@ def fit(
     classes: str | Path | Sequence[str] | None = None,
     unseen: str | int | Sequence[str] | None = None,
     scenario: Scenario | str | None = None,
+    split: Splits | None = None,
 ) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
@@ -78,6 +80,8 @@ def fit(
             number to draw with ``seed``, or a published split; see ``evaluation.zero_shot.unseen_classes``.
         scenario: train on the images of a scenario alone (``partial``, ``open-set``): the first domain is the
             query's, the second the gallery's. A name draws its classes by the published rule.
+        split: the splits to learn from, of images that are marked with some; ``train`` by default, and ``all``
+            for every image. See ``splits.select_training``.
 
     Returns:
         The run.
@@ -103,9 +107,13 @@ def fit(
         raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
     labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
     everything = labelled
-    chosen = tuple(domains or labelled.domains)
-    if len(set(chosen)) != len(chosen):
-        raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
+    labelled, splits, left_aside = select_training(labelled, split)
+    if left_aside:
+        note(left_aside)
+    asked = tuple(domains or labelled.domains)
+    chosen = asked if source is None else labelled.domains_named(asked)
+    if len(set(chosen)) != len(asked):
+        raise CatalogError(f"a domain is named twice: {', '.join(asked)}")
     labelled = labelled if source is None else labelled.select(domains=chosen)
     left_out: tuple[str, ...] = ()
     marks = list(config.marks)
@@ -135,6 +143,8 @@ def fit(
         "oracle": oracle,
         "settings": config.model_dump(mode="json"),
     }
+    if splits:
+        resolved["split"] = list(splits)
     if names:
         resolved["classes"] = list(names)
     if left_out:

@@ -44,9 +44,9 @@ def read_name(text: str) -> str:
         ValueError: when nothing is left, or a line end, another control character or half a character is in it;
             the message goes on behind the name ("is blank").
     """
-    name = nfc(_ENDS.sub("", text))
-    if not name:
+    if is_blank(text):
         raise ValueError("is blank")
+    name = nfc(_ENDS.sub("", text))
     for letter in name:
         if letter in "\n\r\u0085\u2028\u2029":
             raise ValueError("holds a line end")
@@ -55,6 +55,11 @@ def read_name(text: str) -> str:
         if unicodedata.category(letter) == "Cs":
             raise ValueError("is no UTF-8 text")
     return name
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing is to be seen in a text: white space and invisible marks alone."""
+    return not _ENDS.sub("", text)
 
 
 def caseless(name: str) -> str:
@@ -186,18 +191,17 @@ class Spelling:
             plural = f"{what}es" if what.endswith("s") else f"{what}s"
             have = ", ".join(sorted(self.names)) or "none"
             near = "".join(dict.fromkeys(did_you_mean(name, self.names) for name in missing))
-            raise error(
-                f"no image has the {what} {', '.join(missing)}{near}; the {plural} here are: {have}{advice}"
-            )
+            told = f"no image has the {what} {', '.join(missing)}; the {plural} here are: {have}"
+            raise error(f"{told}{advice}{near}")
         return tuple(found)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'sketch'?`` where at most three known names are near ``name``; else the empty text."""
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = _NEAR) -> str:
+    """``; did you mean 'sketch'?``, with at most three known names that are near ``name``; else the empty text."""
     by_key: dict[str, str] = {}
     for own in known:
         by_key.setdefault(caseless(own), own)
-    near = difflib.get_close_matches(caseless(name), by_key, n=3, cutoff=_NEAR)
+    near = difflib.get_close_matches(caseless(name), by_key, n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(repr(by_key[key]) for key in near)}?" if near else ""
 
 

@@ -10,14 +10,31 @@ from typing import Any
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
+from crosslens.manifests import MANIFEST_SUFFIXES, read_manifest
+from crosslens.names import nfc, read_name
+
+__all__ = [
+    "read",
+    "read_class_names",
+    "read_class_numbers",
+    "read_folder",
+    "read_lines",
+    "read_list",
+    "read_manifest",
+]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
 )
-MANIFEST_SUFFIXES = frozenset({".csv", ".parquet"})
-_MANIFEST_COLUMNS = frozenset(
-    {"id", "path", "domain", "label", "class", "split", "role", "width", "height", "sha256"}
-)
+SYSTEM_FOLDERS = frozenset(
+    {
+        "#recycle", "#snapshot", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@snapshot", "@tmp",
+        "$recycle.bin", "recycler", "system volume information", "found.000", "config.msi", "lost+found",
+        "__macosx", "network trash folder", "temporary items", "~snapshot",
+    }
+)  # fmt: skip
+"""Where systems keep what was deleted, thumbnails and copies, folded: NAS, Windows, Unix, macOS. Others start with
+a dot."""
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
@@ -40,9 +57,9 @@ def read(source: Path) -> Catalog:
     if suffix == ".txt":
         return read_list(source)
     if suffix in IMAGE_SUFFIXES:
-        row = {"path": source.name, "domain": source.parent.name or "image"}
+        row = {"path": source.name, "domain": _name_or(source.parent.name, "image")}
         return Catalog.from_rows([row], source.parent)
-    raise CatalogError(f"{source} is neither an image, a manifest (.csv, .parquet) nor a list (.txt)")
+    raise CatalogError(f"{source} is neither an image, a manifest (.csv, .tsv, .parquet) nor a list (.txt)")
 
 
 def read_folder(root: Path) -> Catalog:
@@ -63,53 +80,6 @@ def read_folder(root: Path) -> Catalog:
             f" with one of {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return Catalog.from_rows(rows, root, notes)
-
-
-def read_manifest(path: Path) -> Catalog:
-    """Read a CSV or Parquet manifest; paths are relative to the manifest's folder.
-
-    Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present,
-    ``width, height, sha256`` are accepted.
-
-    Raises:
-        CatalogError: for unknown or missing columns, or naming the offending row.
-    """
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-    import pyarrow.parquet as pa_parquet
-
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pa_parquet.read_table(path)
-        else:
-            options = pa_csv.ConvertOptions(
-                column_types={name: pa.string() for name in _MANIFEST_COLUMNS},
-                strings_can_be_null=True,
-                null_values=[""],  # Arrow's own list would swallow classes named "null", "nan" or "NA"
-            )
-            # One thread: only then does Arrow name the row that cannot be parsed.
-            table = pa_csv.read_csv(
-                path,
-                read_options=pa_csv.ReadOptions(use_threads=False),
-                parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-                convert_options=options,
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise CatalogError(f"{path} cannot be read as a manifest: {error}") from error
-    names = set(table.column_names)
-    unknown = sorted(names - _MANIFEST_COLUMNS)
-    if unknown or not {"path", "domain"} <= names:
-        wrong = f"unknown columns {unknown}" if unknown else "no column 'path' or no column 'domain'"
-        raise CatalogError(f"{path}: {wrong}; a manifest has {', '.join(sorted(_MANIFEST_COLUMNS))}")
-    if "label" in names and "class" in names:
-        raise CatalogError(f"{path}: give either 'label' or 'class', not both")
-    if table.num_rows == 0:
-        raise CatalogError(f"{path} lists no image")
-    rows = ({("label" if k == "class" else k): v for k, v in row.items()} for row in table.to_pylist())
-    try:
-        return Catalog.from_rows(rows, path.parent)
-    except CatalogError as error:
-        raise CatalogError(f"{path}: {error}") from error
 
 
 def read_list(
@@ -211,22 +181,37 @@ def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
     """Every image file below ``folder``, relative to it, sorted by name within each folder.
 
     Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
-    that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped.
+    that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped, and
+    so are ``SYSTEM_FOLDERS``, with one sentence about all of them.
 
     Raises:
         CatalogError: when a folder cannot be listed.
     """
-    yield from _walk(folder, Path(), frozenset(), notes)
+    of_systems: list[Path] = []
+    yield from _walk(folder, Path(), frozenset(), notes, of_systems)
+    if of_systems:
+        some = ", ".join(map(str, of_systems[:3])) + (", ..." if len(of_systems) > 3 else "")
+        notes.append(
+            f"{len(of_systems)} folder(s) in {folder} were left out, being a system's own (recycle bin,"
+            f" thumbnails): {some}"
+        )
 
 
-def _walk(folder: Path, relative: Path, above: frozenset[str], notes: list[str]) -> Iterator[Path]:
+def is_system_folder(name: str) -> bool:
+    """Whether a folder of this name is a system's own, not the user's: hidden, or one of ``SYSTEM_FOLDERS``."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+
+
+def _walk(
+    folder: Path, relative: Path, above: frozenset[str], notes: list[str], of_systems: list[Path]
+) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in above:
         notes.append(f"{folder} was left out: it is a link to a folder that holds it")
         return
     try:
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=lambda entry: (nfc(entry.name), entry.name))
     except OSError as error:
         raise CatalogError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     left_out: dict[str, list[str]] = {}
@@ -234,8 +219,10 @@ def _walk(folder: Path, relative: Path, above: frozenset[str], notes: list[str])
         if entry.name.startswith("."):
             continue
         kind = _kind(entry)
-        if kind == "folder":
-            yield from _walk(folder / entry.name, relative / entry.name, above | {real}, notes)
+        if kind == "folder" and is_system_folder(entry.name):
+            of_systems.append(relative / entry.name)
+        elif kind == "folder":
+            yield from _walk(folder / entry.name, relative / entry.name, above | {real}, notes, of_systems)
         elif kind == "image":
             yield relative / entry.name
         else:
@@ -264,13 +251,30 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    nameless: dict[str, str] = {}
     for path in list_images(root, notes):
         parts = path.parts
         if len(parts) == 1:
-            yield {"path": str(path), "domain": root.resolve().name or "images"}
-        else:
-            label = parts[1] if len(parts) > 2 else None
-            yield {"path": path.as_posix(), "domain": parts[0], "label": label}
+            yield {"path": str(path), "domain": _name_or(root.resolve().name, "images")}
+            continue
+        folders = parts[: min(len(parts) - 1, 2)]
+        try:
+            names = [read_name(folder) for folder in folders]
+        except ValueError as error:
+            nameless["/".join(folders)] = str(error)
+            continue
+        yield {"path": path.as_posix(), "domain": names[0], "label": names[1] if len(names) > 1 else None}
+    for name, fault in nameless.items():
+        notes.append(
+            f"the images in {root}/{ascii(name)[1:-1]} were left out: the name of the domain or class {fault}"
+        )
+
+
+def _name_or(text: str, otherwise: str) -> str:
+    try:
+        return read_name(text)
+    except ValueError:
+        return otherwise
 
 
 def _list_label(file: Path, number: int, class_names: Mapping[int, str] | None, *, has_domain: bool) -> str | None:

@@ -156,6 +156,11 @@ def test_oracle_labels_teach_and_are_marked(pictures, tmp_path):
     assert "Oracle" in (run.encoder_folder / "README.md").read_text()
     with pytest.raises(ConfigError, match="lacks triangle"):
         fit(pictures, tmp_path / "less", classes=SHAPES[:3], oracle=True)
+    # A list may spell the classes otherwise than the folders.
+    spelt = fit(
+        pictures, tmp_path / "spelt", {"epochs": 1}, classes=[f" {n.title()}" for n in SHAPES], oracle=True
+    )
+    assert crosslens.evaluate(spelt.folder).extra["pseudo_labels"]["sketch"]["all"] == 1.0
 
 
 def test_kmeans_labels_and_the_specifications_recipe(pictures, tmp_path):

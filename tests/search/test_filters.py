@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosslens.errors import ConfigError
-from crosslens.search.filters import DEEPEST, And, Eq, In, Not, Or, Prefix, Range, load_filter, parse_filter
+from crosslens.search.filters import (
+    DEEPEST,
+    FIELDS,
+    And,
+    Eq,
+    In,
+    Not,
+    Or,
+    Prefix,
+    Range,
+    load_filter,
+    parse_filter,
+)
 from crosslens.search.stores.base import ITEM_SCHEMA
 
 TEXTS = ["photo", "it's", 'say "hi"', "emoji 🐈", "ÄÖ", "", "photo/dog/1.jpg", "100%", "a_b", "-- drop"]
@@ -90,7 +102,7 @@ def test_sql_means_the_same_to_a_database(found, rows):
     database.execute("create table items (number, id, path, root, domain, label, size, modified)")
     for position, item in enumerate(rows):
         database.execute(
-            "insert into items values (?,?,?,?,?,?,?,?)", (position, *(item[name] for name in ITEM_SCHEMA.names))
+            "insert into items values (?,?,?,?,?,?,?,?)", (position, *(item[name] for name in FIELDS))
         )
     numbers = [n for (n,) in database.execute(f"select number from items where {found.sql()} order by number")]
     assert numbers == [position for position, item in enumerate(rows) if matches(found, item)], found.sql()

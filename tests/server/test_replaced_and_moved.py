@@ -167,3 +167,19 @@ def test_an_uploads_old_place_is_not_served(own_index, tmp_path):
         # Nor what a link among the uploads leads to.
         (place / hit["id"]).symlink_to(own_index / hit["id"])
         is_problem(server.client.get(hit["image"]), 404)
+
+
+def test_pictures_that_were_moved_are_served_from_their_new_place(pictures_root, tmp_path):
+    root, new = tmp_path / "pictures", tmp_path / "new"
+    shutil.copytree(pictures_root, root)
+    index = build(root, tmp_path / "own.index", Encoder(TinyBackbone()))
+    item = {"id": "photo/circle/00.png"}
+    content = (root / item["id"]).read_bytes()
+    with running(tmp_path / "own.index") as server:
+        place = "/api/v1/collections/own.index/image"
+        assert server.client.get(place, params=item).content == content
+        root.rename(new)
+        assert "no longer on the server's disk" in is_problem(server.client.get(place, params=item), 404)["detail"]
+        index.relocate(root, new)
+        server.service.collections["own.index"].refresh(now=True)
+        assert server.client.get(place, params=item).content == content

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crosslens.cli.options import Json, Quiet, emit_json, split_names
+from crosslens.cli.options import Json, Quiet, Split, emit_json, split_names
 from crosslens.terminal import echo, print_table
 
 app = typer.Typer(help="Look at collections of images before anything is computed.", no_args_is_help=True)
@@ -59,6 +59,7 @@ def write_list(
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write, .csv or .parquet.")],
     benchmark: Annotated[str | None, typer.Option("--as", help="Read ROOT in a benchmark's own layout.")] = None,
     domains: Annotated[str | None, typer.Option("--domains", help="Only these domains: A,B.")] = None,
+    split: Split = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -68,13 +69,21 @@ def write_list(
     """
     from crosslens.api import open_catalog
     from crosslens.datasets import find_benchmark
+    from crosslens.progress import set_quiet
+    from crosslens.splits import select_splits
 
+    set_quiet(quiet)
     catalog = find_benchmark(benchmark).read(Path(root)) if benchmark else open_catalog(root)
+    if benchmark and not quiet:
+        for sentence in catalog.notes:
+            echo(f"note: {sentence}", err=True)
     names = split_names(domains)
     if names:
         catalog = catalog.select(domains=names)
+    catalog = select_splits(catalog, split)
     catalog.write(out)
-    emit_json(json, {"manifest": str(out), "images": len(catalog), "domains": catalog.domains})
+    value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
+    emit_json(json, value | {"notes": list(catalog.notes)})
     if not quiet:
         echo(f"{len(catalog)} images listed in {out}")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Backbone, Decode, Device, Json, Quiet, Workers, emit_json
+from crosslens.cli.options import Backbone, Decode, Device, Json, Quiet, Split, Workers, emit_json
 from crosslens.terminal import echo, print_table
 
 
@@ -17,6 +17,7 @@ def embed(
     backbone: Backbone = "lite",
     views: Annotated[int, typer.Option("--views", min=0, help="Random views beside the centre view.")] = 0,
     decode: Decode = "exact",
+    split: Split = None,
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, help="Images a shard: what a kill may lose.")
     ] = 2048,
@@ -33,10 +34,11 @@ def embed(
     """
     from crosslens import api
     from crosslens.progress import set_quiet
+    from crosslens.splits import select_splits
 
     set_quiet(quiet)
     result = api.embed(
-        root,
+        select_splits(api.open_catalog(root), split),
         out=out,
         backbone=backbone,
         views=views,

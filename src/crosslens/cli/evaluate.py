@@ -16,6 +16,7 @@ from crosslens.cli.options import (
     PrivateQuery,
     Quiet,
     Shared,
+    Split,
     Unseen,
     drawn_scenario,
     emit_json,
@@ -37,9 +38,20 @@ Protocol = Annotated[
     ),
 ]
 Convention = Annotated[
-    str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
+    str,
+    typer.Option(
+        "--convention", help="How metrics are defined: standard, second_table, ucdir, trec, zse, sempcyc."
+    ),
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
+TiesOption = Annotated[
+    str,
+    typer.Option(
+        "--ties",
+        help="Items with equal scores: stable ranks them in the gallery's order, as the published codes do;"
+        " expected takes the mean over all their orders.",
+    ),
+]
 Ks = Annotated[
     str, typer.Option("--k", help="Cuts of P@k, separated by commas; ucdr, uccdr and udcdr have their own.")
 ]
@@ -58,6 +70,8 @@ def evaluate(
     k: Ks = "1,5,15,50,100,200",
     unseen: Unseen = None,
     generalised: Generalised = False,
+    split: Split = None,
+    ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -83,6 +97,8 @@ def evaluate(
         device=device,
         unseen=unseen,
         generalised=generalised,
+        split=split,
+        ties=ties,  # type: ignore[arg-type]
     )
     value = result.to_json()
     emit_json(json, value)
@@ -97,12 +113,17 @@ def compare(
     root: Annotated[
         str | None, typer.Option("--on", help="Labelled images; the first run's own by default.")
     ] = None,
-    metric: Annotated[str, typer.Option("--metric", help="What to compare, such as map@all or p@50.")] = "map@all",
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="What to compare, such as p@50; by default map@all where there is one."),
+    ] = None,
     protocol: Protocol = None,
     convention: Convention = "standard",
     domains: Domains = None,
     unseen: Unseen = None,
     generalised: Generalised = False,
+    split: Split = None,
+    ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
     json: Json = None,
@@ -125,12 +146,16 @@ def compare(
         domains=split_names(domains),
         unseen=unseen,
         generalised=generalised,
+        split=split,
+        ties=ties,
         features=features,
         device=device,
     )
+    metric = comparisons[0].metric
     marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
     others = [c.to_json() for c in comparisons]
-    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks})
+    told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
+    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told})
     if quiet:
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
@@ -141,6 +166,8 @@ def compare(
     for name, result in zip(runs, measured, strict=True):
         for mark in result.marks:
             echo(f"note: {name}: {mark}", err=True)
+    for sentence in told:
+        echo(f"note: {sentence}", err=True)
 
 
 def _show(result: Evaluation, value: dict[str, Any]) -> None:
@@ -157,10 +184,8 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
     print_table(f"{result.encoder}, protocol {result.protocol}, convention {result.convention}", header, rows)
     if "no_match" in value:
         _show_no_match(value["no_match"])
-    for mark in result.marks:
-        echo(f"note: {mark}", err=True)
-    if result.skipped:
-        echo(f"note: {result.skipped} image(s) could not be embedded and took no part", err=True)
+    for told in (*result.marks, *result.told()):
+        echo(f"note: {told}", err=True)
 
 
 def _scenario(

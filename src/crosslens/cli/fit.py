@@ -19,6 +19,7 @@ from crosslens.cli.options import (
     PrivateQuery,
     Quiet,
     Shared,
+    Split,
     Unseen,
     Workers,
     drawn_scenario,
@@ -73,6 +74,7 @@ def fit(
     private_query: PrivateQuery = None,
     private_gallery: PrivateGallery = None,
     draw: Draw = None,
+    split: Split = None,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,
@@ -81,6 +83,8 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Train an encoder for the domains of ROOT, without labels unless the method is 'supervised'.
+
+    Of images marked with splits, those of 'train' are learned from unless --split says otherwise.
 
     Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
     """
@@ -106,6 +110,7 @@ def fit(
         oracle=oracle,
         classes=classes,
         unseen=unseen,
+        split=split,
         scenario=drawn_scenario(
             protocol, root, split_names(domains), shared, private_query, private_gallery, draw
         ),

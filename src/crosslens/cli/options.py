@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from crosslens.errors import ConfigError
+from crosslens.names import read_name
 from crosslens.terminal import print_json
 
 if TYPE_CHECKING:
@@ -44,12 +45,20 @@ Where = Annotated[
         " '2026-01-31').",
     ),
 ]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Of images whose manifest has a column 'split': only these splits, separated by commas; all for every"
+        " image, none for those without one.",
+    ),
+]
 Unseen = Annotated[
     str | None,
     typer.Option(
         "--unseen",
         help="Classes kept out of training: names separated by commas, a number to draw, or a published split:"
-        " tu-berlin, sketchy-1, sketchy-2, quickdraw, domainnet.",
+        " tu-berlin, sketchy-1, sketchy-2, quickdraw, domainnet. A class called 3 is '3,'.",
     ),
 ]
 Decode = Annotated[
@@ -75,14 +84,14 @@ def split_names(value: str | None) -> list[str] | None:
     """``a,b`` to ``[a, b]``; None stays None.
 
     Raises:
-        ConfigError: for an empty name.
+        ConfigError: for an empty name, or one with a line end.
     """
     if value is None:
         return None
-    names = [name.strip() for name in value.split(",")]
-    if not all(names):
-        raise ConfigError(f"{value!r} holds an empty name; write A,B")
-    return names
+    try:
+        return [read_name(name) for name in value.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"{value!r} holds a name that {error}; write A,B") from None
 
 
 def drawn_scenario(
@@ -111,7 +120,7 @@ def drawn_scenario(
     if root is None:
         raise ConfigError("name the images too: the classes are drawn from theirs")
     catalog = open_catalog(root)
-    names = list(domains or catalog.domains)
+    names = list(catalog.domains_named(domains) if domains else catalog.domains)
     if len(names) != 2:
         raise ConfigError(f"{protocol} needs a query and a gallery domain: --domains A,B")
     return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=draw, **numbers)

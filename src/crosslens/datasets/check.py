@@ -12,7 +12,7 @@ from crosslens.catalog import Catalog
 from crosslens.datasets import find_benchmark
 from crosslens.datasets.benchmark import Benchmark, DomainCount, Split
 from crosslens.datasets.inspect_files import FileState, inspect_files
-from crosslens.datasets.layout import key
+from crosslens.names import spelt_apart, told_apart
 
 Severity = Literal["error", "warning", "info"]
 Counts = Mapping[str, Mapping[str, int]]
@@ -26,8 +26,8 @@ class Problem:
         severity: ``error`` (not the data it should be), ``warning`` (look at it) or ``info`` (cannot be settled,
             as a difference from an unverified count).
         kind: a word to sort by: ``count``, ``domain-missing``, ``domain-unknown``, ``class-missing``,
-            ``class-unknown``, ``class-spelling``, ``class-in-one-domain``, ``unlabelled``, ``split``,
-            ``missing``, ``empty``, ``unreadable``, ``undecodable``, ``duplicate``, ``duplicate-label``,
+            ``class-unknown``, ``class-spelling``, ``domain-spelling``, ``class-in-one-domain``, ``unlabelled``,
+            ``split``, ``missing``, ``empty``, ``unreadable``, ``undecodable``, ``duplicate``, ``duplicate-label``,
             ``duplicate-domain``, ``note``.
         message: one sentence with the names and numbers.
         path: the file concerned, relative to the root, if it is about one file.
@@ -142,13 +142,10 @@ def _label_problems(counts: Counts) -> Iterator[Problem]:
         if "" in row:
             yield Problem("warning", "unlabelled", f"{domain}: {row['']} image(s) have no class")
     classes = sorted({label for row in labelled.values() for label in row if label})
-    by_key: dict[str, list[str]] = {}
-    for name in classes:
-        by_key.setdefault(key(name), []).append(name)
-    for same in by_key.values():
-        if len(same) > 1:
-            names = " and ".join(map(repr, same))
-            yield Problem("warning", "class-spelling", f"{names} look like one class in two spellings")
+    for same in spelt_apart(classes):
+        yield Problem("warning", "class-spelling", f"{told_apart(same)} look like one class in two spellings")
+    for same in spelt_apart(counts):
+        yield Problem("warning", "domain-spelling", f"{told_apart(same)} look like one domain in two spellings")
     if len(labelled) < 2:
         return
     for name in classes:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.reading import require_readable, shortened
 from crosslens.errors import BackboneError, ConfigError
+from crosslens.names import Spelling, spelling_key
 
 
 def clean_name(name: str) -> str:
@@ -52,10 +53,11 @@ def look_of(domain: str, looks: Mapping[str, str] | None = None) -> str:
         ConfigError: when the user chose a look that does not exist, listing those that do.
     """
     known = _wording()["templates"]
-    if looks and domain in looks:
-        if looks[domain] not in known:
-            raise ConfigError(f"there is no look {looks[domain]!r} for {domain}; known: {', '.join(known)}")
-        return looks[domain]
+    told = Spelling(looks or {}).find(domain)
+    if looks and told is not None:
+        if looks[told] not in known:
+            raise ConfigError(f"there is no look {looks[told]!r} for {domain}; known: {', '.join(known)}")
+        return looks[told]
     plain = " ".join(domain.replace("_", " ").replace("-", " ").split()).casefold()
     return str(_wording()["domains"].get(plain, "any"))
 
@@ -117,8 +119,9 @@ def same_class(first: str, second: str) -> bool:
 
 
 def comparable(name: str) -> str:
-    """A class name without case, separators and punctuation, for comparing spellings."""
-    return "".join(letter for letter in clean_name(name).casefold() if letter.isalnum())
+    """What the spellings of one class share: its ``names.spelling_key``, or that of its wording in the table."""
+    key = spelling_key(name)
+    return _worded_keys().get(key, key)
 
 
 def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str]) -> None:
@@ -131,6 +134,12 @@ def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str
         raise ConfigError(
             f"the class name {shortened(first)!r} is longer than {backbone.name} can read at once; shorten it"
         )
+
+
+@cache
+def _worded_keys() -> dict[str, str]:
+    """The keys of the table's names, and of what they are worded as."""
+    return {spelling_key(name): spelling_key(plain) for name, plain in _wording()["names"].items()}
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from crosslens.encoder import Encoder
+from crosslens.errors import TrainingError
 from crosslens.methods.base import FitJob, Method, MethodConfig
 
 
@@ -44,10 +45,21 @@ class Centred(Frozen):
     name = "centred"
 
     def fit(self, job: FitJob) -> Encoder:
-        """Compute one mean per domain."""
+        """Compute one mean per domain.
+
+        Raises:
+            TrainingError: for a domain whose pictures do not differ: all of them would get a vector of length 0.
+        """
         assert isinstance(self.settings, FrozenConfig)
         means = {}
         for domain, features in job.features_by_domain().items():
             rows = torch.from_numpy(features.centre)
-            means[domain] = (job.backbone.to_joint(rows) if self.settings.space == "joint" else rows).mean(0)
+            rows = job.backbone.to_joint(rows) if self.settings.space == "joint" else rows
+            means[domain] = rows.mean(0)
+            if torch.allclose(rows, means[domain].expand_as(rows), rtol=1e-4, atol=1e-6):
+                raise TrainingError(
+                    f"the domain {domain!r} has one picture alone, or copies of one ({len(rows)}): its mean is"
+                    " that picture, and without it nothing is left; add pictures, leave the domain out"
+                    " (--domains), or use the method 'frozen'"
+                )
         return self._encoder(job, means)

@@ -4,12 +4,15 @@
                               {"op": "range", "field": "size", "min": 1000}]}
     domain = 'photo' and size >= 1000
 
-A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it matches their ``not``.
+Texts are compared as they read: an accent is the same whether one character holds it (NFC) or two (NFD), in the
+filter as in the index. A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it
+matches their ``not``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -27,6 +30,7 @@ from pydantic import (
 )
 
 from crosslens.errors import ConfigError
+from crosslens.names import stored_forms
 from crosslens.utf8 import is_utf8
 
 if TYPE_CHECKING:
@@ -102,10 +106,13 @@ class Eq(_Leaf):
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _truth(pc.equal(table.column(self.field), self.value))
+        return _among(table.column(self.field), _meant([self.value]))
 
     def sql(self) -> str:
         """As an SQL condition."""
+        values = _meant([self.value])
+        if len(values) > 1:
+            return self._known(f"{self.field} IN ({', '.join(map(literal, values))})")
         return self._known(f"{self.field} = {literal(self.value)}")
 
 
@@ -122,14 +129,13 @@ class In(_Leaf):
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        column = table.column(self.field)
-        return _truth(pc.is_in(column, value_set=pa.array(self.values, column.type), skip_nulls=True))
+        return _among(table.column(self.field), _meant(self.values))
 
     def sql(self) -> str:
         """As an SQL condition."""
         if not self.values:
             return "false"
-        return self._known(f"{self.field} IN ({', '.join(map(literal, self.values))})")
+        return self._known(f"{self.field} IN ({', '.join(map(literal, _meant(self.values)))})")
 
 
 class Range(_Leaf):
@@ -178,11 +184,14 @@ class Prefix(BaseFilter):
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _truth(pc.starts_with(table.column(self.field), self.value))
+        column = table.column(self.field)
+        found = [_truth(pc.starts_with(column, value)) for value in stored_forms(self.value)]
+        return np.array(np.logical_or.reduce(found), dtype=bool)
 
     def sql(self) -> str:
         """As an SQL condition."""
-        return f"({self.field} IS NOT NULL AND starts_with({self.field}, {literal(self.value)}))"
+        starts = [f"starts_with({self.field}, {literal(value)})" for value in stored_forms(self.value)]
+        return f"({self.field} IS NOT NULL AND ({' OR '.join(starts)}))"
 
 
 class _Several(BaseFilter):
@@ -286,6 +295,18 @@ def parse_filter(text: str) -> Filter:
 def literal(value: Value) -> str:
     """A value as an SQL literal: numbers as they are, texts in single quotes, those inside doubled."""
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def _meant(values: Sequence[Value]) -> list[Value]:
+    """The values that may be stored where these are asked for."""
+    meant: dict[Value, None] = {}
+    for value in values:
+        meant |= dict.fromkeys(stored_forms(value) if isinstance(value, str) else (value,))
+    return list(meant)
+
+
+def _among(column: pa.ChunkedArray, values: Sequence[Value]) -> NDArray[np.bool_]:
+    return _truth(pc.is_in(column, value_set=pa.array(values, column.type), skip_nulls=True))
 
 
 def _truth(found: pa.ChunkedArray) -> NDArray[np.bool_]:

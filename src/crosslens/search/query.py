@@ -177,8 +177,8 @@ def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None 
     ``similarity`` says how vectors are compared, by the cosine if it is None; see ``Similarity.mixed``.
 
     Raises:
-        ConfigError: without vectors, with another number of weights or one that is not finite, or when they cancel
-            each other out.
+        ConfigError: without vectors, for one of length 0 or not finite, with another number of weights or one that
+            is not finite, or when they cancel each other out.
     """
     if not len(vectors):
         raise ConfigError("give at least one query: a picture, a text or an indexed item")
@@ -187,6 +187,12 @@ def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None 
     factors = np.asarray(weights, np.float64)
     if not np.isfinite(factors).all():
         raise ConfigError("weights must be finite numbers")
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    empty = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 1e-6)))
+    if len(empty):
+        raise ConfigError(
+            f"query {empty[0] + 1} of {len(vectors)} has no direction to search in: the encoder sees nothing in it"
+        )
     mixed = factors @ vectors.astype(np.float64)
     length, most = float(np.linalg.norm(mixed)), float(np.abs(factors).sum())
     # What is left of two nearly equal vectors is rounding, not a direction.

@@ -38,7 +38,6 @@ from crosslens.search.rerank import expand_query
 from crosslens.search.reranking import EXPANSION, RERANK_TOP, Candidates, rerank
 from crosslens.search.told_domain import told_domain
 from crosslens.similarity import reaches
-from crosslens.utf8 import require_utf8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,9 +197,8 @@ class Searcher:
                 words = [str(parts[n].value) for n in texts]
                 rows |= dict(zip(texts, self.embed_texts(words), strict=True))
                 notes += self.text_notes(words)
-            liked = [str(part.value) for part in parts if part.kind == "like"]
+            liked = self.index.ids_of([str(part.value) for part in parts if part.kind == "like"])
             if liked:
-                require_utf8(liked, "id")
                 places = [n for n, part in enumerate(parts) if part.kind == "like"]
                 rows |= dict(zip(places, self.index.store.get(liked)[1], strict=True))
             rows |= {n: self._checked(part.value) for n, part in enumerate(parts) if part.kind == "vector"}

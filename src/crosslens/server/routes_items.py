@@ -163,9 +163,7 @@ async def add(request: Request, name: CollectionName) -> Response:
     collection = service.collection(name)
     form = await read_form(request, files=service.settings.max_added, fields=("domain", "label"))
     try:
-        domain, label = _name("domain", form.fields.get("domain", "")), None
-        if "label" in form.fields:
-            label = _name("label", form.fields["label"])
+        domain, label = (_name(form.fields.get(field), field) for field in ("domain", "label"))
         if not form.images:
             raise Problem(
                 422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
@@ -214,25 +212,28 @@ async def delete(request: Request, name: CollectionName) -> Response:
     return _accepted(service, job)
 
 
+def _name(value: str | None, field: str) -> str | None:
+    """A field of the form as a name; None for a label that is not given.
+
+    Raises:
+        Problem: 422 for a domain that is not given, and for what can be no name.
+    """
+    if value is None and field == "label":
+        return None
+    what = f"1 to {MOST_NAME:,} letters are needed"
+    try:
+        name = "" if value is None else read_name(value)
+    except ValueError as error:
+        name, what = "", f"the name {error}; {what}"
+    if not 1 <= len(name) <= MOST_NAME:
+        raise Problem(422, f"{field}: {what}", errors=[{"where": field, "what": what}])
+    return name
+
+
 def _accepted(service: Service, job: Job) -> Response:
     service.worker.wake()
     content = JobAccepted(job=job).model_dump(mode="json")
     return JSONResponse(content, 202, {"Location": f"/api/v1/jobs/{job.id}"})
-
-
-def _name(field: str, value: str) -> str:
-    """A domain's or label's name as it is kept.
-
-    Raises:
-        Problem: 422 when it is none.
-    """
-    try:
-        name = read_name(value)
-        if len(name) > MOST_NAME:
-            raise ValueError(f"has more than {MOST_NAME:,} letters")
-        return name
-    except ValueError as error:
-        raise Problem(422, f"{field}: the name {error}", errors=[{"where": field, "what": str(error)}]) from None
 
 
 def _is_held(tag: str, held: str | None) -> bool:
