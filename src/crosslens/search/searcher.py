@@ -188,7 +188,7 @@ class Searcher:
         """
         options = options or SearchOptions()
         seconds: dict[str, float] = {}
-        domain, notes = told_domain(domain, self.encoder.domains)
+        domain, notes = told_domain(domain, self.encoder.domains, self.index)
         with _stage(seconds, "embed"):
             pictures = self._pictures(parts, domain)
             rows = {n: picture.vector for n, picture in pictures.items()}

@@ -25,7 +25,7 @@ Id = Annotated[
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The `ETag` that is held already.")]
 PICTURE_CACHE = "private, max-age=3600, must-revalidate"
-MOST_NAME = 1000
+MOST_NAME = 100
 """Letters of a domain or label that comes with uploads."""
 _ADDED: dict[str, Any] = {
     "requestBody": {

@@ -145,6 +145,7 @@ class Worker:
         # One encoder for the whole job, whatever takes the index's place meanwhile; the index refuses another's.
         encoder = collection.encoder
         uploads = self._uploads[collection.name]
+        _, notes = told_domain(work["domain"], encoder.domains, index)
         skipped: dict[str, str] = {}
         done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
         while done < len(ids) and not cancelled:
@@ -166,7 +167,6 @@ class Worker:
         message = f"{len(ids) - len(skipped)} images added"
         if skipped:
             message += f", {len(skipped)} left out: the first {next(iter(skipped.values()))}"
-        _, notes = told_domain(work["domain"], encoder.domains)
         self._end(table, job, "done", "; ".join((message, *notes)), result)
 
     def _add_batch(
