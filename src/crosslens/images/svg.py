@@ -20,9 +20,8 @@ SIDE = 1024
 """Longer side of the drawing in pixels."""
 _MOST_BYTES = 16 << 20
 _MOST_WORK = 1_000_000
-_FILTER_WORK = 1000
+_FILTER_WORK = 20_000
 """Work of one step of a filter over the whole drawing, where an element is 1."""
-_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]*)\s*")
 _REFERENCE = re.compile(r"url\(\s*['\"]?#([^)'\"]+)")
 _RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
 _MARK = re.compile(r"[.#]?[\w-]+|\*")
@@ -55,21 +54,20 @@ def svg_picture(content: bytes, embedded: Callable[[bytes], bool]) -> Picture:
     _close(root, embedded)
     if _work(root) > _MOST_WORK:
         raise ImageError("the SVG repeats its parts too often to be drawn")
-    width, height = _shape(root)
-    scale = SIDE / max(width, height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return Picture(SVG, size, lambda mode, min_side: Pixels(_draw(root, width >= height)))
+    return Picture(SVG, (SIDE, SIDE), lambda mode, min_side: Pixels(_draw(root)))
 
 
-def _draw(root: ET.Element, wide: bool) -> Image.Image:
+def _draw(root: ET.Element) -> Image.Image:
     import resvg_py
 
     has_text = any(_local(element.tag) == "text" for element in root.iter())
-    side = {"width": SIDE} if wide else {"height": SIDE}
     try:
-        # Looking for the system's fonts costs more than drawing.
         drawn = resvg_py.svg_to_bytes(
-            ET.tostring(root, encoding="unicode"), skip_system_fonts=not has_text, **side
+            ET.tostring(root, encoding="unicode"),
+            width=SIDE,
+            height=SIDE,  # both: the drawing fits into the square, whatever its shape
+            dpi=96,  # CSS's; without it drawings measured in millimetres have no size
+            skip_system_fonts=not has_text,  # looking for fonts costs more than drawing
         )
     except ValueError as error:
         raise ImageError(f"the SVG cannot be drawn: {error}") from None
@@ -174,17 +172,3 @@ def _rules(root: ET.Element) -> list[tuple[str, str]]:
         if "url(" in rule
         for mark in _MARK.findall(selectors)
     ]
-
-
-def _shape(root: ET.Element) -> tuple[float, float]:
-    """Width and height as the file gives them, in any unit; a square where it does not."""
-    sides = [_NUMBER.fullmatch(root.attrib.get(name, "")) for name in ("width", "height")]
-    box = re.split(r"[\s,]+", root.attrib.get("viewBox", "").strip())
-    try:
-        width, height = float(box[2]), float(box[3])
-    except (IndexError, ValueError):
-        width = height = 1.0
-    first, second = sides
-    if first and second and first[2] == second[2]:
-        width, height = float(first[1]), float(second[1])
-    return (width, height) if 0 < width < 1e9 and 0 < height < 1e9 else (1.0, 1.0)
