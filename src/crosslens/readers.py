@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
+from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-)
 MANIFEST_SUFFIXES = frozenset({".csv", ".parquet"})
 _MANIFEST_COLUMNS = frozenset(
     {"id", "path", "domain", "label", "class", "split", "role", "width", "height", "sha256"}
 )
+_UNREAD = "pictures of formats or names that are not read"
+_NO_SUFFIX = "no suffix"
+# What lies beside pictures in great numbers and is never one.
+_TEXTS = frozenset({".txt", ".json", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"})
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
@@ -39,7 +43,7 @@ def read(source: Path) -> Catalog:
         return read_manifest(source)
     if suffix == ".txt":
         return read_list(source)
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in SUFFIXES:
         row = {"path": source.name, "domain": source.parent.name or "image"}
         return Catalog.from_rows([row], source.parent)
     raise CatalogError(f"{source} is neither an image, a manifest (.csv, .parquet) nor a list (.txt)")
@@ -49,20 +53,23 @@ def read_folder(root: Path) -> Catalog:
     """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
 
     A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
-    first two levels. Files are sorted by name, so two machines read the same catalog.
+    first two levels. Files are sorted by name, so two machines read the same catalog. Pictures and films that are
+    left out are counted by suffix.
 
     Raises:
         CatalogError: when a folder cannot be listed, or there is no image at all.
     """
     notes: list[str] = []
-    rows = list(_folder_rows(root, notes))
+    left_out: Counter[str] = Counter()
+    rows = list(_folder_rows(root, notes, left_out))
+    notes = [*_left_out_notes(left_out), *notes]
     if not rows:
         detail = f" ({notes[0]})" if notes else ""
         raise CatalogError(
             f"no image below {root}{detail}; expected {root}/<domain>/<class>/* or {root}/<domain>/*"
-            f" with one of {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f" with one of {', '.join(sorted(SUFFIXES))}"
         )
-    return Catalog.from_rows(rows, root, notes)
+    return replace(Catalog.from_rows(rows, root, notes), left_out=dict(left_out.most_common()))
 
 
 def read_manifest(path: Path) -> Catalog:
@@ -207,8 +214,13 @@ def read_lines(path: Path) -> list[str]:
         raise CatalogError(f"{path} cannot be read: {error}") from error
 
 
-def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
+def list_images(folder: Path, notes: list[str], left_out: Counter[str] | None = None) -> Iterator[Path]:
     """Every image file below ``folder``, relative to it, sorted by name within each folder.
+
+    Args:
+        folder: where to look.
+        notes: takes a sentence on what is left out.
+        left_out: counts pictures and films that are left out, by suffix; noted too where there is none.
 
     Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
     that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped.
@@ -216,10 +228,12 @@ def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
     Raises:
         CatalogError: when a folder cannot be listed.
     """
-    yield from _walk(folder, Path(), frozenset(), notes)
+    yield from _walk(folder, Path(), frozenset(), notes, left_out)
 
 
-def _walk(folder: Path, relative: Path, above: frozenset[str], notes: list[str]) -> Iterator[Path]:
+def _walk(
+    folder: Path, relative: Path, above: frozenset[str], notes: list[str], counted: Counter[str] | None
+) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in above:
         notes.append(f"{folder} was left out: it is a link to a folder that holds it")
@@ -235,9 +249,11 @@ def _walk(folder: Path, relative: Path, above: frozenset[str], notes: list[str])
             continue
         kind = _kind(entry)
         if kind == "folder":
-            yield from _walk(folder / entry.name, relative / entry.name, above | {real}, notes)
+            yield from _walk(folder / entry.name, relative / entry.name, above | {real}, notes, counted)
         elif kind == "image":
             yield relative / entry.name
+        elif kind == _UNREAD and counted is not None:
+            counted[_suffix(entry.name) or _NO_SUFFIX] += 1
         else:
             left_out.setdefault(kind, []).append(entry.name)
     for kind, names in left_out.items():
@@ -256,15 +272,46 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "folder"
         # Only regular files: opening a pipe or a device that is named like an image would wait for ever.
         if entry.is_file():
-            suffix = os.path.splitext(entry.name)[1].lower()
-            return "image" if suffix in IMAGE_SUFFIXES else "no images"
+            suffix = _suffix(entry.name)
+            if suffix in SUFFIXES:
+                return "image"
+            unread = suffix in UNREAD_SUFFIXES or suffix in FILM_SUFFIXES or _begins_as_picture(entry.path)
+            return _UNREAD if unread else "no images"
     except OSError:  # a link to itself
         return "broken links"
     return "broken links" if entry.is_symlink() else "no regular files"
 
 
-def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    for path in list_images(root, notes):
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _begins_as_picture(path: str) -> bool:
+    if _suffix(path) in _TEXTS:
+        return False
+    try:
+        with open(path, "rb") as file:
+            return format_of(file.read(HEAD)) is not None
+    except OSError:
+        return False
+
+
+def _left_out_notes(left_out: Counter[str]) -> Iterator[str]:
+    """What was left out and is a picture or a film, a sentence for each reason."""
+    named = {suffix for suffix in left_out if suffix not in UNREAD_SUFFIXES | FILM_SUFFIXES}
+    for suffixes, what, advice in (
+        (UNREAD_SUFFIXES, "pictures of formats that are not read", ""),
+        (FILM_SUFFIXES, "films", ""),
+        (named, "pictures whose names end otherwise", "; rename them, or list them in a manifest"),
+    ):
+        counts = {suffix: count for suffix, count in left_out.most_common() if suffix in suffixes}
+        if counts:
+            each = ", ".join(f"{ascii(suffix)[1:-1]} {count}" for suffix, count in counts.items())
+            yield f"{sum(counts.values())} {what} were left out: {each}{advice}"
+
+
+def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    for path in list_images(root, notes, left_out):
         parts = path.parts
         if len(parts) == 1:
             yield {"path": str(path), "domain": root.resolve().name or "images"}

@@ -73,7 +73,15 @@ def write_list(
     if names:
         catalog = catalog.select(domains=names)
     catalog.write(out)
-    emit_json(json, {"manifest": str(out), "images": len(catalog), "domains": catalog.domains})
+    emit_json(
+        json,
+        {
+            "manifest": str(out),
+            "images": len(catalog),
+            "domains": catalog.domains,
+            "left_out": dict(catalog.left_out),
+        },
+    )
     if not quiet:
         typer.echo(f"{len(catalog)} images listed in {out}")
 

@@ -51,6 +51,7 @@ def embed(
         "seconds": round(result.seconds, 3),
         "images_per_second": {stage: round(rate, 2) for stage, rate in result.rates.items()},
         "skipped": [vars(entry) for entry in result.skipped],
+        "left_out": result.left_out,
     }
     emit_json(json, value)
     if quiet:

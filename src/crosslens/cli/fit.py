@@ -85,6 +85,7 @@ def fit(
     Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
     """
     from crosslens import api
+    from crosslens.catalog import Catalog
     from crosslens.progress import note, set_quiet
 
     set_quiet(quiet)
@@ -110,6 +111,9 @@ def fit(
             protocol, root, split_names(domains), shared, private_query, private_gallery, draw
         ),
     )
-    emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
+    value = {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()}
+    if json is not None and root is not None:
+        value["left_out"] = dict(Catalog.open(root).left_out)
+    emit_json(json, value)
     images = "" if "source" in run.config() else " ROOT"
     note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}{images}")

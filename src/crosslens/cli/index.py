@@ -56,10 +56,12 @@ def build(
     from crosslens.search.index import Index
 
     set_quiet(quiet)
+    catalog = open_catalog(root)
     made, skipped = Index.build(
-        open_catalog(root), load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
+        catalog, load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
     )
-    emit_json(json, {"index": str(out), "skipped": skipped, **made.stats()})
+    left_out = dict(catalog.left_out)
+    emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if not quiet and str(json) != "-":
         typer.echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
         typer.echo(f"search with: crosslens search {out} --image PICTURE")
@@ -104,7 +106,7 @@ def add(
         remove_gone=not keep_gone,
         on_progress=show,
     )
-    emit_json(json, {**report.to_json(), "items": len(opened)})
+    emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if not quiet and str(json) != "-":
         typer.echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
