@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Backbone, Decode, Device, Json, Quiet, Workers, emit_json, print_table
+from crosslens.cli.options import Backbone, Decode, Device, Json, MaxPixels, Quiet, Workers, emit_json, print_table
 
 
 def embed(
@@ -21,6 +21,7 @@ def embed(
     ] = 2048,
     device: Device = None,
     workers: Workers = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

@@ -12,6 +12,7 @@ from crosslens.cli.options import (
     Draw,
     Features,
     Json,
+    MaxPixels,
     PrivateGallery,
     PrivateQuery,
     Quiet,
@@ -60,6 +61,7 @@ def evaluate(
     generalised: Generalised = False,
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -105,6 +107,7 @@ def compare(
     generalised: Generalised = False,
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

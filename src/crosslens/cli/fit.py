@@ -15,6 +15,7 @@ from crosslens.cli.options import (
     Draw,
     Features,
     Json,
+    MaxPixels,
     PrivateGallery,
     PrivateQuery,
     Quiet,
@@ -77,6 +78,7 @@ def fit(
     features: Features = None,
     device: Device = None,
     workers: Workers = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

@@ -12,6 +12,7 @@ from crosslens.cli.options import (
     Device,
     Domains,
     Json,
+    MaxPixels,
     Quiet,
     Where,
     emit_json,
@@ -43,6 +44,7 @@ def build(
     domains: Domains = None,
     decode: Decode = "exact",
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -76,6 +78,7 @@ def add(
         bool, typer.Option("--keep-gone", help="Keep items of this root whose image is no longer there.")
     ] = False,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

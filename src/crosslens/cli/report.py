@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.evaluate import Convention
-from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_json, split_names
+from crosslens.cli.options import Device, Domains, Features, Json, MaxPixels, Quiet, emit_json, split_names
 
 
 def report(
@@ -29,6 +29,7 @@ def report(
     domains: Domains = None,
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

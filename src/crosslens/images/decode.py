@@ -73,8 +73,10 @@ def decode(
     except Exception as error:
         raise _refused(name, error, limit) from error
     width, height = picture.size
-    if width * height > limit * (limits.SCALED if mode == "fast" and picture.scales else 1):
-        raise ImageError(f"{name} is {width} x {height} pixels, {_too_large(limit)}")
+    scaled = limits.SCALED if picture.scales else 1
+    if width * height > limit * (scaled if mode == "fast" else 1):
+        also = ", and --decode fast takes this one as it is" if width * height <= limit * scaled else ""
+        raise ImageError(f"{name} is {width} x {height} pixels, {_too_large(limit)}{also}")
     try:
         pixels = picture.load(mode, min_side)
         return upright(to_rgb(pixels.image, pixels.profile), pixels.orientation)
@@ -132,13 +134,14 @@ def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
 
 def _on_ground(colours: Image.Image, alpha: Image.Image) -> Image.Image:
     """Transparency falls on white, or on black where nothing of a drawing would be seen on white."""
-    low, high = alpha.getextrema()
+    opacity = np.asarray(alpha)
+    low, high = int(opacity.min()), int(opacity.max())
     if low == 255:
         return colours
     layer = colours.copy()
     layer.putalpha(alpha)
     shown = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")
-    if high - low > _CONTRAST and all(255 - least < _CONTRAST for least, _ in shown.getextrema()):
+    if high - low > _CONTRAST and int(np.asarray(shown).min()) > 255 - _CONTRAST:
         shown = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
     return shown
 

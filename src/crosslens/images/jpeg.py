@@ -59,7 +59,8 @@ def _completed(content: bytes) -> Image.Image:
     opened = [
         Image.open(io.BytesIO(whole + filling * _FILLED + _END), formats=JPEG.pillow[:1]) for filling in _FILLINGS
     ]
-    if not np.array_equal(*(np.asarray(image) for image in opened)):
+    first, second = (np.asarray(image) for image in opened)
+    if not np.array_equal(first, second):
         raise OSError("image file is truncated")
     return Image.open(io.BytesIO(whole + _END), formats=JPEG.pillow[:1])
 

@@ -64,7 +64,8 @@ def pillow_picture(image: Image.Image, kind: Format | None) -> Picture:
 def load_pillow(image: Image.Image) -> Pixels:
     """Decode an image that Pillow opened, and read its orientation and profile."""
     # Where the pixels are still to be decoded, this tells how they are stored.
-    stored = image.tile[0].args if isinstance(image, Image.Image) and getattr(image, "tile", None) else None
+    tiles = getattr(image, "tile", None)
+    stored = tiles[0].args if tiles else None
     image.load()
     transparent = image.info.get("transparency")
     levels = {"L;2": 3, "L;4": 15}.get(stored) if isinstance(stored, str) else None

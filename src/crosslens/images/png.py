@@ -26,7 +26,7 @@ def png_picture(content: bytes) -> Picture:
         Exception: of any kind, when the header is damaged.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=PNG.pillow)
+        image: Image.Image = Image.open(io.BytesIO(content), formats=PNG.pillow)
         sound = content
     except Image.DecompressionBombError:
         raise

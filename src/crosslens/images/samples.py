@@ -47,10 +47,10 @@ def to_eight_bits(
 def _between(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
     # 24 bits are exact in float32; wider ones need float64.
     wide = values.dtype.itemsize > 2
-    scaled = values.astype(np.float64 if wide else np.float32)
+    scaled: NDArray[Any] = values.astype(np.float64 if wide else np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled -= black
-        scaled *= 255 / (white - black)
+        np.subtract(scaled, black, out=scaled)
+        np.multiply(scaled, 255 / (white - black), out=scaled)
     np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
     return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
 

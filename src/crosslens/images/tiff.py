@@ -77,7 +77,7 @@ def _main_page(opened: TiffFile) -> tuple[int | None, TiffPage]:
             )
         if not _is_derived(page):
             return place, page
-        below += list(page.pages or ())[:_MOST_PAGES]  # type: ignore[arg-type]
+        below += list(page.pages or ())[:_MOST_PAGES]
     if first is None:
         raise ImageError("the TIFF holds no page")
     if any(page.photometric in _SENSOR for page in below):

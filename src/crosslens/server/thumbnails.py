@@ -11,7 +11,7 @@ from PIL import Image
 
 from crosslens.errors import CrosslensError
 from crosslens.files import atomic_path
-from crosslens.images.decode import decode
+from crosslens.images.decode import REVISION, decode
 
 QUALITY = 80
 
@@ -35,7 +35,7 @@ class Thumbnails:
             OSError: when the original is gone.
         """
         state = original.stat()
-        told = f"{original}\0{state.st_size}\0{state.st_mtime_ns}\0{side}\0{QUALITY}"
+        told = f"{original}\0{state.st_size}\0{state.st_mtime_ns}\0{side}\0{QUALITY}\0{REVISION}"
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def get(self, original: Path, side: int) -> bytes:
