@@ -17,6 +17,7 @@ from crosslens.images.orientation import upright
 from crosslens.images.picture import DecodeMode, Picture, pillow_picture
 from crosslens.images.png import png_picture
 from crosslens.images.profiles import to_srgb
+from crosslens.images.raw import raw_picture
 from crosslens.images.samples import to_eight_bits
 from crosslens.images.svg import svg_picture
 from crosslens.images.tiff import tiff_picture
@@ -158,10 +159,6 @@ def _open_heic(content: bytes) -> Picture:
     return pillow_picture(HeifImageFile(io.BytesIO(content)), HEIC)
 
 
-def _open_raw(content: bytes) -> Picture:
-    raise ImageError("it holds a camera's raw data, which is not read; export it as JPEG or TIFF")
-
-
 def _open_svg(content: bytes) -> Picture:
     return svg_picture(content, _is_small)
 
@@ -193,5 +190,5 @@ _OPENERS: dict[Format, Callable[[bytes], Picture]] = {
     TIFF: tiff_picture,
     HEIC: _open_heic,
     SVG: _open_svg,
-    RAW: _open_raw,
+    RAW: raw_picture,
 }

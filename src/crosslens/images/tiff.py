@@ -12,6 +12,7 @@ from PIL import Image
 from crosslens.errors import ImageError
 from crosslens.images.formats import TIFF
 from crosslens.images.picture import Picture, Pixels, load_pillow, without_empty_alpha
+from crosslens.images.raw import raw_picture
 from crosslens.images.samples import to_eight_bits
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _BOUNDED = {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000}
 _ASSOCIATED = 1
 
 
+class _SensorError(Exception):
+    """The TIFF is a camera's RAW file."""
+
+
 def tiff_picture(content: bytes) -> Picture:
     """Open a TIFF: its first page that is not a small copy or a mask of another.
 
@@ -44,6 +49,8 @@ def tiff_picture(content: bytes) -> Picture:
     try:
         opened = tifffile.TiffFile(io.BytesIO(content))
         place, page = _main_page(opened)
+    except _SensorError:
+        return raw_picture(content)
     except ImageError:
         raise
     except Exception:
@@ -72,16 +79,14 @@ def _main_page(opened: TiffFile) -> tuple[int | None, TiffPage]:
         if first is None:
             first = page
         if page.photometric in _SENSOR or _DNG_VERSION in page.tags:
-            raise ImageError(
-                "it holds a camera's raw data, which the extra 'raw' reads: pip install crosslens[raw]"
-            )
+            raise _SensorError
         if not _is_derived(page):
             return place, page
         below += list(page.pages or ())[:_MOST_PAGES]
     if first is None:
         raise ImageError("the TIFF holds no page")
     if any(page.photometric in _SENSOR for page in below):
-        raise ImageError("it holds a camera's raw data, which the extra 'raw' reads: pip install crosslens[raw]")
+        raise _SensorError
     return next(((None, page) for page in below if not _is_derived(page)), (0, first))
 
 
