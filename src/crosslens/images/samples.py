@@ -29,7 +29,7 @@ def to_eight_bits(
         declared: black and white as the file declares them (TIFF's SMinSampleValue and SMaxSampleValue).
 
     Returns:
-        The same shape. It is uniform only where ``values`` are.
+        The same shape.
     """
     if not values.size:
         return np.zeros(values.shape, np.uint8)
@@ -37,7 +37,8 @@ def to_eight_bits(
         return values.astype(np.uint8) * np.uint8(255)
     black, white = declared if declared and declared[0] < declared[1] else _implied(values, bits)
     shown = _between(values, black, white)
-    if shown.min() == shown.max():
+    # A range of 16 bits or less is what the file means; in a wider or a declared one everything may fall together.
+    if (declared or values.dtype.itemsize > 2) and int(shown.max()) - int(shown.min()) <= 1:
         low, high = _extremes(values)
         if low < high:
             shown = _between(values, low, high)
@@ -64,11 +65,11 @@ def _implied(values: NDArray[Any], bits: int | None) -> tuple[float, float]:
     if low >= 0:
         declared = width - 1 if values.dtype.kind == "i" else width
         return 0.0, float(2 ** next((depth for depth in depths if high < 2**depth), declared) - 1)
-    # Signed values around 0: the narrowest range that is usual and holds them (13 bits: Hounsfield units).
-    half = next(
-        (2**depth // 2 for depth in sorted({*depths, 13}) if -(2**depth) <= 2 * low and high < 2**depth // 2), 0
-    )
-    half = half or 2 ** (width - 1)
+    # Signed values around 0: the narrowest usual range that holds them (13 bits: Hounsfield units).
+    if width >= 16:
+        depths = sorted({*depths, 13})
+    fitting = (depth for depth in depths if -(2**depth) <= 2 * low and 2 * high < 2**depth)
+    half = 2 ** (next(fitting, width) - 1)
     return float(-half), float(half - 1)
 
 
