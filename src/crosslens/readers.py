@@ -62,6 +62,7 @@ def read_folder(root: Path) -> Catalog:
     notes: list[str] = []
     left_out: Counter[str] = Counter()
     rows = list(_folder_rows(root, notes, left_out))
+    left_out = Counter(dict(sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))))
     notes = [*_left_out_notes(left_out), *notes]
     if not rows:
         detail = f" ({notes[0]})" if notes else ""
@@ -69,7 +70,7 @@ def read_folder(root: Path) -> Catalog:
             f"no image below {root}{detail}; expected {root}/<domain>/<class>/* or {root}/<domain>/*"
             f" with one of {', '.join(sorted(SUFFIXES))}"
         )
-    return replace(Catalog.from_rows(rows, root, notes), left_out=dict(left_out.most_common()))
+    return replace(Catalog.from_rows(rows, root, notes), left_out=dict(left_out))
 
 
 def read_manifest(path: Path) -> Catalog:
@@ -298,16 +299,22 @@ def _begins_as_picture(path: str) -> bool:
 
 def _left_out_notes(left_out: Counter[str]) -> Iterator[str]:
     """What was left out and is a picture or a film, a sentence for each reason."""
-    named = {suffix for suffix in left_out if suffix not in UNREAD_SUFFIXES | FILM_SUFFIXES}
-    for suffixes, what, advice in (
-        (UNREAD_SUFFIXES, "pictures of formats that are not read", ""),
-        (FILM_SUFFIXES, "films", ""),
-        (named, "pictures whose names end otherwise", "; rename them, or list them in a manifest"),
+    otherwise = left_out.keys() - UNREAD_SUFFIXES - FILM_SUFFIXES
+    for suffixes, noun, what, advice in (
+        (UNREAD_SUFFIXES, "picture", " of formats that are not read", ""),
+        (FILM_SUFFIXES, "film", " beside the pictures", ""),
+        (
+            otherwise,
+            "picture",
+            " left out for the ends of their names",
+            "; rename them, or list them in a manifest",
+        ),
     ):
-        counts = {suffix: count for suffix, count in left_out.most_common() if suffix in suffixes}
+        counts = [(suffix, left_out[suffix]) for suffix in left_out if suffix in suffixes]
         if counts:
-            each = ", ".join(f"{ascii(suffix)[1:-1]} {count}" for suffix, count in counts.items())
-            yield f"{sum(counts.values())} {what} were left out: {each}{advice}"
+            each = ", ".join(f"{ascii(suffix)[1:-1]} {count}" for suffix, count in counts)
+            total = sum(count for _, count in counts)
+            yield f"{total} {noun}{'s' if total > 1 else ''}{what}: {each}{advice}"
 
 
 def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:

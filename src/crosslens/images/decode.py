@@ -65,10 +65,11 @@ def decode(
             content = source if isinstance(source, bytes) else Path(source).read_bytes()
             if not content:
                 raise ImageError(f"{name} is empty (0 bytes)")
-            if format_of(content[:HEAD]) is None:
+            kind = format_of(content[:HEAD])
+            if kind is None:
                 raise ImageError(f"{name} is not an image of the formats that are read: {NAMES}")
             limits.allow(limit)
-            picture = open_picture(content)
+            picture = _opened(content, kind)
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist") from None
     except Exception as error:
@@ -97,8 +98,14 @@ def open_picture(content: bytes) -> Picture:
     kind = format_of(content[:HEAD])
     if kind is None:
         raise ImageError(f"it is none of {NAMES}")
+    return _opened(content, kind)
+
+
+def _opened(content: bytes, kind: Format) -> Picture:
     try:
-        return _OPENERS.get(kind, _open_with_pillow)(content)
+        if kind in _OPENERS:
+            return _OPENERS[kind](content)
+        return pillow_picture(Image.open(io.BytesIO(content), formats=kind.pillow), kind)
     except (ImageError, Image.DecompressionBombError):
         raise
     except Exception as error:
@@ -145,12 +152,6 @@ def _on_ground(colours: Image.Image, alpha: Image.Image) -> Image.Image:
     if high - low > _CONTRAST and int(np.asarray(shown).min()) > 255 - _CONTRAST:
         shown = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
     return shown
-
-
-def _open_with_pillow(content: bytes) -> Picture:
-    kind = format_of(content[:HEAD])
-    assert kind is not None
-    return pillow_picture(Image.open(io.BytesIO(content), formats=kind.pillow), kind)
 
 
 def _open_heic(content: bytes) -> Picture:
