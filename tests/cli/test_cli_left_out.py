@@ -52,6 +52,7 @@ def commands(root, out):
         "embed": ("embed", root, "--backbone", "tiny", "--out", out / "f"),
         "fit": ("fit", "frozen", root, "--backbone", "tiny", "--out", out / "r"),
         "evaluate": ("evaluate", "tiny", root, "--domains", "sketch,photo"),
+        "compare": ("compare", "tiny", "tiny:1", "--on", root, "--domains", "sketch,photo"),
         "check": ("data", "check", root),
         "list": ("data", "list", root, "--out", out / "m.csv"),
     }

@@ -20,6 +20,7 @@ from crosslens.cli.options import (
     Unseen,
     drawn_scenario,
     emit_json,
+    left_out_of,
     print_table,
     split_names,
 )
@@ -133,7 +134,8 @@ def compare(
     )
     marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
     others = [c.to_json() for c in comparisons]
-    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks})
+    value = {"base": runs[0], "metric": metric, "others": others, "marks": marks}
+    emit_json(json, value if root is None or json is None else {**value, "left_out": left_out_of(root)})
     if quiet:
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]

@@ -24,6 +24,7 @@ from crosslens.cli.options import (
     Workers,
     drawn_scenario,
     emit_json,
+    left_out_of,
     parse_settings,
     split_names,
 )
@@ -87,7 +88,6 @@ def fit(
     Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
     """
     from crosslens import api
-    from crosslens.catalog import Catalog
     from crosslens.progress import note, set_quiet
 
     set_quiet(quiet)
@@ -115,7 +115,7 @@ def fit(
     )
     value = {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()}
     if json is not None and root is not None:
-        value["left_out"] = dict(Catalog.open(root).left_out)
+        value["left_out"] = left_out_of(root)
     emit_json(json, value)
     images = "" if "source" in run.config() else " ROOT"
     note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}{images}")

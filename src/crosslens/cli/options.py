@@ -156,6 +156,13 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def left_out_of(root: str) -> dict[str, int]:
+    """Pictures that the reader of a folder leaves out, by suffix."""
+    from crosslens.catalog import Catalog
+
+    return dict(Catalog.open(root).left_out)
+
+
 def emit_json(target: Path | None, value: Any) -> None:
     """Write a result where ``--json`` says; nowhere without it."""
     from crosslens.files import write_json

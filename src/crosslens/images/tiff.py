@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from crosslens.images.samples import to_eight_bits
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffFile, TiffPage
+
+# What it says about damaged tags either ends in an error here or does not matter.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _MOST_PAGES = 64
 _MOST_SAMPLES = 16
