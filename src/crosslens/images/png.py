@@ -55,12 +55,13 @@ def _cleaned(content: bytes) -> tuple[Image.Image, bytes]:
     chunks = list(_chunks(content))
     kept = [(name, chunk) for name, chunk, _ in chunks if name in _PIXELS]
     first = next((place for place, (name, _) in enumerate(kept) if name == b"IDAT"), len(kept))
-    for name, chunk, sound in chunks:
-        if sound and name in _SHOWN:
-            # Each stands before the pixels, wherever it stood.
-            tried = [*kept[:first], (name, chunk), *kept[first:]]
-            if (name != b"tRNS" or _fits(chunk, content[25])) and _opens(_joined(tried)):
-                kept, first = tried, first + 1
+    # One of each: a file may hold thousands, and every one that is tried is read with the pixels.
+    shown = {name: chunk for name, chunk, sound in reversed(chunks) if sound and name in _SHOWN}
+    for name, chunk in shown.items():
+        # Each stands before the pixels, wherever it stood.
+        tried = [*kept[:first], (name, chunk), *kept[first:]]
+        if (name != b"tRNS" or _fits(chunk, content[25])) and _opens(_joined(tried)):
+            kept, first = tried, first + 1
     cleaned = _joined(kept)
     return Image.open(io.BytesIO(cleaned), formats=PNG.pillow), cleaned
 
