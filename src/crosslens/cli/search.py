@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Json, Quiet, Where, emit_json, print_table
+from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,7 @@ def search(
         Path | None, typer.Option("--grid", help="Draw the query and its hits into this .png or .html file.")
     ] = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

@@ -15,6 +15,7 @@ from crosslens.errors import FeatureError, NothingEmbeddedError
 from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.images.augment import Augmentation
+from crosslens.images.decode import REVISION
 from crosslens.places import cache_folder
 from crosslens.progress import note
 
@@ -83,8 +84,8 @@ def features_of(
         views: V random views beside the centre view.
         augmentation: how views are drawn; MoCo v2's recipe by default.
         seed: of the random views.
-        folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder
-            and fingerprint.
+        folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder,
+            fingerprint and revision of the decoder.
         workers, device: see ``embed_catalog``.
 
     Raises:
@@ -133,7 +134,8 @@ def _cache_place(catalog: Catalog, wanted: FeatureConfig) -> Path:
     """The folder in the cache; without views, one with views serves too if it has every image already."""
     root = catalog.root.resolve()
     base = cache_folder() / "features" / f"{root.name or 'root'}-{_short_hash(str(root))}"
-    digest = wanted.fingerprint.digest
+    # Not part of the fingerprint: encoders and indexes of before are right for all files but a few.
+    digest = f"{wanted.fingerprint.digest}-d{REVISION}"
     if wanted.views:
         return base / f"{digest}-v{wanted.views}-{_short_hash(wanted.model_dump_json())}"
     for place in sorted(base.glob(f"{digest}-v*")):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
-from PIL import Image
 
 from crosslens.errors import ImageError
-from crosslens.images.decode import FORMATS
+from crosslens.images.formats import HEAD, format_of
 from crosslens.names import read_name
 from crosslens.server.access import looking, writing
-from crosslens.server.bodies import SUFFIXES, ImageFile, open_upload, read_form, read_json
+from crosslens.server.bodies import ImageFile, open_upload, read_form, read_json
 from crosslens.server.jobs import TooManyJobsError
 from crosslens.server.problems import Problem, busy, responses
 from crosslens.server.routes_search import CollectionName
@@ -126,10 +124,12 @@ async def original(
 def _original(service: Service, name: str, image: str, held: str | None) -> Response:
     path = service.collection(name).original(image)
     try:
-        with open(path, "rb") as handle, Image.open(io.BytesIO(handle.read(1 << 20)), formats=FORMATS) as opened:
-            kind = SUFFIXES[opened.format or ""][1]
+        with open(path, "rb") as handle:
+            kind = format_of(handle.read(HEAD))
         state = path.stat()
-    except Exception:
+    except OSError:
+        kind = None
+    if kind is None:
         # Whatever lies there now is no image, or gone.
         raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read") from None
     tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
@@ -140,7 +140,7 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
     }
     if _is_held(tag, held):
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=kind, headers=headers, stat_result=state)
+    return FileResponse(path, media_type=kind.media_type, headers=headers, stat_result=state)
 
 
 @router.post(
