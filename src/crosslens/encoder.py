@@ -28,6 +28,7 @@ from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection
 from crosslens.nn.prompts import PromptedTower
 from crosslens.nn.whitened import WhitenedPart
+from crosslens.ops.rounding import difference
 from crosslens.similarity import ROWS, Similarity
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Encoder:
         """
         rows = self.backbone.to_joint(features) if self.space == "joint" else features
         if self.means:
-            rows = rows - self._centres(names)
+            rows = difference(rows, self._centres(names))
         rows = self.apply_maps(self._headed(rows), names)
         return rows if self.whitened is None else self.whitened.beside(rows, features, names)
 
