@@ -151,8 +151,12 @@ class Encoder:
             own |= {f"whitened.{k}": v for k, v in self.whitened.tensors().items()}
             own["whitened.share"] = torch.tensor([self.whitened.share, self.whitened.power])
         base = self.backbone.fingerprint
-        weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
-        return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
+        # The settings have a field of their own, so that the weights' hash is what version 0.1 wrote.
+        below = torch.tensor(list(base.without_settings.digest.encode()))
+        weights = hash_weights({"backbone": below, **own})
+        return Fingerprint(
+            model=self.name, weights=weights, settings=base.settings, preprocess=base.preprocess, dim=self.dim
+        )
 
     @torch.inference_mode()
     def encode_features(
@@ -293,7 +297,10 @@ class Encoder:
         except Exception as error:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
-        backbone = load_backbone(config.backbone, decode=config.fingerprint.preprocess.decode)
+        told = config.fingerprint.preprocess
+        backbone = load_backbone(config.backbone, decode=told.decode)
+        # An encoder goes on cropping as it did when it was trained.
+        backbone.preprocess = backbone.preprocess.model_copy(update={"margin": told.margin})
         try:
             parts = parts_of(config, tensors, backbone)
         except (RuntimeError, KeyError) as error:

@@ -71,12 +71,16 @@ class Run:
         write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
         return run
 
+    def said(self, key: str) -> Any:
+        """One value of the configuration; None where there is no run yet, or it does not say."""
+        try:
+            return self.config().get(key)
+        except RunError:
+            return None
+
     def _is_own(self) -> bool:
         """Whether the configuration there was written by ``start``."""
-        try:
-            return {"format", "method"} <= self.config().keys()
-        except RunError:
-            return False
+        return None not in (self.said("format"), self.said("method"))
 
     def _is_untouched(self) -> bool:
         """Whether the folder holds no more than what is written before learning begins, and nobody works in it."""
