@@ -341,6 +341,9 @@ class Aggregation:
     def _weights(self) -> dict[str, Tensor]:
         return {key: value.detach().clone() for key, value in self.projection.state_dict().items()}
 
+    def undo_step(self) -> None:
+        """Nothing: a step changes nothing before the optimiser does."""
+
     def state(self) -> dict[str, Any]:
         """Weights, the best ones so far, and the optimiser."""
         return {
