@@ -8,8 +8,9 @@ Domains and labels are names as ``crosslens.names.read_name`` reads them; ids an
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class Catalog:
         table: Arrow table with the columns of ``SCHEMA``, one row an image.
         root: folder that relative paths start from.
         notes: what the reader left out and why (stray files, symlink loops), one sentence each.
+        left_out: how many files of each suffix are pictures or films that the reader left out.
 
     Raises:
         CatalogError: when columns or their types differ, ids repeat or differ in Unicode form alone, a cell is
@@ -58,6 +60,7 @@ class Catalog:
     root: Path
     notes: tuple[str, ...] = field(default=(), compare=False)
     labels_hidden: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.table.schema.names != SCHEMA.names:
@@ -152,7 +155,7 @@ class Catalog:
 
     def where(self, mask: NDArray[np.bool_]) -> Catalog:
         """The rows where ``mask (N,)`` is True."""
-        return Catalog(self.table.filter(pa.array(mask)), self.root, self.notes, self.labels_hidden)
+        return replace(self, table=self.table.filter(pa.array(mask)))
 
     def with_ids(self, ids: Container[str]) -> Catalog:
         """The rows whose id is among ``ids``, in the same order; ids that no row has do not matter."""
@@ -160,13 +163,13 @@ class Catalog:
 
     def take(self, rows: Sequence[int]) -> Catalog:
         """The rows at the positions given, in that order."""
-        return Catalog(self.table.take(pa.array(rows, pa.int64())), self.root, self.notes, self.labels_hidden)
+        return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
 
     def hide_labels(self) -> Catalog:
         """The same images with labels that raise when asked for: what unsupervised methods are given."""
         nulls = pa.nulls(len(self), pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", nulls)
-        return Catalog(table, self.root, self.notes, labels_hidden=True)
+        return replace(self, table=table, labels_hidden=True)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images per domain and class: ``{domain: {class or "": count}}``, sorted by name."""
@@ -207,7 +210,7 @@ class Catalog:
         whole = [os.path.join(here, path) for path in self.column("path")]
         paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
         table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
-        return Catalog(table, folder, self.notes, self.labels_hidden)
+        return replace(self, table=table, root=folder)
 
     @classmethod
     def from_rows(cls, rows: Iterable[dict[str, Any]], root: Path, notes: Sequence[str] = ()) -> Catalog:
@@ -254,7 +257,7 @@ class Catalog:
         labels = [None if label is None else nfc(rename(label)) for label in self.labels]
         column = pa.array(labels, pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
-        return Catalog(table, self.root, self.notes, self.labels_hidden)
+        return replace(self, table=table)
 
 
 def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
@@ -270,7 +273,8 @@ def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
         raise CatalogError(f"catalogs of different roots cannot be joined: {sorted(map(str, roots))}")
     notes = tuple(note for catalog in catalogs for note in catalog.notes)
     hidden = any(catalog.labels_hidden for catalog in catalogs)
-    return Catalog(pa.concat_tables([c.table for c in catalogs]), roots.pop(), notes, hidden)
+    left_out = sum((Counter(catalog.left_out) for catalog in catalogs), Counter())
+    return Catalog(pa.concat_tables([c.table for c in catalogs]), roots.pop(), notes, hidden, dict(left_out))
 
 
 def _text(row: dict[str, Any], name: str, number: int) -> str | None:

@@ -127,6 +127,8 @@ def evaluate(
     settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth, "ties": ties}
     settings |= {"features": features, "device": device}
     result = _measured(encoder if isinstance(encoder, Encoder) else load_encoder(encoder), plan, **settings)
+    if plan.catalog.left_out:
+        result = replace(result, extra={**result.extra, "left_out": dict(plan.catalog.left_out)})
     if run is not None and (run.folder / LABELS).is_file():
         accuracy = label_accuracy(run.folder, own_images(run, plan.catalog))
         if accuracy:

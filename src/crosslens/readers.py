@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
+from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
 from crosslens.manifests import MANIFEST_SUFFIXES, read_manifest
 from crosslens.names import nfc, read_name
 
@@ -23,9 +26,6 @@ __all__ = [
     "read_manifest",
 ]
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-)
 SYSTEM_FOLDERS = frozenset(
     {
         "#recycle", "#snapshot", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@snapshot", "@tmp",
@@ -35,6 +35,10 @@ SYSTEM_FOLDERS = frozenset(
 )  # fmt: skip
 """Where systems keep what was deleted, thumbnails and copies, folded: NAS, Windows, Unix, macOS. Others start with
 a dot."""
+_UNREAD = "pictures of formats or names that are not read"
+_NO_SUFFIX = "no suffix"
+# What lies beside pictures in great numbers and is never one.
+_TEXTS = frozenset({".txt", ".json", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"})
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
@@ -56,7 +60,7 @@ def read(source: Path) -> Catalog:
         return read_manifest(source)
     if suffix == ".txt":
         return read_list(source)
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in SUFFIXES:
         row = {"path": source.name, "domain": _name_or(source.parent.name, "image")}
         return Catalog.from_rows([row], source.parent)
     raise CatalogError(f"{source} is neither an image, a manifest (.csv, .tsv, .parquet) nor a list (.txt)")
@@ -66,20 +70,24 @@ def read_folder(root: Path) -> Catalog:
     """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
 
     A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
-    first two levels. Files are sorted by name, so two machines read the same catalog.
+    first two levels. Files are sorted by name, so two machines read the same catalog. Pictures and films that are
+    left out are counted by suffix.
 
     Raises:
         CatalogError: when a folder cannot be listed, or there is no image at all.
     """
     notes: list[str] = []
-    rows = list(_folder_rows(root, notes))
+    left_out: Counter[str] = Counter()
+    rows = list(_folder_rows(root, notes, left_out))
+    left_out = Counter(dict(sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))))
+    notes = [*_left_out_notes(left_out), *notes]
     if not rows:
         detail = f" ({notes[0]})" if notes else ""
         raise CatalogError(
             f"no image below {root}{detail}; expected {root}/<domain>/<class>/* or {root}/<domain>/*"
-            f" with one of {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f" with one of {', '.join(sorted(SUFFIXES))}"
         )
-    return Catalog.from_rows(rows, root, notes)
+    return replace(Catalog.from_rows(rows, root, notes), left_out=dict(left_out))
 
 
 def read_list(
@@ -177,8 +185,13 @@ def read_lines(path: Path) -> list[str]:
         raise CatalogError(f"{path} cannot be read: {error}") from error
 
 
-def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
+def list_images(folder: Path, notes: list[str], left_out: Counter[str] | None = None) -> Iterator[Path]:
     """Every image file below ``folder``, relative to it, sorted by name within each folder.
+
+    Args:
+        folder: where to look.
+        notes: takes a sentence on what is left out.
+        left_out: counts pictures and films that are left out, by suffix; noted too where there is none.
 
     Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
     that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped, and
@@ -188,7 +201,7 @@ def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
         CatalogError: when a folder cannot be listed.
     """
     of_systems: list[Path] = []
-    yield from _walk(folder, Path(), frozenset(), notes, of_systems)
+    yield from _walk(folder, Path(), frozenset(), notes, of_systems, left_out)
     if of_systems:
         some = ", ".join(map(str, of_systems[:3])) + (", ..." if len(of_systems) > 3 else "")
         notes.append(
@@ -203,7 +216,12 @@ def is_system_folder(name: str) -> bool:
 
 
 def _walk(
-    folder: Path, relative: Path, above: frozenset[str], notes: list[str], of_systems: list[Path]
+    folder: Path,
+    relative: Path,
+    above: frozenset[str],
+    notes: list[str],
+    of_systems: list[Path],
+    counted: Counter[str] | None,
 ) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in above:
@@ -222,9 +240,12 @@ def _walk(
         if kind == "folder" and is_system_folder(entry.name):
             of_systems.append(relative / entry.name)
         elif kind == "folder":
-            yield from _walk(folder / entry.name, relative / entry.name, above | {real}, notes, of_systems)
+            below = above | {real}
+            yield from _walk(folder / entry.name, relative / entry.name, below, notes, of_systems, counted)
         elif kind == "image":
             yield relative / entry.name
+        elif kind == _UNREAD and counted is not None:
+            counted[_suffix(entry.name) or _NO_SUFFIX] += 1
         else:
             left_out.setdefault(kind, []).append(entry.name)
     for kind, names in left_out.items():
@@ -243,16 +264,53 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "folder"
         # Only regular files: opening a pipe or a device that is named like an image would wait for ever.
         if entry.is_file():
-            suffix = os.path.splitext(entry.name)[1].lower()
-            return "image" if suffix in IMAGE_SUFFIXES else "no images"
+            suffix = _suffix(entry.name)
+            if suffix in SUFFIXES:
+                return "image"
+            unread = suffix in UNREAD_SUFFIXES or suffix in FILM_SUFFIXES or _begins_as_picture(entry.path)
+            return _UNREAD if unread else "no images"
     except OSError:  # a link to itself
         return "broken links"
     return "broken links" if entry.is_symlink() else "no regular files"
 
 
-def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _begins_as_picture(path: str) -> bool:
+    if _suffix(path) in _TEXTS:
+        return False
+    try:
+        with open(path, "rb") as file:
+            return format_of(file.read(HEAD)) is not None
+    except OSError:
+        return False
+
+
+def _left_out_notes(left_out: Counter[str]) -> Iterator[str]:
+    """What was left out and is a picture or a film, a sentence for each reason."""
+    otherwise = left_out.keys() - UNREAD_SUFFIXES - FILM_SUFFIXES
+    for suffixes, noun, what, advice in (
+        (UNREAD_SUFFIXES, "picture", " of formats that are not read", ""),
+        (FILM_SUFFIXES, "film", " beside the pictures", ""),
+        (
+            otherwise,
+            "picture",
+            " left out for the ends of their names",
+            "; rename them, or list them in a manifest",
+        ),
+    ):
+        counts = [(suffix, left_out[suffix]) for suffix in left_out if suffix in suffixes]
+        if counts:
+            each = ", ".join(f"{ascii(suffix)[1:-1]} {count}" for suffix, count in counts)
+            total = sum(count for _, count in counts)
+            yield f"{total} {noun}{'s' if total > 1 else ''}{what}: {each}{advice}"
+
+
+def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     nameless: dict[str, str] = {}
-    for path in list_images(root, notes):
+    for path in list_images(root, notes, left_out):
         parts = path.parts
         if len(parts) == 1:
             yield {"path": str(path), "domain": _name_or(root.resolve().name, "images")}

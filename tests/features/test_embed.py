@@ -202,6 +202,20 @@ def test_stamps_of_size_and_time_are_still_read(catalog, tmp_path):
     assert embed_catalog(catalog, TinyBackbone(), tmp_path / "f").embedded == 1
 
 
+def test_views_drawn_in_another_way_are_refused(catalog, tmp_path):
+    """The run would say that it had learned from other views than it did."""
+    weak = Augmentation(grey_p=0.0, scale=(0.9, 1.0))
+    embed_catalog(catalog, TinyBackbone(), tmp_path / "f", views=1, augmentation=weak, seed=3)
+    told = {"views": 1, "folder": tmp_path / "f"}
+    with pytest.raises(FeatureError, match=r"seed 3 and augmentation .*grey_p=0.*not by seed 3 and .* the usual"):
+        features_of(catalog, TinyBackbone(), seed=3, **told)
+    with pytest.raises(FeatureError, match=r"seed 3 .* not by seed 0"):
+        features_of(catalog, TinyBackbone(), augmentation=weak, **told)
+    for seed in (3, None):
+        assert features_of(catalog, TinyBackbone(), augmentation=weak, seed=seed, **told).views == 1
+    assert features_of(catalog, TinyBackbone(), folder=tmp_path / "f").views == 0
+
+
 def test_another_backbone_is_refused_and_nothing_is_lost(catalog, tmp_path):
     embed_catalog(catalog, TinyBackbone(), tmp_path / "f")
     with pytest.raises(FingerprintError, match=r"another embedding.*--backbone"):

@@ -301,3 +301,18 @@ def test_large_originals_are_given(own_index, tmp_path):
             assert answer.status_code == 200, name
             assert answer.headers["content-type"] == kind
             assert answer.content == content
+
+
+def test_pictures_of_phones_are_taken_at_every_door(own_index):
+    """MPO: a JPEG with further pictures behind the first, called .jpg by phones."""
+    noise = Image.fromarray(np.random.default_rng(2).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    content = encoded(noise, "MPO", save_all=True, append_images=[noise])
+    with running(own_index) as server:
+        job = server.ended(server.add(content, name="own.index"))
+        assert (job["state"], job["result"]["added"]) == ("done", 1)
+        (found,) = server.search({"parts": [{"image": 0}], "top": 1}, content, name="own.index").json()["hits"]
+        assert found["id"].startswith("uploads/")
+        answer = server.client.get(found["image"])
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+        assert answer.content == content
+        assert server.client.get(found["thumbnail"]).status_code == 200

@@ -42,11 +42,11 @@ REFUSED = {
     "empty": (b"", 415),
     "text": (b"hello", 415),
     "html": (HTML, 415),
-    "svg": (SVG, 415),
+    "svg of other files": (SVG, 422),
     "pdf": (b"%PDF-1.7\n" + b"x" * 100, 415),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", 415),
     "zip": (b"PK\x03\x04" + bytes(60), 415),
-    "icon": (encoded(Image.new("RGB", (16, 16)), "ICO"), 415),
+    "psd": (b"8BPS\0\1" + bytes(60), 415),
     "bomb by its head": (png_of(60_000, 60_000), 413),
     "bomb within Pillow's limit": (png_of(8000, 8000), 413),
     "truncated png": (plain()[:60], 422),
@@ -80,6 +80,12 @@ def taken():
         "webp": encoded(noise, "WEBP"),
         "tiff": encoded(noise, "TIFF"),
         "bmp": encoded(noise, "BMP"),
+        "mpo": encoded(noise, "MPO", save_all=True, append_images=[noise]),
+        "avif": encoded(noise, "AVIF"),
+        "jpeg 2000": encoded(noise, "JPEG2000"),
+        "icon": encoded(noise, "ICO"),
+        "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><circle cx="9" cy="9" r="9"/></svg>',
+        "jpeg without its end": encoded(noise, "JPEG")[:-2],
         "turned": encoded(noise, "JPEG", exif=turned),
         "one pixel": plain(size=(1, 1)),
         "wide": plain(size=(4000, 2)),
@@ -284,7 +290,7 @@ def test_a_head_that_never_ends_is_cut_off(own_index):
                 stop.set()
                 if dripping.ident:
                     dripping.join()
-                assert time.monotonic() - began < 3
+                assert time.monotonic() - began < 9
         assert server.client.get("/health").status_code == 200
 
 
@@ -297,7 +303,7 @@ def test_a_body_that_never_ends_is_cut_off(own_index):
         began = time.monotonic()
         received = server.raw(head.encode())
         assert b" 408 " in received.split(b"\r\n")[0]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
 
 
 def test_an_answer_that_nobody_reads_is_given_up(own_index):

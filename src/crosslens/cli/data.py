@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crosslens.cli.options import Json, Quiet, Split, emit_json, split_names
+from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, split_names
 from crosslens.terminal import echo, print_table
 
 app = typer.Typer(help="Look at collections of images before anything is computed.", no_args_is_help=True)
@@ -22,6 +22,7 @@ def check(
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image, to find damaged ones.")] = False,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="Compare contents, to find copies.")] = False,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -83,7 +84,7 @@ def write_list(
     catalog = select_splits(catalog, split)
     catalog.write(out)
     value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
-    emit_json(json, value | {"notes": list(catalog.notes)})
+    emit_json(json, value | {"left_out": dict(catalog.left_out), "notes": list(catalog.notes)})
     if not quiet:
         echo(f"{len(catalog)} images listed in {out}")
 

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Backbone, Decode, Device, Json, Quiet, Split, Workers, emit_json
+from crosslens.cli.options import (
+    Backbone,
+    Decode,
+    Device,
+    Json,
+    MaxPixels,
+    Quiet,
+    Split,
+    Workers,
+    emit_json,
+)
 from crosslens.terminal import echo, print_table
 
 
@@ -23,6 +33,7 @@ def embed(
     ] = 2048,
     device: Device = None,
     workers: Workers = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -54,6 +65,7 @@ def embed(
         "seconds": round(result.seconds, 3),
         "images_per_second": {stage: round(rate, 2) for stage, rate in result.rates.items()},
         "skipped": [vars(entry) for entry in result.skipped],
+        "left_out": result.left_out,
     }
     emit_json(json, value)
     if quiet:

@@ -12,6 +12,7 @@ from crosslens.cli.options import (
     Draw,
     Features,
     Json,
+    MaxPixels,
     PrivateGallery,
     PrivateQuery,
     Quiet,
@@ -20,6 +21,7 @@ from crosslens.cli.options import (
     Unseen,
     drawn_scenario,
     emit_json,
+    left_out_of,
     split_names,
 )
 from crosslens.errors import ConfigError
@@ -74,6 +76,7 @@ def evaluate(
     ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -126,6 +129,7 @@ def compare(
     ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -155,7 +159,8 @@ def compare(
     marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
     others = [c.to_json() for c in comparisons]
     told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
-    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told})
+    value = {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told}
+    emit_json(json, value if root is None or json is None else {**value, "left_out": left_out_of(root)})
     if quiet:
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]

@@ -15,6 +15,7 @@ from crosslens.cli.options import (
     Draw,
     Features,
     Json,
+    MaxPixels,
     PrivateGallery,
     PrivateQuery,
     Quiet,
@@ -24,6 +25,7 @@ from crosslens.cli.options import (
     Workers,
     drawn_scenario,
     emit_json,
+    left_out_of,
     parse_settings,
     split_names,
 )
@@ -79,6 +81,7 @@ def fit(
     features: Features = None,
     device: Device = None,
     workers: Workers = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -115,6 +118,9 @@ def fit(
             protocol, root, split_names(domains), shared, private_query, private_gallery, draw
         ),
     )
-    emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
+    value = {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()}
+    if json is not None and root is not None:
+        value["left_out"] = left_out_of(root)
+    emit_json(json, value)
     images = "" if "source" in run.config() else " ROOT"
     note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}{images}")

@@ -12,6 +12,7 @@ from crosslens.cli.options import (
     Device,
     Domains,
     Json,
+    MaxPixels,
     Quiet,
     Split,
     Where,
@@ -59,6 +60,7 @@ def build(
     split: Split = None,
     decode: Decode = "exact",
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -71,10 +73,12 @@ def build(
     from crosslens.search.index import Index
 
     set_quiet(quiet)
+    catalog = _images(root, split)
     made, skipped = Index.build(
-        _images(root, split), load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
+        catalog, load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
     )
-    emit_json(json, {"index": str(out), "skipped": skipped, **made.stats()})
+    left_out = dict(catalog.left_out)
+    emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if not quiet and str(json) != "-":
         echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
         echo(f"search with: crosslens search {out} --image PICTURE")
@@ -93,6 +97,7 @@ def add(
         bool, typer.Option("--force", help="Delete them also where that is more than half of a domain.")
     ] = False,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -124,7 +129,7 @@ def add(
         force=force,
         on_progress=show,
     )
-    emit_json(json, {**report.to_json(), "items": len(opened)})
+    emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if not quiet and str(json) != "-":
         echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"

@@ -66,6 +66,24 @@ Decode = Annotated[
     typer.Option("--decode", help="exact, or fast: scaled JPEG decoding, several times faster on large photos."),
 ]
 
+
+def _set_limit(million: float | None) -> float | None:
+    if million is not None:
+        from crosslens.images.limits import set_max_pixels
+
+        set_max_pixels(round(million * 1e6))
+    return million
+
+
+MaxPixels = Annotated[
+    float | None,
+    typer.Option(
+        "--max-pixels",
+        min=0.001,
+        callback=_set_limit,
+        help="Million pixels an image may have, 89 by default; CROSSLENS_MAX_PIXELS sets it too.",
+    ),
+]
 Shared = Annotated[
     int | None, typer.Option("--shared", min=1, help="Scenarios: classes both domains have; half by default.")
 ]
@@ -145,6 +163,13 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         if isinstance(settings[key.strip()], str):
             settings[key.strip()] = _number_or_text(settings[key.strip()])
     return settings
+
+
+def left_out_of(root: str) -> dict[str, int]:
+    """Pictures that the reader of a folder leaves out, by suffix."""
+    from crosslens.catalog import Catalog
+
+    return dict(Catalog.open(root).left_out)
 
 
 def emit_json(target: Path | None, value: Any) -> None:

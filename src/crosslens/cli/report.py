@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.evaluate import Convention
-from crosslens.cli.options import Device, Domains, Features, Json, Quiet, Split, emit_json, split_names
+from crosslens.cli.options import Device, Domains, Features, Json, MaxPixels, Quiet, Split, emit_json, split_names
 from crosslens.terminal import echo
 
 
@@ -31,6 +31,7 @@ def report(
     split: Split = None,
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

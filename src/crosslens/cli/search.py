@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Json, Quiet, Where, emit_json
+from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json
 from crosslens.terminal import echo, print_table
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def search(
         Path | None, typer.Option("--grid", help="Draw the query and its hits into this .png or .html file.")
     ] = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

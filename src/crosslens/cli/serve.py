@@ -51,7 +51,7 @@ def start(
         typer.Option("--trust-proxy", help="Addresses of reverse proxies whose X-Forwarded-For is believed: A,B."),
     ] = None,
     max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="MiB of one request.")] = 32,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, max=89, help="Million pixels an image.")] = 50,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Million pixels an image.")] = 50,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Searches a second and client.")] = 50,
     no_page: Annotated[bool, typer.Option("--no-page", help="The API alone.")] = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ class CheckReport:
         problems: errors first, then warnings, then information.
         decoded: whether every image was decoded.
         hashed: whether contents were compared.
+        left_out: pictures that the reader of the folder left out, by suffix.
     """
 
     root: Path
@@ -60,6 +61,7 @@ class CheckReport:
     problems: tuple[Problem, ...]
     decoded: bool
     hashed: bool
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -76,6 +78,7 @@ class CheckReport:
             "counts": {domain: dict(row) for domain, row in self.counts.items()},
             "decoded": self.decoded,
             "hashed": self.hashed,
+            "left_out": dict(self.left_out),
             "problems_by_kind": dict(sorted(Counter(problem.kind for problem in self.problems).items())),
             "problems": [asdict(problem) for problem in self.problems],
         }
@@ -125,6 +128,7 @@ def check(
         problems=tuple(sorted(problems, key=lambda problem: rank[problem.severity])),
         decoded=decode,
         hashed=hash,
+        left_out=catalog.left_out,
     )
 
 

@@ -15,6 +15,7 @@ from crosslens.errors import FeatureError, NothingEmbeddedError
 from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.images.augment import Augmentation
+from crosslens.images.decode import REVISION
 from crosslens.places import cache_folder
 from crosslens.progress import note
 
@@ -70,7 +71,7 @@ def features_of(
     *,
     views: int = 0,
     augmentation: Augmentation | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     folder: Path | None = None,
     workers: int | None = None,
     device: str | None = None,
@@ -82,24 +83,31 @@ def features_of(
         backbone: gives D-dimensional features.
         views: V random views beside the centre view.
         augmentation: how views are drawn; MoCo v2's recipe by default.
-        seed: of the random views.
-        folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder
-            and fingerprint.
+        seed: of the random views; None takes those of ``folder``, whatever their seed.
+        folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder,
+            fingerprint and revision of the decoder.
         workers, device: see ``embed_catalog``.
 
     Raises:
         NothingEmbeddedError: when no image could be embedded.
         FingerprintError: when ``folder`` holds another backbone's vectors.
+        FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
     wanted = FeatureConfig(
         fingerprint=backbone.fingerprint,
         views=views,
         augmentation=(augmentation or Augmentation()) if views else None,
-        seed=seed if views else 0,
+        seed=(seed or 0) if views else 0,
     )
     place = folder or _cache_place(catalog, wanted)
-    # More views than needed are fine; whose views they are was settled when the folder was made.
     config = FeatureStore.open(place).config if (place / "features.json").exists() else wanted
+    # More views than needed are fine, other ones are not.
+    others = config.augmentation != wanted.augmentation or seed not in (None, config.seed)
+    if views and config.views and others:
+        raise FeatureError(
+            f"the views in {place} were drawn by {_drawn_by(config)}, not by {_drawn_by(wanted)}; leave --features"
+            " out, or set the same"
+        )
     report = embed_catalog(
         catalog,
         backbone,
@@ -129,11 +137,18 @@ def features_of(
     return Features(kept, store.gather(kept.ids, views), backbone.fingerprint, tuple(report.skipped))
 
 
+def _drawn_by(config: FeatureConfig) -> str:
+    settings = config.augmentation.model_dump(mode="json", exclude_defaults=True) if config.augmentation else {}
+    told = ", ".join(f"{name}={value}" for name, value in settings.items()) or "the usual ones"
+    return f"seed {config.seed} and augmentation {told}"
+
+
 def _cache_place(catalog: Catalog, wanted: FeatureConfig) -> Path:
     """The folder in the cache; without views, one with views serves too if it has every image already."""
     root = catalog.root.resolve()
     base = cache_folder() / "features" / f"{root.name or 'root'}-{_short_hash(str(root))}"
-    digest = wanted.fingerprint.digest
+    # Not part of the fingerprint: encoders and indexes of before are right for all files but a few.
+    digest = f"{wanted.fingerprint.digest}-d{REVISION}"
     if wanted.views:
         return base / f"{digest}-v{wanted.views}-{_short_hash(wanted.model_dump_json())}"
     for place in sorted(base.glob(f"{digest}-v*")):

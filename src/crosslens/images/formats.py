@@ -13,7 +13,7 @@ HEAD = 4096
 """Bytes from the beginning of a file that tell its format."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Format:
     """One format that can be read.
 
@@ -97,6 +97,17 @@ _BRANDS = {
 }
 _DIB_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
+_STARTS = (
+    (b"\xff\xd8\xff", JPEG),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"GIF87a", GIF),
+    (b"GIF89a", GIF),
+    (b"BM", BMP),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
+    (b"\xff\x4f\xff\x51", JPEG_2000),
+    (b"\0\0\x01\0", ICO),
+    *((start, RAW) for start in _RAW_STARTS),
+)
 
 
 def format_of(head: bytes) -> Format | None:
@@ -107,17 +118,7 @@ def format_of(head: bytes) -> Format | None:
 
     Camera files that look like TIFF (DNG, NEF, ARW) are told from it by the decoder alone.
     """
-    for start, kind in (
-        (b"\xff\xd8\xff", JPEG),
-        (b"\x89PNG\r\n\x1a\n", PNG),
-        (b"GIF87a", GIF),
-        (b"GIF89a", GIF),
-        (b"BM", BMP),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
-        (b"\xff\x4f\xff\x51", JPEG_2000),
-        (b"\0\0\x01\0", ICO),
-        *((start, RAW) for start in _RAW_STARTS),
-    ):
+    for start, kind in _STARTS:
         if head.startswith(start):
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":

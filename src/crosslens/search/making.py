@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 UPLOADS = "uploads"
 """Folder in an index of the images that came by the server; ids of such items start with it."""
-_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z]{{3,4}}")
+_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z0-9]{{3,4}}")
 _DRAFT = ".unfinished.json"
 """The description of an index that is being made."""
 _OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}

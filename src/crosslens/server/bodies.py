@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from crosslens.errors import ImageError
-from crosslens.images.decode import FORMATS, decode
+from crosslens.images.decode import decode, open_picture
+from crosslens.images.formats import NAMES, Format
 from crosslens.server.problems import Problem, wrong_values
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -25,16 +25,6 @@ MOST_JSON = 1 << 20
 DEEPEST = 80
 """Brackets that may stand inside one another: a filter takes two a level, and may have 32 levels."""
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-SUFFIXES = {
-    "JPEG": (".jpg", "image/jpeg"),
-    "PNG": (".png", "image/png"),
-    "WEBP": (".webp", "image/webp"),
-    "BMP": (".bmp", "image/bmp"),
-    "GIF": (".gif", "image/gif"),
-    "TIFF": (".tif", "image/tiff"),
-    "PPM": (".ppm", "image/x-portable-pixmap"),
-}
-"""Suffix and media type by Pillow's name of a format."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +33,11 @@ class ImageFile:
 
     Attributes:
         content: its bytes as they came.
-        format: Pillow's name.
+        format: told from its content.
     """
 
     content: bytes
-    format: str
+    format: Format
 
 
 def parse_json(content: bytes, model: type[Model]) -> Model:
@@ -181,25 +171,23 @@ def open_upload(content: bytes, position: int, max_pixels: int) -> tuple[ImageFi
         raise Problem(422, f"image {position}: {error}") from None
 
 
-def checked_format(content: bytes, position: int, max_pixels: int) -> str:
-    """Pillow's name for the format of an upload, from its header alone.
+def checked_format(content: bytes, position: int, max_pixels: int) -> Format:
+    """The format of an upload, from its header alone.
 
     Raises:
         Problem: 413 when it has too many pixels, 415 when it is no image that is taken.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            (width, height), kind = image.size, image.format
+        picture = open_picture(content)
     except Image.DecompressionBombError:
         raise _too_many_pixels(position, max_pixels) from None
-    except Exception:
-        # Pillow's plugins raise every kind of error on a damaged head.
-        kind = None
-    if kind not in SUFFIXES:
-        raise Problem(415, f"image {position} is none of {', '.join(FORMATS)}")
+    except ImageError as error:
+        raise Problem(415, f"image {position} is none of {NAMES}: {error}") from None
+    assert picture.format is not None
+    width, height = picture.size
     if width * height > max_pixels:
         raise _too_many_pixels(position, max_pixels)
-    return kind
+    return picture.format
 
 
 def _too_many_pixels(position: int, max_pixels: int) -> Problem:
