@@ -114,6 +114,13 @@ class TestDamage:
         with pytest.raises(RunError, match="newer crosslens"):
             Encoder.load(folder)
 
+    @pytest.mark.parametrize("said", ["abc", "2", None, [], {}, 1.5, True])
+    def test_a_format_that_is_no_number(self, folder, said):
+        config = json.loads((folder / "config.json").read_text()) | {"format": said}
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(RunError, match=r"is damaged: its format is .* no whole number"):
+            Encoder.load(folder)
+
     def test_broken_and_foreign_json(self, folder):
         (folder / "config.json").write_text("{")
         with pytest.raises(RunError, match="cannot be read as JSON"):

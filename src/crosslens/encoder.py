@@ -20,10 +20,11 @@ from torch.nn import functional as F
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
+from crosslens.backbones.reading import require_readable
 from crosslens.encoder_config import FORMAT, EncoderConfig, Space, describe
 from crosslens.encoder_tensors import parts_of, tensors_of
 from crosslens.errors import BackboneError, RunError
-from crosslens.files import atomic_path, read_json, write_json
+from crosslens.files import atomic_path, read_json, require_known_format, write_json
 from crosslens.names import Spelling
 from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection
@@ -31,6 +32,7 @@ from crosslens.nn.prompts import PromptedTower
 from crosslens.nn.whitened import WhitenedPart
 from crosslens.ops.rounding import difference
 from crosslens.similarity import ROWS, Similarity
+from crosslens.utf8 import require_utf8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -260,12 +262,16 @@ class Encoder:
 
         Raises:
             BackboneError: when this encoder's space is not shared with text.
+            ConfigError: naming the first text in which the text tower knows no word: all of these would be one.
         """
         if not self.has_text:
             raise BackboneError(
                 f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
             )
-        rows = self.backbone.embed_texts([texts] if isinstance(texts, str) else list(texts))
+        given = [texts] if isinstance(texts, str) else list(texts)
+        require_utf8(given, "text")
+        require_readable(self.backbone, given, "text")
+        rows = self.backbone.embed_texts(given)
         if isinstance(self.head, Projection):
             with torch.inference_mode():
                 return self._headed(rows).numpy()
@@ -299,8 +305,7 @@ class Encoder:
         from safetensors.torch import load_file
 
         description = read_json(folder / "config.json", RunError)
-        if int(description.get("format", 0)) > FORMAT:
-            raise RunError(f"{folder} was written by a newer crosslens; upgrade to read it")
+        require_known_format(description, folder, FORMAT, RunError)
         try:
             config = EncoderConfig.model_validate(description)
             tensors = load_file(folder / "model.safetensors")

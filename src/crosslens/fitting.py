@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from rich.markup import escape
 
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
@@ -112,7 +111,7 @@ def fit(
     everything = labelled
     labelled, splits, left_aside = select_training(labelled, split)
     if left_aside:
-        note(escape(left_aside))
+        note(left_aside)
     asked = tuple(domains or labelled.domains)
     chosen = asked if source is None else labelled.domains_named(asked)
     if len(set(chosen)) != len(asked):
@@ -202,9 +201,9 @@ def open_catalog(source: Source) -> Catalog:
     catalog = Catalog.open(source)
     lost = [sentence for sentence in catalog.notes if "being no images" not in sentence]
     for sentence in lost[:_NOTES]:
-        note(escape(sentence))
+        note(sentence)
     if len(lost) > _NOTES:
-        note(escape(f"{len(lost) - _NOTES} more such notes: crosslens data check {source}"))
+        note(f"{len(lost) - _NOTES} more such notes: crosslens data check {source}")
     return catalog
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, print_table, split_names
+from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, split_names
+from crosslens.terminal import echo, print_table
 
 app = typer.Typer(help="Look at collections of images before anything is computed.", no_args_is_help=True)
 
@@ -48,7 +49,7 @@ def check(
         print_table(str(report.root), ("domain", "images", "classes", "without label"), rows)
         for problem in report.problems:
             place = f" ({problem.path})" if problem.path else ""
-            typer.echo(f"{problem.severity}: {problem.message}{place}", err=problem.severity == "error")
+            echo(f"{problem.severity}: {problem.message}{place}", err=problem.severity == "error")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -76,7 +77,7 @@ def write_list(
     catalog = find_benchmark(benchmark).read(Path(root)) if benchmark else open_catalog(root)
     if benchmark and not quiet:
         for sentence in catalog.notes:
-            typer.echo(f"note: {sentence}", err=True)
+            echo(f"note: {sentence}", err=True)
     names = split_names(domains)
     if names:
         catalog = catalog.select(domains=names)
@@ -85,7 +86,7 @@ def write_list(
     value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
     emit_json(json, value | {"left_out": dict(catalog.left_out), "notes": list(catalog.notes)})
     if not quiet:
-        typer.echo(f"{len(catalog)} images listed in {out}")
+        echo(f"{len(catalog)} images listed in {out}")
 
 
 @app.command()
@@ -117,7 +118,7 @@ def emoji(
     catalog.write(out)
     emit_json(json, {"manifest": str(out), "images": len(catalog), "labels": len(catalog.classes)})
     if not quiet:
-        typer.echo(f"{len(catalog)} pictures with {len(catalog.classes)} labels listed in {out}")
+        echo(f"{len(catalog)} pictures with {len(catalog.classes)} labels listed in {out}")
 
 
 @app.command()

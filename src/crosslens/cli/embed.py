@@ -17,8 +17,8 @@ from crosslens.cli.options import (
     Split,
     Workers,
     emit_json,
-    print_table,
 )
+from crosslens.terminal import echo, print_table
 
 
 def embed(
@@ -85,6 +85,6 @@ def embed(
         ],
     )
     for entry in result.skipped[:20]:
-        typer.echo(f"skipped {entry.path}: {entry.reason}", err=True)
+        echo(f"skipped {entry.path}: {entry.reason}", err=True)
     if len(result.skipped) > 20:
-        typer.echo(f"... and {len(result.skipped) - 20} more; --json lists them all", err=True)
+        echo(f"... and {len(result.skipped) - 20} more; --json lists them all", err=True)

@@ -22,10 +22,10 @@ from crosslens.cli.options import (
     drawn_scenario,
     emit_json,
     left_out_of,
-    print_table,
     split_names,
 )
 from crosslens.errors import ConfigError
+from crosslens.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.evaluation.measured import Evaluation
@@ -170,9 +170,9 @@ def compare(
     print_table(f"{metric} ({convention})", ("encoder", metric, "difference", "p", "queries better / worse"), rows)
     for name, result in zip(runs, measured, strict=True):
         for mark in result.marks:
-            typer.echo(f"note: {name}: {mark}", err=True)
+            echo(f"note: {name}: {mark}", err=True)
     for sentence in told:
-        typer.echo(f"note: {sentence}", err=True)
+        echo(f"note: {sentence}", err=True)
 
 
 def _show(result: Evaluation, value: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
     if "no_match" in value:
         _show_no_match(value["no_match"])
     for told in (*result.marks, *result.told()):
-        typer.echo(f"note: {told}", err=True)
+        echo(f"note: {told}", err=True)
 
 
 def _scenario(
@@ -212,11 +212,11 @@ def _show_no_match(value: dict[str, Any]) -> None:
     for score, row in value["scores"].items():
         if row:
             told = ", ".join(f"{key} {number:.3f}" for key, number in row.items())
-            typer.echo(f"has a match, by {score}: {told}")
+            echo(f"has a match, by {score}: {told}")
     for score, reason in value["failed"].items():
-        typer.echo(f"note: no answer by {score}: {reason}", err=True)
+        echo(f"note: no answer by {score}: {reason}", err=True)
     for rule, row in value["rules"].items():
-        typer.echo(
+        echo(
             f"no match, by {rule}: Open-set Acc {row['open_set_acc']:.3f}, false rejections"
             f" {row['false_rejection']:.3f}, balanced {row['balanced_accuracy']:.3f}"
         )

@@ -17,9 +17,9 @@ from crosslens.cli.options import (
     Split,
     Where,
     emit_json,
-    print_table,
     split_names,
 )
+from crosslens.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.catalog import Catalog
@@ -38,15 +38,13 @@ StoreName = Annotated[
 
 
 def _images(root: str, split: str | None) -> Catalog:
-    from rich.markup import escape
-
     from crosslens.api import open_catalog
     from crosslens.progress import note
     from crosslens.splits import mixed_splits, select_splits
 
     catalog = select_splits(open_catalog(root), split)
     if split is None and (told := mixed_splits(catalog)):
-        note(escape(told))
+        note(told)
     return catalog
 
 
@@ -82,8 +80,8 @@ def build(
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
-        typer.echo(f"search with: crosslens search {out} --image PICTURE")
+        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
+        echo(f"search with: crosslens search {out} --image PICTURE")
 
 
 @app.command()
@@ -133,12 +131,12 @@ def add(
     )
     emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if not quiet and str(json) != "-":
-        typer.echo(
+        echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
             f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
         )
         for sentence in report.skipped[:20]:
-            typer.echo(f"skipped: {sentence}", err=True)
+            echo(f"skipped: {sentence}", err=True)
 
 
 @app.command()
@@ -163,7 +161,7 @@ def delete(
     count = opened.delete(ids or [] if where is None else parse_filter(where))
     emit_json(json, {"deleted": count, "items": len(opened)})
     if not quiet and str(json) != "-":
-        typer.echo(f"{count} deleted, {len(opened)} left")
+        echo(f"{count} deleted, {len(opened)} left")
 
 
 @app.command()
@@ -185,7 +183,7 @@ def relocate(
     report = opened.relocate(old, new, force=force)
     emit_json(json, {**report.to_json(), "items": len(opened)})
     if not quiet and str(json) != "-":
-        typer.echo(
+        echo(
             f"{report.moved} items moved, {report.changed} of them with another size or time,"
             f" {len(report.missing)} without their image"
         )
@@ -238,7 +236,7 @@ def snapshot(
     opened.snapshot(target)
     emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(opened)} items copied to {target}")
+        echo(f"{len(opened)} items copied to {target}")
 
 
 @app.command()
@@ -258,7 +256,7 @@ def restore(
     made = Index.restore(snapshot, out, store=store)
     emit_json(json, {"index": str(out), **made.stats()})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(made)} items restored in {out}")
+        echo(f"{len(made)} items restored in {out}")
 
 
 @app.command()

@@ -1,9 +1,7 @@
-"""Options that many commands share, and how results are shown."""
+"""Options that many commands share, and where their results go."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +11,7 @@ import yaml
 
 from crosslens.errors import ConfigError
 from crosslens.names import read_name
+from crosslens.terminal import print_json
 
 if TYPE_CHECKING:
     from crosslens.evaluation.scenarios import Scenario
@@ -42,7 +41,8 @@ Where = Annotated[
     typer.Option(
         "--where",
         help="Only items for which this holds, such as: domain = 'photo' and not label in ('dog', 'cat')."
-        " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or '2026-01-31').",
+        " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or a whole day:"
+        " '2026-01-31').",
     ),
 ]
 Split = Annotated[
@@ -179,28 +179,9 @@ def emit_json(target: Path | None, value: Any) -> None:
     if target is None:
         return
     if str(target) == "-":
-        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        print_json(value)
     else:
         write_json(target, value)
-
-
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard output: drawn on a terminal, tab-separated elsewhere."""
-    if not sys.stdout.isatty():
-        print("\t".join(header))
-        for row in rows:
-            print("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 def _number_or_text(text: str) -> Any:

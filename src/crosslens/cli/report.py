@@ -9,6 +9,7 @@ import typer
 
 from crosslens.cli.evaluate import Convention
 from crosslens.cli.options import Device, Domains, Features, Json, MaxPixels, Quiet, Split, emit_json, split_names
+from crosslens.terminal import echo
 
 
 def report(
@@ -61,4 +62,4 @@ def report(
     }
     emit_json(json, {"report": str(made.path), "convention": convention, "encoders": values})
     if not quiet and str(json) != "-":
-        typer.echo(made.path)
+        echo(made.path)

@@ -123,7 +123,7 @@ def features_of(
     store = FeatureStore.open(place)
     if report.skipped:
         first = report.skipped[0]
-        note(f"[yellow]{len(report.skipped)} image(s) skipped[/yellow], the first: {first.reason}")
+        note(f"{len(report.skipped)} image(s) skipped, the first: {first.reason}", "yellow")
     # A file that changed and can no longer be read still has the row of what it was: that is not asked for.
     lost = {entry.id for entry in report.skipped}
     has = np.array([image not in lost for image in catalog.ids], dtype=bool)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
+from crosslens.backbones.reading import require_readable, shortened
 from crosslens.errors import BackboneError, ConfigError
 from crosslens.names import Spelling, spelling_key
 
@@ -79,9 +80,11 @@ def class_texts(backbone: Backbone, names: Sequence[str], look: str) -> Tensor:
 
     Raises:
         BackboneError: when the backbone has no text tower; the message lists those that have.
-        ConfigError: when a name is longer than the text tower's context, or two names are the same words to it.
+        ConfigError: when the text tower knows no word of a name, a name is longer than its context, or two names
+            are the same words to it.
     """
     require_text(backbone)
+    require_readable(backbone, names, "class name(s)")
     plain = [with_article(clean_name(name)) for name in names]
     parts = [backbone.embed_texts([template.format(name) for name in plain]) for template in templates_of(look)]
     rows = F.normalize(torch.stack(parts).mean(0), dim=1)
@@ -90,7 +93,7 @@ def class_texts(backbone: Backbone, names: Sequence[str], look: str) -> Tensor:
     _require_short(backbone, names, [max(templates_of(look), key=len).format(name) for name in plain])
     same = (torch.cdist(rows.double(), rows.double()) < 1e-6).fill_diagonal_(False).nonzero()
     if len(same):
-        first, second = (_short(names[int(index)]) for index in same[0])
+        first, second = (shortened(names[int(index)]) for index in same[0])
         raise ConfigError(
             f"{backbone.name} reads the classes {first!r} and {second!r} as the same text; name it once"
         )
@@ -129,12 +132,8 @@ def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str
     if bool(cut.any()):
         first = names[int(cut.nonzero()[0])]
         raise ConfigError(
-            f"the class name {_short(first)!r} is longer than {backbone.name} can read at once; shorten it"
+            f"the class name {shortened(first)!r} is longer than {backbone.name} can read at once; shorten it"
         )
-
-
-def _short(name: str, most: int = 40) -> str:
-    return name if len(name) <= most else name[:most] + "…"
 
 
 @cache

@@ -306,7 +306,11 @@ class Index:
         if not len(queries):
             return []
         asked = np.ascontiguousarray(self.similarity.as_queries(queries))
-        return [hits_of(found.rows, found.scores.tolist()) for found in self.store.search(asked, k, where, exact)]
+        # Rounding may take a copy's score beyond the 1 that scores are promised to stay below.
+        return [
+            hits_of(found.rows, np.minimum(found.scores, 1).tolist())
+            for found in self.store.search(asked, k, where, exact)
+        ]
 
     def get(self, image: str) -> tuple[Hit, NDArray[np.float32]]:
         """One item by id, with its vector ``(d,)``; its score is 1.

@@ -31,6 +31,8 @@ AUTO = "auto"
 """In place of a domain's name: detect it."""
 MOST = 1000
 """Most hits of one answer."""
+MOST_LETTERS = 2000
+"""Most letters of one text of a query; encoders read far fewer."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class SearchOptions(BaseModel):
 
     Attributes:
         top: at most this many hits.
-        min_score: leave out what is less similar.
+        min_score: leave out what is less similar; a copy of the query reaches 1.
         min_match: answer "no match" below this probability of a counterpart.
         where: look at these items alone.
         sort: order of the hits that are shown, among them best first where equal; ``-`` in front turns it round.
@@ -83,7 +85,7 @@ class SearchOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     top: int = Field(20, ge=1, le=MOST)
-    min_score: float = Field(-1.0, allow_inf_nan=False)
+    min_score: float = Field(-1.0, ge=-1, le=1, allow_inf_nan=False)
     min_match: float | None = Field(None, ge=0, le=1)
     where: Filter | None = None
     sort: Sort = "score"

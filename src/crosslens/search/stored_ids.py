@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from crosslens.names import nfc
 from crosslens.search.filters import MOST_VALUES, In
 from crosslens.search.stores.base import Store
+from crosslens.utf8 import require_utf8
 
 
 def stored_ids(store: Store, ids: Sequence[str]) -> list[str]:
@@ -16,7 +17,11 @@ def stored_ids(store: Store, ids: Sequence[str]) -> list[str]:
 
     Returns:
         As many ids; one that is not there in any form stays as it is.
+
+    Raises:
+        ConfigError: for an id that is no UTF-8 text, which none is.
     """
+    require_utf8(ids, "id")
     unsure = sorted({image for image in ids if not image.isascii()})
     meant: dict[str, str] = {}
     for start in range(0, len(unsure), MOST_VALUES):

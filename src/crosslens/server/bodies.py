@@ -81,12 +81,27 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     return parse_json(bytes(content), model)
 
 
-async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> tuple[FormData, list[UploadFile]]:
-    """A multipart body: its form, and the files sent as ``images``.
+@dataclass(frozen=True)
+class Form:
+    """A multipart body that was read.
+
+    Attributes:
+        data: holds the files open until it is closed.
+        fields: the other fields as text.
+        images: the files sent as ``images``, in order.
+    """
+
+    data: FormData
+    fields: dict[str, str]
+    images: list[UploadFile]
+
+
+async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> Form:
+    """A multipart body. Its fields may come as text or, as generated clients send JSON, as files.
 
     Args:
         request: whose body it is.
-        files: most files.
+        files: most files sent as ``images``.
         fields: names of the other fields that may occur, once each.
 
     Raises:
@@ -95,7 +110,9 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> t
     if media_type(request) != "multipart/form-data":
         raise Problem(415, "send multipart/form-data")
     try:
-        form = await request.form(max_files=files, max_fields=len(fields) + 4, max_part_size=MOST_JSON)
+        form = await request.form(
+            max_files=files + len(fields), max_fields=len(fields) + 4, max_part_size=MOST_JSON
+        )
     except HTTPException as error:
         detail = str(error.detail)
         raise Problem(413 if "Too many" in detail or "exceeded" in detail else 400, detail) from None
@@ -103,18 +120,29 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> t
         raise
     except (ValueError, KeyError, AssertionError) as error:
         raise Problem(400, "the multipart body is malformed") from error
-    images: list[UploadFile] = []
-    seen: set[str] = set()
+    found = Form(form, {}, [])
     for name, value in form.multi_items():
         if name == "images" and isinstance(value, UploadFile):
-            images.append(value)
-        elif name in fields and isinstance(value, str) and name not in seen:
-            seen.add(name)
+            found.images.append(value)
+        elif name in fields and name not in found.fields:
+            found.fields[name] = value if isinstance(value, str) else await _text_of(name, value)
         else:
             wanted = ", ".join(fields)
             detail = f"the form takes files named 'images' and one each of: {wanted}"
             raise Problem(422, detail, errors=[{"where": name[:100], "what": "not expected, or not like this"}])
-    return form, images
+    if len(found.images) > files:
+        raise Problem(413, f"too many files: {len(found.images)} images, and the most are {files}")
+    return found
+
+
+async def _text_of(name: str, file: UploadFile) -> str:
+    content = await file.read(MOST_JSON + 1)
+    if len(content) > MOST_JSON:
+        raise Problem(413, f"the field {name!r} is above the limit of {MOST_JSON:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Problem(400, f"the field {name!r} is no UTF-8 text") from None
 
 
 def media_type(request: Request) -> str:

@@ -20,6 +20,7 @@ from crosslens.search.index import Index
 from crosslens.search.items import file_columns
 from crosslens.search.making import is_upload
 from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.told_domain import told_domain
 from crosslens.search.unit_rows import faults_of
 from crosslens.search.writer_lock import is_being_written
 from crosslens.server.collection import Collection
@@ -144,6 +145,7 @@ class Worker:
         # One encoder for the whole job, whatever takes the index's place meanwhile; the index refuses another's.
         encoder = collection.encoder
         uploads = self._uploads[collection.name]
+        _, notes = told_domain(work["domain"], encoder.domains, index)
         skipped: dict[str, str] = {}
         done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
         while done < len(ids) and not cancelled:
@@ -165,7 +167,7 @@ class Worker:
         message = f"{len(ids) - len(skipped)} images added"
         if skipped:
             message += f", {len(skipped)} left out: the first {next(iter(skipped.values()))}"
-        self._end(table, job, "done", message, result)
+        self._end(table, job, "done", "; ".join((message, *notes)), result)
 
     def _add_batch(
         self,
@@ -187,8 +189,9 @@ class Worker:
             except ImageError:
                 skipped[image] = "can no longer be read"
         if present:
-            features = self._embedding.features_of_squares(encoder, squares, domain)
-            vectors = encoder.encode_features(features, domain)
+            known, _ = told_domain(domain, encoder.domains)
+            features = self._embedding.features_of_squares(encoder, squares, known)
+            vectors = encoder.encode_features(features, known)
             faults = faults_of(vectors)
             skipped |= {present[row]: f"its vector {fault}" for row, fault in faults.items()}
             good = [row for row in range(len(present)) if row not in faults]
