@@ -1,0 +1,219 @@
+"""Encoders of every kind give the vectors, fingerprints and folders they have always given.
+
+The golden values were made with the code of format 1. Run this file to print what the code gives now:
+``python tests/encoder/test_golden.py > tests/golden/encoders.json``, for a new kind of encoder only.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from backbones.tiny_models import save_clip
+from crosslens.backbones import load_backbone
+from crosslens.backbones.base import hash_weights
+from crosslens.encoder import Encoder
+from crosslens.nn.heads import Head, HeadGroup
+from crosslens.nn.projection import Projection, ProjectionShape
+from crosslens.nn.prompts import PromptedTower, PromptShape
+from crosslens.nn.whitened import WhitenedPart
+from talker import register_talker
+from tiny import register_tiny
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "encoders.json"
+DOMAINS = ("photo", "sketch")
+TEXTS = ["a photo of a circle", "a drawing of a cross"]
+
+
+class Draw:
+    """Seeded tensors."""
+
+    def __init__(self, seed):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, *shape):
+        return torch.randn(*shape, generator=self.generator) / shape[-1] ** 0.5
+
+    def each(self, *shape, domains=DOMAINS):
+        return {domain: self(*shape) for domain in reversed(domains)}
+
+    def into(self, module):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.copy_(self(*parameter.shape))
+        return module
+
+    def heads(self, *sizes, members=1, **options):
+        return self.into(HeadGroup([Head(sizes, **options) for _ in range(members)]))
+
+    def projection(self, **settings):
+        return self.into(Projection(ProjectionShape(sizes=(64, 32, 16), **settings)))
+
+
+def frozen(folder):
+    return Encoder(load_backbone("lite"))
+
+
+def joint(folder):
+    return Encoder(load_backbone("lite"), space="joint")
+
+
+def blended(folder):
+    return Encoder(load_backbone("lite:blend"), space="joint")
+
+
+def centred(folder):
+    return Encoder(load_backbone("lite"), method="centred", means=Draw(1).each(1280))
+
+
+def looking(folder):
+    return Encoder(load_backbone("lite"), looks=Draw(2).each(1280))
+
+
+def headed(folder):
+    draw = Draw(3)
+    heads, means = draw.heads(1280, 8, 4, members=3), draw.each(1280)
+    facts = {"seed": 3, "oracle": "true labels", "marks": ["a mark"]}
+    return Encoder(load_backbone("lite"), method="ucdir", head=heads, means=means, trained=facts)
+
+
+def tuned(folder):
+    backbone = load_backbone("tiny")
+    Draw(4).into(backbone.tower)
+    backbone = backbone.with_tower(backbone.tower)
+    head = Draw(5).heads(64, 8, unit_inputs=False)
+    return Encoder(backbone, method="uem", head=head, tuned=True)
+
+
+def mapped(folder):
+    return Encoder(load_backbone("talker"), method="text-map", space="joint", maps={"photo": Draw(6)(64, 64)})
+
+
+def joint_centred(folder):
+    return Encoder(load_backbone("talker"), method="centred", space="joint", means=Draw(7).each(64))
+
+
+def clair(folder):
+    draw = Draw(8)
+    return Encoder(
+        load_backbone("talker"),
+        method="clair",
+        head=draw.heads(64, 64, members=2),
+        means=draw.each(64),
+        # Below each map stands a shift for each of the two heads.
+        maps=draw.each(66, 64),
+        text=True,
+        whitened=WhitenedPart(draw(64, 6), dict(sorted(draw.each(64).items())), 0.3, 0.5),
+        looks=draw.each(64),
+    )
+
+
+def whitened(folder):
+    draw = Draw(9)
+    part = WhitenedPart(draw(1280, 6), dict(sorted(draw.each(1280).items())), 0.25)
+    return Encoder(load_backbone("lite"), method="clair", head=draw.heads(1280, 5), whitened=part)
+
+
+def tki(**settings):
+    def make(folder):
+        head = Draw(10).projection(**settings)
+        return Encoder(load_backbone("talker"), method="tki", head=head, space="joint", looks=Draw(11).each(64))
+
+    return make
+
+
+def tki_centred(folder):
+    head = Draw(10).projection(reach=0.7)
+    return Encoder(load_backbone("talker"), method="tki", head=head, space="joint", means=Draw(12).each(64))
+
+
+def prompted(folder):
+    save_clip(folder / "clip")
+    backbone = load_backbone(f"clip:{folder / 'clip'}")
+    tower = PromptedTower(backbone.tower, PromptShape(domains=DOMAINS, domain_tokens=2, shared_tokens=1))
+    Draw(13).into(tower.own)
+    maps = {"sketch": Draw(14)(8, 8)}
+    return Encoder(backbone, method="clair", space="joint", prompted=tower, maps=maps)
+
+
+KINDS = {
+    "frozen": frozen,
+    "joint": joint,
+    "joint of lite:blend": blended,
+    "centred": centred,
+    "looks": looking,
+    "heads, centred": headed,
+    "tuned tower and head": tuned,
+    "map of one domain": mapped,
+    "joint, centred": joint_centred,
+    "heads that serve text, maps with shifts, whitened": clair,
+    "head and whitened": whitened,
+    **{f"tki, {geometry}": tki(geometry=geometry) for geometry in ("mobius", "hnnpp", "euclid_exp", "euclid")},
+    "tki, ranked by cosine": tki(ranking="cosine"),
+    "tki, centred": tki_centred,
+    "prompts and a map": prompted,
+}
+
+
+def described(encoder, folder):
+    """All that is pinned of an encoder, without the folder's own place."""
+    encoder.save(folder / "e")
+    tensors = load_file(folder / "e" / "model.safetensors")
+    backbone = encoder.backbone
+    vectors = {}
+    # The joint space of ``lite`` takes its text tower to make, which its own tests do.
+    if not (encoder.space == "joint" and backbone.name.startswith("lite")):
+        for domain in (*DOMAINS, None):
+            if encoder.prompted is None:
+                rows = encoder.encode_features(Draw(99)(2, backbone.dim).abs(), domain)
+            else:
+                rows = encoder.encode_images(Draw(98)(2, 3, 16, 16), domain)
+            vectors[str(domain)] = rows
+        if encoder.has_text:
+            vectors["texts"] = encoder.encode_texts(["a cat", "a dog"] if encoder.prompted else TEXTS)
+    return {
+        "name": encoder.name.replace(str(folder), "FOLDER"),
+        "fingerprint": encoder.fingerprint.digest,
+        "dim": encoder.dim,
+        "domains": encoder.domains,
+        "has_text": encoder.has_text,
+        "similarity": encoder.similarity.model_dump(mode="json"),
+        "config": json.loads((folder / "e" / "config.json").read_text().replace(str(folder), "FOLDER")),
+        "card": (folder / "e" / "README.md").read_text().replace(str(folder), "FOLDER").splitlines(),
+        "tensors": {name: list(tensor.shape) for name, tensor in sorted(tensors.items())},
+        "tensors_digest": hash_weights(tensors),
+        # The first numbers of long vectors are enough.
+        "vectors": {name: np.round(rows[:, :24].astype(float), 7).tolist() for name, rows in vectors.items()},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _small(tiny_world):
+    register_talker()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_encoder_is_what_it_was(kind, tmp_path):
+    encoder, expected = KINDS[kind](tmp_path), json.loads(GOLDEN.read_text())[kind]
+    found = described(encoder, tmp_path)
+    vectors, golden = found.pop("vectors"), expected.pop("vectors")
+    assert found == expected
+    assert vectors.keys() == golden.keys()
+    for name, rows in golden.items():
+        assert np.allclose(vectors[name], rows, atol=1e-5), name
+    again = described(Encoder.load(tmp_path / "e"), tmp_path)
+    assert again == found | {"vectors": vectors}
+
+
+if __name__ == "__main__":
+    register_tiny()
+    register_talker()
+    pinned = {}
+    for name, make in KINDS.items():
+        with tempfile.TemporaryDirectory() as place:
+            pinned[name] = described(make(Path(place)), Path(place))
+    print(json.dumps(pinned, indent=1))
