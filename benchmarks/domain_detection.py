@@ -22,6 +22,7 @@ from crosslens.api import open_catalog
 from crosslens.catalog import Catalog
 from crosslens.datasets.emoji import emoji_catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Joint
 from crosslens.features.load import Features, features_of
 from crosslens.search.domain_detection import detect_domains
 
@@ -64,7 +65,8 @@ def shares(made: Features, asked: Features, domains: Any, space: Any) -> dict[st
         rows = torch.from_numpy(made.of_domain(domain).centre)
         return (backbone.to_joint(rows) if space == "joint" else rows).mean(0)
 
-    encoder = Encoder(backbone, means={domain: mean(domain) for domain in domains}, space=space)
+    joint = Joint(backbone) if space == "joint" else None
+    encoder = Encoder(backbone, [joint, Centre({domain: mean(domain) for domain in domains})])
     found = {domain: detect_domains(encoder, asked.of_domain(domain).centre) for domain in domains}
     return {domain: float(np.mean([name == domain for name in names])) for domain, names in found.items()}
 

@@ -28,6 +28,7 @@ from crosslens.api import open_catalog
 from crosslens.catalog import Catalog
 from crosslens.datasets.emoji import concept_of, emoji_catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.parts import Centre
 from crosslens.evaluation.metrics import average_precision, precision_at
 from crosslens.features.load import Features, features_of
 from crosslens.search.rerank import Neighbours, neighbour_graph
@@ -89,7 +90,7 @@ def encoders(
         return lambda a, b: Encoder(backbone)
     if kind == "centred":
         means = {d: torch.from_numpy(features.of_domain(d).centre).mean(0) for d in catalog.domains}
-        return lambda a, b: Encoder(backbone, method="centred", means=means)
+        return lambda a, b: Encoder(backbone, [Centre(means)], method="centred")
     made: dict[tuple[str, str], Encoder] = {}
     for a, b in combinations(catalog.domains, 2):
         out = runs / f"{name}-{a}-{b}"

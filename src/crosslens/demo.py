@@ -15,6 +15,7 @@ from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.datasets.emoji import ATTRIBUTION, Look, emoji_catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.parts import Centre
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
@@ -176,7 +177,7 @@ def _centred(catalog: Catalog, backbone: Any) -> Encoder:
     means: dict[str, torch.Tensor] = {}
     for domain in (QUERY, GALLERY):
         means[domain] = torch.from_numpy(features.of_domain(domain).centre).mean(0)
-    return Encoder(backbone, method="centred", means=means)
+    return Encoder(backbone, [Centre(means)], method="centred")
 
 
 def _index(folder: Path, catalog: Catalog, encoder: Encoder) -> Index:

@@ -17,10 +17,20 @@ from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import hash_weights
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import (
+    Centre,
+    DomainMap,
+    Heads,
+    Joint,
+    Looks,
+    ProjectionHead,
+    Prompts,
+    TrainedTower,
+    Whitened,
+)
 from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection, ProjectionShape
 from crosslens.nn.prompts import PromptedTower, PromptShape
-from crosslens.nn.whitened import WhitenedPart
 from talker import register_talker
 from tiny import register_tiny
 
@@ -48,7 +58,7 @@ class Draw:
         return module
 
     def heads(self, *sizes, members=1, **options):
-        return self.into(HeadGroup([Head(sizes, **options) for _ in range(members)]))
+        return self.into(HeadGroup([Head(sizes, **options) for _ in range(members)])).members
 
     def projection(self, **settings):
         return self.into(Projection(ProjectionShape(sizes=(64, 32, 16), **settings)))
@@ -59,26 +69,28 @@ def frozen(folder):
 
 
 def joint(folder):
-    return Encoder(load_backbone("lite"), space="joint")
+    backbone = load_backbone("lite")
+    return Encoder(backbone, [Joint(backbone)])
 
 
 def blended(folder):
-    return Encoder(load_backbone("lite:blend"), space="joint")
+    backbone = load_backbone("lite:blend")
+    return Encoder(backbone, [Joint(backbone)])
 
 
 def centred(folder):
-    return Encoder(load_backbone("lite"), method="centred", means=Draw(1).each(1280))
+    return Encoder(load_backbone("lite"), [Centre(Draw(1).each(1280))], method="centred")
 
 
 def looking(folder):
-    return Encoder(load_backbone("lite"), looks=Draw(2).each(1280))
+    return Encoder(load_backbone("lite"), [Looks(Draw(2).each(1280))])
 
 
 def headed(folder):
     draw = Draw(3)
     heads, means = draw.heads(1280, 8, 4, members=3), draw.each(1280)
     facts = {"seed": 3, "oracle": "true labels", "marks": ["a mark"]}
-    return Encoder(load_backbone("lite"), method="ucdir", head=heads, means=means, trained=facts)
+    return Encoder(load_backbone("lite"), [Heads(heads), Centre(means)], method="ucdir", trained=facts)
 
 
 def tuned(folder):
@@ -86,49 +98,49 @@ def tuned(folder):
     Draw(4).into(backbone.tower)
     backbone = backbone.with_tower(backbone.tower)
     head = Draw(5).heads(64, 8, unit_inputs=False)
-    return Encoder(backbone, method="uem", head=head, tuned=True)
+    return Encoder(backbone, [Heads(head), TrainedTower(backbone.tower)], method="uem")
 
 
 def mapped(folder):
-    return Encoder(load_backbone("talker"), method="text-map", space="joint", maps={"photo": Draw(6)(64, 64)})
+    backbone = load_backbone("talker")
+    return Encoder(backbone, [Joint(backbone), DomainMap({"photo": Draw(6)(64, 64)})], method="text-map")
 
 
 def joint_centred(folder):
-    return Encoder(load_backbone("talker"), method="centred", space="joint", means=Draw(7).each(64))
+    backbone = load_backbone("talker")
+    return Encoder(backbone, [Joint(backbone), Centre(Draw(7).each(64))], method="centred")
 
 
 def clair(folder):
     draw = Draw(8)
-    return Encoder(
-        load_backbone("talker"),
-        method="clair",
-        head=draw.heads(64, 64, members=2),
-        means=draw.each(64),
+    parts = [
+        Heads(draw.heads(64, 64, members=2), text=True),
+        Centre(draw.each(64)),
         # Below each map stands a shift for each of the two heads.
-        maps=draw.each(66, 64),
-        text=True,
-        whitened=WhitenedPart(draw(64, 6), dict(sorted(draw.each(64).items())), 0.3, 0.5),
-        looks=draw.each(64),
-    )
+        DomainMap(draw.each(66, 64)),
+        Whitened(draw(64, 6), dict(sorted(draw.each(64).items())), 0.3, 0.5),
+        Looks(draw.each(64)),
+    ]
+    return Encoder(load_backbone("talker"), parts, method="clair")
 
 
 def whitened(folder):
     draw = Draw(9)
-    part = WhitenedPart(draw(1280, 6), dict(sorted(draw.each(1280).items())), 0.25)
-    return Encoder(load_backbone("lite"), method="clair", head=draw.heads(1280, 5), whitened=part)
+    part = Whitened(draw(1280, 6), dict(sorted(draw.each(1280).items())), 0.25)
+    return Encoder(load_backbone("lite"), [Heads(draw.heads(1280, 5)), part], method="clair")
 
 
 def tki(**settings):
     def make(folder):
-        head = Draw(10).projection(**settings)
-        return Encoder(load_backbone("talker"), method="tki", head=head, space="joint", looks=Draw(11).each(64))
+        backbone, head = load_backbone("talker"), ProjectionHead(Draw(10).projection(**settings))
+        return Encoder(backbone, [Joint(backbone), head, Looks(Draw(11).each(64))], method="tki")
 
     return make
 
 
 def tki_centred(folder):
-    head = Draw(10).projection(reach=0.7)
-    return Encoder(load_backbone("talker"), method="tki", head=head, space="joint", means=Draw(12).each(64))
+    backbone, head = load_backbone("talker"), ProjectionHead(Draw(10).projection(reach=0.7))
+    return Encoder(backbone, [Joint(backbone), Centre(Draw(12).each(64)), head], method="tki")
 
 
 def prompted(folder):
@@ -136,8 +148,8 @@ def prompted(folder):
     backbone = load_backbone(f"clip:{folder / 'clip'}")
     tower = PromptedTower(backbone.tower, PromptShape(domains=DOMAINS, domain_tokens=2, shared_tokens=1))
     Draw(13).into(tower.own)
-    maps = {"sketch": Draw(14)(8, 8)}
-    return Encoder(backbone, method="clair", space="joint", prompted=tower, maps=maps)
+    parts = [Prompts(tower), Joint(backbone), DomainMap({"sketch": Draw(14)(8, 8)})]
+    return Encoder(backbone, parts, method="clair")
 
 
 KINDS = {
@@ -166,15 +178,15 @@ def described(encoder, folder):
     backbone = encoder.backbone
     vectors = {}
     # The joint space of ``lite`` takes its text tower to make, which its own tests do.
-    if not (encoder.space == "joint" and backbone.name.startswith("lite")):
+    if not encoder.name.startswith(("lite:joint", "lite:blend:joint")):
         for domain in (*DOMAINS, None):
-            if encoder.prompted is None:
+            if not encoder.embeds_by_domain:
                 rows = encoder.encode_features(Draw(99)(2, backbone.dim).abs(), domain)
             else:
                 rows = encoder.encode_images(Draw(98)(2, 3, 16, 16), domain)
             vectors[str(domain)] = rows
         if encoder.has_text:
-            vectors["texts"] = encoder.encode_texts(["a cat", "a dog"] if encoder.prompted else TEXTS)
+            vectors["texts"] = encoder.encode_texts(["a cat", "a dog"] if encoder.embeds_by_domain else TEXTS)
     return {
         "name": encoder.name.replace(str(folder), "FOLDER"),
         "fingerprint": encoder.fingerprint.digest,
@@ -191,6 +203,11 @@ def described(encoder, folder):
     }
 
 
+def comparable(card):
+    """A model card whose table may have its rows in another order, and whose example may name another domain."""
+    return sorted(line for line in card if not line.startswith("vectors = "))
+
+
 @pytest.fixture(autouse=True)
 def _small(tiny_world):
     register_talker()
@@ -201,12 +218,14 @@ def test_an_encoder_is_what_it_was(kind, tmp_path):
     encoder, expected = KINDS[kind](tmp_path), json.loads(GOLDEN.read_text())[kind]
     found = described(encoder, tmp_path)
     vectors, golden = found.pop("vectors"), expected.pop("vectors")
+    card = found.pop("card")
+    assert comparable(card) == comparable(expected.pop("card"))
     assert found == expected
     assert vectors.keys() == golden.keys()
     for name, rows in golden.items():
         assert np.allclose(vectors[name], rows, atol=1e-5), name
     again = described(Encoder.load(tmp_path / "e"), tmp_path)
-    assert again == found | {"vectors": vectors}
+    assert again == found | {"vectors": vectors, "card": card}
 
 
 if __name__ == "__main__":

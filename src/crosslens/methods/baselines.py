@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Joint
 from crosslens.methods.base import FitJob, Method, MethodConfig
 
 
@@ -33,9 +34,8 @@ class Frozen(Method):
 
     def _encoder(self, job: FitJob, means: dict[str, torch.Tensor]) -> Encoder:
         assert isinstance(self.settings, FrozenConfig)
-        return Encoder(
-            job.backbone, method=self.name, means=means, space=self.settings.space, trained=self.facts(job)
-        )
+        joint = Joint(job.backbone) if self.settings.space == "joint" else None
+        return Encoder(job.backbone, [joint, Centre(means)], method=self.name, trained=self.facts(job))
 
 
 class Centred(Frozen):

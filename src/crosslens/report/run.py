@@ -12,6 +12,7 @@ from crosslens import api
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.parts import Centre, Joint, TrainedTower
 from crosslens.errors import ConfigError, EvaluationError, RunError
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
@@ -105,7 +106,7 @@ def report_run(
     with progress(len(entries) + 1, "report") as advance:
         for entry in entries:
             # The run's own features must fit; other backbones have theirs in the cache.
-            strict = entry.encoder is own.encoder and not own.encoder.tuned
+            strict = entry.encoder is own.encoder and own.encoder.part(TrainedTower) is None
             measured = api.evaluate(
                 entry.encoder,
                 catalog,
@@ -158,17 +159,18 @@ def _beside(
     if name not in BASELINES:
         return _read(name)
     network = own.backbone
-    if own.tuned:
+    if own.part(TrainedTower):
         network = load_backbone(backbone, decode=own.backbone.fingerprint.preprocess.decode)
-    plain = Encoder(network, space=own.space)
+    joint = Joint(network) if own.part(Joint) else None
+    plain = Encoder(network, [joint])
     if name == "frozen":
         return _Entry(name, plain)
     found = features_of(catalog, network, folder=folder_for(plain, features), device=device)
     means = {}
     for domain in found.catalog.domains:
         rows = torch.from_numpy(found.of_domain(domain).centre)
-        means[domain] = (network.to_joint(rows) if own.space == "joint" else rows).mean(0)
-    return _Entry(name, Encoder(network, method=name, means=means, space=own.space))
+        means[domain] = (network.to_joint(rows) if joint else rows).mean(0)
+    return _Entry(name, Encoder(network, [joint, Centre(means)], method=name))
 
 
 def _named_apart(entries: Sequence[_Entry]) -> list[_Entry]:

@@ -1,0 +1,89 @@
+"""Centring: the mean of a row's domain is subtracted from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from torch import Tensor
+
+from crosslens.backbones.base import Backbone
+from crosslens.encoder.parts.base import (
+    Part,
+    PartSettings,
+    Space,
+    above,
+    by_domain,
+    from_numbered,
+    numbered,
+    rows_of_domains,
+)
+
+
+class CentreSettings(PartSettings):
+    """Attributes:
+    domains: domains with a mean of their own.
+    """
+
+    domains: tuple[str, ...] = ()
+
+
+class Centre(Part[CentreSettings]):
+    """Rows minus the mean of their domain: what a constant shift between the looks explains.
+
+    Rows of an unknown domain lose the mean of the known means.
+
+    Args:
+        means: per domain ``(D,)``, or ``(J,)`` in the space shared with text.
+    """
+
+    Settings = CentreSettings
+
+    def __init__(self, means: Mapping[str, Tensor]) -> None:
+        self.means = by_domain(means)
+
+    @classmethod
+    def load(cls, settings: CentreSettings, tensors: Mapping[str, Tensor], backbone: Backbone) -> Self | None:
+        """The means that are listed."""
+        return cls(from_numbered(tensors, "mean", settings.domains)) if settings.domains else None
+
+    @property
+    def settings(self) -> CentreSettings:
+        """The domains."""
+        return CentreSettings(domains=self.domains)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The means."""
+        return numbered(self.means, "mean")
+
+    def identity(self) -> dict[str, Tensor]:
+        """The means and whose they are."""
+        return above("mean.", self.means)
+
+    @classmethod
+    def card(cls, settings: CentreSettings) -> dict[str, str]:
+        """The domains."""
+        return {"domains with a centre of their own": ", ".join(settings.domains) or "none"}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no domain has a mean."""
+        return not self.means
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Those with a mean."""
+        return tuple(self.means)
+
+    @property
+    def domain_means(self) -> Mapping[str, Tensor]:
+        """The means."""
+        return self.means
+
+    def __call__(self, rows: Tensor, names: Sequence[str | None]) -> Tensor:
+        """Rows ``(N, d)`` without their domains' means."""
+        return rows - rows_of_domains(self.means, names)
+
+    def space_after(self, space: Space) -> Space:
+        """Images leave the place where texts lie; texts are not moved."""
+        return Space.SHIFTED if space.has_text else space
