@@ -61,12 +61,8 @@ def test_a_share_that_is_given_needs_no_images(pictures, tmp_path):
 
 
 def test_sides(pictures, tmp_path):
-    maps = {
-        side: load_encoder(fit(pictures, tmp_path / side, map_side=side, map_share=1.0).folder)
-        .part(DomainMap)
-        .maps
-        for side in ("query", "gallery", "both")
-    }
+    runs = {s: fit(pictures, tmp_path / s, map_side=s, map_share=1.0) for s in ("query", "gallery", "both")}
+    maps = {side: load_encoder(run.folder).part(DomainMap).maps for side, run in runs.items()}
     assert [list(found) for found in maps.values()] == [["photo"], ["sketch"], ["photo", "sketch"]]
 
 

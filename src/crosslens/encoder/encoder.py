@@ -23,7 +23,8 @@ from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.encoder.header import FORMAT, Header, from_json, settings_of, to_json
 from crosslens.encoder.model_card import model_card
 from crosslens.encoder.parts import PARTS
-from crosslens.encoder.parts.base import AnyPart, Space, hashable
+from crosslens.encoder.parts.base import AnyPart, Space
+from crosslens.encoder.parts.tensors import text_bytes
 from crosslens.errors import BackboneError, RunError
 from crosslens.files import atomic_path, read_json, write_json
 from crosslens.similarity import Similarity
@@ -136,15 +137,15 @@ class Encoder:
         rows = features
         for part in self.parts:
             if len(part.domain_means) >= 2:
-                return part.telling_rows(rows, features)
-            rows = part.beside(rows, features, [None])
+                return part.domain_rows(rows, features)
+            rows = part.apply(rows, features, [None])
         return features
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Identity of the encoded vectors; an index refuses those of another."""
         base = self.backbone.fingerprint
-        covered = {"backbone": hashable(base.digest)}
+        covered = {"backbone": text_bytes(base.digest)}
         for part in self.parts:
             covered |= part.identity()
         weights = hash_weights(covered)
@@ -184,7 +185,7 @@ class Encoder:
         for part in self.parts:
             if part.takes_unit_rows and not has_unit_length:
                 rows = F.normalize(rows, dim=1)
-            rows, has_unit_length = part.beside(rows, features, names), part.gives_unit_rows
+            rows, has_unit_length = part.apply(rows, features, names), part.gives_unit_rows
         return rows if has_unit_length else F.normalize(rows, dim=1)
 
     def encode_images(

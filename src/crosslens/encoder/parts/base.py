@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -86,7 +85,7 @@ class Part(Generic[S]):
 
     def identity(self) -> dict[str, Tensor]:
         """What the encoder's fingerprint covers of it, by name: all that decides a vector."""
-        return {}
+        return self.tensors()
 
     @classmethod
     def card(cls, settings: S) -> dict[str, str]:
@@ -105,10 +104,10 @@ class Part(Generic[S]):
 
     @property
     def domain_means(self) -> Mapping[str, Tensor]:
-        """Means by which pictures of these domains are told apart, each of the ``telling_rows`` of one domain."""
+        """Means by which pictures of these domains are told apart, each of one domain's ``domain_rows``."""
         return {}
 
-    def telling_rows(self, rows: Tensor, features: Tensor) -> Tensor:
+    def domain_rows(self, rows: Tensor, features: Tensor) -> Tensor:
         """What ``domain_means`` are means of: the rows that come in ``(N, d)``, or the features ``(N, D)``."""
         return rows
 
@@ -130,8 +129,8 @@ class Part(Generic[S]):
         """
         return rows
 
-    def beside(self, rows: Tensor, features: Tensor, names: Sequence[str | None]) -> Tensor:
-        """``__call__`` for a part that starts from the backbone's ``features (N, D)``, beside those before it."""
+    def apply(self, rows: Tensor, features: Tensor, names: Sequence[str | None]) -> Tensor:
+        """``__call__``; a part beside those before it starts from the backbone's ``features (N, D)`` instead."""
         return self(rows, names)
 
     def on_texts(self, rows: Tensor) -> Tensor:
@@ -145,46 +144,6 @@ class Part(Generic[S]):
     def space_after(self, space: Space) -> Space:
         """Where its rows lie when those that come in lie in ``space``."""
         return space
-
-
-def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, without it."""
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def above(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with ``prefix`` before their names."""
-    return {prefix + key: value for key, value in tensors.items()}
-
-
-def by_domain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """One float32 tensor a domain, on the CPU, in the order of the domains' names."""
-    return {domain: tensor.detach().cpu().float() for domain, tensor in sorted(tensors.items())}
-
-
-def numbered(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of several domains as files name them: ``prefix.0`` and so on; the settings list the domains."""
-    return {f"{prefix}.{index}": tensor for index, tensor in enumerate(tensors.values())}
-
-
-def from_numbered(tensors: Mapping[str, Tensor], prefix: str, domains: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors by domain that ``numbered`` wrote.
-
-    Raises:
-        KeyError: when one is missing.
-    """
-    return {domain: tensors[f"{prefix}.{index}"] for index, domain in enumerate(domains)}
-
-
-def rows_of_domains(means: Mapping[str, Tensor], names: Sequence[str | None]) -> Tensor:
-    """The mean ``(D,)`` of each name's domain, ``(N, D)``; of all domains' means where a name is unknown."""
-    unknown = torch.stack(list(means.values())).mean(0)
-    return torch.stack([means.get(name or "", unknown) for name in names])
-
-
-def hashable(text: str) -> Tensor:
-    """A text's bytes as a tensor ``(L,)``, so that a fingerprint can cover it."""
-    return torch.tensor(list(text.encode()))
 
 
 AnyPart = Part[Any]

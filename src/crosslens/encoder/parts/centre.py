@@ -8,21 +8,15 @@ from typing import Self
 from torch import Tensor
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import (
-    Part,
-    PartSettings,
-    Space,
-    above,
-    by_domain,
-    from_numbered,
-    numbered,
-    rows_of_domains,
-)
+from crosslens.encoder.parts.base import Part, PartSettings, Space
+from crosslens.encoder.parts.tensors import add_prefix, number_domains, read_domains, rows_of_domains, sort_domains
 
 
 class CentreSettings(PartSettings):
-    """Attributes:
-    domains: domains with a mean of their own.
+    """See ``Part.Settings``.
+
+    Attributes:
+        domains: domains with a mean of their own.
     """
 
     domains: tuple[str, ...] = ()
@@ -40,12 +34,12 @@ class Centre(Part[CentreSettings]):
     Settings = CentreSettings
 
     def __init__(self, means: Mapping[str, Tensor]) -> None:
-        self.means = by_domain(means)
+        self.means = sort_domains(means)
 
     @classmethod
     def load(cls, settings: CentreSettings, tensors: Mapping[str, Tensor], backbone: Backbone) -> Self | None:
         """The means that are listed."""
-        return cls(from_numbered(tensors, "mean", settings.domains)) if settings.domains else None
+        return cls(read_domains("mean.", tensors, settings.domains)) if settings.domains else None
 
     @property
     def settings(self) -> CentreSettings:
@@ -54,11 +48,11 @@ class Centre(Part[CentreSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """The means."""
-        return numbered(self.means, "mean")
+        return number_domains("mean.", self.means)
 
     def identity(self) -> dict[str, Tensor]:
         """The means and whose they are."""
-        return above("mean.", self.means)
+        return add_prefix("mean.", self.means)
 
     @classmethod
     def card(cls, settings: CentreSettings) -> dict[str, str]:

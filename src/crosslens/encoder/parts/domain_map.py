@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import Part, PartSettings, above, by_domain, from_numbered, numbered
+from crosslens.encoder.parts.base import Part, PartSettings
+from crosslens.encoder.parts.tensors import add_prefix, number_domains, read_domains, sort_domains
 
 
 class DomainMapSettings(PartSettings):
-    """Attributes:
-    mapped: domains with a map of their own.
+    """See ``Part.Settings``.
+
+    Attributes:
+        mapped: domains with a map of their own.
     """
 
     mapped: tuple[str, ...] = ()
@@ -35,12 +38,12 @@ class DomainMap(Part[DomainMapSettings]):
     gives_unit_rows = True
 
     def __init__(self, maps: Mapping[str, Tensor]) -> None:
-        self.maps = by_domain(maps)
+        self.maps = sort_domains(maps)
 
     @classmethod
     def load(cls, settings: DomainMapSettings, tensors: Mapping[str, Tensor], backbone: Backbone) -> Self | None:
         """The maps that are listed."""
-        return cls(from_numbered(tensors, "map", settings.mapped)) if settings.mapped else None
+        return cls(read_domains("map.", tensors, settings.mapped)) if settings.mapped else None
 
     @property
     def settings(self) -> DomainMapSettings:
@@ -49,11 +52,11 @@ class DomainMap(Part[DomainMapSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """The maps."""
-        return numbered(self.maps, "map")
+        return number_domains("map.", self.maps)
 
     def identity(self) -> dict[str, Tensor]:
         """The maps and whose they are."""
-        return above("map.", self.maps)
+        return add_prefix("map.", self.maps)
 
     @classmethod
     def card(cls, settings: DomainMapSettings) -> dict[str, str]:

@@ -8,16 +8,19 @@ from typing import Self
 from torch import Tensor
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import Part, PartSettings, Space, above, below
+from crosslens.encoder.parts.base import Part, PartSettings, Space
+from crosslens.encoder.parts.tensors import add_prefix, take_prefix
 from crosslens.nn.heads import Head, HeadGroup
 
 
 class HeadsSettings(PartSettings):
-    """Attributes:
-    head: widths of each head, or None.
-    members: heads side by side.
-    unit_inputs: see ``crosslens.nn.heads.Head``.
-    text: whether the vectors lie in the space shared with text.
+    """See ``Part.Settings``.
+
+    Attributes:
+        head: widths of each head, or None.
+        members: heads side by side.
+        unit_inputs: see ``crosslens.nn.heads.Head``.
+        text: whether the vectors lie in the space shared with text.
     """
 
     head: tuple[int, ...] | None = None
@@ -47,7 +50,7 @@ class Heads(Part[HeadsSettings]):
         if settings.head is None:
             return None
         heads = [Head(settings.head, unit_inputs=settings.unit_inputs) for _ in range(settings.members)]
-        HeadGroup(heads).load_state_dict(below(tensors, "head."))
+        HeadGroup(heads).load_state_dict(take_prefix("head.", tensors))
         return cls(heads, text=settings.text)
 
     @property
@@ -62,11 +65,7 @@ class Heads(Part[HeadsSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights."""
-        return above("head.", self.group.state_dict())
-
-    def identity(self) -> dict[str, Tensor]:
-        """All weights."""
-        return self.tensors()
+        return add_prefix("head.", self.group.state_dict())
 
     def __call__(self, rows: Tensor, names: Sequence[str | None]) -> Tensor:
         """Rows ``(N, D)`` to unit rows ``(N, members x d)``."""

@@ -8,13 +8,16 @@ from typing import Literal, Self
 from torch import Tensor
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import Part, PartSettings, Space, hashable
+from crosslens.encoder.parts.base import Part, PartSettings, Space
+from crosslens.encoder.parts.tensors import text_bytes
 from crosslens.errors import BackboneError
 
 
 class JointSettings(PartSettings):
-    """Attributes:
-    space: ``features``, or ``joint`` for the space shared with text.
+    """See ``Part.Settings``.
+
+    Attributes:
+        space: ``features``, or ``joint`` for the space shared with text.
     """
 
     space: Literal["features", "joint"] = "features"
@@ -54,7 +57,7 @@ class Joint(Part[JointSettings]):
     def identity(self) -> dict[str, Tensor]:
         """Which space it is, where the same features have several."""
         kind = self.backbone.joint_kind
-        return {"joint": hashable(kind)} if kind else {}
+        return {"joint": text_bytes(kind)} if kind else {}
 
     @classmethod
     def card(cls, settings: JointSettings) -> dict[str, str]:

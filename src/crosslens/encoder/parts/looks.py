@@ -8,12 +8,15 @@ from typing import Self
 from torch import Tensor
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import Part, PartSettings, by_domain, from_numbered, numbered
+from crosslens.encoder.parts.base import Part, PartSettings
+from crosslens.encoder.parts.tensors import number_domains, read_domains, sort_domains
 
 
 class LooksSettings(PartSettings):
-    """Attributes:
-    looks: domains whose mean feature is kept.
+    """See ``Part.Settings``.
+
+    Attributes:
+        looks: domains whose mean feature is kept.
     """
 
     looks: tuple[str, ...] = ()
@@ -29,12 +32,12 @@ class Looks(Part[LooksSettings]):
     Settings = LooksSettings
 
     def __init__(self, means: Mapping[str, Tensor]) -> None:
-        self.means = by_domain(means)
+        self.means = sort_domains(means)
 
     @classmethod
     def load(cls, settings: LooksSettings, tensors: Mapping[str, Tensor], backbone: Backbone) -> Self | None:
         """The means that are listed."""
-        return cls(from_numbered(tensors, "look", settings.looks)) if settings.looks else None
+        return cls(read_domains("look.", tensors, settings.looks)) if settings.looks else None
 
     @property
     def settings(self) -> LooksSettings:
@@ -43,7 +46,11 @@ class Looks(Part[LooksSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """The means."""
-        return numbered(self.means, "look")
+        return number_domains("look.", self.means)
+
+    def identity(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
 
     @property
     def is_empty(self) -> bool:
@@ -55,6 +62,6 @@ class Looks(Part[LooksSettings]):
         """The means."""
         return self.means
 
-    def telling_rows(self, rows: Tensor, features: Tensor) -> Tensor:
+    def domain_rows(self, rows: Tensor, features: Tensor) -> Tensor:
         """The features."""
         return features

@@ -8,14 +8,17 @@ from typing import Self
 from torch import Tensor
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import Part, PartSettings, Space, above, below, hashable
+from crosslens.encoder.parts.base import Part, PartSettings, Space
+from crosslens.encoder.parts.tensors import add_prefix, take_prefix, text_bytes
 from crosslens.nn.projection import Projection, ProjectionShape
 from crosslens.similarity import ROWS, Similarity
 
 
 class ProjectionHeadSettings(PartSettings):
-    """Attributes:
-    projection: what the projection is made of, or None.
+    """See ``Part.Settings``.
+
+    Attributes:
+        projection: what the projection is made of, or None.
     """
 
     projection: ProjectionShape | None = None
@@ -42,7 +45,7 @@ class ProjectionHead(Part[ProjectionHeadSettings]):
         if settings.projection is None:
             return None
         projection = Projection(settings.projection)
-        projection.load_state_dict(below(tensors, "head."))
+        projection.load_state_dict(take_prefix("head.", tensors))
         return cls(projection)
 
     @property
@@ -52,11 +55,11 @@ class ProjectionHead(Part[ProjectionHeadSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights."""
-        return above("head.", self.projection.state_dict())
+        return add_prefix("head.", self.projection.state_dict())
 
     def identity(self) -> dict[str, Tensor]:
         """All weights, and what their numbers mean: curvature, bounds, and the form of the rows."""
-        return self.tensors() | {"head.shape": hashable(f"{ROWS} {self.projection.shape.model_dump_json()}")}
+        return self.tensors() | {"head.shape": text_bytes(f"{ROWS} {self.projection.shape.model_dump_json()}")}
 
     @property
     def similarity(self) -> Similarity:

@@ -8,13 +8,16 @@ from typing import Self
 from torch import Tensor
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import Part, PartSettings, above, below
+from crosslens.encoder.parts.base import Part, PartSettings
+from crosslens.encoder.parts.tensors import add_prefix, take_prefix
 from crosslens.nn.prompts import PromptedTower, PromptShape
 
 
 class PromptsSettings(PartSettings):
-    """Attributes:
-    prompts: what was appended to the transformer's tokens, or None.
+    """See ``Part.Settings``.
+
+    Attributes:
+        prompts: what was appended to the transformer's tokens, or None.
     """
 
     prompts: PromptShape | None = None
@@ -40,7 +43,7 @@ class Prompts(Part[PromptsSettings]):
         if settings.prompts is None:
             return None
         tower = PromptedTower(backbone.tower, settings.prompts)
-        tower.load_learned(below(tensors, "prompted."))
+        tower.load_learned(take_prefix("prompted.", tensors))
         return cls(tower)
 
     @property
@@ -50,7 +53,7 @@ class Prompts(Part[PromptsSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """The prompts, and layer normalisation where it was learned."""
-        return above("prompted.", self.tower.learned())
+        return add_prefix("prompted.", self.tower.learned())
 
     def identity(self) -> dict[str, Tensor]:
         """What was learned."""

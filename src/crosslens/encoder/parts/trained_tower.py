@@ -8,19 +8,22 @@ from typing import Self
 from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import Part, PartSettings, above, below
+from crosslens.encoder.parts.base import Part, PartSettings
+from crosslens.encoder.parts.tensors import add_prefix, take_prefix
 
 
 class TrainedTowerSettings(PartSettings):
-    """Attributes:
-    tuned: whether the folder holds the image tower's own, trained weights.
+    """See ``Part.Settings``.
+
+    Attributes:
+        tuned: whether the folder holds the image tower's own, trained weights.
     """
 
     tuned: bool = False
 
 
 class TrainedTower(Part[TrainedTowerSettings]):
-    """The trained weights of the backbone's tower. The backbone's own fingerprint covers them.
+    """The trained weights of the backbone's tower.
 
     Args:
         tower: the tower of the encoder's backbone.
@@ -38,7 +41,7 @@ class TrainedTower(Part[TrainedTowerSettings]):
         """The weights go into the backbone."""
         if not settings.tuned:
             return None
-        backbone.tower.load_state_dict(below(tensors, "tower."))
+        backbone.tower.load_state_dict(take_prefix("tower.", tensors))
         return cls(backbone.tower)
 
     @property
@@ -48,7 +51,11 @@ class TrainedTower(Part[TrainedTowerSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole tower."""
-        return above("tower.", {name: value.cpu() for name, value in self.tower.state_dict().items()})
+        return add_prefix("tower.", {name: value.cpu() for name, value in self.tower.state_dict().items()})
+
+    def identity(self) -> dict[str, Tensor]:
+        """Nothing that the backbone's fingerprint does not cover."""
+        return {}
 
     @classmethod
     def card(cls, settings: TrainedTowerSettings) -> dict[str, str]:

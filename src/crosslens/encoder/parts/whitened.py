@@ -10,23 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
-from crosslens.encoder.parts.base import (
-    Part,
-    PartSettings,
-    above,
-    below,
-    from_numbered,
-    numbered,
-    rows_of_domains,
-)
+from crosslens.encoder.parts.base import Part, PartSettings
+from crosslens.encoder.parts.tensors import add_prefix, number_domains, read_domains, rows_of_domains, take_prefix
 from crosslens.ops.whitening import powered
 
 
 class WhitenedSettings(PartSettings):
-    """Attributes:
-    whitened: its domains; empty without it.
-    whitened_share: its share of every score.
-    whitened_power: what features are raised to in it.
+    """See ``Part.Settings``.
+
+    Attributes:
+        whitened: its domains; empty without it.
+        whitened_share: its share of every score.
+        whitened_power: what features are raised to in it.
     """
 
     whitened: tuple[str, ...] = ()
@@ -56,8 +51,8 @@ class Whitened(Part[WhitenedSettings]):
         """The matrix, and the means that are listed."""
         if not settings.whitened:
             return None
-        tensors = below(tensors, "whitened.")
-        means = from_numbered(tensors, "mean", settings.whitened)
+        tensors = take_prefix("whitened.", tensors)
+        means = read_domains("mean.", tensors, settings.whitened)
         return cls(tensors["matrix"], means, settings.whitened_share, settings.whitened_power)
 
     @property
@@ -67,7 +62,7 @@ class Whitened(Part[WhitenedSettings]):
 
     def tensors(self) -> dict[str, Tensor]:
         """The matrix and the means."""
-        return above("whitened.", {"matrix": self.matrix} | numbered(self.means, "mean"))
+        return add_prefix("whitened.", {"matrix": self.matrix} | number_domains("mean.", self.means))
 
     def identity(self) -> dict[str, Tensor]:
         """What is saved, with share and power."""
@@ -83,7 +78,7 @@ class Whitened(Part[WhitenedSettings]):
         """The means."""
         return self.means
 
-    def telling_rows(self, rows: Tensor, features: Tensor) -> Tensor:
+    def domain_rows(self, rows: Tensor, features: Tensor) -> Tensor:
         """The features."""
         return features
 
@@ -93,7 +88,7 @@ class Whitened(Part[WhitenedSettings]):
         centred = F.normalize(powered(features, self.power) - centres, dim=1)
         return F.normalize(centred @ self.matrix, dim=1)
 
-    def beside(self, rows: Tensor, features: Tensor, names: Sequence[str | None]) -> Tensor:
+    def apply(self, rows: Tensor, features: Tensor, names: Sequence[str | None]) -> Tensor:
         """Unit rows ``(N, d)`` and this part's own joined to unit rows ``(N, d + e)``.
 
         The cosine of two joined rows is ``(1 - w)`` times that of the rows before and ``w`` times this part's.
