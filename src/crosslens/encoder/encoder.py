@@ -118,8 +118,8 @@ class Encoder:
     @property
     def similarity(self) -> Similarity:
         """How vectors are compared; queries take ``similarity.as_queries`` before an inner product."""
-        said = [part.similarity for part in self.parts if part.similarity is not None]
-        return said[-1] if said else Similarity()
+        ways = [part.similarity for part in self.parts if part.similarity is not None]
+        return ways[-1] if ways else Similarity()
 
     @property
     def domains(self) -> list[str]:

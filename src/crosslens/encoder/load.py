@@ -7,6 +7,7 @@ from pathlib import Path
 from crosslens.backbones import load_backbone
 from crosslens.encoder.encoder import Encoder
 from crosslens.encoder.parts import Joint
+from crosslens.encoder.untrained import frozen_encoder
 from crosslens.errors import BackboneError, RunError
 
 
@@ -28,12 +29,10 @@ def load_encoder(source: str | Path) -> Encoder:
         raise RunError(f"the run {folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
     name = str(source)
     if name.endswith(Joint.suffix):
-        backbone = load_backbone(name.removesuffix(Joint.suffix))
-        return Encoder(backbone, [Joint(backbone)])
+        return frozen_encoder(load_backbone(name.removesuffix(Joint.suffix)), joint=True)
     try:
         backbone = load_backbone(name)
     except BackboneError as error:
         raise BackboneError(f"{source} is no run, no encoder folder and no backbone: {error}") from error
     # A space that text shares already costs nothing to use.
-    is_joint = backbone.joint_dim == backbone.dim
-    return Encoder(backbone, [Joint(backbone) if is_joint else None])
+    return frozen_encoder(backbone, joint=backbone.joint_dim == backbone.dim)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from crosslens.encoder import Encoder
-from crosslens.encoder.parts import Centre, Joint
+from crosslens.encoder.untrained import centred_encoder, frozen_encoder
 from crosslens.methods.base import FitJob, Method, MethodConfig
 
 
@@ -30,12 +28,16 @@ class Frozen(Method):
     def fit(self, job: FitJob) -> Encoder:
         """Nothing is learned; images that cannot be read are reported all the same."""
         job.features_by_domain()
-        return self._encoder(job, {})
+        return self._with_facts(frozen_encoder(job.backbone, joint=self._joint), job)
 
-    def _encoder(self, job: FitJob, means: dict[str, torch.Tensor]) -> Encoder:
+    @property
+    def _joint(self) -> bool:
         assert isinstance(self.settings, FrozenConfig)
-        joint = Joint(job.backbone) if self.settings.space == "joint" else None
-        return Encoder(job.backbone, [joint, Centre(means)], method=self.name, trained=self.facts(job))
+        return self.settings.space == "joint"
+
+    def _with_facts(self, encoder: Encoder, job: FitJob) -> Encoder:
+        encoder.trained |= self.facts(job)
+        return encoder
 
 
 class Centred(Frozen):
@@ -45,9 +47,5 @@ class Centred(Frozen):
 
     def fit(self, job: FitJob) -> Encoder:
         """Compute one mean per domain."""
-        assert isinstance(self.settings, FrozenConfig)
-        means = {}
-        for domain, features in job.features_by_domain().items():
-            rows = torch.from_numpy(features.centre)
-            means[domain] = (job.backbone.to_joint(rows) if self.settings.space == "joint" else rows).mean(0)
-        return self._encoder(job, means)
+        features = {domain: found.centre for domain, found in job.features_by_domain().items()}
+        return self._with_facts(centred_encoder(job.backbone, features, joint=self._joint), job)

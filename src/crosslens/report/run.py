@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from crosslens import api
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
-from crosslens.encoder.parts import Centre, Joint, TrainedTower
+from crosslens.encoder.parts import Joint, TrainedTower
+from crosslens.encoder.untrained import centred_encoder, frozen_encoder
 from crosslens.errors import ConfigError, EvaluationError, RunError
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
@@ -161,16 +160,13 @@ def _beside(
     network = own.backbone
     if own.part(TrainedTower):
         network = load_backbone(backbone, decode=own.backbone.fingerprint.preprocess.decode)
-    joint = Joint(network) if own.part(Joint) else None
-    plain = Encoder(network, [joint])
+    joint = own.part(Joint) is not None
+    plain = frozen_encoder(network, joint=joint)
     if name == "frozen":
         return _Entry(name, plain)
     found = features_of(catalog, network, folder=folder_for(plain, features), device=device)
-    means = {}
-    for domain in found.catalog.domains:
-        rows = torch.from_numpy(found.of_domain(domain).centre)
-        means[domain] = (network.to_joint(rows) if joint else rows).mean(0)
-    return _Entry(name, Encoder(network, [joint, Centre(means)], method=name))
+    centres = {domain: found.of_domain(domain).centre for domain in found.catalog.domains}
+    return _Entry(name, centred_encoder(network, centres, joint=joint))
 
 
 def _named_apart(entries: Sequence[_Entry]) -> list[_Entry]:
