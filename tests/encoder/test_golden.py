@@ -1,7 +1,7 @@
 """Encoders of every kind give the vectors, fingerprints and folders they have always given.
 
-The golden values were made with the code of format 1. Run this file to print what the code gives now:
-``python tests/encoder/test_golden.py > tests/golden/encoders.json``, for a new kind of encoder only.
+The golden values were made with the first code of format 1. Only a new kind of encoder needs new ones; this file,
+run as a program, prints those of all kinds.
 """
 
 import json

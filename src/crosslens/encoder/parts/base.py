@@ -147,3 +147,4 @@ class Part(Generic[S]):
 
 
 AnyPart = Part[Any]
+"""A part, whatever its settings."""
