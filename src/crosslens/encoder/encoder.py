@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
-from crosslens.encoder.header import FORMAT, Header, from_json, settings_of, to_json
+from crosslens.encoder.header import FORMAT, Header, collect_settings, from_json, to_json
 from crosslens.encoder.model_card import model_card
 from crosslens.encoder.parts import PARTS
 from crosslens.encoder.parts.base import AnyPart, Space
@@ -260,7 +260,7 @@ class Encoder:
             temporary.mkdir(parents=True)
             save_file(tensors, temporary / "model.safetensors")
             (temporary / "README.md").write_text(self.model_card(), encoding="utf-8")
-            write_json(temporary / "config.json", to_json(self._header(), settings_of(self.parts)))
+            write_json(temporary / "config.json", to_json(self._header(), collect_settings(self.parts)))
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:
@@ -293,7 +293,7 @@ class Encoder:
 
     def model_card(self) -> str:
         """Markdown that says what the encoder is, what it was trained on and how to use it."""
-        return model_card(self._header(), settings_of(self.parts), self.dim, self.domains, self.similarity)
+        return model_card(self._header(), collect_settings(self.parts), self.dim, self.domains, self.similarity)
 
     def _header(self) -> Header:
         return Header(

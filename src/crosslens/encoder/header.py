@@ -37,7 +37,7 @@ class Header(BaseModel):
     trained: dict[str, Any] = {}
 
 
-def settings_of(parts: Iterable[AnyPart]) -> PartsSettings:
+def collect_settings(parts: Iterable[AnyPart]) -> PartsSettings:
     """The settings of all known parts; the defaults for those that are not among ``parts``."""
     present = {type(part): part.settings for part in parts}
     return {kind: present.get(kind, kind.Settings()) for kind in PARTS}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from crosslens.backbones.base import Backbone
 from crosslens.encoder.parts.base import Part, PartSettings, Space
-from crosslens.encoder.parts.tensors import add_prefix, number_domains, read_domains, rows_of_domains, sort_domains
+from crosslens.encoder.parts.tensors import add_prefix, number_domains, pick_means, read_domains, sort_domains
 
 
 class CentreSettings(PartSettings):
@@ -76,7 +76,7 @@ class Centre(Part[CentreSettings]):
 
     def __call__(self, rows: Tensor, names: Sequence[str | None]) -> Tensor:
         """Rows ``(N, d)`` without their domains' means."""
-        return rows - rows_of_domains(self.means, names)
+        return rows - pick_means(self.means, names)
 
     def space_after(self, space: Space) -> Space:
         """Images leave the place where texts lie; texts are not moved."""

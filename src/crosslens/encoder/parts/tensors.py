@@ -37,7 +37,7 @@ def read_domains(prefix: str, tensors: Mapping[str, Tensor], domains: Sequence[s
     return {domain: tensors[f"{prefix}{index}"] for index, domain in enumerate(domains)}
 
 
-def rows_of_domains(means: Mapping[str, Tensor], names: Sequence[str | None]) -> Tensor:
+def pick_means(means: Mapping[str, Tensor], names: Sequence[str | None]) -> Tensor:
     """The mean ``(D,)`` of each name's domain, ``(N, D)``; of all domains' means where a name is unknown."""
     unknown = torch.stack(list(means.values())).mean(0)
     return torch.stack([means.get(name or "", unknown) for name in names])

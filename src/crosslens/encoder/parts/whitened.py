@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.encoder.parts.base import Part, PartSettings
-from crosslens.encoder.parts.tensors import add_prefix, number_domains, read_domains, rows_of_domains, take_prefix
+from crosslens.encoder.parts.tensors import add_prefix, number_domains, pick_means, read_domains, take_prefix
 from crosslens.ops.whitening import powered
 
 
@@ -84,7 +84,7 @@ class Whitened(Part[WhitenedSettings]):
 
     def of_features(self, features: Tensor, names: Sequence[str | None]) -> Tensor:
         """Features ``(N, D)`` of images of the domains ``names`` to this part's own unit rows ``(N, e)``."""
-        centres = rows_of_domains(self.means, names)
+        centres = pick_means(self.means, names)
         centred = F.normalize(powered(features, self.power) - centres, dim=1)
         return F.normalize(centred @ self.matrix, dim=1)
 
