@@ -15,6 +15,7 @@ from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Joint, Looks
 from crosslens.errors import CatalogError, ConfigError, RunError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.evaluation.zero_shot import unseen_classes, without_classes
@@ -270,11 +271,11 @@ def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World
 def _finish(encoder: Encoder, job: FitJob, kind: type[Method], marks: Sequence[str]) -> None:
     if job.world.is_main:
         learned = kind.needs_images or (kind.words_domains and len(job.catalog))
-        if learned and not (encoder.space == "features" and len(encoder.means) > 1):
-            # Means of the same features, where the encoder has some, say it already.
-            encoder.looks = looks_of(
-                job.catalog, encoder, folder=job.features, device=job.device, workers=job.workers
-            )
+        centre = None if encoder.part(Joint) else encoder.part(Centre)
+        # Means of the same features, where the encoder has some, tell domains already.
+        if learned and (centre is None or len(centre.means) < 2):
+            looks = looks_of(job.catalog, encoder, folder=job.features, device=job.device, workers=job.workers)
+            encoder = encoder.with_part(Looks(looks))
         encoder.trained |= {"marks": list(marks)} if marks else {}
         encoder.save(job.run.encoder_folder)
     job.world.barrier()

@@ -13,6 +13,7 @@ from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.encoder import load_encoder
+from crosslens.encoder.parts import DomainMap
 from crosslens.errors import BackboneError, ConfigError
 from crosslens.labels.pseudo_labels import PseudoLabels
 from crosslens.labels.wording import class_texts
@@ -126,12 +127,12 @@ def test_text_contexts_are_learned_and_give_the_map_its_texts(pictures, tmp_path
     assert losses["text_consistency_a"] > 0
     # Further away from the written texts than at the start of the second head's training.
     unmoved = fit(pictures, tmp_path / "unmoved", settings | {"text_lr": 1e-9}, clip)
-    maps = [load_encoder(run.folder).maps["photo"] for run in (whole, unmoved)]
+    maps = [load_encoder(run.folder).part(DomainMap).maps["photo"] for run in (whole, unmoved)]
     assert not torch.allclose(*maps, atol=1e-4)
     with killed_after(8, method_class("clair")):
         fit(pictures, tmp_path / "broken", settings, clip)
     resumed = fit(pictures, tmp_path / "broken", settings, clip, resume=True)
-    assert torch.equal(load_encoder(resumed.folder).maps["photo"], maps[0])
+    assert torch.equal(load_encoder(resumed.folder).part(DomainMap).maps["photo"], maps[0])
 
 
 def test_contexts_start_as_the_templates_words(tmp_path, clip):
@@ -156,20 +157,20 @@ def test_text_contexts_need_a_text_tower_that_takes_vectors(pictures, tmp_path):
 def test_a_map_on_centred_vectors(pictures, tmp_path):
     run = fit(pictures, tmp_path / "run", {"map_centre": True, "map_share": 0.5, "members": 2})
     encoder = load_encoder(run.folder)
-    assert list(encoder.maps) == ["photo", "sketch"]
+    assert list(encoder.part(DomainMap).maps) == ["photo", "sketch"]
     assert encoder.trained["map"]["centred"]
-    again, plain = load_encoder(run.folder), load_encoder(run.folder)
-    plain.maps = {}
+    again = load_encoder(run.folder)
+    plain, maps = again.with_part(DomainMap({})), again.part(DomainMap).maps
     catalog = open_catalog(pictures)
     for domain in ("photo", "sketch"):
         paths = catalog.select(domains=[domain]).paths
         parts = torch.from_numpy(plain.encode_images(paths, domain)).view(len(paths), 2, -1) * 2**0.5
-        matrix = again.maps[domain][:64]
+        matrix = maps[domain][:64]
         # The means come from cached features in half precision.
         centred = (parts - parts.mean(0)) @ matrix
         expected = F.normalize(centred, dim=2).flatten(1) / 2**0.5
         assert np.allclose(again.encode_images(paths, domain), expected, atol=3e-3)
-    assert torch.allclose(again.maps["sketch"][:64], torch.eye(64))
+    assert torch.allclose(maps["sketch"][:64], torch.eye(64))
 
 
 def test_an_epoch_can_be_cut_short(pictures, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Heads
 from crosslens.nn.heads import Head
 from crosslens.search.index import Index
 from crosslens.search.matching import Matching
@@ -52,7 +53,7 @@ def picture_of(index, image):
 
 @pytest.mark.parametrize("dim", [64, 16])
 def test_another_index_at_the_same_path_is_served_whole(server, own_index, pictures_root, tmp_path, dim):
-    encoder = Encoder(TinyBackbone(seed=1)) if dim == 64 else Encoder(TinyBackbone(), head=Head((64, dim)))
+    encoder = Encoder(TinyBackbone(seed=1)) if dim == 64 else Encoder(TinyBackbone(), [Heads([Head((64, dim))])])
     new = build(pictures_root, tmp_path / "new.index", encoder)
     before = info(server)
     assert server.search(IMAGE, plain(), name="own.index").status_code == 200

@@ -204,7 +204,7 @@ def evaluate_universal(
                 own = encoder.backbone_of(domain)
                 network = inverted(own) if is_turned else own
                 # A feature folder holds the pictures as they are, and seen without prompts.
-                folder = None if is_turned or encoder.prompted is not None else features
+                folder = None if is_turned or encoder.embeds_by_domain else features
                 found = features_of(catalog.take(rows), network, folder=folder, device=device)
                 skipped += len(found.skipped)
                 sides[domain, rows] = encode_domain(encoder, found, domain)

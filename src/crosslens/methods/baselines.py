@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
+import numpy as np
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.untrained import centred_encoder, frozen_encoder
 from crosslens.errors import TrainingError
 from crosslens.methods.base import FitJob, Method, MethodConfig
 
@@ -30,13 +31,16 @@ class Frozen(Method):
     def fit(self, job: FitJob) -> Encoder:
         """Nothing is learned; images that cannot be read are reported all the same."""
         job.features_by_domain()
-        return self._encoder(job, {})
+        return self._with_facts(frozen_encoder(job.backbone, joint=self._joint), job)
 
-    def _encoder(self, job: FitJob, means: dict[str, torch.Tensor]) -> Encoder:
+    @property
+    def _joint(self) -> bool:
         assert isinstance(self.settings, FrozenConfig)
-        return Encoder(
-            job.backbone, method=self.name, means=means, space=self.settings.space, trained=self.facts(job)
-        )
+        return self.settings.space == "joint"
+
+    def _with_facts(self, encoder: Encoder, job: FitJob) -> Encoder:
+        encoder.trained |= self.facts(job)
+        return encoder
 
 
 class Centred(Frozen):
@@ -50,16 +54,12 @@ class Centred(Frozen):
         Raises:
             TrainingError: for a domain whose pictures do not differ: all of them would get a vector of length 0.
         """
-        assert isinstance(self.settings, FrozenConfig)
-        means = {}
-        for domain, features in job.features_by_domain().items():
-            rows = torch.from_numpy(features.centre)
-            rows = job.backbone.to_joint(rows) if self.settings.space == "joint" else rows
-            means[domain] = rows.mean(0)
-            if torch.allclose(rows, means[domain].expand_as(rows), rtol=1e-4, atol=1e-6):
+        features = {domain: found.centre for domain, found in job.features_by_domain().items()}
+        for domain, rows in features.items():
+            if np.allclose(rows, rows.mean(0), rtol=1e-4, atol=1e-6):
                 raise TrainingError(
                     f"the domain {domain!r} has one picture alone, or copies of one ({len(rows)}): its mean is"
                     " that picture, and without it nothing is left; add pictures, leave the domain out"
                     " (--domains), or use the method 'frozen'"
                 )
-        return self._encoder(job, means)
+        return self._with_facts(centred_encoder(job.backbone, features, joint=self._joint), job)

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import DomainMap, Heads
 from crosslens.errors import ConfigError
 from crosslens.features.load import Features
 from crosslens.labels.account import write_account
@@ -93,16 +94,20 @@ class Clair(PromptTuning):
         self.handed_over: list[bool] = []
         self.learned_texts: list[Tensor] = []
         encoder = super().fit(job)
-        encoder.text = job.tune == "head" and self.config.space == "joint"
-        if job.tune == "prompts" or encoder.text:
+        serves_text = job.tune == "head" and self.config.space == "joint"
+        if serves_text and (heads := encoder.part(Heads)):
+            encoder = encoder.with_part(Heads(heads.group.members, text=True))
+        if job.tune == "prompts" or serves_text:
             labels = self._chosen_on()
             texts = self._final_texts()
-            encoder.maps = domain_maps(encoder, job, self.config, self.features, labels, texts)
+            maps = domain_maps(encoder, job, self.config, self.features, labels, texts)
+            encoder = encoder.with_part(DomainMap(maps))
         if job.tune == "head" and self.config.whitened_share != 0:
             config = self.config
             ratio = config.new_class_ratio if job.new_classes else config.known_class_ratio
             strengths = config.whitening, config.whitened_share, ratio, config.whitened_power
-            encoder.whitened = whitened_part(encoder, self.features, self.first_labels, *strengths)
+            part = whitened_part(encoder, self.features, self.first_labels, *strengths)
+            encoder = encoder.with_part(part)
         return encoder
 
     def facts(self, job: FitJob) -> dict[str, Any]:

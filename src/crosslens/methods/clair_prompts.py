@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Joint, Prompts
 from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
 from crosslens.labels.wording import look_of
@@ -171,9 +172,8 @@ class PromptTuning(TwoViewMethod):
             return super()._encoder(network)
         return Encoder(
             self.job.backbone,
+            [Prompts(copy.deepcopy(_tower(network))), Joint(self.job.backbone)],
             method=self.name,
-            space="joint",
-            prompted=copy.deepcopy(_tower(network)),
             trained=self.facts(self.job),
         )
 

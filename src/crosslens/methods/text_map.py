@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import DomainMap, Joint
 from crosslens.errors import ConfigError, TrainingError
 from crosslens.features.load import Features
 from crosslens.labels.naming import class_scores
@@ -94,7 +95,7 @@ class TextMap(Method):
             raise ConfigError("text-map maps between domains; give at least two (--domains A,B)")
         config = self.settings
         texts = domain_texts(job, config)
-        encoder = Encoder(job.backbone, method=self.name, space="joint", trained=self.facts(job))
+        encoder = Encoder(job.backbone, [Joint(job.backbone)], method=self.name, trained=self.facts(job))
         features: list[Features] = []
         labels: list[PseudoLabels] = []
         if config.map != "none" and (config.map_share is None or config.map_centre):
@@ -107,8 +108,7 @@ class TextMap(Method):
             by_domain = job.features_by_domain()
             features = [by_domain[domain] for domain in job.domains]
             labels = [] if config.map_share is not None else label_images(job, features, texts)
-        encoder.maps = domain_maps(encoder, job, config, features, labels, texts)
-        return encoder
+        return encoder.with_part(DomainMap(domain_maps(encoder, job, config, features, labels, texts)))
 
 
 def label_images(job: FitJob, features: Sequence[Features], texts: Mapping[str, Tensor]) -> list[PseudoLabels]:
@@ -139,7 +139,7 @@ def domain_maps(
         texts: class texts ``(C, J)`` by domain, see ``domain_texts``.
 
     Returns:
-        By domain ``(J, J)`` float32, or ``(J + M, J)`` with ``map_centre`` (see ``Encoder``); empty with
+        By domain ``(J, J)`` float32, or ``(J + M, J)`` with ``map_centre`` (see ``DomainMap``); empty with
         ``map=none`` and where the identity is chosen without centring.
     """
     if config.map == "none":
@@ -160,7 +160,7 @@ def domain_maps(
     shares: dict[str, Any] = {}
     share = config.map_share
     if share is None:
-        share, shares = _choose_share(encoder, job.domains, matrices, means, rows, guesses)
+        share, shares = _choose_share(job.domains, matrices, means, rows, guesses)
     encoder.trained["map"] = {
         "kind": config.map,
         "side": config.map_side,
@@ -223,7 +223,7 @@ def _sample(
             kept = labels[number].kept.cpu().nonzero().squeeze(1)
         chosen = kept[torch.randperm(len(kept), generator=generator)[:most]].sort().values
         own = found.where(_mask(len(found.catalog), chosen))
-        if encoder.prompted is None:
+        if not encoder.embeds_by_domain:
             vectors = encoder.encode_features(own.centre, domain)
         else:
             vectors = encoder.encode_images(own.catalog.paths, domain)
@@ -255,7 +255,6 @@ def _applied(maps: Mapping[str, Tensor], means: Mapping[str, Tensor], share: flo
 
 
 def _choose_share(
-    encoder: Encoder,
     domains: Sequence[str],
     maps: Mapping[str, Tensor],
     means: Mapping[str, Tensor],
@@ -267,10 +266,9 @@ def _choose_share(
         raise TrainingError("choosing the share of the map needs pseudo-labels of every domain")
     values = {}
     for share in SHARES:
-        encoder.maps = _applied(maps, means, share)
-        mapped = [encoder.apply_maps(part, [domain]) for part, domain in zip(rows, domains, strict=True)]
+        applied = DomainMap(_applied(maps, means, share))
+        mapped = [applied(part, [domain]) for part, domain in zip(rows, domains, strict=True)]
         values[share] = _average_precisions(mapped, targets)
-    encoder.maps = {}
     best = max(SHARES, key=lambda share: float(values[share].mean()))
     gain = values[best] - values[0.0]
     error = float(gain.std()) / max(len(gain), 1) ** 0.5 if len(gain) > 1 else float("inf")

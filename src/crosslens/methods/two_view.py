@@ -15,12 +15,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.errors import ConfigError, TrainingError
 from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
 from crosslens.methods.base import FitJob, Method, MethodConfig
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
-from crosslens.nn.heads import Head, HeadGroup, TunedNetwork
+from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, momentum_copy, momentum_update, shuffled_forward
 from crosslens.training.batches import PairBatches, generator_for
 from crosslens.training.distributed import require_same_in_parts
@@ -151,11 +152,9 @@ class TwoViewMethod(Method):
             trained.append(self._encoder(self.slow))
         if members == 1:
             return trained[0]
-        groups = [encoder.head for encoder in trained if isinstance(encoder.head, HeadGroup)]
+        groups = [part.group for encoder in trained if (part := encoder.part(Heads))]
         heads = [head for group in groups for head in group.members]
-        return Encoder(
-            job.backbone, method=self.name, head=HeadGroup(heads), means=self.means, trained=self.facts(job)
-        )
+        return Encoder(job.backbone, [Centre(self.means), Heads(heads)], method=self.name, trained=self.facts(job))
 
     def _train(self, name: str, label: str) -> None:
         """Train what ``_prepare`` set up; ``name`` is the checkpoint's, ``label`` the progress bar's."""
@@ -336,13 +335,9 @@ class TwoViewMethod(Method):
             backbone.tower.eval().requires_grad_(False)
         head = Head(network.head.sizes, unit_inputs=network.head.unit_inputs)
         head.load_state_dict(network.head.state_dict())
+        tower = None if network.tower is None else TrainedTower(backbone.tower)
         return Encoder(
-            backbone,
-            method=self.name,
-            head=head,
-            means=self.means,
-            tuned=network.tower is not None,
-            trained=self.facts(job),
+            backbone, [tower, Centre(self.means), Heads([head])], method=self.name, trained=self.facts(job)
         )
 
     def _observe(self, epoch: int) -> Mapping[str, float]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from crosslens import api
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.parts import Joint, TrainedTower
+from crosslens.encoder.untrained import centred_encoder, frozen_encoder
 from crosslens.errors import ConfigError, EvaluationError, RunError
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
@@ -110,7 +110,7 @@ def report_run(
     with progress(len(entries) + 1, "report") as advance:
         for entry in entries:
             # The run's own features must fit; other backbones have theirs in the cache.
-            strict = entry.encoder is own.encoder and not own.encoder.tuned
+            strict = entry.encoder is own.encoder and own.encoder.part(TrainedTower) is None
             measured = api.evaluate(
                 entry.encoder,
                 catalog,
@@ -163,17 +163,15 @@ def _beside(
     if name not in BASELINES:
         return _read(name)
     network = own.backbone
-    if own.tuned:
+    if own.part(TrainedTower):
         network = load_backbone(backbone, decode=own.backbone.fingerprint.preprocess.decode)
-    plain = Encoder(network, space=own.space)
+    joint = own.part(Joint) is not None
+    plain = frozen_encoder(network, joint=joint)
     if name == "frozen":
         return _Entry(name, plain)
     found = features_of(catalog, network, folder=folder_for(plain, features), device=device)
-    means = {}
-    for domain in found.catalog.domains:
-        rows = torch.from_numpy(found.of_domain(domain).centre)
-        means[domain] = (network.to_joint(rows) if own.space == "joint" else rows).mean(0)
-    return _Entry(name, Encoder(network, method=name, means=means, space=own.space))
+    centres = {domain: found.of_domain(domain).centre for domain in found.catalog.domains}
+    return _Entry(name, centred_encoder(network, centres, joint=joint))
 
 
 def _named_apart(entries: Sequence[_Entry]) -> list[_Entry]:

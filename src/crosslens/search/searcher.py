@@ -133,14 +133,14 @@ class Searcher:
         if not images:
             return []
         plain: Array | None = None
-        if encoder.prompted is None or AUTO in names or self.matching.unlabelled is not None:
+        if not encoder.embeds_by_domain or AUTO in names or self.matching.unlabelled is not None:
             plain = encoder.image_features(images, frozen=True, device=self.device)
             detected = self.detector(plain) if AUTO in names else names
             names = [found if name == AUTO else name for name, found in zip(names, detected, strict=True)]
         vectors = np.empty((len(images), encoder.dim), np.float32)
         for name in dict.fromkeys(names):
             rows = [row for row, own in enumerate(names) if own == name]
-            if encoder.prompted is None and plain is not None:
+            if not encoder.embeds_by_domain and plain is not None:
                 features = plain[rows]
             else:
                 features = encoder.image_features([images[row] for row in rows], name, device=self.device)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import yaml
 
-if TYPE_CHECKING:
-    from crosslens.encoder import EncoderConfig
+from crosslens.encoder.header import Header, PartsSettings
+from crosslens.similarity import Similarity
 
 _METHODS = {
     "frozen": "the backbone as it is, without training",
@@ -28,29 +28,43 @@ _METHODS = {
 
 
 _COMPARE = {
-    False: "compare them by their inner product.",
-    True: "compare a query's, after `encoder.similarity.as_queries`, with the others by their inner product, which"
-    " ranks by hyperbolic distance.",
+    "cosine": "compare them by their inner product.",
+    "lorentz": "compare a query's, after `encoder.similarity.as_queries`, with the others by their inner product,"
+    " which ranks by hyperbolic distance.",
 }
 
 
-def model_card(config: EncoderConfig, dim: int) -> str:
-    """Markdown that says what an encoder is, what it was trained on and how to use it."""
-    trained = dict(config.trained)
+def model_card(
+    header: Header, settings: PartsSettings, dim: int, domains: Sequence[str], similarity: Similarity
+) -> str:
+    """Markdown that says what an encoder is, what it was trained on and how to use it.
+
+    Args:
+        header: of its ``config.json``.
+        settings: of all known parts.
+        dim: length of its vectors.
+        domains: those it treats apart.
+        similarity: how its vectors are compared.
+    """
+    trained = dict(header.trained)
     oracle = trained.pop("oracle", None)
     marks = trained.pop("marks", ())
-    known = config.domains or config.mapped or (config.prompts.domains if config.prompts else ())
-    domain = f', domain="{known[0]}"' if known else ""
+    domain = f', domain="{domains[0]}"' if domains else ""
+    # TKI has domains only where it was given images to take their means of.
+    method = "tki, centred" if header.method == "tki" and domains else header.method
+    rows = {"backbone": f"`{header.backbone}`", "fingerprint": f"`{header.fingerprint.digest}`"}
+    for kind, part in settings.items():
+        rows |= kind.card(part)
     lines = [
         "---",
         "library_name: crosslens",
         "tags: [cross-domain-image-retrieval]",
         "---",
         "",
-        f"# {config.method} on {config.backbone}",
+        f"# {header.method} on {header.backbone}",
         "",
-        f"Made by {_made_by(config)}.",
-        f"Gives unit vectors of {dim} numbers; {_COMPARE[_is_hyperbolic(config)]}",
+        f"Made by {_METHODS.get(method, method)}.",
+        f"Gives unit vectors of {dim} numbers; {_COMPARE[similarity.kind]}",
         "",
         "```python",
         "import crosslens",
@@ -60,12 +74,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| backbone | `{config.backbone}` |",
-        f"| fingerprint | `{config.fingerprint.digest}` |",
-        f"| space | {config.space} |",
-        f"| domains with a centre of their own | {', '.join(config.domains) or 'none'} |",
-        f"| domains with a map of their own | {', '.join(config.mapped) or 'none'} |",
-        f"| backbone weights trained too | {'yes' if config.tuned else 'no'} |",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
         "",
     ]
     if oracle:
@@ -80,13 +89,3 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _made_by(config: EncoderConfig) -> str:
-    # TKI has centres only where it was given images for them.
-    method = "tki, centred" if config.method == "tki" and config.domains else config.method
-    return _METHODS.get(method, method)
-
-
-def _is_hyperbolic(config: EncoderConfig) -> bool:
-    return config.projection is not None and config.projection.similarity.kind == "lorentz"

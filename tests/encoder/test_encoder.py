@@ -9,10 +9,11 @@ from PIL import Image
 
 import crosslens
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.model_card import _METHODS
+from crosslens.encoder.parts import Centre, Heads, Joint
 from crosslens.errors import BackboneError, FingerprintError, ImageError, RunError
 from crosslens.methods import METHODS
-from crosslens.model_card import _METHODS
-from crosslens.nn.heads import Head, HeadGroup
+from crosslens.nn.heads import Head
 from tiny import TinyBackbone, draw
 
 
@@ -23,9 +24,9 @@ def _tiny(tiny_world):
 
 def trained():
     torch.manual_seed(0)
-    heads = HeadGroup([Head((64, 16, 8)), Head((64, 16, 8))])
+    heads = [Head((64, 16, 8)), Head((64, 16, 8))]
     means = {"sketch": torch.randn(64), "photo": torch.randn(64)}
-    return Encoder(TinyBackbone(), method="ucdir", head=heads, means=means, trained={"seed": 3})
+    return Encoder(TinyBackbone(), [Heads(heads), Centre(means)], method="ucdir", trained={"seed": 3})
 
 
 def test_save_and_load_give_the_same_vectors(tmp_path):
@@ -49,7 +50,7 @@ def test_rows_take_the_centre_of_their_own_domain():
 
 
 def test_joined_cosine_is_the_mean_of_the_members():
-    group = trained().head
+    group = trained().part(Heads).group
     x, y = torch.randn(4, 64), torch.randn(4, 64)
     joined = (group(x) * group(y)).sum(1)
     single = torch.stack([(head(x) * head(y)).sum(1) for head in group.members]).mean(0)
@@ -99,7 +100,7 @@ def test_text_needs_a_shared_space():
     with pytest.raises(BackboneError, match="does not understand text"):
         Encoder(TinyBackbone()).encode_texts("a cat")
     with pytest.raises(BackboneError, match="no space shared with text"):
-        Encoder(TinyBackbone(), space="joint")
+        Joint(TinyBackbone())
 
 
 class TestDamage:
