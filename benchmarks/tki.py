@@ -26,7 +26,7 @@ from crosslens.api import evaluate, open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.lite import imagenet_names
-from crosslens.class_names import read_class_names
+from crosslens.data.class_names import read_class_names
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, ProjectionHead
 from crosslens.evaluation.significance import paired_randomisation
@@ -34,7 +34,7 @@ from crosslens.features.load import features_of
 from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
 from crosslens.methods.text_aggregation import aggregate
 from crosslens.methods.tki import TKIConfig
-from crosslens.similarity import Similarity
+from crosslens.nn.similarity import Similarity
 from crosslens.training.run import Run
 
 HAND = (

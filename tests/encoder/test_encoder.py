@@ -11,9 +11,9 @@ import crosslens
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.model_card import _METHODS
 from crosslens.encoder.parts import Centre, Heads, Joint
-from crosslens.errors import BackboneError, FingerprintError, ImageError, RunError
 from crosslens.methods import METHODS
 from crosslens.nn.heads import Head
+from crosslens.support.errors import BackboneError, FingerprintError, ImageError, RunError
 from tiny import TinyBackbone, draw
 
 

@@ -11,10 +11,10 @@ import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Whitened
-from crosslens.errors import BackboneError, ConfigError, TrainingError
 from crosslens.evaluation.label_accuracy import label_accuracy
 from crosslens.methods import method_class
 from crosslens.methods.base import FitJob
+from crosslens.support.errors import BackboneError, ConfigError, TrainingError
 from talker import register_talker
 from tiny import SHAPES, make_pictures
 

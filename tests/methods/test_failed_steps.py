@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import crosslens
-from crosslens.errors import TrainingError
 from crosslens.methods import method_class
 from crosslens.methods.two_view import TwoViewMethod
+from crosslens.support.errors import TrainingError
 from crosslens.training.run import Run
 
 SETTINGS = {

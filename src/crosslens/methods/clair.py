@@ -27,7 +27,6 @@ from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import DomainMap, Heads
-from crosslens.errors import ConfigError
 from crosslens.features.load import Features
 from crosslens.labels.account import write_account
 from crosslens.labels.naming import joint_rows
@@ -49,6 +48,7 @@ from crosslens.methods.two_view import Embedded, weighted_total
 from crosslens.methods.whitened import whitened_part
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.ops.text_map import blend
+from crosslens.support.errors import ConfigError
 from crosslens.training.schedules import linear_ramp
 from crosslens.training.views import Views
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from crosslens.errors import ConfigError
 from crosslens.labels.pseudo_labels import Calibration, Confidence
 from crosslens.methods.base import FitJob
 from crosslens.methods.clair_prompts import PromptConfig
@@ -14,6 +13,7 @@ from crosslens.methods.clair_texts import TextContextConfig
 from crosslens.methods.text_map import MapConfig
 from crosslens.methods.two_view import TwoViewConfig
 from crosslens.methods.whitened import Share
+from crosslens.support.errors import ConfigError
 
 
 class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, ProjectionHead
-from crosslens.errors import ConfigError, RunError, TrainingError
-from crosslens.files import atomic_path
 from crosslens.methods.base import FitJob, Method
 from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
 from crosslens.methods.text_aggregation import AggregationConfig, aggregate
+from crosslens.support.errors import ConfigError, RunError, TrainingError
+from crosslens.support.files import atomic_path
 
 
 class TKIConfig(WordsConfig, AggregationConfig):

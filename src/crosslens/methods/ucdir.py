@@ -21,7 +21,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from crosslens.errors import ConfigError
 from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
 from crosslens.losses.distance import distance_of_distance
 from crosslens.losses.entropy import self_entropy
@@ -30,6 +29,7 @@ from crosslens.methods.cluster_setting import ClusterSetting
 from crosslens.methods.two_view import Embedded, TwoViewConfig, TwoViewMethod, weighted_total
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.kmeans import kmeans
+from crosslens.support.errors import ConfigError
 from crosslens.training.schedules import linear_ramp
 
 
