@@ -95,7 +95,7 @@ ROWS: dict[str, Row | None] = {
     "arcface": Row({}, {"loss": "arcface"}),
     "margin=0.1": Row({}, {"margin": 0.1}),
     "margin=0.3": Row({}, {"margin": 0.3}),
-    "projected proxies (A2)": Row({}, {"proxies": "class"}),
+    "projected proxies": Row({}, {"proxies": "class"}),
     "learned proxies": Row({}, {"proxies": "learned"}),
     "domain-mean proxies": Row({}, {"proxies": "domain_mean"}),
     "noise": Row({}, {"noise": 0.5}),
