@@ -36,10 +36,10 @@ def copied_queries(directions: Sequence[RetrievalResults], catalog: Catalog) -> 
             example = f"{found[0]} and {answers[digests[found[0]]]}"
     if not example:
         return counts, ""
-    told = (
+    sentence = (
         f"{sum(counts)} queries have the very same file in the gallery, such as {example}: a hit that is easy to"
     )
-    return counts, f"{told} find and says little; 'crosslens data check --duplicates' lists such files"
+    return counts, f"{sentence} find and says little; 'crosslens data check --duplicates' lists such files"
 
 
 def expected_over_ties(

@@ -1,4 +1,4 @@
-"""Labels and confidences from a vision-language model's scores, without any true label (CLAIR; a reconstruction)."""
+"""Labels and confidences from a vision-language model's scores, without any true label (CLAIR)."""
 
 from __future__ import annotations
 

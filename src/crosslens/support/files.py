@@ -27,7 +27,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
     if _is_stream(target):
-        with _then_copied(target) as temporary:
+        with _copy_afterwards(target) as temporary:
             yield temporary
         return
     target = Path(os.path.realpath(target))
@@ -63,7 +63,7 @@ def _is_stream(target: Path) -> bool:
 
 
 @contextmanager
-def _then_copied(target: Path) -> Iterator[Path]:
+def _copy_afterwards(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / target.name
         yield temporary

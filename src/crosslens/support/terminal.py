@@ -26,10 +26,10 @@ def visible(text: object) -> str:
     Control characters, surrogates, line separators and the formatting characters that turn or hide letters become
     ``\\n``, ``\\x1b``, ``\\u202e``; a byte of a name that is no UTF-8 becomes ``\\xe9``.
     """
-    told = str(text)
-    if told.isprintable():
-        return told
-    return "".join(_escaped(letter) for letter in told)
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(_escaped(letter) for letter in shown)
 
 
 def echo(text: object, err: bool = False) -> None:
