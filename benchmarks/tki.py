@@ -30,9 +30,9 @@ from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.features.load import features_of
-from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
-from crosslens.methods.text_aggregation import aggregate
-from crosslens.methods.tki import TKIConfig
+from crosslens.methods.tki.domain_words import DomainTexts, WordsConfig, expand
+from crosslens.methods.tki.method import TKIConfig
+from crosslens.methods.tki.text_aggregation import aggregate
 from crosslens.similarity import Similarity
 from crosslens.training.run import Run
 

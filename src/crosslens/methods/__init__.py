@@ -16,10 +16,10 @@ METHODS: dict[str, str] = {
     "instance": "crosslens.methods.instance:Instance",
     "protonce": "crosslens.methods.protonce:ProtoNCE",
     "ucdir": "crosslens.methods.ucdir:UCDIR",
-    "tki": "crosslens.methods.tki:TKI",
-    "clair": "crosslens.methods.clair:Clair",
+    "tki": "crosslens.methods.tki.method:TKI",
+    "clair": "crosslens.methods.clair.method:Clair",
     "text-map": "crosslens.methods.text_map:TextMap",
-    "uem": "crosslens.methods.uem:UEM",
+    "uem": "crosslens.methods.uem.method:UEM",
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 

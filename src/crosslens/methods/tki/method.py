@@ -22,8 +22,8 @@ from crosslens.encoder import Encoder
 from crosslens.errors import ConfigError, RunError, TrainingError
 from crosslens.files import atomic_path
 from crosslens.methods.base import FitJob, Method
-from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
-from crosslens.methods.text_aggregation import AggregationConfig, aggregate
+from crosslens.methods.tki.domain_words import DomainTexts, WordsConfig, expand
+from crosslens.methods.tki.text_aggregation import AggregationConfig, aggregate
 
 
 class TKIConfig(WordsConfig, AggregationConfig):

@@ -14,7 +14,7 @@ from crosslens.labels.naming import centred_rows, class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labels
 from crosslens.labels.spread import spread_labels
 from crosslens.methods.base import FitJob
-from crosslens.methods.clair_config import ClairConfig
+from crosslens.methods.clair.config import ClairConfig
 from crosslens.ops.kmeans import kmeans
 
 

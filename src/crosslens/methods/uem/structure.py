@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem.config import UEMConfig
 from crosslens.ops.kmeans import kmeans
 from crosslens.ops.matching import Structure, cross_neighbours, dissimilarity, occupied, unify, vote_pairs
 

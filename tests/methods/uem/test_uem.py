@@ -15,11 +15,11 @@ from crosslens.errors import ConfigError, EvaluationError, TrainingError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods.base import make_config
 from crosslens.methods.ucdir import UCDIRConfig
-from crosslens.methods.uem import UEM
-from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem.config import UEMConfig
+from crosslens.methods.uem.method import UEM
 from tiny import make_pictures
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "uem.json").read_text())
 QUICK = {
     "epochs": 6,
     "align_epochs": 3,
@@ -161,7 +161,7 @@ def test_the_clusters_it_remembers_are_the_estimates(pictures, tmp_path, monkeyp
         assert (points.shape, method, seed) == ((48, 16), "silhouette", 3)
         return next(found)
 
-    monkeypatch.setattr("crosslens.methods.uem_counts.estimate_clusters", estimate)
+    monkeypatch.setattr("crosslens.methods.uem.counts.estimate_clusters", estimate)
     settings = {"clusters": "auto", "ladder": [0.25, 0.5, 1, 2], "epochs": 1, "count_method": "silhouette"}
     run = fit(pictures, tmp_path / "once", settings, seed=3)
     assert entries(run, 1)[0]["clusters_a"] == 4

@@ -38,13 +38,13 @@ from crosslens.losses.inter_domain import inter_domain_contrast, inter_domain_in
 from crosslens.losses.inter_instance import dropped_instance_contrast, inter_instance_contrast
 from crosslens.losses.text_contexts import text_consistency, text_contrast
 from crosslens.methods.base import FitJob
-from crosslens.methods.clair_config import ClairConfig, require_fitting
-from crosslens.methods.clair_labels import filtered, held_out, label_domains
-from crosslens.methods.clair_prompts import PromptTuning
-from crosslens.methods.clair_texts import TextContexts
+from crosslens.methods.clair.config import ClairConfig, require_fitting
+from crosslens.methods.clair.labels import filtered, held_out, label_domains
+from crosslens.methods.clair.prompts import PromptTuning
+from crosslens.methods.clair.texts import TextContexts
+from crosslens.methods.clair.whitened import whitened_part
 from crosslens.methods.text_map import domain_maps, domain_texts, fit_map
 from crosslens.methods.two_view import Embedded, weighted_total
-from crosslens.methods.whitened import whitened_part
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.ops.text_map import blend
 from crosslens.training.schedules import linear_ramp

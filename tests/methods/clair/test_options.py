@@ -17,8 +17,8 @@ from crosslens.errors import BackboneError, ConfigError
 from crosslens.labels.pseudo_labels import PseudoLabels
 from crosslens.labels.wording import class_texts
 from crosslens.methods import method_class
-from crosslens.methods.clair_labels import held_out, with_noise
-from crosslens.methods.clair_texts import TextContexts
+from crosslens.methods.clair.labels import held_out, with_noise
+from crosslens.methods.clair.texts import TextContexts
 from talker import register_talker
 from tiny import SHAPES
 

@@ -39,9 +39,9 @@ from crosslens.losses.semantic import (
 )
 from crosslens.methods.base import FitJob
 from crosslens.methods.two_view import Embedded, TwoViewMethod, weighted_total
-from crosslens.methods.uem_config import UEMConfig
-from crosslens.methods.uem_counts import ClusterCounts
-from crosslens.methods.uem_structure import Clustering, cluster_domains
+from crosslens.methods.uem.config import UEMConfig
+from crosslens.methods.uem.counts import ClusterCounts
+from crosslens.methods.uem.structure import Clustering, cluster_domains
 from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
 from crosslens.nn.momentum import momentum_update
 from crosslens.ops.matching import cross_neighbours, switchable_match

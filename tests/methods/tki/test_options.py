@@ -8,9 +8,9 @@ from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import MeanPrompts, word_prompts
 from crosslens.losses.text import arcface, proxy_anchor, proxy_nca, relation_keeping
-from crosslens.methods.domain_words import JointWords, SequentialWords, WordsConfig, expand
-from crosslens.methods.text_aggregation import Aggregation
-from crosslens.methods.tki import TKIConfig
+from crosslens.methods.tki.domain_words import JointWords, SequentialWords, WordsConfig, expand
+from crosslens.methods.tki.method import TKIConfig
+from crosslens.methods.tki.text_aggregation import Aggregation
 from crosslens.training.batches import generator_for
 from domain_texts import synthetic
 

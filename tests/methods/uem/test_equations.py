@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 import crosslens
-from crosslens.methods import uem_structure
-from crosslens.methods.uem import UEM
+from crosslens.methods.uem import structure as uem_structure
+from crosslens.methods.uem.method import UEM
 from crosslens.nn.gradient_reversal import DomainClassifier
 from crosslens.ops.matching import cross_neighbours, vote_pairs
 

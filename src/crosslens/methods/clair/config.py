@@ -9,11 +9,11 @@ from pydantic import Field
 from crosslens.errors import ConfigError
 from crosslens.labels.pseudo_labels import Calibration, Confidence
 from crosslens.methods.base import FitJob
-from crosslens.methods.clair_prompts import PromptConfig
-from crosslens.methods.clair_texts import TextContextConfig
+from crosslens.methods.clair.prompts import PromptConfig
+from crosslens.methods.clair.texts import TextContextConfig
+from crosslens.methods.clair.whitened import Share
 from crosslens.methods.text_map import MapConfig
 from crosslens.methods.two_view import TwoViewConfig
-from crosslens.methods.whitened import Share
 
 
 class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from crosslens.losses.text import arcface, proxy_anchor, proxy_nca, relation_keeping
 from crosslens.methods.base import MethodConfig
-from crosslens.methods.domain_words import DomainTexts
+from crosslens.methods.tki.domain_words import DomainTexts
 from crosslens.nn.hyperbolic import exp0, largest_radius
 from crosslens.nn.projection import Projection, ProjectionSettings, ProjectionShape
 from crosslens.progress import note

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from crosslens.methods.domain_words import DomainTexts
-from crosslens.methods.text_aggregation import Aggregation
-from crosslens.methods.tki import TKIConfig
+from crosslens.methods.tki.domain_words import DomainTexts
+from crosslens.methods.tki.method import TKIConfig
+from crosslens.methods.tki.text_aggregation import Aggregation
 from domain_texts import synthetic
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crosslens.errors import ConfigError, TrainingError
-from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem.config import UEMConfig
 from crosslens.ops.cluster_count import LEAST_POINTS, count_ladder, estimate_clusters
 
 

@@ -8,8 +8,8 @@ import crosslens
 from backbones import tiny_models
 from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
-from crosslens.methods import clair_labels
-from crosslens.methods.clair_prompts import PromptTuning
+from crosslens.methods.clair import labels as clair_labels
+from crosslens.methods.clair.prompts import PromptTuning
 from crosslens.nn.whitened import powered
 from talker import register_talker
 from tiny import SHAPES
