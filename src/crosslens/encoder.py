@@ -28,6 +28,7 @@ from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection
 from crosslens.nn.prompts import PromptedTower
 from crosslens.nn.whitened import WhitenedPart
+from crosslens.ops.rounding import difference
 from crosslens.similarity import ROWS, Similarity
 
 if TYPE_CHECKING:
@@ -150,8 +151,12 @@ class Encoder:
             own |= {f"whitened.{k}": v for k, v in self.whitened.tensors().items()}
             own["whitened.share"] = torch.tensor([self.whitened.share, self.whitened.power])
         base = self.backbone.fingerprint
-        weights = hash_weights({"backbone": torch.tensor(list(base.digest.encode())), **own})
-        return Fingerprint(model=self.name, weights=weights, preprocess=base.preprocess, dim=self.dim)
+        # The settings have a field of their own, so that the weights' hash is what version 0.1 wrote.
+        below = torch.tensor(list(base.without_settings.digest.encode()))
+        weights = hash_weights({"backbone": below, **own})
+        return Fingerprint(
+            model=self.name, weights=weights, settings=base.settings, preprocess=base.preprocess, dim=self.dim
+        )
 
     @torch.inference_mode()
     def encode_features(
@@ -187,7 +192,7 @@ class Encoder:
         """
         rows = self.backbone.to_joint(features) if self.space == "joint" else features
         if self.means:
-            rows = rows - self._centres(names)
+            rows = difference(rows, self._centres(names))
         rows = self.apply_maps(self._headed(rows), names)
         return rows if self.whitened is None else self.whitened.beside(rows, features, names)
 
@@ -292,7 +297,10 @@ class Encoder:
         except Exception as error:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
-        backbone = load_backbone(config.backbone, decode=config.fingerprint.preprocess.decode)
+        told = config.fingerprint.preprocess
+        backbone = load_backbone(config.backbone, decode=told.decode)
+        # An encoder goes on cropping as it did when it was trained.
+        backbone.preprocess = backbone.preprocess.model_copy(update={"margin": told.margin})
         try:
             parts = parts_of(config, tensors, backbone)
         except (RuntimeError, KeyError) as error:

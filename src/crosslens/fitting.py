@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from filelock import FileLock, Timeout
 from rich.markup import escape
 
 from crosslens.backbones import load_backbone
+from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.class_names import read_class_names
@@ -124,13 +126,14 @@ def fit(
     world = join_world(_device(device))
     network = load_backbone(backbone, decode=decode)
     folder = Path(out)
+    network, fingerprint = _as_begun(network, Run(folder)) if resume else (network, network.fingerprint.digest)
     resolved = {
         "method": method,
         **({} if source is None else _place(source, labelled)),
         "domains": list(chosen),
         "images": len(labelled),
         "backbone": backbone,
-        "fingerprint": network.fingerprint.digest,
+        "fingerprint": fingerprint,
         "tune": tune,
         "seed": seed,
         "oracle": oracle,
@@ -230,6 +233,20 @@ def _device(device: str | None) -> Any:
         require_device(device)
         return torch.device("cpu" if device == "torch-cpu" else device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _as_begun(network: Backbone, run: Run) -> tuple[Backbone, str]:
+    """A backbone as a run began with it, and what the run calls it.
+
+    Version 0.1 named networks by their weights alone, and cropped for all of them as torchvision does.
+    """
+    older = copy.copy(network)
+    older.preprocess = network.preprocess.model_copy(update={"margin": "round"})
+    for begun in (network, older):
+        name = begun.fingerprint.without_settings.digest
+        if run.said("fingerprint") == name:
+            return begun, name
+    return network, network.fingerprint.digest
 
 
 def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World) -> Run:

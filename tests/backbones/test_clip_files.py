@@ -130,6 +130,47 @@ class TestConfig:
         with pytest.raises(BackboneError, match="unknown preprocessing"):
             load(f"open-clip:{file}")
 
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"preprocess_cfg": {"resize_mode": "longest"}}, "resize_mode 'longest'"),
+            ({"preprocess_cfg": {"resize_mode": "anything"}}, "resize_mode 'anything'"),
+            ({"preprocess_cfg": {"size": 32}}, "to 32, but the weights are for 16"),
+            ({"preprocess_cfg": {"size": [16, 24]}}, r"to \[16, 24\]"),
+            ({"preprocess_cfg": {"mode": "L"}}, "mode 'L'"),
+            ({"preprocess_cfg": {"do_invert": True}}, "sets do_invert"),
+            ({"preprocess_cfg": {"interpolation": "nearest"}}, "unknown preprocessing"),
+            ({"model_cfg": {"vision_cfg": {"pool_type": "avg"}}}, "sets pool_type to 'avg'"),
+            ({"model_cfg": {"vision_cfg": {"head_width": 48}}}, "heads in the vision tower, which do not fit"),
+            ({"model_cfg": {"vision_cfg": {"timm_model_name": "vit"}}}, "sets timm_model_name"),
+            ({"model_cfg": {"text_cfg": {"hf_model_name": "bert"}}}, "sets hf_model_name"),
+            ({"model_cfg": {"text_cfg": {"no_causal_mask": True}}}, "sets no_causal_mask"),
+            ({"model_cfg": {"multimodal_cfg": {"width": 8}}}, "sets multimodal_cfg"),
+            ({"model_cfg": {"vision_cfg": [1]}}, "holds no settings under vision_cfg"),
+        ],
+    )
+    def test_what_open_clip_config_asks_for_is_done_or_refused(
+        self, tmp_path: Path, settings: dict[str, object], message: str
+    ) -> None:
+        file, _, _ = save_reference(tmp_path)
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(settings))
+        with pytest.raises(BackboneError, match=message):
+            load(f"open-clip:{file}")
+
+    def test_heads_are_those_of_open_clip_config(self, tmp_path: Path) -> None:
+        file, _, _ = save_reference(tmp_path)
+        usual = load(f"open-clip:{file}")
+        settings = {"model_cfg": {"vision_cfg": {"head_width": 32, "width": 128}, "text_cfg": {"heads": 4}}}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(settings))
+        other = load(f"open-clip:{file}")
+        assert other.tower.vision.config.num_attention_heads == 4
+        assert other.text_tower.text.config.num_attention_heads == 4
+        assert other.fingerprint.weights == usual.fingerprint.weights
+        assert other.fingerprint.digest != usual.fingerprint.digest
+        settings = {"model_cfg": {"vision_cfg": {"head_width": 64}, "text_cfg": {"heads": 2}}}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(settings))
+        assert load(f"open-clip:{file}").fingerprint.digest == usual.fingerprint.digest
+
 
 class TestFaults:
     @pytest.mark.parametrize(

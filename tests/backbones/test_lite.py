@@ -156,7 +156,9 @@ class TestBlend:
         gram = weights.T @ weights
         mapping = torch.linalg.inv(gram + gram.trace() / 1280 * identity) @ weights.T @ centred
         values, vectors = torch.linalg.eigh(centred.T @ centred)
-        half = vectors @ torch.diag((values / values.max()) ** -0.25) @ vectors.T
+        # 381 directions hold something: what stands in the other three is rounding, and stays out.
+        assert int((values > 1e-6 * values.max()).sum()) == 381
+        half = vectors[:, -381:] @ torch.diag((values[-381:] / values.max()) ** -0.25) @ vectors[:, -381:].T
         features = torch.rand(5, 1280, generator=torch.Generator().manual_seed(0))
         soft = torch.softmax(blend.logits(features).double() / 2, dim=1) @ centred
 
@@ -168,6 +170,20 @@ class TestBlend:
         sentence = blend.text_tower(["a dog", "a house"]).double()
         expected = unit((sentence - texts.mean(0)) @ half)
         assert torch.allclose(blend.embed_texts(["a dog", "a house"]).double(), expected, atol=2e-3)
+
+    @pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-8])
+    def test_directions_that_hold_rounding_alone_are_left_out(self, blend: LiteBackbone, noise: float) -> None:
+        """Class texts of rank 5, whatever a processor leaves in the other directions."""
+        g = torch.Generator().manual_seed(0)
+        texts = torch.randn(1000, 5, generator=g) @ torch.randn(5, 384, generator=g)
+        texts = torch.nn.functional.normalize(texts, dim=1)
+        blend.class_texts = texts + noise * torch.randn(1000, 384, generator=g)
+        found = blend._whitening.double()
+        values, vectors = torch.linalg.eigh(found)
+        assert int((values > 1e-3).sum()) == 5
+        assert float(values[:-5].abs().max()) < 1e-4
+        span = torch.linalg.svd(texts.double() - texts.double().mean(0), full_matrices=False)[2][:5]
+        assert torch.allclose(vectors[:, -5:] @ vectors[:, -5:].T, span.T @ span, atol=1e-5)
 
     def test_an_image_is_the_text_of_its_class_here_too(self, blend: LiteBackbone) -> None:
         features = 40 * torch.nn.functional.normalize(blend.classifier.weight[[207, 817]], dim=1)

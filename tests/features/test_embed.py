@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import threading
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from crosslens.backbones.engine import OnnxEngine
 from crosslens.catalog import Catalog
@@ -156,6 +158,62 @@ def test_a_row_counts_for_the_file_it_was_made_of_alone(catalog, tmp_path, pictu
     assert [entry.id for entry in again.skipped] == [gone]
     row, other = again.catalog.ids.index(name), before.catalog.ids.index(name)
     assert np.array_equal(again.values[row], before.values[other])
+
+
+def test_files_of_one_size_and_time_that_changed_places(tiny_world, tmp_path):
+    """Archives give all their files one time, and bitmaps of one shape have one size."""
+    folder, shades = tmp_path / "shades", (10, 90, 200)
+    for shade in shades:
+        file = folder / "photo" / f"{shade}.bmp"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (shade, 255 - shade, shade // 2)).save(file)
+        os.utime(file, ns=(10**18, 10**18))
+    catalog, backbone = Catalog.open(folder), TinyBackbone()
+    before = features_of(catalog, backbone, folder=tmp_path / "f").centre
+    first, second, third = catalog.paths
+    parked = first.with_name("parked")
+    first.rename(parked)
+    second.rename(first)
+    parked.rename(second)
+    third.write_bytes(first.read_bytes())
+    os.utime(third, ns=(10**18, 10**18))
+    after = features_of(catalog, backbone, folder=tmp_path / "f").centre
+    assert np.allclose(after, direct(backbone, catalog), rtol=1e-3, atol=2e-3)
+    assert np.allclose(after[1], before[catalog.paths.index(first)], rtol=1e-3, atol=2e-3)
+    assert not np.allclose(after[0], before[0], atol=1e-2)
+
+
+def test_a_copied_root_needs_nothing_embedded_again(catalog, tmp_path, pictures):
+    embed_catalog(catalog, TinyBackbone(), tmp_path / "f")
+    shutil.copytree(pictures, tmp_path / "copy", copy_function=shutil.copyfile)
+    report = embed_catalog(Catalog.open(tmp_path / "copy"), TinyBackbone(), tmp_path / "f")
+    assert (report.embedded, report.reused) == (0, 96)
+
+
+def test_stamps_of_size_and_time_are_still_read(catalog, tmp_path):
+    """Version 0.1 wrote no more."""
+    embed_catalog(catalog, TinyBackbone(), tmp_path / "f")
+    (mark,) = (tmp_path / "f" / "shards").glob("*.json")
+    content = json.loads(mark.read_text())
+    content["stamps"] = ["|".join(stamp.split("|")[:3]) for stamp in content["stamps"]]
+    mark.write_text(json.dumps(content))
+    assert embed_catalog(catalog, TinyBackbone(), tmp_path / "f").embedded == 0
+    os.utime(catalog.paths[0], (5, 5))
+    assert embed_catalog(catalog, TinyBackbone(), tmp_path / "f").embedded == 1
+
+
+def test_views_drawn_in_another_way_are_refused(catalog, tmp_path):
+    """The run would say that it had learned from other views than it did."""
+    weak = Augmentation(grey_p=0.0, scale=(0.9, 1.0))
+    embed_catalog(catalog, TinyBackbone(), tmp_path / "f", views=1, augmentation=weak, seed=3)
+    told = {"views": 1, "folder": tmp_path / "f"}
+    with pytest.raises(FeatureError, match=r"seed 3 and augmentation .*grey_p=0.*not by seed 3 and .* the usual"):
+        features_of(catalog, TinyBackbone(), seed=3, **told)
+    with pytest.raises(FeatureError, match="seed 3 .* not by seed 0"):
+        features_of(catalog, TinyBackbone(), augmentation=weak, **told)
+    for seed in (3, None):
+        assert features_of(catalog, TinyBackbone(), augmentation=weak, seed=seed, **told).views == 1
+    assert features_of(catalog, TinyBackbone(), folder=tmp_path / "f").views == 0
 
 
 def test_another_backbone_is_refused_and_nothing_is_lost(catalog, tmp_path):

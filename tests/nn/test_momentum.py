@@ -4,13 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from crosslens.nn.momentum import (
-    SplitBatchNorm2d,
-    momentum_copy,
-    momentum_update,
-    shuffled_forward,
-    split_batch_norms,
-)
+from crosslens.nn.batch_norm import SplitBatchNorm2d, replace_batch_norms
+from crosslens.nn.momentum import halves_after_shuffle, momentum_copy, momentum_update, shuffled_forward
 
 
 def test_split_batch_norm_normalises_even_and_odd_samples_apart():
@@ -53,7 +48,7 @@ def test_split_batch_norm_is_plain_in_evaluation_and_refuses_odd_batches():
 def test_split_batch_norms_replaces_nested_layers_and_keeps_their_state():
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
     network[1][0].running_mean.fill_(3.0)
-    twin = split_batch_norms(copy.deepcopy(network))
+    twin = replace_batch_norms(copy.deepcopy(network), SplitBatchNorm2d)
     assert type(twin[1][0]) is SplitBatchNorm2d
     assert torch.equal(twin[1][0].running_mean, network[1][0].running_mean)
 
@@ -85,3 +80,11 @@ def test_shuffled_forward_puts_rows_back():
     y = shuffled_forward(network, x, torch.Generator().manual_seed(1))
     assert torch.equal(y, x * 2)
     assert not torch.equal(seen[0], x)
+
+
+def test_halves_are_those_of_the_shuffle():
+    split, seen = SplitBatchNorm2d(1).train(), torch.randn(12, 1, 2, 2)
+    y = shuffled_forward(split, seen, torch.Generator().manual_seed(3))
+    halves = halves_after_shuffle(12, torch.Generator().manual_seed(3))
+    for half in (0, 1):
+        assert torch.allclose(y[halves == half], nn.BatchNorm2d(1).train()(seen[halves == half]), atol=1e-5)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from crosslens.search.rerank import (
     NONE,
+    Neighbours,
     augment,
     diffuse,
     expand_query,
@@ -123,6 +124,16 @@ def test_diffusion_reaches_what_the_query_does_not():
     assert scores[30] < scores[45]
     found = diffuse(scores, neighbour_graph(vectors, 6), k=6, query_neighbours=3, iterations=200)
     assert found[:40].min() > found[40:].max()
+
+
+def test_affinities_of_rounding_alone_carry_nothing():
+    """Items at right angles: a processor leaves 1e-9 or -1e-9 between them, and degrees divide by it."""
+    near = np.array([[1, 2], [0, 2], [0, 1]])
+    scores = np.array([0.5, 0.0, 0.0], np.float32)
+    told = [
+        diffuse(scores, Neighbours(near, np.full((3, 2), noise, np.float32))) for noise in (0.0, 1e-9, -1e-9, 1e-7)
+    ]
+    assert all(np.allclose(found, [0.125, 0, 0]) for found in told)
 
 
 def test_a_query_that_nothing_is_like_diffuses_nothing():

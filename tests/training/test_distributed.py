@@ -47,18 +47,25 @@ def run(tmp_path, pictures, processes, tune="head"):
     return out
 
 
-def test_two_processes_give_the_encoder_of_one(tmp_path, pictures):
+@pytest.mark.parametrize("tune", ["head", "full"])
+def test_two_processes_give_the_encoder_of_one(tmp_path, pictures, tune):
+    """With ``full`` the network has batch normalisation, split in the momentum encoder: statistics are shared."""
     from crosslens.encoder import Encoder
     from crosslens.training.run import Run
 
-    one, two = run(tmp_path, pictures, 1), run(tmp_path, pictures, 2)
+    one, two = (run(tmp_path, pictures, processes, tune) for processes in (1, 2))
     first, second = (Run(folder).read_log() for folder in (one, two))
     for a, b in zip(first, second, strict=True):
         for name in a["losses"]:
             assert b["losses"][name] == pytest.approx(a["losses"][name], rel=2e-4), (a["epoch"], name)
     rows = torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
-    vectors = [Encoder.load(folder / "encoder").encode_features(rows) for folder in (one, two)]
+    encoders = [Encoder.load(folder / "encoder") for folder in (one, two)]
+    vectors = [encoder.encode_features(rows) for encoder in encoders]
     assert np.allclose(vectors[0], vectors[1], atol=2e-4)
+    if tune == "full":
+        towers = [encoder.backbone.tower.state_dict() for encoder in encoders]
+        for name, value in towers[0].items():
+            assert torch.allclose(towers[1][name], value, rtol=1e-3, atol=2e-4), name
 
 
 def test_gather_and_sum_give_the_gradient_of_the_whole_batch():

@@ -17,7 +17,7 @@ from crosslens.training.schedules import cosine, linear_ramp
 class Regression:
     """A linear regression whose batches depend on (epoch, step) alone, with state outside the optimiser."""
 
-    epochs, steps = 4, 5
+    epochs, steps, fails_in = 4, 5, "loss"
 
     def __init__(self, fail_at=None, stop_at=None):
         torch.manual_seed(0)
@@ -34,10 +34,20 @@ class Regression:
         if (epoch, step) == self.stop_at:
             raise KeyboardInterrupt
         self.seen.append((epoch, step))
+        self.before = self.memory
         x = torch.randn(8, 3, generator=generator_for(7, epoch, step))
         self.memory = 0.9 * self.memory + 0.1 * x.mean(0)
         loss = (self.layer(x).squeeze(1) - x.sum(1) - self.memory.sum()).square().mean()
-        return {"total": loss * (float("nan") if (epoch, step) == self.fail_at else 1), "fit": loss}
+        if (epoch, step) != self.fail_at:
+            return {"total": loss, "fit": loss}
+        if self.fails_in == "loss":
+            self.memory = self.memory * float("nan")
+            return {"total": loss * float("nan"), "fit": loss}
+        # The root's gradient at 0 is infinite.
+        return {"total": loss + (self.layer.weight - self.layer.weight.detach()).abs().sqrt().sum(), "fit": loss}
+
+    def undo_step(self):
+        self.memory = self.before
 
     def state(self):
         return {
@@ -105,13 +115,19 @@ def test_a_line_cut_off_by_a_kill_is_passed_over(run):
     assert [entry["epoch"] for entry in run.read_log()] == [0]
 
 
-def test_nan_stops_training_and_keeps_the_state(run):
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_nan_stops_training_and_keeps_the_state_before_it(run, what):
     job = Regression(fail_at=(1, 2))
-    with pytest.raises(TrainingError, match=r"not finite at epoch 1, step 2 \(total nan, fit"):
+    job.fails_in = what
+    with pytest.raises(TrainingError, match=rf"the {what} is not finite at epoch 1, step 2 \(total "):
         train(job, run)
     failed = run.load_checkpoint("failed")
     assert (failed["epoch"], failed["step"]) == (1, 2)
-    assert torch.isfinite(failed["job"]["layer"]["weight"]).all()
+    sound = Regression(stop_at=(1, 2))
+    with pytest.raises(KeyboardInterrupt):
+        train(sound, Run(run.folder / "sound"), checkpoint_seconds=1e9)
+    assert torch.equal(failed["job"]["layer"]["weight"], sound.layer.weight)
+    assert torch.equal(failed["job"]["memory"], sound.memory)
     assert json.loads((run.folder / "log.jsonl").read_text().splitlines()[-1])["failed"] is True
 
 

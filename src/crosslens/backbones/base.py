@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,18 +20,33 @@ from crosslens.images.preprocess import Preprocess
 
 
 class Fingerprint(BaseModel):
-    """Identity of an embedding: model, weights, preprocessing (with decode mode) and dimension.
+    """Identity of an embedding: model, weights and their settings, preprocessing (with decode mode), dimension.
 
     Two sets of vectors may be compared only when their fingerprints are equal. Where the weights were read from
     is kept in ``model`` so that they can be found again, but is not compared: a model folder may be moved.
+
+    Attributes:
+        model: how ``load_backbone`` is asked for it.
+        weights: hash of the weights.
+        settings: hash of what computes with them and is not told by their shapes (activation, attention heads,
+            epsilons, strides); empty where the weights tell all, and in what version 0.1 wrote, which is compared
+            by the other fields alone.
+        preprocess: what is done to an image first.
+        dim: length of a vector.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     weights: str
+    settings: str = ""
     preprocess: Preprocess
     dim: int
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A fingerprint made before there were settings stays what it was.
+        return {key: value for key, value in dump(self).items() if key != "settings" or value}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -40,16 +55,27 @@ class Fingerprint(BaseModel):
         _, mark, option = source.partition("?act=")
         return {**self.model_dump(mode="json"), "model": kind + mark + option}
 
+    @property
+    def without_settings(self) -> Fingerprint:
+        """As version 0.1 would have written it."""
+        return Fingerprint(model=self.model, weights=self.weights, preprocess=self.preprocess, dim=self.dim)
+
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal characters that stand for all that is compared."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fingerprint) and self.identity == other.identity
+        return isinstance(other, Fingerprint) and not self._differences(other)
 
     def __hash__(self) -> int:
-        return hash(self.digest)
+        # Equal fingerprints must have equal hashes, with and without settings.
+        return hash(self.without_settings.digest)
+
+    def _differences(self, other: Fingerprint) -> list[str]:
+        mine, theirs = self.identity, other.identity
+        told = [key for key in mine if key in theirs]
+        return [f"{key}: {mine[key]} here, {theirs[key]} there" for key in told if mine[key] != theirs[key]]
 
     def require(self, other: Fingerprint, what: str) -> None:
         """Check that ``other`` is this very embedding.
@@ -57,9 +83,7 @@ class Fingerprint(BaseModel):
         Raises:
             FingerprintError: naming the fields that differ and how to make ``what`` anew.
         """
-        mine, theirs = self.identity, other.identity
-        differing = [f"{key}: {mine[key]} here, {theirs[key]} there" for key in mine if mine[key] != theirs[key]]
-        if differing:
+        if differing := self._differences(other):
             raise FingerprintError(
                 f"{what} was made with another embedding ({'; '.join(differing)}). Make it again with"
                 f" --backbone {self.model}, or use the backbone it was made with: {other.model}"
@@ -72,6 +96,7 @@ class Backbone(ABC):
     Attributes:
         name: how ``load_backbone`` was asked for it, such as ``lite`` or ``clip:openai/clip-vit-base-patch32``.
         preprocess: what is done to an image first.
+        settings: see ``Fingerprint``.
         dim: D, the length of an image feature.
         joint_dim: J, the length of a vector in the space shared with text; None without a text tower.
         joint_kind: which of several such spaces behind the same features; empty for the usual one.
@@ -82,6 +107,7 @@ class Backbone(ABC):
 
     name: str
     preprocess: Preprocess
+    settings: str = ""
     dim: int
     joint_dim: int | None = None
     joint_kind: str = ""
@@ -98,7 +124,11 @@ class Backbone(ABC):
     def fingerprint(self) -> Fingerprint:
         """The identity of this backbone's image features."""
         known = self._fingerprint
-        parts: dict[str, Any] = {"weights": self._weights_hash, "preprocess": self.preprocess}
+        parts: dict[str, Any] = {
+            "weights": self._weights_hash,
+            "settings": self.settings,
+            "preprocess": self.preprocess,
+        }
         # A server asks with every request; a copy with other preprocessing or another tower is another one.
         if known is None or any(getattr(known, name) != part for name, part in parts.items()):
             known = self._fingerprint = Fingerprint(model=self.name, dim=self.dim, **parts)
@@ -174,6 +204,12 @@ class VisionLanguageBackbone(Backbone):
     def to_joint(self, features: Tensor) -> Tensor:
         """Unit rows of the features themselves."""
         return F.normalize(features.float(), dim=1)
+
+
+def hash_settings(settings: Mapping[str, Any]) -> str:
+    """16 hexadecimal characters from plain values by name, in sorted order; empty where there are none."""
+    told = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:16] if settings else ""
 
 
 def hash_weights(state: Mapping[str, Tensor]) -> str:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from crosslens.backbones.base import VisionLanguageBackbone
 from crosslens.backbones.clip_tokens import Tokens, clip_tokens, siglip_tokens
-from crosslens.backbones.pretrained import Pretrained, require_side
+from crosslens.backbones.pretrained import Pretrained
+from crosslens.backbones.processor import require_side
 from crosslens.errors import BackboneError
 from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD, HALF, Preprocess
 
@@ -127,7 +128,9 @@ def load_clip(source: str) -> ClipBackbone:
     model = found.load(CLIPModel)
     preprocess = found.preprocess(clip_preprocess(model.config.vision_config.image_size))
     length = model.config.text_config.max_position_embeddings
-    return ClipBackbone(f"clip:{source}", model, preprocess, lambda: clip_tokens(found, length))
+    backbone = ClipBackbone(f"clip:{source}", model, preprocess, lambda: clip_tokens(found, length))
+    backbone.settings = found.settings(model.config.vision_config)
+    return backbone
 
 
 def load_siglip(source: str) -> ClipBackbone:
@@ -143,7 +146,10 @@ def load_siglip(source: str) -> ClipBackbone:
     side = model.config.vision_config.image_size
     default = Preprocess(resize=side, crop=side, squash=True, interpolation="bicubic", mean=HALF, std=HALF)
     length = model.config.text_config.max_position_embeddings
-    return ClipBackbone(f"siglip:{source}", model, found.preprocess(default), lambda: siglip_tokens(found, length))
+    preprocess = found.preprocess(default)
+    backbone = ClipBackbone(f"siglip:{source}", model, preprocess, lambda: siglip_tokens(found, length))
+    backbone.settings = found.settings(model.config.vision_config)
+    return backbone
 
 
 def clip_preprocess(side: int) -> Preprocess:

@@ -12,16 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 
-from crosslens.backbones.base import load_weights
+from crosslens.backbones.base import hash_settings, load_weights
 from crosslens.backbones.clip import ClipBackbone, clip_preprocess
 from crosslens.backbones.clip_tokens import clip_file_tokens
+from crosslens.backbones.open_clip_settings import OpenClipSettings
 from crosslens.backbones.weights import read_state
 from crosslens.errors import BackboneError
-from crosslens.files import read_json
-from crosslens.images.preprocess import Preprocess
 
 ACTIVATIONS = ("gelu", "quick_gelu")
 
@@ -70,15 +68,17 @@ def load_clip_file(kind: str, source: str) -> ClipBackbone:
     """CLIP with a vision transformer, from a weights file of OpenAI's code or of open_clip.
 
     The activation is ``quick_gelu`` for ``openai-clip`` and ``gelu`` for ``open-clip``, unless
-    ``open_clip_config.json`` beside the file or the ending ``?act=quick_gelu`` of ``source`` says otherwise. The
-    tokenizer is read from files beside the weights when the first text comes.
+    ``open_clip_config.json`` beside the file or the ending ``?act=quick_gelu`` of ``source`` says otherwise. That
+    file also tells heads and preprocessing; what it asks for and is not known here is an error. The tokenizer is
+    read from files beside the weights when the first text comes.
 
     Args:
         kind: ``openai-clip`` or ``open-clip``.
         source: the file, with ``?act=gelu`` or ``?act=quick_gelu`` at its end where wanted.
 
     Raises:
-        BackboneError: when the file is no CLIP with a vision transformer or lacks weights.
+        BackboneError: when the file is no CLIP with a vision transformer or lacks weights, or for settings that
+            are not known here.
     """
     from transformers import CLIPModel
 
@@ -90,23 +90,27 @@ def load_clip_file(kind: str, source: str) -> ClipBackbone:
     file = Path(path)
     state = _plain_names(read_state(file))
     _require_vit(state, file)
-    settings = _open_clip_settings(file.parent) if kind == "open-clip" else {}
+    told = OpenClipSettings.beside(file) if kind == "open-clip" else OpenClipSettings()
     usual = "quick_gelu" if kind == "openai-clip" else "gelu"
-    told = "quick_gelu" if settings.get("model_cfg", {}).get("quick_gelu") else usual
-    activation = wanted or told
+    activation = wanted or ("quick_gelu" if told.quick_gelu else usual)
     try:
         config = infer_config(state, activation)
+        heads = told.heads(config)
         model = CLIPModel(config)
+    except BackboneError:
+        raise
     except Exception as error:
         # transformers refuses sizes that do not go together with errors of its own.
         raise BackboneError(f"{path} has sizes that no CLIP has: {error}") from error
     load_weights(model, to_transformers(state), path, ignore=_IGNORED)
-    preprocess = _preprocess(settings.get("preprocess_cfg", {}), config.vision_config.image_size, file)
+    preprocess = told.preprocess(clip_preprocess(config.vision_config.image_size))
     # The activation is part of the fingerprint through the name, as the weights do not tell it.
     name = f"{kind}:{path}" if activation == usual else f"{kind}:{path}?act={activation}"
     length = config.text_config.max_position_embeddings
     model = model.eval().requires_grad_(False)
-    return ClipBackbone(name, model, preprocess, lambda: clip_file_tokens(file.parent, length))
+    backbone = ClipBackbone(name, model, preprocess, lambda: clip_file_tokens(file.parent, length))
+    backbone.settings = hash_settings(heads)
+    return backbone
 
 
 def infer_config(state: Mapping[str, Tensor], activation: str) -> Any:
@@ -193,21 +197,3 @@ def _require_vit(state: Mapping[str, Tensor], file: Path) -> None:
 def _count_blocks(state: Mapping[str, Tensor], tower: str) -> int:
     beginning = f"{tower}.resblocks."
     return len({key.removeprefix(beginning).split(".")[0] for key in state if key.startswith(beginning)})
-
-
-def _open_clip_settings(folder: Path) -> dict[str, Any]:
-    """``open_clip_config.json``, which open_clip's models on the hub carry, when it is beside the weights."""
-    file = folder / "open_clip_config.json"
-    return read_json(file, BackboneError) if file.is_file() else {}
-
-
-def _preprocess(settings: Mapping[str, Any], side: int, file: Path) -> Preprocess:
-    usual = clip_preprocess(side)
-    told = {key: settings[key] for key in ("interpolation", "mean", "std") if key in settings}
-    is_squashed = settings.get("resize_mode", "shortest") == "squash"
-    try:
-        return Preprocess.model_validate({**usual.model_dump(), **told, "squash": is_squashed})
-    except ValidationError as error:
-        raise BackboneError(
-            f"open_clip_config.json beside {file} asks for unknown preprocessing: {error}"
-        ) from error

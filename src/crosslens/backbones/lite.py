@@ -191,10 +191,12 @@ class LiteBackbone(Backbone):
     @cached_property
     @torch.inference_mode(False)
     def _whitening(self) -> Tensor:
-        """``(384, 384)``, symmetric: directions that class texts share are shortened."""
+        """``(384, 384)``, symmetric: directions that class texts share are shortened, those they lack are 0."""
         centred = self.class_texts - self.text_centre
         _, spectrum, directions = torch.linalg.svd(centred, full_matrices=False)
-        scales = (spectrum / spectrum[0]) ** -WHITEN
+        # MiniLM's vectors span 381 of 384 directions; what stands in the others is rounding (numpy's rank).
+        there = spectrum > spectrum[0] * max(centred.shape) * torch.finfo(spectrum.dtype).eps
+        scales = torch.where(there, spectrum / spectrum[0], 1.0) ** -WHITEN * there
         return (directions.t() * scales) @ directions
 
     def place_texts(self, sentences: Tensor) -> Tensor:

@@ -7,17 +7,22 @@ an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crosslens.backbones.base import describe_faults
+from crosslens.backbones.base import describe_faults, hash_settings
+from crosslens.backbones.processor import preprocess_from
 from crosslens.errors import BackboneError
 from crosslens.files import read_json
 from crosslens.images.preprocess import Preprocess
 
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}
+# Settings of training and of outputs that are not used here.
+_UNUSED = re.compile(
+    r"dropout|drop_path|initializer|^(layerscale_value|use_mask_token|encoder_stride|pooler_.*|stage_names|out_features"
+    r"|out_indices|apply_layernorm|reshape_hidden_states)$"
+)
 
 
 class Pretrained:
@@ -80,10 +85,31 @@ class Pretrained:
             file = self.file(name)
             if file is not None:
                 content = read_json(file, BackboneError)
-                # Newer processors keep the image part under a key of its own.
-                settings = content.get("image_processor", content)
+                # Newer processors keep the image part under a key of its own, and there may be none.
+                usual = content if name == "preprocessor_config.json" or "image_processor_type" in content else {}
+                settings = content.get("image_processor", usual)
                 break
-        return preprocess_from(settings, default, f"the preprocessing of {self.source}")
+        found = preprocess_from(settings, default, f"the preprocessing of {self.source}")
+        # transformers rounds margins down (its issue 40856).
+        return found if found.squash else found.model_copy(update={"margin": "floor"})
+
+    @staticmethod
+    def settings(config: Any) -> str:
+        """What a model's configuration says beside the shapes of weights, hashed; see ``Fingerprint``.
+
+        Only what differs from the configuration's own defaults counts, so that a folder that was saved again, by
+        a newer transformers with more settings, is the same model.
+
+        Args:
+            config: of the image tower, as transformers reads it.
+        """
+        from transformers import PretrainedConfig
+
+        usual = type(config)().to_dict()
+        names = usual.keys() - PretrainedConfig().to_dict().keys()
+        own = {name: getattr(config, name) for name in names if not _UNUSED.search(name)}
+        told = {name: value for name, value in own.items() if value != usual[name]}
+        return hash_settings({"type": config.model_type, **told})
 
     def file(self, name: str) -> Path | None:
         """A file of the model; None when the model has no such file.
@@ -126,94 +152,6 @@ class Pretrained:
             if self.is_local:
                 raise
             return model_class.from_pretrained(self.source, **options)
-
-
-def preprocess_from(settings: Mapping[str, Any], default: Preprocess, what: str) -> Preprocess:
-    """Translate an image processor's settings (transformers' ``preprocessor_config.json``).
-
-    Args:
-        settings: the JSON object; may be empty.
-        default: the processor's own defaults, for keys that are absent.
-        what: names the settings in messages.
-
-    Raises:
-        BackboneError: for a resampling, rescaling or geometry that ``Preprocess`` does not know.
-    """
-    kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
-    resize, crop, squash = _geometry(settings, default, what, is_convnext="ConvNext" in kind)
-    code = settings.get("resample")
-    if code is not None and code not in _RESAMPLE:
-        raise BackboneError(
-            f"{what} resamples with Pillow's filter {code}; only 2 (bilinear) and 3 (bicubic) are known"
-        )
-    factor = settings.get("rescale_factor", 1 / 255)
-    if not settings.get("do_rescale", True) or abs(factor * 255 - 1) > 1e-6:
-        raise BackboneError(f"{what} does not scale pixels to [0, 1], which is the only scaling known")
-    if not squash and crop > resize:
-        raise BackboneError(f"{what} cuts {crop} pixels out of pictures of {resize}, which is not known here")
-    normalises = settings.get("do_normalize", True)
-    return Preprocess(
-        resize=resize,
-        crop=crop,
-        squash=squash,
-        interpolation=default.interpolation if code is None else _RESAMPLE[code],
-        mean=_channels(settings.get("image_mean", default.mean)) if normalises else (0.0, 0.0, 0.0),
-        std=_channels(settings.get("image_std", default.std)) if normalises else (1.0, 1.0, 1.0),
-    )
-
-
-def require_side(name: str, preprocess: Preprocess, side: int) -> None:
-    """Check that ``preprocess`` gives squares of ``side`` pixels.
-
-    Raises:
-        BackboneError: when it does not.
-    """
-    if preprocess.crop != side:
-        raise BackboneError(
-            f"{name} was made for images of {side} pixels, but its preprocessing gives {preprocess.crop}; correct"
-            " preprocessor_config.json"
-        )
-
-
-def _geometry(
-    settings: Mapping[str, Any], default: Preprocess, what: str, *, is_convnext: bool
-) -> tuple[int, int, bool]:
-    """``(resize, crop, squash)`` of an image processor."""
-    size = settings.get("size")
-    if size is None:
-        return default.resize, default.crop, default.squash
-    if isinstance(size, int):
-        size = {"height": size, "width": size} if default.squash else {"shortest_edge": size}
-    short = size.get("shortest_edge")
-    if short is None:
-        side = size.get("height")
-        if side is None or side != size.get("width"):
-            raise BackboneError(f"{what} scales pictures to {size}, not to a square or a shorter side")
-        if settings.get("do_center_crop") and _side(settings.get("crop_size", side), what) != side:
-            raise BackboneError(f"{what} crops after scaling to a square, which is not known here")
-        return side, side, True
-    if is_convnext:
-        # This family names the side of the crop; from 384 on it scales without keeping the aspect ratio.
-        return (
-            (short, short, True) if short >= 384 else (int(short / settings.get("crop_pct", 0.875)), short, False)
-        )
-    if not settings.get("do_center_crop", not default.squash):
-        # The network takes squares, so the central one is cut out.
-        return short, short, False
-    return short, _side(settings.get("crop_size", short), what), False
-
-
-def _side(size: Any, what: str) -> int:
-    if isinstance(size, Mapping):
-        if size.get("height") != size.get("width"):
-            raise BackboneError(f"{what} crops {dict(size)}, which is no square")
-        size = size.get("height")
-    return int(size)
-
-
-def _channels(value: Any) -> tuple[float, float, float]:
-    red, green, blue = (value,) * 3 if isinstance(value, int | float) else value
-    return float(red), float(green), float(blue)
 
 
 @contextmanager

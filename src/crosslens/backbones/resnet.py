@@ -125,7 +125,9 @@ def load_resnet(source: str) -> ResNetBackbone:
     found = Pretrained("resnet", source, ("resnet",))
     model = found.load(ResNetModel)
     dim = model.config.hidden_sizes[-1]
-    return ResNetBackbone(f"resnet:{source}", PooledMap(model), dim, found.preprocess(Preprocess()))
+    backbone = ResNetBackbone(f"resnet:{source}", PooledMap(model), dim, found.preprocess(Preprocess()))
+    backbone.settings = found.settings(model.config)
+    return backbone
 
 
 def load_torchvision_resnet(source: str) -> ResNetBackbone:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
-from crosslens.backbones.pretrained import Pretrained, require_side
+from crosslens.backbones.pretrained import Pretrained
+from crosslens.backbones.processor import require_side
 from crosslens.images.preprocess import HALF, Preprocess
 
 
@@ -30,10 +31,12 @@ class VitBackbone(Backbone):
         tower: ``(N, 3, H, W)`` to ``(N, D)``, in evaluation mode.
         dim: D.
         preprocess: what is done to an image first.
+        settings: see ``Fingerprint``.
     """
 
-    def __init__(self, name: str, tower: nn.Module, dim: int, preprocess: Preprocess) -> None:
+    def __init__(self, name: str, tower: nn.Module, dim: int, preprocess: Preprocess, settings: str = "") -> None:
         self.name = name
+        self.settings = settings
         self.tower = tower.eval()
         self.dim = dim
         self.preprocess = preprocess
@@ -53,7 +56,8 @@ def load_vit(source: str) -> VitBackbone:
     side = model.config.image_size
     preprocess = found.preprocess(Preprocess(resize=side, crop=side, squash=True, mean=HALF, std=HALF))
     require_side(f"vit:{source}", preprocess, side)
-    return VitBackbone(f"vit:{source}", ClassToken(model), model.config.hidden_size, preprocess)
+    settings = found.settings(model.config)
+    return VitBackbone(f"vit:{source}", ClassToken(model), model.config.hidden_size, preprocess, settings)
 
 
 def load_dinov2(source: str) -> VitBackbone:
@@ -70,4 +74,5 @@ def load_dinov2(source: str) -> VitBackbone:
     has_registers = found.config["model_type"] == "dinov2_with_registers"
     model = found.load(Dinov2WithRegistersModel if has_registers else Dinov2Model)
     preprocess = found.preprocess(Preprocess(resize=256, crop=224, interpolation="bicubic"))
-    return VitBackbone(f"dinov2:{source}", ClassToken(model), model.config.hidden_size, preprocess)
+    settings = found.settings(model.config)
+    return VitBackbone(f"dinov2:{source}", ClassToken(model), model.config.hidden_size, preprocess, settings)

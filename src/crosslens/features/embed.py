@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.catalog import Catalog
 from crosslens.errors import FeatureError, ImageError
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
+from crosslens.file_stamp import FileStamp, content_digest, stamp_of
 from crosslens.images.augment import Augmentation
 from crosslens.progress import note, progress
 
@@ -59,9 +61,39 @@ class EmbedReport:
 
 @dataclass(frozen=True)
 class _Item:
+    """An image as it is on disk now; ``state`` is None where there is no file."""
+
     id: str
     path: Path
-    stamp: str
+    relative: str
+    state: FileStamp | None
+
+    @property
+    def stamp(self) -> str:
+        # The job itself reports why a file cannot be read.
+        return f"{self.relative}|{'missing' if self.state is None else self.state}"
+
+    @cached_property
+    def content(self) -> str:
+        """The digest of the file's bytes; empty where they cannot be read."""
+        try:
+            return content_digest(self.path)
+        except OSError:
+            return ""
+
+    def has(self, stamp: str | None) -> bool:
+        """Whether a stamp is of this very image: the same file, or one of the same content."""
+        if stamp is None or not stamp.startswith(f"{self.relative}|"):
+            return False
+        known = stamp.removeprefix(f"{self.relative}|").split("|")
+        if self.state is None:
+            return known == ["missing"]
+        now = [str(part) for part in self.state]
+        # A stamp of size and time alone is an older version's.
+        if known in (now[:2], now) or known[:-1] == now:
+            return True
+        # A copy is another file, but embedding it again would give what is there.
+        return len(known) == len(now) + 1 and known[0] == now[0] and known[-1] == self.content
 
 
 @dataclass
@@ -142,18 +174,18 @@ def embed_catalog(
 
 def _todo(items: list[_Item], store: FeatureStore, retry: bool) -> list[_Item]:
     """Images without features or changed since; with ``retry`` also those that failed and did not change."""
-    wanted = [item for item in items if store.stamp(item.id) != item.stamp]
+    wanted = [item for item in items if not item.has(store.stamp(item.id))]
     return wanted if retry else [item for item in wanted if not _failed(item, store)]
 
 
 def _failed(item: _Item, store: FeatureStore) -> bool:
     entry = store.failure(item.id)
-    return entry is not None and entry.stamp == item.stamp
+    return entry is not None and item.has(entry.stamp)
 
 
 def _failure(item: _Item, store: FeatureStore) -> Skipped | None:
     """Why an image has no features as it is now; None when it has."""
-    if store.stamp(item.id) == item.stamp:
+    if item.has(store.stamp(item.id)):
         return None
     if _failed(item, store):
         return store.failure(item.id)
@@ -210,7 +242,7 @@ class _Pending:
         with work.timed("write"):
             store.add_shard(
                 [item.id for item in items],
-                [item.stamp for item in items],
+                [f"{item.stamp}|{item.content}" for item in items],
                 np.concatenate([batch.features for batch in batches]),
                 skipped,
             )
@@ -249,6 +281,8 @@ class _Work:
 
     def _squares(self, item: _Item) -> list[NDArray[np.uint8]]:
         with self.timed("decode"):
+            # Before the pixels: a change between the two is then seen the next time.
+            _ = item.content
             image = self.preprocess.load(item.path)
             squares = [np.asarray(self.preprocess.square(image), np.uint8)]
         if self.config.augmentation is not None:
@@ -288,12 +322,10 @@ def _items(catalog: Catalog) -> Iterator[_Item]:
     for image, relative in zip(catalog.column("id"), catalog.column("path"), strict=True):
         path = catalog.root / relative
         try:
-            status = path.stat()
-            stamp = f"{relative}|{status.st_size}|{status.st_mtime_ns}"
+            state = stamp_of(path)
         except OSError:
-            # The job itself reports why a file cannot be read.
-            stamp = f"{relative}|missing"
-        yield _Item(image, path, stamp)
+            state = None
+        yield _Item(image, path, relative, state)
 
 
 def _batched(items: list[_Item], size: int) -> Iterator[list[_Item]]:

@@ -70,7 +70,7 @@ def features_of(
     *,
     views: int = 0,
     augmentation: Augmentation | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     folder: Path | None = None,
     workers: int | None = None,
     device: str | None = None,
@@ -82,7 +82,7 @@ def features_of(
         backbone: gives D-dimensional features.
         views: V random views beside the centre view.
         augmentation: how views are drawn; MoCo v2's recipe by default.
-        seed: of the random views.
+        seed: of the random views; None takes those of ``folder``, whatever their seed.
         folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder
             and fingerprint.
         workers, device: see ``embed_catalog``.
@@ -90,16 +90,23 @@ def features_of(
     Raises:
         NothingEmbeddedError: when no image could be embedded.
         FingerprintError: when ``folder`` holds another backbone's vectors.
+        FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
     wanted = FeatureConfig(
         fingerprint=backbone.fingerprint,
         views=views,
         augmentation=(augmentation or Augmentation()) if views else None,
-        seed=seed if views else 0,
+        seed=(seed or 0) if views else 0,
     )
     place = folder or _cache_place(catalog, wanted)
-    # More views than needed are fine; whose views they are was settled when the folder was made.
     config = FeatureStore.open(place).config if (place / "features.json").exists() else wanted
+    # More views than needed are fine, other ones are not.
+    others = config.augmentation != wanted.augmentation or seed not in (None, config.seed)
+    if views and config.views and others:
+        raise FeatureError(
+            f"the views in {place} were drawn by {_drawn_by(config)}, not by {_drawn_by(wanted)}; leave --features"
+            " out, or set the same"
+        )
     report = embed_catalog(
         catalog,
         backbone,
@@ -127,6 +134,12 @@ def features_of(
         )
     kept = catalog.where(has)
     return Features(kept, store.gather(kept.ids, views), backbone.fingerprint, tuple(report.skipped))
+
+
+def _drawn_by(config: FeatureConfig) -> str:
+    settings = config.augmentation.model_dump(mode="json", exclude_defaults=True) if config.augmentation else {}
+    told = ", ".join(f"{name}={value}" for name, value in settings.items()) or "the usual ones"
+    return f"seed {config.seed} and augmentation {told}"
 
 
 def _cache_place(catalog: Catalog, wanted: FeatureConfig) -> Path:

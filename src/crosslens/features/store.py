@@ -2,11 +2,11 @@
 
     F/features.json                what the vectors are: fingerprint, views, augmentation, seed
     F/shards/000000.safetensors    ``features (n, 1 + V, D)`` fp16; row 0 is the centre view, then V random views
-    F/shards/000000.json           the done-mark: n ids, n stamps (path, size, time), what was skipped and why
+    F/shards/000000.json           the done-mark: n ids, n stamps (path, state, digest), what was skipped and why
 
 A shard counts only once its done-mark exists, so a killed job loses at most one shard. Where an id occurs in two
 shards the later one holds; that is how changed images are replaced. A row, and a failure, speaks for
-the image of its stamp alone: readers compare the stamp with the file as it is now.
+the image of its stamp alone: readers compare the stamp with the file as it is now (``crosslens.file_stamp``).
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class FeatureStore:
         return image in self._rows
 
     def stamp(self, image: str) -> str | None:
-        """The stamp (path, size, time) an image had when it was embedded; None when it is not here."""
+        """The stamp (path, state, digest) an image had when it was embedded; None when it is not here."""
         place = self._rows.get(image)
         return None if place is None else self._shards[place[0]].stamps[place[1]]
 

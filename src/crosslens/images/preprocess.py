@@ -43,6 +43,9 @@ class Preprocess(BaseModel):
         mean, std: per channel, for values in [0, 1].
         decode: ``exact`` or ``fast`` (scaled JPEG decoding); see ``crosslens.images.decode``.
         invert: turn dark into light first, as some published protocols do with line drawings.
+        margin: where an odd number of pixels is cut off, how many go at the left and the top: ``round`` to the
+            nearest even half (torchvision), or ``floor`` (transformers' processors). One pixel in the scaled
+            picture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,11 +58,13 @@ class Preprocess(BaseModel):
     std: tuple[float, float, float] = IMAGENET_STD
     decode: DecodeMode = "exact"
     invert: bool = False
+    margin: Literal["round", "floor"] = "round"
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A fingerprint made before there was inversion stays what it was.
-        return {key: value for key, value in dump(self).items() if key != "invert" or value}
+        # A fingerprint made before there were inversion and margins stays what it was.
+        usual = {"invert": False, "margin": "round"}
+        return {key: value for key, value in dump(self).items() if usual.get(key) != value}
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocess:
@@ -88,7 +93,8 @@ class Preprocess(BaseModel):
         width, height = image.size
         short = min(width, height)
         new_width, new_height = int(self.resize * width / short), int(self.resize * height / short)
-        left, top = round((new_width - self.crop) / 2), round((new_height - self.crop) / 2)
+        split = round if self.margin == "round" else int
+        left, top = split((new_width - self.crop) / 2), split((new_height - self.crop) / 2)
         # The crop's place in the unscaled image: what would be cut off is never computed, and a 90,000 x 1,000
         # strip cannot fill memory.
         x, y = width / new_width, height / new_height

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from crosslens.backbones.base import Backbone
 from crosslens.labels.pseudo_labels import Calibration, calibrated
 from crosslens.nn.whitened import powered
+from crosslens.ops.rounding import difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,4 +50,4 @@ def joint_rows(backbone: Backbone, values: NDArray[np.float16], is_centred: bool
 def centred_rows(values: NDArray[np.float16], power: float = 1.0) -> Tensor:
     """Unit rows ``(N, D)`` of one domain's centre features, with a ``power`` first, without their mean."""
     rows = powered(torch.from_numpy(values[:, 0].astype(np.float32)), power)
-    return F.normalize(rows - rows.mean(0), dim=1)
+    return F.normalize(difference(rows, rows.mean(0)), dim=1)

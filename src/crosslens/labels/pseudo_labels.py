@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from crosslens.errors import TrainingError
+from crosslens.ops.rounding import difference
 
 Calibration = Literal["none", "centre", "standardise"]
 Confidence = Literal["share", "cosine", "margin"]
@@ -73,7 +74,7 @@ def calibrated(scores: Tensor, calibration: Calibration) -> Tensor:
     """
     if calibration == "none":
         return scores
-    centred = scores - scores.mean(0)
+    centred = difference(scores, scores.mean(0), dim=0)
     if calibration == "centre" or len(scores) < 2:
         return centred
     deviation = centred.std(0)
@@ -119,7 +120,8 @@ def pseudo_labels(
     trust = shares
     if confidence == "cosine":
         best = scores.double().gather(1, labels[:, None]).squeeze(1)
-        trust = (best - best.min()) / (best.max() - best.min()).clamp_min(1e-12)
+        above = difference(best[:, None], best.min().view(1, 1), dim=0).squeeze(1)
+        trust = above / above.max() if bool(above.any()) else above
     elif confidence == "margin" and scores.shape[1] > 1:
         two = posteriors.topk(2, dim=1).values
         trust = two[:, 0] - two[:, 1]

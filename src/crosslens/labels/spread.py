@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.labels.pseudo_labels import calibrated
+from crosslens.ops.rounding import difference
 
 
 def spread_labels(
@@ -93,7 +94,7 @@ def spread(graph: Tensor, posteriors: Tensor, reach: float, steps: int = 60) -> 
         reach: a in [0, 1).
         steps: 60 leave ``a^60`` of the start, 0.55 at a = 0.99: the spread is meant to stay partly local.
     """
-    start = posteriors - posteriors.mean(0)
+    start = difference(posteriors, posteriors.mean(0), dim=0)
     z = start
     for _ in range(steps if reach > 0 else 0):
         z = reach * (graph @ z) + (1 - reach) * start

@@ -94,7 +94,8 @@ class FitJob:
             self.backbone,
             views=views,
             augmentation=augmentation,
-            seed=0,
+            # A folder that was given may hold views of any seed: no setting of a fit speaks of it.
+            seed=0 if self.features is None else None,
             folder=self.features,
             workers=self.workers,
             device=self.device,

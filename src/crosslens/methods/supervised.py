@@ -55,7 +55,8 @@ class Supervised(Method):
         """Train on ``train_share`` of the labelled images; the rest is listed in the run as held out.
 
         Raises:
-            TrainingError: when fewer than two classes are labelled, or under ``torchrun``.
+            TrainingError: when fewer than two classes are labelled, when no image would be left to measure on, or
+                under ``torchrun``.
         """
         if job.world.size > 1:
             raise TrainingError("supervised trains one small head; start it without torchrun")
@@ -68,6 +69,11 @@ class Supervised(Method):
         if len(classes) < 2:
             raise TrainingError("supervised needs labelled images of at least two classes")
         chosen = known & self._choose(labels, domains, job.seed)
+        if not (known & ~chosen).any():
+            raise TrainingError(
+                "supervised trains on a part of each class's images in each domain and is measured on the others,"
+                " but no class has two images in one domain"
+            )
         job.run.write_held_out(ids[known & ~chosen].tolist())
         rows = torch.from_numpy(np.concatenate([f.centre for f in by_domain.values()]))[torch.from_numpy(chosen)]
         targets = torch.tensor([classes.index(label) for label in labels[chosen]])
@@ -77,12 +83,13 @@ class Supervised(Method):
         return Encoder(job.backbone, method=self.name, head=self.head, trained=facts)
 
     def _choose(self, labels: np.ndarray, domains: np.ndarray, seed: int) -> np.ndarray:
-        """The same share of every class in every domain."""
+        """The same share of every class in every domain; of two images or more, at least one on either side."""
         chosen = np.zeros(len(labels), dtype=bool)
         rng = np.random.default_rng(seed)
         for pair in sorted({(d, str(c)) for d, c in zip(domains, labels, strict=True)}):
             rows = np.flatnonzero((domains == pair[0]) & (labels == pair[1]))
-            chosen[rng.permutation(rows)[: round(len(rows) * self.config.train_share)]] = True
+            count = min(round(len(rows) * self.config.train_share), len(rows) - 1)
+            chosen[rng.permutation(rows)[: max(1, count)]] = True
         return chosen
 
     def _prepare(self, job: FitJob, rows: Tensor, targets: Tensor, classes: int) -> None:
@@ -107,6 +114,9 @@ class Supervised(Method):
         chosen = self.order[step * self.batch : (step + 1) * self.batch]
         logits = self.head(self.rows[chosen]) @ F.normalize(self.vectors, dim=1).t() / self.config.temperature
         return {"total": F.cross_entropy(logits, self.targets[chosen])}
+
+    def undo_step(self) -> None:
+        """Nothing: a step changes nothing before the optimiser does."""
 
     def state(self) -> dict[str, Any]:
         """Head, class vectors, optimiser and the epoch's order."""

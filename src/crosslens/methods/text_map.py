@@ -22,6 +22,7 @@ from crosslens.labels.naming import class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, pseudo_labels
 from crosslens.labels.wording import class_texts, look_of, require_text
 from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.ops.rounding import difference
 from crosslens.ops.text_map import (
     STRENGTHS,
     blend,
@@ -145,7 +146,7 @@ def domain_maps(
         return {}
     started = time.perf_counter()
     if config.map_centre:
-        texts = {domain: F.normalize(rows - rows.mean(0), dim=1) for domain, rows in texts.items()}
+        texts = {domain: F.normalize(difference(rows, rows.mean(0)), dim=1) for domain, rows in texts.items()}
     targets = _targets(texts, config.map_side)
     matrices, facts = {}, {}
     for domain, target in targets.items():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -18,9 +19,11 @@ from crosslens.errors import ConfigError, TrainingError
 from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
 from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, HeadGroup, TunedNetwork
-from crosslens.nn.momentum import momentum_copy, momentum_update, shuffled_forward
+from crosslens.nn.momentum import halves_after_shuffle, momentum_copy, momentum_update, shuffled_forward
 from crosslens.training.batches import PairBatches, generator_for
+from crosslens.training.distributed import require_same_in_parts
 from crosslens.training.loop import train
 from crosslens.training.views import CachedViews, ImageViews, Views
 
@@ -165,6 +168,9 @@ class TwoViewMethod(Method):
         self.steps = min(self.batches.steps, self.config.most_steps or self.batches.steps)
         device = job.torch_device
         self.network = self._network(job).to(device)
+        if job.world.size > 1:
+            replace_batch_norms(self.network, SharedBatchNorm2d, job.world.total)
+            require_same_in_parts(self.network)
         self.slow = momentum_copy(self.network)
         self.optimizer = self._optimizer()
         self._amp = self.config.amp and device.type == "cuda" and job.tune == "full"
@@ -236,6 +242,7 @@ class TwoViewMethod(Method):
 
     def step(self, epoch: int, step: int) -> dict[str, Tensor]:
         """One step's losses; writes the banks and moves the momentum encoder on."""
+        self._begin_step()
         batch = self.batches.get(epoch, step)
         world = self.job.world
         q = self._queries(batch.queries)
@@ -246,9 +253,26 @@ class TwoViewMethod(Method):
         for domain in (0, 1):
             whole_keys = world.gather(keys[domain])
             index = batch.index[domain].to(whole_keys.device)
-            self.banks[domain].index_copy_(0, index, whole_keys)
+            bank = self.banks[domain]
+            self._undo.append(partial(bank.index_copy_, 0, index, bank[index]))
+            bank.index_copy_(0, index, whole_keys)
             parts.append(Embedded(world.gather(q[domain]), whole_keys, index, self.banks[domain]))
         return self.losses(epoch, (parts[0], parts[1]))
+
+    def _begin_step(self) -> None:
+        """Keep what the step changes before the optimiser does, apart from bank rows."""
+        moving = [
+            p
+            for p, fast in zip(self.slow.parameters(), self.network.parameters(), strict=True)
+            if fast.requires_grad and p is not fast
+        ]
+        self._undo: list[Callable[[], object]] = [keep([*moving, *self.network.buffers(), *self.slow.buffers()])]
+
+    def undo_step(self) -> None:
+        """Take back what the last ``step`` changed: banks, momentum encoder, running statistics."""
+        with torch.no_grad():
+            while self._undo:
+                self._undo.pop()()
 
     def _queries(self, views: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
         """Query features of both domains' views."""
@@ -258,7 +282,14 @@ class TwoViewMethod(Method):
         """Key features of both domains' views, both domains shuffled together."""
         self.slow.train()
         generator = generator_for(self.seed + 1, epoch, step)
-        keys = shuffled_forward(lambda x: self._forward(self.slow, x), torch.cat(views), generator)
+        world, size = self.job.world, self.config.batch_size
+        if world.size == 1:
+            keys = shuffled_forward(lambda x: self._forward(self.slow, x), torch.cat(views), generator)
+        else:
+            # What a shuffle does is to say who is normalised with whom; the other rows are with other processes.
+            halves = halves_after_shuffle(2 * size, generator).view(2, size)[:, world.part(size)]
+            set_halves(self.slow, halves.flatten())
+            keys = self._forward(self.slow, torch.cat(views))
         return keys.split(len(views[0]))
 
     def _centre(self, domain: int, inputs: Tensor) -> Tensor:
@@ -323,6 +354,18 @@ class TwoViewMethod(Method):
             self._best_score = score
             self._encoder(self.slow).save(self.job.run.oracle_folder)
         return {"oracle_score": score}
+
+
+def keep(tensors: Sequence[Tensor]) -> Callable[[], object]:
+    """Copy tensors; calling the result puts the copies back in place."""
+    copies = [tensor.detach().clone() for tensor in tensors]
+
+    def restore() -> None:
+        with torch.no_grad():
+            for tensor, copied in zip(tensors, copies, strict=True):
+                tensor.copy_(copied)
+
+    return restore
 
 
 @contextmanager

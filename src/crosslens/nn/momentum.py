@@ -8,61 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-
-class SplitBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation that, in training, normalises even and odd samples apart (UCDIR's shuffle).
-
-    The batch is viewed as ``(N / 2, 2 C, H, W)``, so the halves are the even- and the odd-numbered samples. Each
-    half updates its own copy of the running statistics from the same old values; the copies are then averaged.
-    ``num_batches_tracked`` does not move. In evaluation it is ordinary batch normalisation.
-    """
-
-    splits = 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to the same shape; N must be even in training.
-
-        Raises:
-            ValueError: for an odd N in training.
-        """
-        if not self.training or not self.track_running_stats:
-            return super().forward(x)
-        n, c, h, w = x.shape
-        if n % self.splits:
-            raise ValueError(f"split batch normalisation needs an even batch, not {n}")
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        means = self.running_mean.repeat(self.splits)
-        variances = self.running_var.repeat(self.splits)
-        weight = None if self.weight is None else self.weight.repeat(self.splits)
-        bias = None if self.bias is None else self.bias.repeat(self.splits)
-        y = F.batch_norm(
-            x.reshape(n // self.splits, c * self.splits, h, w),
-            means,
-            variances,
-            weight,
-            bias,
-            True,
-            0.1 if self.momentum is None else self.momentum,
-            self.eps,
-        )
-        self.running_mean.copy_(means.view(self.splits, c).mean(0))
-        self.running_var.copy_(variances.view(self.splits, c).mean(0))
-        return y.reshape(n, c, h, w)
-
-
-def split_batch_norms(module: nn.Module) -> nn.Module:
-    """Replace every ``BatchNorm2d`` inside ``module`` by the split variant, keeping weights and statistics."""
-    for name, child in module.named_children():
-        if type(child) is nn.BatchNorm2d:
-            split = SplitBatchNorm2d(child.num_features, child.eps, child.momentum, child.affine)
-            split.load_state_dict(child.state_dict())
-            setattr(module, name, split.train(child.training))
-        else:
-            split_batch_norms(child)
-    return module
+from crosslens.nn.batch_norm import SplitBatchNorm2d, replace_batch_norms
 
 
 def momentum_copy(network: nn.Module) -> nn.Module:
@@ -71,7 +18,7 @@ def momentum_copy(network: nn.Module) -> nn.Module:
     Parameters that are frozen already are shared with ``network`` and cost no memory.
     """
     frozen: dict[int, Any] = {id(p): p for p in network.parameters() if not p.requires_grad}
-    twin = split_batch_norms(copy.deepcopy(network, frozen))
+    twin = replace_batch_norms(copy.deepcopy(network, frozen), SplitBatchNorm2d)
     return twin.requires_grad_(False)
 
 
@@ -91,3 +38,8 @@ def shuffled_forward(network: Callable[[Tensor], Tensor], inputs: Tensor, genera
     result = torch.empty_like(shuffled)
     result[order] = shuffled
     return result
+
+
+def halves_after_shuffle(count: int, generator: torch.Generator) -> Tensor:
+    """Which half ``(count,)``, 0 or 1, each row is in after ``shuffled_forward`` has put ``count`` in order."""
+    return torch.randperm(count, generator=generator).argsort() % SplitBatchNorm2d.splits

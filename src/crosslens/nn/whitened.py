@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crosslens.ops.rounding import difference
+
 
 @dataclass(frozen=True)
 class WhitenedPart:
@@ -30,7 +32,7 @@ class WhitenedPart:
         """Features ``(N, D)`` of images of the domains ``names (N,)`` to unit rows ``(N, e)``."""
         unknown = torch.stack(list(self.means.values())).mean(0)
         centres = torch.stack([self.means.get(name or "", unknown) for name in names])
-        centred = F.normalize(powered(features, self.power) - centres, dim=1)
+        centred = F.normalize(difference(powered(features, self.power), centres), dim=1)
         return F.normalize(centred @ self.matrix, dim=1)
 
     def beside(self, rows: Tensor, features: Tensor, names: Sequence[str | None]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.errors import ConfigError
+from crosslens.ops.rounding import NOISE, difference
 
 Solver = Literal["auto", "primal", "dual"]
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -70,8 +71,9 @@ def orthogonal_map(source: Tensor, target: Tensor, strength: float) -> Tensor:
 def leave_one_out_score(source: Tensor, target: Tensor, strength: float) -> float:
     """How far the ridge map misses the wording of class names it was not fitted on, 1 being the identity's miss.
 
-    Closed form with ``H = G (G + lam I)^-1``, ``G = S S^T``, ``D = T - S``:
-    ``e_c = (D - H D)_c / (1 - H_cc)`` and ``score = sum_c |e_c|^2 / sum_c |D_c|^2``.
+    Closed form with ``A = (S S^T + lam I)^-1``, ``D = T - S``: ``e_c = (A D)_c / A_cc`` and
+    ``score = sum_c |e_c|^2 / sum_c |D_c|^2``. (With ``H = S S^T A`` it is ``(D - H D)_c / (1 - H_cc)``, which
+    would divide two small differences.)
 
     Args:
         source, target: text embeddings ``(C, d)``, unit rows.
@@ -81,19 +83,19 @@ def leave_one_out_score(source: Tensor, target: Tensor, strength: float) -> floa
         A value >= 0; below 1 the map transfers to new names; 1 where both wordings are the same.
     """
     source, target = _checked(source, target, strength)
-    gram = source @ source.t()
-    hat = _solve(gram + strength * torch.eye(len(gram), dtype=torch.float64), gram).t()
-    delta = target - source
+    eye = torch.eye(len(source), dtype=torch.float64)
+    inverse = _solve(source @ source.t() + strength * eye, eye)
+    delta = difference(target, source)
     total = float(delta.square().sum())
     if total == 0:
         return 1.0
-    errors = (delta - hat @ delta) / (1 - hat.diagonal())[:, None]
+    errors = inverse @ delta / inverse.diagonal()[:, None]
     return float(errors.square().sum()) / total
 
 
 def mean_shift_score(source: Tensor, target: Tensor) -> float:
     """The leave-one-class-out score of a constant shift: what a map must beat to be more than a mean shift."""
-    delta = target.double() - source.double()
+    delta = difference(target.double(), source.double())
     total, count = float(delta.square().sum()), len(delta)
     if total == 0 or count < 2:
         return 1.0
@@ -136,9 +138,9 @@ def _checked(source: Tensor, target: Tensor, strength: float) -> tuple[Tensor, T
 
 
 def _solve(positive: Tensor, right: Tensor) -> Tensor:
-    try:
-        return torch.cholesky_solve(right, torch.linalg.cholesky(positive))
-    except torch.linalg.LinAlgError as error:
-        raise ConfigError(
-            "the class texts depend on each other linearly; the regulariser must be above 0"
-        ) from error
+    factor, fault = torch.linalg.cholesky_ex(positive)
+    pivots = factor.diagonal()
+    # A system without an inverse may still pass by rounding, on one processor and not on another.
+    if fault or bool(pivots.min() <= NOISE * pivots.max()):
+        raise ConfigError("the class texts depend on each other linearly; the regulariser must be above 0")
+    return torch.cholesky_solve(right, factor)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crosslens.ops.rounding import NOISE
+
 
 def within_class_whitening(
     rows: Tensor, labels: Tensor, weights: Tensor, classes: int, ridge: float = 10.0
@@ -24,7 +26,8 @@ def within_class_whitening(
         ridge: r > 0.
 
     Returns:
-        ``(d, d)``, symmetric, float32; scaled to a mean eigenvalue of 1.
+        ``(d, d)``, symmetric, float32; scaled to a mean eigenvalue of 1. Directions in which rows hold nothing but
+        rounding are 0.
     """
     rows, weights = rows.double(), weights.double()
     members = F.one_hot(labels, classes).double() * weights[:, None]
@@ -33,7 +36,9 @@ def within_class_whitening(
     scatter = residual.t() @ residual / weights.sum().clamp_min(1e-12)
     scale = rows.square().sum() / rows.numel()
     values, vectors = torch.linalg.eigh(scatter + ridge * scale * torch.eye(rows.shape[1], dtype=torch.float64))
-    roots = values.clamp_min(1e-12).rsqrt()
+    # Without rows that differ there is nothing to shrink, and nothing to tell the directions apart by.
+    there = (values > NOISE**2 * values[-1]) | (values[-1] <= 0)
+    roots = torch.where(there & (values > 0), values, 1.0).rsqrt() * there
     return ((vectors * (roots / roots.mean())) @ vectors.t()).float()
 
 
@@ -53,4 +58,5 @@ def balanced_share(
         w in [0, 1].
     """
     first, second = float((main @ other_main.t()).std()), float((base @ other_base.t()).std())
-    return first / max(first + ratio * second, 1e-12)
+    total = first + ratio * second
+    return first / total if total > NOISE else 0.0

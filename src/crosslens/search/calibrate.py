@@ -24,6 +24,7 @@ from crosslens.errors import ConfigError, StoreError
 from crosslens.evaluation.ranking import top_k_chunks
 from crosslens.ops.cluster_count import estimate_clusters
 from crosslens.ops.kmeans import kmeans
+from crosslens.ops.rounding import NOISE
 from crosslens.search.items import drawn_rows
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def mixture_curve(scores: Array) -> Logistic:
 
 
 def _check_spread(s: NDArray[np.float64]) -> None:
-    if len(s) < LEAST or float(s.std()) < 1e-9:
+    if len(s) < LEAST or float(s.std()) < NOISE:
         raise ConfigError(f"{len(s)} scores cannot be split in two; give at least {LEAST} different queries")
 
 

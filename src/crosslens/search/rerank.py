@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from crosslens.evaluation.ranking import top_k_chunks
+from crosslens.ops.rounding import NOISE
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -192,7 +193,9 @@ def diffuse(
     near = graph.rows[:, :k]
     there = near != NONE
     source = np.broadcast_to(np.arange(count)[:, None], near.shape)[there]
-    weights = np.maximum(graph.scores[:, :k][there].astype(np.float64), 0) ** gamma
+    weights = np.maximum(graph.scores[:, :k][there].astype(np.float64), 0)
+    # Divided by the degrees, even a 0 that was not rounded to 0 would count in full.
+    weights = np.where(weights > NOISE, weights, 0) ** gamma
     directed = coo_array((weights, (source, near[there])), shape=(count, count)).tocsr()
     # Both directions hold the same similarity up to rounding; one that is missing counts as 0.
     mutual = directed.minimum(directed.T).tocsr()

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from crosslens.errors import CrosslensError
+from crosslens.file_stamp import stamp_of
 from crosslens.files import atomic_path
 from crosslens.images.decode import decode
 
@@ -19,7 +20,7 @@ QUALITY = 80
 class Thumbnails:
     """A cache of WebP pictures.
 
-    They lie in ``folder`` under the hash of the original's path, size, time of change and the side asked for, so a
+    They lie in ``folder`` under the hash of the original's path, its stamp and the side asked for, so a
     changed image gets another one. Beyond ``limit`` bytes the ones that were not used longest go.
     """
 
@@ -34,8 +35,7 @@ class Thumbnails:
         Raises:
             OSError: when the original is gone.
         """
-        state = original.stat()
-        told = f"{original}\0{state.st_size}\0{state.st_mtime_ns}\0{side}\0{QUALITY}"
+        told = f"{original}\0{stamp_of(original)}\0{side}\0{QUALITY}"
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def get(self, original: Path, side: int) -> bytes:

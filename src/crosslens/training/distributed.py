@@ -2,7 +2,8 @@
 
 Every process holds the whole state (banks, clusters, network) and embeds its part of each batch. The embedded
 rows are gathered, every process computes the same losses on the full batch, and gradients, which flow through
-the own rows alone, are summed.
+the own rows alone, are summed. Batch normalisation takes its statistics from the full batch too
+(``crosslens.nn.batch_norm``); a network that draws at random inside is refused, as all would draw alike.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from crosslens.errors import TrainingError
 
@@ -54,6 +56,11 @@ class World:
         gathered: Tensor = _Gather.apply(rows, self)
         return gathered
 
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of every process's ``value``; gradients flow back to all of them."""
+        summed: Tensor = _Total.apply(value)
+        return summed
+
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up the gradients of all processes, in place."""
         if self.size == 1:
@@ -78,6 +85,22 @@ class World:
             dist.barrier()
 
 
+def require_same_in_parts(network: nn.Module) -> None:
+    """Check that a network computes the same for a batch in parts as for the whole batch.
+
+    Raises:
+        TrainingError: for dropout, and for layers that look at the whole batch and are not shared.
+    """
+    for name, layer in network.named_modules():
+        chances = [getattr(layer, key, 0) for key in ("p", "drop_prob", "dropout", "attention_dropout")]
+        if any(isinstance(chance, float) and chance > 0 for chance in chances):
+            raise TrainingError(f"{name} drops values at random, which several processes cannot share; use one")
+        if isinstance(layer, _BatchNorm) and getattr(layer, "total", None) is None:
+            raise TrainingError(
+                f"{name} is a {type(layer).__name__}, whose statistics several processes cannot share; use one"
+            )
+
+
 def join_world(device: torch.device) -> World:
     """Join the processes that ``torchrun`` started; alone, this is the whole world."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -86,6 +109,21 @@ def join_world(device: torch.device) -> World:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return World(dist.get_rank(), dist.get_world_size())
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        found = value.clone()
+        dist.all_reduce(found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Every process's rows depend on the sum.
+        found = gradients[0].clone()
+        dist.all_reduce(found)
+        return found
 
 
 class _Gather(torch.autograd.Function):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +30,10 @@ class Trainable(Protocol):
 
     def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
         """The losses of one step: ``total``, which is minimised, and its parts for the log."""
+        ...
+
+    def undo_step(self) -> None:
+        """Take back what the last ``step`` changed, since its losses or gradients are not finite."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -99,10 +104,15 @@ def train(
                 info, sums = dict(job.start_epoch(epoch)), {}
             for step in range(first_step if resumed else 0, job.steps):
                 losses = job.step(epoch, step)
-                _check_finite(losses, job, run, world, epoch, step, rate_key)
+                fail = partial(_fail, losses, job, run, world, epoch, step, rate_key)
+                if not bool(torch.isfinite(losses["total"].detach())):
+                    fail("loss")
                 job.optimizer.zero_grad(set_to_none=True)
                 losses["total"].backward()
-                world.sum_gradients(p for group in job.optimizer.param_groups for p in group["params"])
+                parameters = [p for group in job.optimizer.param_groups for p in group["params"]]
+                world.sum_gradients(parameters)
+                if not _are_finite([p.grad for p in parameters if p.grad is not None]):
+                    fail("gradient")
                 _take_step(job.optimizer, rate_key)
                 for term, value in losses.items():
                     sums[term] = sums.get(term, 0.0) + float(value.detach())
@@ -149,12 +159,23 @@ def _restore(job: Trainable, run: Run, name: str) -> tuple[int, int, dict[str, f
     return *place, info
 
 
-def _check_finite(
-    losses: Mapping[str, Tensor], job: Trainable, run: Run, world: World, epoch: int, step: int, rate_key: str
-) -> None:
-    if bool(torch.isfinite(losses["total"].detach())):
-        return
+def _are_finite(gradients: list[Tensor]) -> bool:
+    # The largest size of each, in one look; a norm of squares could overflow.
+    return not gradients or bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients, float("inf")))).all())
+
+
+def _fail(
+    losses: Mapping[str, Tensor],
+    job: Trainable,
+    run: Run,
+    world: World,
+    epoch: int,
+    step: int,
+    rate_key: str,
+    what: str,
+) -> NoReturn:
     values = {term: float(value.detach()) for term, value in losses.items()}
+    job.undo_step()
     if world.is_main:
         run.save_checkpoint({"epoch": epoch, "step": step, "sums": {}, "job": job.state()}, "failed")
         run.log(
@@ -162,7 +183,7 @@ def _check_finite(
         )
     shown = ", ".join(f"{term} {value:.3g}" for term, value in values.items())
     raise TrainingError(
-        f"the loss is not finite at epoch {epoch}, step {step} ({shown}). The state before this step is in"
+        f"the {what} is not finite at epoch {epoch}, step {step} ({shown}). The state before this step is in"
         f" {run.folder / 'checkpoints' / 'failed.pt'}; try a lower learning rate (--set {rate_key}=...)"
     )
 

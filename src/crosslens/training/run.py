@@ -20,11 +20,12 @@ from filelock import FileLock, Timeout
 
 from crosslens.catalog import Catalog
 from crosslens.errors import RunError
-from crosslens.files import atomic_path, read_json, write_json, write_text
+from crosslens.files import atomic_path, read_json, remove, write_json, write_text
 
 FORMAT = 1
 IMAGES = "images.parquet"
 """Manifest in a run folder of what a Catalog object held, which no path would find again."""
+_BEFORE_LEARNING = frozenset({"config.yaml", IMAGES, "held_out.json", "labels.json", "labels.parquet"})
 
 
 class Run:
@@ -68,20 +69,27 @@ class Run:
             return run
         if folder.is_dir() and not run._is_untouched():
             raise RunError(f"{folder} is not empty and holds no run; choose another folder")
+        # What an attempt left that was refused may be wrong of this one: other images are held out.
+        for name in _BEFORE_LEARNING:
+            remove(folder / name)
         write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
         return run
 
+    def said(self, key: str) -> Any:
+        """One value of the configuration; None where there is no run yet, or it does not say."""
+        try:
+            return self.config().get(key)
+        except RunError:
+            return None
+
     def _is_own(self) -> bool:
         """Whether the configuration there was written by ``start``."""
-        try:
-            return {"format", "method"} <= self.config().keys()
-        except RunError:
-            return False
+        return None not in (self.said("format"), self.said("method"))
 
     def _is_untouched(self) -> bool:
         """Whether the folder holds no more than what is written before learning begins, and nobody works in it."""
         entries = {entry.name for entry in self.folder.iterdir()} - {".lock"}
-        if not entries <= {"config.yaml", IMAGES} or (entries and not self._is_own()):
+        if not entries <= _BEFORE_LEARNING or (entries and not self._is_own()):
             return False
         try:
             with FileLock(self.folder / ".lock", timeout=0):

@@ -18,6 +18,7 @@ temperatures are higher. ``recipes/clair-spec.yaml`` has the specification's own
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -311,6 +312,7 @@ class Clair(PromptTuning):
     def _move_prototypes(self, parts: Sequence[Embedded], weights: Sequence[Tensor]) -> None:
         """``mu_c <- normalise(m mu_c + (1 - m) mean of the batch's keys)`` for the classes of the batch."""
         share = self.config.prototype_momentum
+        self._undo.append(partial(self.prototypes.__setitem__, slice(None), list(self.prototypes)))
         for number, (part, w) in enumerate(zip(parts, weights, strict=True)):
             own = self.labels[number].labels[part.index]
             found = class_prototypes(part.keys, own, w[part.index], len(self.names))

@@ -301,9 +301,16 @@ class JointWords(WordTraining):
             features = self.prompts.embed(self.vectors[chosen], self._free)[:, 0]
             others = self.bank
             with torch.no_grad():
+                self._before = chosen, others[chosen]
                 others[chosen] = features.detach()
         losses: Mapping[str, Tensor] = self.losses(features, others, chosen, texts, classes)
         return losses
+
+    def undo_step(self) -> None:
+        """Put the bank's rows back."""
+        if self.config.gram != "full":
+            index, rows = self._before
+            self.bank[index] = rows
 
     def state(self) -> dict[str, Any]:
         """Vectors, bank and optimiser."""
@@ -349,6 +356,9 @@ class SequentialWords(WordTraining):
             both[:, -1], self.features[: self._current], None, both[:, :-1], classes
         )
         return found
+
+    def undo_step(self) -> None:
+        """Nothing: a step changes nothing before the optimiser does."""
 
     def state(self) -> dict[str, Any]:
         """Words and features so far, the word in work and its optimiser."""

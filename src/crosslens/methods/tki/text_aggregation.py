@@ -19,6 +19,7 @@ from crosslens.methods.base import MethodConfig
 from crosslens.methods.tki.domain_words import DomainTexts
 from crosslens.nn.hyperbolic import exp0, largest_radius
 from crosslens.nn.projection import Projection, ProjectionSettings, ProjectionShape
+from crosslens.ops.rounding import difference
 from crosslens.progress import note
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
@@ -129,7 +130,7 @@ class Aggregation:
         self.u, self.t = texts.texts, texts.classes
         if config.centre:
             mean = self.u.flatten(0, 1).mean(0)
-            self.u, self.t = F.normalize(self.u - mean, dim=2), F.normalize(self.t - mean, dim=1)
+            self.u, self.t = (F.normalize(difference(x, mean, -1), dim=-1) for x in (self.u, self.t))
         count, names = self.u.shape[:2]
         held_words = min(max(1, round(config.hold_out * count)), count - 1) if config.hold_out else 0
         # A handful of names are all needed for training; the words alone then choose the epoch.
@@ -339,6 +340,9 @@ class Aggregation:
 
     def _weights(self) -> dict[str, Tensor]:
         return {key: value.detach().clone() for key, value in self.projection.state_dict().items()}
+
+    def undo_step(self) -> None:
+        """Nothing: a step changes nothing before the optimiser does."""
 
     def state(self) -> dict[str, Any]:
         """Weights, the best ones so far, and the optimiser."""

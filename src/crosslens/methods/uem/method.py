@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ from crosslens.losses.semantic import (
     switchable_match_loss,
 )
 from crosslens.methods.base import FitJob
-from crosslens.methods.two_view import Embedded, TwoViewMethod, weighted_total
+from crosslens.methods.two_view import Embedded, TwoViewMethod, keep, weighted_total
 from crosslens.methods.uem.config import UEMConfig
 from crosslens.methods.uem.counts import ClusterCounts
 from crosslens.methods.uem.structure import Clustering, cluster_domains
@@ -177,6 +178,10 @@ class UEM(TwoViewMethod):
             }
         return info
 
+    def _forget_step(self, accuracies: int) -> None:
+        self.pending = []
+        self.accuracies = self.accuracies[:accuracies]
+
     def _counts(self, epoch: int) -> list[tuple[int, int]]:
         """Clusters of A and of B, one pair a clustering."""
         due = self.stage == 1 and epoch % self.config.count_every == 0
@@ -199,6 +204,10 @@ class UEM(TwoViewMethod):
     def step(self, epoch: int, step: int) -> dict[str, Tensor]:
         """One step's losses. Its bank rows are written before the next one, so that no loss meets its own row."""
         self._write_bank()
+        self._begin_step()
+        if self.stage == 2:
+            self._undo.append(keep(list(self.frozen.buffers())))
+        self._undo.append(partial(self._forget_step, len(self.accuracies)))
         if self.config.ema:
             momentum_update(self.slow, self.network, self.config.ema)
         batch = self.batches.get(epoch, step)
