@@ -9,24 +9,6 @@ import yaml
 if TYPE_CHECKING:
     from crosslens.encoder import EncoderConfig
 
-_METHODS = {
-    "frozen": "the backbone as it is, without training",
-    "centred": "the backbone's features minus the mean of each domain",
-    "instance": "instance contrast per domain, without labels",
-    "protonce": "instance contrast and ProtoNCE per domain, without labels",
-    "ucdir": "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels",
-    "tki": "TKI (a reconstruction): domain words and a projection learned from class names alone, without images",
-    "tki, centred": "TKI (a reconstruction): domain words and a projection learned from class names, behind images"
-    " of which the mean of their domain's unlabelled images is taken off",
-    "clair": "a reconstruction of CLAIR from its abstract: class names, a vision-language model's noisy labels, no"
-    " label of an image",
-    "text-map": "a closed-form map between domains, fitted on the class names' text embeddings alone (part of a"
-    " reconstruction of CLAIR)",
-    "uem": "UEM (semantic-enhanced private and unified prototypes per domain), without labels",
-    "supervised": "a head trained with the labels of a part of the images: an upper bound, no rival of the others",
-}
-
-
 _COMPARE = {
     False: "compare them by their inner product.",
     True: "compare a query's, after `encoder.similarity.as_queries`, with the others by their inner product, which"
@@ -39,6 +21,8 @@ def model_card(config: EncoderConfig, dim: int) -> str:
     trained = dict(config.trained)
     oracle = trained.pop("oracle", None)
     marks = trained.pop("marks", ())
+    # What a method is, it says itself; an encoder without a word of its own has the method's name.
+    summary = trained.pop("summary", config.method)
     known = config.domains or config.mapped or (config.prompts.domains if config.prompts else ())
     domain = f', domain="{known[0]}"' if known else ""
     lines = [
@@ -49,7 +33,7 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         "",
         f"# {config.method} on {config.backbone}",
         "",
-        f"Made by {_made_by(config)}.",
+        f"Made by {summary}.",
         f"Gives unit vectors of {dim} numbers; {_COMPARE[_is_hyperbolic(config)]}",
         "",
         "```python",
@@ -80,12 +64,6 @@ def model_card(config: EncoderConfig, dim: int) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _made_by(config: EncoderConfig) -> str:
-    # TKI has centres only where it was given images for them.
-    method = "tki, centred" if config.method == "tki" and config.domains else config.method
-    return _METHODS.get(method, method)
 
 
 def _is_hyperbolic(config: EncoderConfig) -> bool:

@@ -209,7 +209,7 @@ def test_views_drawn_in_another_way_are_refused(catalog, tmp_path):
     told = {"views": 1, "folder": tmp_path / "f"}
     with pytest.raises(FeatureError, match=r"seed 3 and augmentation .*grey_p=0.*not by seed 3 and .* the usual"):
         features_of(catalog, TinyBackbone(), seed=3, **told)
-    with pytest.raises(FeatureError, match="seed 3 .* not by seed 0"):
+    with pytest.raises(FeatureError, match=r"seed 3 .* not by seed 0"):
         features_of(catalog, TinyBackbone(), augmentation=weak, **told)
     for seed in (3, None):
         assert features_of(catalog, TinyBackbone(), augmentation=weak, seed=seed, **told).views == 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crosslens.errors import ConfigError
 
 if TYPE_CHECKING:
     from crosslens.methods.base import Method
 
+# The order is the one in which they are listed to users; a new method is a line here.
 METHODS: dict[str, str] = {
     "frozen": "crosslens.methods.baselines:Frozen",
     "centred": "crosslens.methods.baselines:Centred",
@@ -24,7 +25,7 @@ METHODS: dict[str, str] = {
 }
 
 
-def method_class(name: str) -> type[Method]:
+def method_class(name: str) -> type[Method[Any]]:
     """The class of a method.
 
     Raises:
@@ -33,5 +34,5 @@ def method_class(name: str) -> type[Method]:
     if name not in METHODS:
         raise ConfigError(f"there is no method {name!r}; known: {', '.join(METHODS)}")
     module, _, attribute = METHODS[name].partition(":")
-    found: type[Method] = getattr(import_module(module), attribute)
+    found: type[Method[Any]] = getattr(import_module(module), attribute)
     return found

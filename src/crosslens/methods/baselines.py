@@ -11,43 +11,37 @@ from crosslens.methods.base import FitJob, Method, MethodConfig
 
 
 class FrozenConfig(MethodConfig):
-    """Configuration of ``frozen`` and ``centred``.
-
-    Attributes:
-        space: ``features``, or ``joint`` for the space shared with text.
-    """
+    """Configuration of ``frozen`` and ``centred``."""
 
     space: Literal["features", "joint"] = "features"
+    """``features``, or ``joint`` for the space shared with text."""
 
 
-class Frozen(Method):
+class Frozen(Method[FrozenConfig]):
     """The backbone's features, normalised."""
 
     name = "frozen"
+    summary = "the backbone as it is, without training"
     Config = FrozenConfig
+    learns_from = frozenset()
 
     def fit(self, job: FitJob) -> Encoder:
         """Nothing is learned; images that cannot be read are reported all the same."""
         job.features_by_domain()
-        return self._encoder(job, {})
-
-    def _encoder(self, job: FitJob, means: dict[str, torch.Tensor]) -> Encoder:
-        assert isinstance(self.settings, FrozenConfig)
-        return Encoder(
-            job.backbone, method=self.name, means=means, space=self.settings.space, trained=self.facts(job)
-        )
+        return Encoder(job.backbone, method=self.name, space=self.config.space, trained=self.facts(job))
 
 
-class Centred(Frozen):
+class Centred(Method[FrozenConfig]):
     """Features minus the mean of their domain: what a constant shift between the looks explains."""
 
     name = "centred"
+    summary = "the backbone's features minus the mean of each domain"
+    Config = FrozenConfig
 
     def fit(self, job: FitJob) -> Encoder:
         """Compute one mean per domain."""
-        assert isinstance(self.settings, FrozenConfig)
-        means = {}
+        space, means = self.config.space, {}
         for domain, features in job.features_by_domain().items():
             rows = torch.from_numpy(features.centre)
-            means[domain] = (job.backbone.to_joint(rows) if self.settings.space == "joint" else rows).mean(0)
-        return self._encoder(job, means)
+            means[domain] = (job.backbone.to_joint(rows) if space == "joint" else rows).mean(0)
+        return Encoder(job.backbone, method=self.name, means=means, space=space, trained=self.facts(job))

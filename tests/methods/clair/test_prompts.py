@@ -13,7 +13,7 @@ from crosslens.backbones.engine import OnnxEngine
 from crosslens.encoder import load_encoder
 from crosslens.errors import ConfigError
 from crosslens.export import export_encoder
-from crosslens.methods import method_class
+from crosslens.methods.two_view import TwoViewTraining
 from tiny import SHAPES
 
 QUICK = {"epochs": 2, "batch_size": 16, "ema": 0.5, "lr": 0.05, "norm_lr": 0.01, "neighbours": 4}
@@ -78,8 +78,7 @@ def load_weights(folder):
 
 def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, clip, killed_after):
     whole = fit(pictures, tmp_path / "whole", clip)
-    kind = method_class("clair")
-    with killed_after(4, kind):
+    with killed_after(4, TwoViewTraining):
         fit(pictures, tmp_path / "broken", clip)
     resumed = fit(pictures, tmp_path / "broken", clip, resume=True)
     first, second = (load_weights(run.encoder_folder) for run in (whole, resumed))

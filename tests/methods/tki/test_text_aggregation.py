@@ -53,16 +53,9 @@ def text_retrieval(job, raw=False):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"loss": "proxy_anchor"},
-        {"loss": "arcface"},
         {"proxies": "class"},
-        {"proxies": "learned"},
-        {"proxies": "domain_mean"},
-        {"margin": 0.3},
-        {"noise": 0.5},
-        {"relation": 1.0},
         {"slope": 1.0},
-        {"proxies": "domain_mean", "geometry": "euclid"},
+        {"proxies": "class", "geometry": "euclid"},
     ],
 )
 def test_every_variant_lowers_its_loss(settings):

@@ -138,9 +138,9 @@ def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(clip, tmp_path, kille
     assert np.array_equal(vectors(whole), vectors(resumed))
 
 
-@pytest.mark.parametrize("settings", [{"proxies": "learned", "loss": "proxy_anchor"}, {"proxies": "domain_mean"}])
+@pytest.mark.parametrize("settings", [{"proxies": "class"}, {"geometry": "euclid"}])
 def test_variants_resume_too(clip, tmp_path, killed_after, settings):
-    settings = settings | {"learn": "random", "noise": 0.5, "relation": 0.5}
+    settings = settings | {"learn": "random"}
     whole = fit(tmp_path / "whole", clip, **settings)
     with killed_after(4, Aggregation, modules=(Aggregation.__module__,)):
         fit(tmp_path / "broken", clip, **settings)
