@@ -65,16 +65,16 @@ def serving(*indexes: Path, options: Sequence[str] = ()) -> Iterator[str]:
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}/"
     try:
-        for _ in range(600):
+        for _ in range(2400):
             if process.poll() is not None:
                 raise AssertionError(f"the server stopped: {process.communicate()[0].decode()}")
             try:
-                urllib.request.urlopen(address + "ready", timeout=5).close()
+                urllib.request.urlopen(address + "ready", timeout=60).close()
                 break
             except (urllib.error.URLError, TimeoutError, ConnectionError):
                 time.sleep(0.1)
         else:
-            raise AssertionError("the server did not become ready within a minute")
+            raise AssertionError("the server did not become ready within minutes")
         yield address
     finally:
         process.terminate()

@@ -27,7 +27,7 @@ class Served:
         self.app, self.port = app, port
         self.service = app.state.service
         self.url = f"http://127.0.0.1:{port}"
-        self.client = httpx2.Client(base_url=self.url, timeout=30)
+        self.client = httpx2.Client(base_url=self.url, timeout=120)
 
     def search(self, query, *images, name="pictures.index", **options):
         """POST a search as a form."""
@@ -49,7 +49,7 @@ class Served:
         files = [("images", (f"{n}.png", content)) for n, content in enumerate(images)]
         return self.client.post(f"/api/v1/collections/{name}/items", data=data, files=files, **options)
 
-    def ended(self, answer, seconds=30):
+    def ended(self, answer, seconds=120):
         """Wait until the job of a 202 answer is over; gives the job."""
         assert answer.status_code == 202, answer.text
         place = answer.headers["location"]
@@ -61,7 +61,7 @@ class Served:
             time.sleep(0.02)
         raise AssertionError(job)
 
-    def raw(self, content, seconds=10):
+    def raw(self, content, seconds=60):
         """Send bytes over a bare connection; gives what comes back until the server closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
             connection.sendall(content)

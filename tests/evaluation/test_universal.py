@@ -142,9 +142,9 @@ def test_a_collapsed_encoder_is_measured_all_the_same():
     generator = np.random.default_rng(0)
     has_match = np.arange(30) < 15
     alike = np.tile(np.float32([0.6, 0.8]), (30, 1))
-    free = generator.normal(size=(30, 2)).astype(np.float32)
-    free /= np.linalg.norm(free, axis=1, keepdims=True)
-    judged = judge_no_match(alike, alike, has_match, (1, 1), (free, free))
+    free = generator.normal(size=(2, 30, 8)).astype(np.float32)
+    free /= np.linalg.norm(free, axis=2, keepdims=True)
+    judged = judge_no_match(alike, alike, has_match, (1, 1), (free[0], free[1]))
     assert "cannot be split in two" in judged["failed"]["cosine, queries"]
     assert "one cluster" in judged["failed"]["cosine, gallery"]
     assert judged["scores"]["cosine"] == {}

@@ -21,7 +21,7 @@ class Network:
         self.gate.set()
 
     def __call__(self, pixels):
-        self.gate.wait(10)
+        self.gate.wait(120)
         self.sizes.append(len(pixels))
         if (pixels == 255).all((1, 2, 3)).any():
             raise ValueError("white")
@@ -62,7 +62,7 @@ def test_everybody_gets_their_own_answer(values, size, threads):
     network = Network()
     batcher = Batcher(network, size=size, threads=threads, wait=0.001, limit=100, meter=Meter())
     futures = [batcher.submit(square(value)) for value in values]
-    assert [future.result(10).features.tolist() for future in futures] == [[12.0 * value] for value in values]
+    assert [future.result(120).features.tolist() for future in futures] == [[12.0 * value] for value in values]
     assert sum(network.sizes) == len(values)
     assert max(network.sizes) <= size
     batcher.close()
@@ -77,7 +77,7 @@ def test_what_gathers_behind_a_running_batch_runs_together(make, network):
     rest = [batcher.submit(square(n)) for n in range(9)]
     network.gate.set()
     for future in [first, *rest]:
-        future.result(10)
+        future.result(120)
     assert network.sizes == [1, 4, 4, 1]
 
 
@@ -87,14 +87,14 @@ def test_it_waits_for_images_that_are_coming_but_not_for_ever(make, network):
         one = batcher.submit(square(1))
         time.sleep(0.05)
         two = batcher.submit(square(2))
-    assert one.result(10)
-    assert two.result(10)
+    assert one.result(120)
+    assert two.result(120)
     assert network.sizes == [2]
     batcher = make(wait=0.05)
     with batcher.coming(2):
         began = time.monotonic()
-        batcher.submit(square(1)).result(10)
-        assert time.monotonic() - began < 3
+        batcher.submit(square(1)).result(120)
+        assert time.monotonic() - began < 60
 
 
 def test_the_queue_is_bounded(make, network):
@@ -122,16 +122,16 @@ def test_cancelled_images_are_not_run(make, network):
     futures = [batcher.submit(square(n)) for n in range(4)]
     assert all(future.cancel() for future in futures[:3])
     network.gate.set()
-    first.result(10)
-    futures[3].result(10)
+    first.result(120)
+    futures[3].result(120)
     assert network.sizes == [1, 1]
 
 
 def test_an_error_reaches_its_batch_and_no_other(make, network):
     batcher = make(size=1)
     with pytest.raises(ValueError, match="white"):
-        batcher.submit(square(255)).result(10)
-    assert batcher.submit(square(1)).result(10).features.tolist() == [12.0]
+        batcher.submit(square(255)).result(120)
+    assert batcher.submit(square(1)).result(120).features.tolist() == [12.0]
 
 
 def test_closing_runs_what_waits_and_takes_nothing_more(make, network):

@@ -284,7 +284,7 @@ def test_a_head_that_never_ends_is_cut_off(own_index):
                 stop.set()
                 if dripping.ident:
                     dripping.join()
-                assert time.monotonic() - began < 3
+                assert time.monotonic() - began < 9
         assert server.client.get("/health").status_code == 200
 
 
@@ -297,7 +297,7 @@ def test_a_body_that_never_ends_is_cut_off(own_index):
         began = time.monotonic()
         received = server.raw(head.encode())
         assert b" 408 " in received.split(b"\r\n")[0]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
 
 
 def test_an_answer_that_nobody_reads_is_given_up(own_index):

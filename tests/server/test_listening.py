@@ -38,7 +38,7 @@ def test_the_port_that_was_taken_is_announced(cli, own_index, monkeypatch):
     def ask(settings, sockets):
         listening.extend(one.getsockname()[1] for one in sockets)
         # Who reads the address may connect at once.
-        socket.create_connection(("127.0.0.1", listening[0]), timeout=5).close()
+        socket.create_connection(("127.0.0.1", listening[0]), timeout=60).close()
 
     monkeypatch.setattr(run, "_run", ask)
     status, out, _ = cli("serve", own_index, "--port", 0)
@@ -82,7 +82,7 @@ def test_every_address_of_a_name_has_the_same_port():
     try:
         assert len({one.getsockname()[1] for one in sockets}) == 1
         for one in sockets:
-            socket.create_connection(one.getsockname()[:2], timeout=5).close()
+            socket.create_connection(one.getsockname()[:2], timeout=60).close()
     finally:
         for one in sockets:
             one.close()

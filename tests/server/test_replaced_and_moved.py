@@ -39,7 +39,7 @@ def info(server):
     return server.client.get("/api/v1/collections").json()[0]
 
 
-def wait_for(condition, seconds=15):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -59,7 +59,7 @@ def test_another_index_at_the_same_path_is_served_whole(server, own_index, pictu
     wait_for(lambda: info(server)["calibrated"])
     assert Index.open(own_index).version == new.version
     replace(own_index, tmp_path / "new.index")
-    wait_for(lambda: info(server)["fingerprint"] != before["fingerprint"], 5)
+    wait_for(lambda: info(server)["fingerprint"] != before["fingerprint"])
     after = info(server)
     assert after["fingerprint"] == new.fingerprint.digest
     assert (after["items"], after["dim"], after["encoder"]) == (32, dim, encoder.name)
@@ -77,7 +77,7 @@ def test_another_index_at_the_same_path_is_served_whole(server, own_index, pictu
     check()
     # So it stays when the new one changes.
     opened.delete(["photo/circle/00.png"])
-    wait_for(lambda: info(server)["items"] == 31, 5)
+    wait_for(lambda: info(server)["items"] == 31)
     check()
     # Its probabilities are its own too.
     wait_for(lambda: info(server)["calibrated"])
@@ -113,11 +113,11 @@ def test_a_request_under_way_keeps_the_index_it_began_with(
     answers = []
     asking = threading.Thread(target=lambda: answers.append(server.search(IMAGE, picture, name="own.index")))
     asking.start()
-    assert reached.wait(10)
+    assert reached.wait(120)
     replace(own_index, tmp_path / "new.index")
-    wait_for(lambda: info(server)["fingerprint"] == new.fingerprint.digest, 5)
+    wait_for(lambda: info(server)["fingerprint"] == new.fingerprint.digest)
     allowed.set()
-    asking.join(10)
+    asking.join(120)
     hits = answers[0].json()["hits"]
     assert [hit["id"] for hit in hits] == [hit.id for hit in expected]
     assert np.allclose([hit["score"] for hit in hits], [hit.score for hit in expected], atol=1e-4)

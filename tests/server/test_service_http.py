@@ -79,7 +79,7 @@ def test_a_client_that_left_is_not_worked_for(own_index):
 
         def slow(pixels):
             seen.append(len(pixels))
-            gate.wait(10)
+            gate.wait(120)
             return real(pixels)
 
         batcher._run = slow
@@ -108,7 +108,7 @@ def test_a_full_queue_says_when_to_come_back(own_index):
 
 
 def test_probabilities_of_a_match(served):
-    for _ in range(300):
+    for _ in range(2400):
         if served.client.get("/api/v1/collections").json()[0]["calibrated"]:
             break
         time.sleep(0.05)
@@ -151,7 +151,7 @@ def test_a_client_that_leaves_while_it_sends_is_no_defect(own_index, caplog):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(head.encode())
             time.sleep(0.2)
-        for _ in range(100):
+        for _ in range(2400):
             counted = metrics(server)
             if ("crosslens_requests_total", "/api/v1/collections/{name}/items", "499", "POST") in counted:
                 break

@@ -125,7 +125,7 @@ def test_nan_stops_training_and_keeps_the_state_before_it(run, what):
     assert (failed["epoch"], failed["step"]) == (1, 2)
     sound = Regression(stop_at=(1, 2))
     with pytest.raises(KeyboardInterrupt):
-        train(sound, Run(run.folder / "sound"), checkpoint_seconds=1e9)
+        train(sound, Run.start(run.folder / "sound", {}, resume=False), checkpoint_seconds=1e9)
     assert torch.equal(failed["job"]["layer"]["weight"], sound.layer.weight)
     assert torch.equal(failed["job"]["memory"], sound.memory)
     assert json.loads((run.folder / "log.jsonl").read_text().splitlines()[-1])["failed"] is True

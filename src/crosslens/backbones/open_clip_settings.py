@@ -97,8 +97,8 @@ class OpenClipSettings:
             raise BackboneError(f"{self.what} is for pictures of mode {told['mode']!r}, not RGB")
         if set(size if isinstance(size, list) else [size]) != {usual.crop}:
             raise BackboneError(f"{self.what} scales pictures to {size}, but the weights are for {usual.crop}")
-        channels = {key: told[key] for key in ("mean", "std") if key in told}
-        own = {key: (v,) * 3 if isinstance(v, int | float) else v for key, v in channels.items()}
+        channels: dict[str, Any] = {key: told[key] for key in ("mean", "std") if key in told}
+        own: dict[str, Any] = {key: (v,) * 3 if isinstance(v, int | float) else v for key, v in channels.items()}
         own |= {"interpolation": told["interpolation"]} if "interpolation" in told else {}
         try:
             return Preprocess.model_validate({**usual.model_dump(), **own, "squash": mode == "squash"})

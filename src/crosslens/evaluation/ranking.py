@@ -28,7 +28,7 @@ NO_LABEL = -1
 NO_POSITION = np.iinfo(np.int32).max
 
 # BLAS picks its kernel by the shape of the product. Padding every product to one height, a multiple of this, gives
-# a query the same bits whatever the chunk, and identical gallery rows the same score: their ties are real ties.
+# a query the same bits whatever the chunk.
 # Products are as tall as memory allows, because each call to a threaded BLAS can stall on a busy machine.
 _BLOCK_ROWS = 16
 # Bytes of scores handed on at once, and scores sorted at once: few enough to stay in a processor's cache.
@@ -193,6 +193,8 @@ class _Scorer:
     queries: Array
     gallery: Array
     exclude: Array
+    copied: Array
+    sources: Array
     chunk: int
     block: int
     workers: int
@@ -225,7 +227,7 @@ class _Scorer:
         # As many blocks as memory asks for, of even size, so that the last one is not mostly padding.
         block = _BLOCK_ROWS * -(-needed // -(-needed // most))
         chunk = chunk or max(1, min(_CHUNK_BYTES, half // (_CHUNK_COST * (workers + 2))) // row)
-        return cls(left, right, excluded, chunk, block, workers)
+        return cls(left, right, excluded, *_copies(right), chunk, block, workers)
 
     def map(self, work: Work) -> Iterator[Made]:
         """Chunks of queries in order, each with what ``work(rows, scores)`` makes of its rows.
@@ -264,6 +266,9 @@ class _Scorer:
         part = self.queries[rows]
         padding = self.block - len(part)
         scores = (np.pad(part, ((0, padding), (0, 0))) @ self.gallery.T)[: len(part)]
+        # BLAS may give copies of a row other last digits by their place (OpenBLAS on Haswell does); they are ties.
+        if len(self.copied):
+            scores[:, self.copied] = scores[:, self.sources]
         scores += 0.0
         where = np.flatnonzero(self.exclude[rows] >= 0)
         scores[where, self.exclude[rows][where]] = -np.inf
@@ -299,6 +304,18 @@ def _checked_features(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Arra
             "leave these items out or embed them again"
         )
     return features
+
+
+def _copies(rows: Array) -> tuple[Array, Array]:
+    """Positions of rows ``(N, d)`` that repeat an earlier one, and of the first like each."""
+    none = np.empty(0, np.intp)
+    if not rows.size:
+        return none, none
+    keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    sources = first[inverse.ravel()]
+    copied = np.flatnonzero(sources != np.arange(len(rows)))
+    return copied, sources[copied]
 
 
 def _largest_norm(features: Array) -> float:

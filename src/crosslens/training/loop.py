@@ -160,6 +160,7 @@ def _restore(job: Trainable, run: Run, name: str) -> tuple[int, int, dict[str, f
 
 
 def _are_finite(gradients: list[Tensor]) -> bool:
+    gradients = [gradient for gradient in gradients if gradient.numel()]
     # The largest size of each, in one look; a norm of squares could overflow.
     return not gradients or bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients, float("inf")))).all())
 
