@@ -27,6 +27,7 @@ import numpy as np
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import DomainMap, Joint
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.methods import METHODS, method_class
 from crosslens.methods.base import FitJob
@@ -208,7 +209,7 @@ def run_maps(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[s
         labels = label_images(job, features, texts)
         row: dict[str, Any] = {}
         for kind, side in product(options.kinds.split(","), options.sides.split(",")):
-            encoder = Encoder(backbone, space="joint")
+            encoder = Encoder(backbone, [Joint(backbone)])
             config = MapConfig(map=kind, map_side=side)
             chosen = domain_maps(encoder, job, config, features, labels, texts)
             whole = config.model_copy(update={"map_share": 1.0})
@@ -235,9 +236,8 @@ def run_maps(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[s
 def ranked(
     encoder: Encoder, catalog: Any, pair: tuple[str, str], maps: dict[str, Any], options: Any
 ) -> list[float]:
-    encoder.maps = maps
-    found = crosslens.evaluate(encoder, catalog, domains=pair, features=options.features)
-    encoder.maps = {}
+    mapped = encoder.with_part(DomainMap(maps))
+    found = crosslens.evaluate(mapped, catalog, domains=pair, features=options.features)
     return [direction.metrics["map@all"] for direction in found.directions]
 
 

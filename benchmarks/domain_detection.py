@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.catalog import Catalog
 from crosslens.datasets.emoji import emoji_catalog
-from crosslens.encoder import Encoder
+from crosslens.encoder.untrained import centred_encoder
 from crosslens.features.load import Features, features_of
 from crosslens.search.domain_detection import detect_domains
 
@@ -58,13 +57,8 @@ def main() -> None:
 
 def shares(made: Features, asked: Features, domains: Any, space: Any) -> dict[str, float]:
     """The share that is right, of each domain."""
-    backbone = crosslens.load_backbone("lite")
-
-    def mean(domain: str) -> torch.Tensor:
-        rows = torch.from_numpy(made.of_domain(domain).centre)
-        return (backbone.to_joint(rows) if space == "joint" else rows).mean(0)
-
-    encoder = Encoder(backbone, means={domain: mean(domain) for domain in domains}, space=space)
+    centres = {domain: made.of_domain(domain).centre for domain in domains}
+    encoder = centred_encoder(crosslens.load_backbone("lite"), centres, joint=space == "joint")
     found = {domain: detect_domains(encoder, asked.of_domain(domain).centre) for domain in domains}
     return {domain: float(np.mean([name == domain for name in names])) for domain, names in found.items()}
 

@@ -92,6 +92,7 @@ def items_of(start: int, count: int) -> pa.Table:
         "label": [f"c{n % 100:02d}" for n in range(start, start + count)],
         "size": list(range(count)),
         "modified": [1_700_000_000] * count,
+        "stamp": [f"{n}|1700000000000000000|{n}|1700000000000000000" for n in range(count)],
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
 

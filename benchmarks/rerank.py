@@ -28,6 +28,7 @@ from crosslens.api import open_catalog
 from crosslens.catalog import Catalog
 from crosslens.datasets.emoji import concept_of, emoji_catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.metrics import average_precision, precision_at
 from crosslens.features.load import Features, features_of
 from crosslens.search.rerank import Neighbours, neighbour_graph
@@ -82,14 +83,12 @@ def encoders(
     name: str, catalog: Catalog, features: Features, kind: str, runs: Path
 ) -> Callable[[str, str], Encoder]:
     """The encoder of a pair of domains."""
-    import torch
-
     backbone = crosslens.load_backbone("lite")
     if kind == "frozen":
         return lambda a, b: Encoder(backbone)
     if kind == "centred":
-        means = {d: torch.from_numpy(features.of_domain(d).centre).mean(0) for d in catalog.domains}
-        return lambda a, b: Encoder(backbone, method="centred", means=means)
+        centred = centred_encoder(backbone, {d: features.of_domain(d).centre for d in catalog.domains})
+        return lambda a, b: centred
     made: dict[tuple[str, str], Encoder] = {}
     for a, b in combinations(catalog.domains, 2):
         out = runs / f"{name}-{a}-{b}"

@@ -28,6 +28,7 @@ from crosslens.backbones.base import Backbone
 from crosslens.backbones.lite import imagenet_names
 from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Joint, ProjectionHead
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.features.load import features_of
 from crosslens.methods.tki.domain_words import DomainTexts, WordsConfig, expand
@@ -199,7 +200,8 @@ class Bench:
         if name == "raw features; Euclidean":
             features = features_of(self.catalog, self.backbone, folder=self.features).centre
             return EuclideanFeatures(self.backbone, float(np.linalg.norm(features, axis=1).max()))
-        return Encoder(self.backbone, space="joint", means=self._means(centred=name != "raw"))
+        means = self._means(centred=name != "raw")
+        return Encoder(self.backbone, [Joint(self.backbone), Centre(means)])
 
     def _means(self, *, centred: bool) -> dict[str, torch.Tensor]:
         if not centred:
@@ -219,7 +221,8 @@ class Bench:
             projection, learned = aggregate(config, texts, seed=seed, run=Run(Path(folder) / "run"))
             log = Run(Path(folder) / "run").read_log()
         means = self._means(centred=config.centre)
-        encoder = Encoder(self.backbone, method="tki", head=projection, space="joint", means=means)
+        parts = [Joint(self.backbone), Centre(means), ProjectionHead(projection)]
+        encoder = Encoder(self.backbone, parts, method="tki")
         seconds = {"words seconds": words_seconds, "projection seconds": time.perf_counter() - started}
         with torch.no_grad():
             images = torch.from_numpy(features_of(self.catalog, self.backbone, folder=self.features).centre)

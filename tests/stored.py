@@ -52,6 +52,7 @@ def items(ids, **columns):
         "label": [None] * len(ids),
         "size": [None] * len(ids),
         "modified": [None] * len(ids),
+        "stamp": [f"100|{row}|7|{row}" for row in range(len(ids))],
     }
     return pa.table({**made, **columns}, schema=ITEM_SCHEMA)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from crosslens.catalog import SCHEMA, Catalog, concatenate
 from crosslens.errors import CatalogError, LabelsHiddenError
+from crosslens.names import nfc, read_name
 from crosslens.readers import read_manifest
 
 ROWS = [
@@ -152,7 +153,15 @@ def test_a_manifest_elsewhere_still_finds_the_images(name, tmp_path):
     assert beside.paths == catalog.paths
 
 
+def is_name(text):
+    try:
+        return bool(read_name(text))
+    except ValueError:
+        return False
+
+
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=12)
+NAME = TEXT.filter(is_name)
 TRICKY = st.sampled_from(
     ["null", "NA", "nan", "None", "007", "1e5", "true", 'say "cheese"', "a,b", " x ", "é\n", "猫"]
 )
@@ -161,12 +170,12 @@ TRICKY = st.sampled_from(
 @given(
     st.lists(
         st.fixed_dictionaries(
-            {"id": TEXT | TRICKY, "path": TEXT | TRICKY, "domain": TEXT | TRICKY},
-            optional={"label": TEXT | TRICKY, "split": TRICKY, "role": st.sampled_from(["query", "gallery"])},
+            {"id": TEXT | TRICKY, "path": TEXT | TRICKY, "domain": NAME | TRICKY},
+            optional={"label": NAME | TRICKY, "split": TRICKY, "role": st.sampled_from(["query", "gallery"])},
         ),
         min_size=1,
         max_size=6,
-        unique_by=lambda row: row["id"],
+        unique_by=lambda row: nfc(row["id"]),
     ),
     st.sampled_from(["csv", "parquet"]),
 )
@@ -175,3 +184,90 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path_factory, rows, suffix)
     catalog = Catalog.from_rows(rows, root)
     catalog.write(root / f"manifest.{suffix}")
     assert read_manifest(root / f"manifest.{suffix}") == catalog
+
+
+def test_names_are_read_and_ids_and_paths_stay():
+    nfd = "cafe\u0301"
+    rows = [
+        {"path": f"{nfd}/1.jpg", "domain": f" {nfd}", "label": f"{nfd}\u200b", "split": " Train", "role": "QUERY "}
+    ]
+    catalog = Catalog.from_rows(rows, Path("/data"))
+    assert catalog.table.to_pylist() == [
+        {
+            "id": f"{nfd}/1.jpg",
+            "path": f"{nfd}/1.jpg",
+            "domain": "café",
+            "label": "café",
+            "split": "train",
+            "role": "query",
+        }
+    ]
+
+
+def test_ids_that_differ_in_form_alone_are_refused_with_both():
+    rows = [
+        {"path": "é.jpg", "domain": "a"},
+        {"path": "b.jpg", "domain": "a"},
+        {"path": "e\u0301.jpg", "domain": "a"},
+    ]
+    with pytest.raises(
+        CatalogError, match=r"row 3: its id and that of row 1 differ in Unicode form alone .*xe9.*u0301"
+    ):
+        Catalog.from_rows(rows, Path())
+    assert len(Catalog.from_rows([{**row, "id": n} for n, row in enumerate(rows)], Path())) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"label": "cat\nb.jpg,photo,dog"},
+            r"row 1: the label 'cat\\nb.jpg,photo,dog' holds a line end; is a quote",
+        ),
+        ({"domain": "a\nb"}, "row 1: the domain .* holds a line end"),
+        ({"split": "a\r\nb"}, "row 1: the split .* holds a line end"),
+        ({"role": "a\nb"}, "row 1: the role .* holds a line end"),
+        ({"domain": "a\x1b[1mb"}, "row 1: the domain .* control character"),
+        ({"path": "a\0.jpg"}, "row 1: the path .* no file's name"),
+        ({"path": "a\udce9.jpg"}, "row 1: the path .* no file's name"),
+        ({"label": True}, "row 1: the label is True"),
+        ({"id": True}, "row 1: the id is True"),
+    ],
+)
+def test_a_cell_that_can_be_no_name_is_named(row, message):
+    with pytest.raises(CatalogError, match=message):
+        Catalog.from_rows([{"path": "a.jpg", "domain": "photo", **row}], Path())
+
+
+def test_what_is_blank_is_unknown():
+    row = {"path": "a.jpg", "domain": "p", "label": " \u200b", "split": "  ", "role": "\t"}
+    assert Catalog.from_rows([row], Path()).table.to_pylist()[0] == {
+        "id": "a.jpg", "path": "a.jpg", "domain": "p", "label": None, "split": None, "role": "both"
+    }  # fmt: skip
+    with pytest.raises(CatalogError, match="row 1 lacks a domain"):
+        Catalog.from_rows([{"path": "a.jpg", "domain": "\u200b"}], Path())
+
+
+def test_nulls_of_pandas_mean_unknown():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"path": ["a.jpg", "b.jpg"], "domain": ["p", "p"], "label": ["x", None], "id": [1, None]})
+    for rows in (frame, frame.convert_dtypes()):
+        catalog = Catalog.from_rows(rows.to_dict("records"), Path())
+        assert (catalog.labels, catalog.ids) == (["x", None], ["1", "b.jpg"])
+
+
+def test_one_image_in_two_classes_is_told_as_that():
+    rows = [{"path": "a.jpg", "domain": "p", "label": label} for label in ("cat", "dog")]
+    with pytest.raises(
+        CatalogError, match=r"id 'a.jpg' was already used in row 1; the same image is listed twice"
+    ):
+        Catalog.from_rows(rows, Path())
+
+
+def test_domains_and_labels_are_selected_in_any_spelling_and_near_ones_offered(catalog):
+    assert catalog.select(domains=["Sketch"], labels=[" CAT"]).ids == ["sketch/cat/1.png"]
+    assert catalog.domains_named(["SKETCH", "photo"]) == ("sketch", "photo")
+    with pytest.raises(
+        CatalogError, match=r"the domain skech; the domains here are: photo, sketch; did .* 'sketch'"
+    ):
+        catalog.select(domains=["skech"])

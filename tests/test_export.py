@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from crosslens.backbones import load_backbone
 from crosslens.backbones.engine import ExportError
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, DomainMap, Heads, Joint, ProjectionHead, Whitened
 from crosslens.errors import ConfigError
 from crosslens.export import export_encoder
-from crosslens.nn.heads import Head, HeadGroup
+from crosslens.nn.heads import Head
 from crosslens.nn.projection import Projection, ProjectionShape
-from crosslens.nn.whitened import WhitenedPart
 from tiny import SIDE, TinyBackbone, draw
 
 
@@ -25,23 +25,23 @@ def _tiny(tiny_world):
     pass
 
 
-def headed(**parts):
+def headed(*parts):
     torch.manual_seed(0)
     means = {"photo": torch.randn(64), "sketch": torch.randn(64)}
     maps = {"sketch": torch.linalg.qr(torch.randn(8, 8)).Q}
-    heads = HeadGroup([Head((64, 16, 8)), Head((64, 16, 8))])
-    return Encoder(TinyBackbone(), method="ucdir", head=heads, means=means, maps=maps, **parts)
+    heads = [Head((64, 16, 8)), Head((64, 16, 8))]
+    return Encoder(TinyBackbone(), [Heads(heads), Centre(means), DomainMap(maps), *parts], method="ucdir")
 
 
 def with_whitened():
     torch.manual_seed(1)
     means = {"photo": torch.randn(64) / 8, "sketch": torch.randn(64) / 8}
-    return headed(whitened=WhitenedPart(torch.randn(64, 12), means, 0.3))
+    return headed(Whitened(torch.randn(64, 12), means, 0.3))
 
 
 def hyperbolic():
     torch.manual_seed(2)
-    return Encoder(TinyBackbone(), method="tki", head=Projection(ProjectionShape(sizes=(64, 16))))
+    return Encoder(TinyBackbone(), [ProjectionHead(Projection(ProjectionShape(sizes=(64, 16))))], method="tki")
 
 
 def pictures(count=5):
@@ -89,7 +89,8 @@ def test_domains_differ_and_their_vectors_belong_together(tmp_path):
 
 
 def test_the_joint_space_of_lite_can_be_exported(tmp_path):
-    encoder = Encoder(load_backbone("lite"), space="joint")
+    lite = load_backbone("lite")
+    encoder = Encoder(lite, [Joint(lite)])
     folder = export_encoder(encoder, tmp_path / "out")
     images = [image.resize((240, 240)) for image in pictures(2)]
     pixels = np.stack([encoder.backbone.preprocess.pixels(image) for image in images])
@@ -154,8 +155,9 @@ def test_rows_of_one_name_equal_rows_named_one_by_one():
 def test_unit_rows_and_maps_of_each_head_alone():
     encoder = headed()
     rows = F.normalize(torch.randn(4, 16), dim=1)
-    mapped = encoder.apply_maps(rows, ["photo", "sketch", None, "sketch"])
+    part = encoder.part(DomainMap)
+    mapped = part(rows, ["photo", "sketch", None, "sketch"])
     assert torch.equal(mapped[[0, 2]], rows[[0, 2]])
     for row in (1, 3):
-        halves = [F.normalize(half @ encoder.maps["sketch"], dim=0) / 2**0.5 for half in rows[row].split(8)]
+        halves = [F.normalize(half @ part.maps["sketch"], dim=0) / 2**0.5 for half in rows[row].split(8)]
         assert torch.allclose(mapped[row], torch.cat(halves), atol=1e-6)

@@ -1,5 +1,6 @@
 """Whole files or none, wherever the target points."""
 
+import json
 import os
 import subprocess
 import sys
@@ -79,3 +80,11 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CrosslensError, match=r"could not write .*sub"):
         write_text(tmp_path / "file" / "sub", "text")
+
+
+def test_text_that_is_no_utf8_is_kept_in_json(tmp_path):
+    value = {"path": "caf\udce9/é"}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_bytes()) == value
+    write_json(tmp_path / "b.json", {"path": "é"})
+    assert "é" in (tmp_path / "b.json").read_text(encoding="utf-8")

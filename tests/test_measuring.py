@@ -1,6 +1,7 @@
 """What a run is measured on, alone and beside others, and what is said about it."""
 
 import shutil
+import unicodedata
 
 import pytest
 
@@ -139,3 +140,39 @@ def test_a_comparison_writes_nothing_into_runs(runs):
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     crosslens.compare([folder, "tiny"])
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
+def test_classes_in_two_forms_measure_as_in_one(tiny_world, tmp_path):
+    composed, mixed = tmp_path / "composed", tmp_path / "mixed"
+    pictures = make_pictures(tmp_path / "pictures")
+    for look in ("photo", "sketch"):
+        for shape, name in zip(SHAPES, ("café", "éléphant", "plain", "ガ"), strict=True):
+            other = unicodedata.normalize("NFD", name) if look == "sketch" else name
+            shutil.copytree(pictures / look / shape, composed / look / name)
+            shutil.copytree(pictures / look / shape, mixed / look / other)
+    own, other = (crosslens.evaluate("tiny", root) for root in (composed, mixed))
+    assert own.metrics == other.metrics
+    assert other.notes == own.notes == ()
+
+
+def test_classes_spelt_apart_are_said_in_the_result(tiny_world, tmp_path):
+    pictures = make_pictures(tmp_path / "pictures")
+    (pictures / "sketch" / "circle").rename(pictures / "sketch" / "Circle")
+    notes = crosslens.evaluate("tiny", pictures).notes
+    assert len(notes) == 2
+    assert notes[0].startswith("photo to sketch: 12 of 48 queries have no relevant item")
+    assert "'Circle' and 'circle' look like one class in two spellings" in notes[0]
+    result = crosslens.evaluate("tiny", pictures, domains=["Sketch", " photo"])
+    assert [d.query_domain for d in result.directions] == ["sketch", "photo"]
+    with pytest.raises(ConfigError, match="a domain is named twice"):
+        crosslens.evaluate("tiny", pictures, domains=["Sketch", "sketch"])
+
+
+def test_an_unseen_class_in_another_form_is_not_learned_from(tiny_world, tmp_path):
+    pictures = make_pictures(tmp_path / "pictures")
+    for look, name in (("photo", "café"), ("sketch", "cafe\u0301")):
+        (pictures / look / "circle").rename(pictures / look / name)
+    for number, typed in enumerate(("café", "cafe\u0301", "Café")):
+        run = crosslens.fit("centred", pictures, out=tmp_path / str(number), backbone="tiny", unseen=typed)
+        assert run.config()["unseen"] == ["café"]
+        assert run.config()["images"] == 72

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
+from crosslens.names import nfc
 from crosslens.readers import read_class_names, read_class_numbers, read_folder, read_list, read_manifest
 
 
@@ -136,7 +137,7 @@ def test_parquet_with_whole_numbers_as_ids(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,domain,colour\na.jpg,photo,red\n", r"unknown columns \['colour'\]"),
+        ("path,domain,lable\na.jpg,photo,cat\n", "no use for a column 'lable'; did you mean 'label'"),
         ("path,label\na.jpg,cat\n", "no column 'path' or no column 'domain'"),
         ("path,domain,label,class\na.jpg,photo,cat,cat\n", "either 'label' or 'class'"),
         ("path,domain\n", "lists no image"),
@@ -228,7 +229,7 @@ def test_any_name_survives_a_list(tmp_path_factory, entries):
     text = "".join(f"{path} {label}\n" for path, (_, _, label) in zip(paths, entries, strict=True))
     catalog = read_list(write_list(folder, text))
     assert catalog.column("path") == paths
-    assert catalog.labels == [f"x{name}x" for name, _, _ in entries]
+    assert catalog.labels == [nfc(f"x{name}x") for name, _, _ in entries]
 
 
 def test_class_names_and_numbers(tmp_path):
@@ -245,3 +246,89 @@ def test_class_names_and_numbers(tmp_path):
     ):
         with pytest.raises(CatalogError, match=message):
             read_class_numbers(write_list(tmp_path, text))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "path,domain,label",
+        "Path, domain ,LABEL",
+        " PATH,Domain,Class",
+        ",path,domain,label",
+        "Unnamed: 0,path,domain,label",
+        ",Unnamed: 0,path,domain,label",
+    ],
+)
+@pytest.mark.parametrize("delimiter", list(",;\t|"), ids=["comma", "semicolon", "tab", "bar"])
+def test_tables_of_spreadsheets_and_frames_are_read(tmp_path, suffix, encoding, header, delimiter):
+    cells = ["a é.jpg", " sketch", "cafe\u0301"]
+    row = [*["0"] * (header.count(",") - 2), *cells]
+    text = f"{delimiter.join(header.split(','))}\n{delimiter.join(row)}\n"
+    (tmp_path / f"m.{suffix}").write_bytes(text.encode(encoding))
+    catalog = Catalog.open(tmp_path / f"m.{suffix}")
+    assert (catalog.ids, catalog.domains, catalog.labels, catalog.notes) == (["a é.jpg"], ["sketch"], ["café"], ())
+
+
+def test_other_columns_are_passed_over_with_a_note(tmp_path):
+    catalog = read_manifest(write_csv(tmp_path, "path,domain,colour,taken\na.jpg,photo,red,2020\n"))
+    assert catalog.ids == ["a.jpg"]
+    assert [note.partition(": ")[2] for note in catalog.notes] == ["the columns colour, taken are not used"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,domain,label,label\na.jpg,p,x,y\n", "more than one column 'label'"),
+        ("path,domain,label,Label\na.jpg,p,x,y\n", "more than one column 'label'"),
+        ("path,domian\na.jpg,p\n", "column 'domian'; did you mean 'domain'"),
+        ('path,domain,label\na.jpg,p,"x\nb.jpg,p,y\nc.jpg,p,z\n', "row 1: .*(open|is a quote not closed)"),
+        ('path,domain,note\na.jpg,p,"x\nb.jpg,p,y\n', "row 1: the note holds further rows"),
+        ('path,domain\n"a.jpg,p\nb.jpg,p\n', "manifest"),
+    ],
+)
+def test_tables_that_would_lose_rows_or_columns_are_refused(tmp_path, text, message):
+    with pytest.raises(CatalogError, match=message):
+        read_manifest(write_csv(tmp_path, text))
+
+
+def test_ids_as_floats_and_labels_as_numbers_in_parquet(tmp_path):
+    pq.write_table(pa.table({"id": [1.0, None], "path": ["a", "b"], "domain": ["p", "p"]}), tmp_path / "m.parquet")
+    assert Catalog.open(tmp_path / "m.parquet").ids == ["1", "b"]
+    pq.write_table(pa.table({"path": ["a"], "domain": ["p"], "label": [3]}), tmp_path / "n.parquet")
+    with pytest.raises(CatalogError, match=r"never by a number; with pandas: frame\['label'\].astype\(str\)"):
+        Catalog.open(tmp_path / "n.parquet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".thumbnails", "System Volume Information"],
+)
+def test_folders_of_systems_are_no_domains_classes_or_images(tree, name):
+    root = tree(
+        f"{name}/1.jpg", f"photo/{name}/2.jpg", f"photo/cat/{name}/3.jpg/SYNOPHOTO_THUMB_M.jpg", "photo/cat/4.jpg"
+    )
+    catalog = read_folder(root)
+    assert catalog.ids == ["photo/cat/4.jpg"]
+    said = [note for note in catalog.notes if "a system's own" in note]
+    assert len(said) == (0 if name.startswith(".") else 1)
+
+
+def test_one_class_in_two_forms_is_one_and_its_paths_stay(tree):
+    nfd = "cafe\u0301"
+    catalog = read_folder(tree("photo/café/1.jpg", f"sketch/{nfd}/1.jpg", f"peinture_{nfd}/{nfd} /1.jpg"))
+    assert catalog.classes == ["café"]
+    assert catalog.domains == ["peinture_café", "photo", "sketch"]
+    assert catalog.ids == [f"peinture_{nfd}/{nfd} /1.jpg", "photo/café/1.jpg", f"sketch/{nfd}/1.jpg"]
+    assert all(path.is_file() for path in catalog.paths)
+
+
+def test_folders_that_can_name_nothing_are_left_out_with_a_note(tree):
+    catalog = read_folder(tree("photo/cat/1.jpg", "photo/a\nb/2.jpg", " /cat/3.jpg"))
+    assert catalog.ids == ["photo/cat/1.jpg"]
+    assert len([note for note in catalog.notes if "the name of the domain or class" in note]) == 2
+
+
+def test_columns_without_a_name_are_passed_over(tmp_path):
+    assert read_manifest(write_csv(tmp_path, ",path,domain,,\n0,a.jpg,photo,,\n")).notes == ()

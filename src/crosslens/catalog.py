@@ -2,13 +2,16 @@
 
 Columns: ``id`` (unique string), ``path`` (relative to ``root`` or absolute), ``domain``, ``label`` (a class
 *name* or null; never a position in a folder listing), ``split`` and ``role`` (``query``, ``gallery``, ``both``).
+Domains and labels are names as ``crosslens.names.read_name`` reads them; ids and paths stay as the disk has them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ import pyarrow.compute as pc
 
 from crosslens.errors import CatalogError, LabelsHiddenError
 from crosslens.files import atomic_path
+from crosslens.names import Spelling, caseless, did_you_mean, is_blank, nfc, read_name, told_apart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +37,8 @@ SCHEMA = pa.schema(
     ]
 )
 ROLES = ("query", "gallery", "both")
+_SHOWN = 60
+"""Letters of a wrong cell that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +49,18 @@ class Catalog:
         table: Arrow table with the columns of ``SCHEMA``, one row an image.
         root: folder that relative paths start from.
         notes: what the reader left out and why (stray files, symlink loops), one sentence each.
+        left_out: how many files of each suffix are pictures or films that the reader left out.
 
     Raises:
-        CatalogError: when columns or their types differ, ids repeat, a cell is empty or a role is unknown; the
-            message names the row.
+        CatalogError: when columns or their types differ, ids repeat or differ in Unicode form alone, a cell is
+            empty or a role is unknown; the message names the row.
     """
 
     table: pa.Table
     root: Path
     notes: tuple[str, ...] = field(default=(), compare=False)
     labels_hidden: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.table.schema.names != SCHEMA.names:
@@ -111,6 +119,15 @@ class Catalog:
         """
         return sorted({label for label in self.labels if label is not None})
 
+    def domains_named(self, wanted: str | Sequence[str]) -> tuple[str, ...]:
+        """The domains that are meant, as they are written here, in the order given; see ``crosslens.names``.
+
+        Raises:
+            CatalogError: for a name that no domain has, listing those there are and the near ones, or that could
+                be two of them.
+        """
+        return Spelling(self.domains).require(wanted, "domain")
+
     def select(
         self,
         *,
@@ -120,8 +137,10 @@ class Catalog:
     ) -> Catalog:
         """The rows whose domain, label and split are among those given (one name or several), in the same order.
 
+        Names are found in any spelling that fits one name alone; see ``crosslens.names``.
+
         Raises:
-            CatalogError: when a name given does not occur at all, listing those that do.
+            CatalogError: when a name given does not occur at all, listing those that do, or could be two.
             LabelsHiddenError: for ``labels`` when labels are hidden.
         """
         mask = np.ones(len(self), dtype=bool)
@@ -129,18 +148,14 @@ class Catalog:
             if wanted is None:
                 continue
             values = self.column(name)
-            present = set(values)
-            keep = {wanted} if isinstance(wanted, str) else set(wanted)
-            missing = sorted(keep - present)
-            if missing:
-                have = ", ".join(sorted(str(v) for v in present if v is not None)) or "none"
-                raise CatalogError(f"no image has the {name} {', '.join(missing)}; the {name}s here are: {have}")
+            present = sorted({value for value in values if value is not None})
+            keep = set(Spelling(present).require(wanted if isinstance(wanted, str) else sorted(wanted), name))
             mask &= np.fromiter((value in keep for value in values), dtype=bool, count=len(self))
         return self.where(mask)
 
     def where(self, mask: NDArray[np.bool_]) -> Catalog:
         """The rows where ``mask (N,)`` is True."""
-        return Catalog(self.table.filter(pa.array(mask)), self.root, self.notes, self.labels_hidden)
+        return replace(self, table=self.table.filter(pa.array(mask)))
 
     def with_ids(self, ids: Container[str]) -> Catalog:
         """The rows whose id is among ``ids``, in the same order; ids that no row has do not matter."""
@@ -148,13 +163,13 @@ class Catalog:
 
     def take(self, rows: Sequence[int]) -> Catalog:
         """The rows at the positions given, in that order."""
-        return Catalog(self.table.take(pa.array(rows, pa.int64())), self.root, self.notes, self.labels_hidden)
+        return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
 
     def hide_labels(self) -> Catalog:
         """The same images with labels that raise when asked for: what unsupervised methods are given."""
         nulls = pa.nulls(len(self), pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", nulls)
-        return Catalog(table, self.root, self.notes, labels_hidden=True)
+        return replace(self, table=table, labels_hidden=True)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images per domain and class: ``{domain: {class or "": count}}``, sorted by name."""
@@ -195,28 +210,31 @@ class Catalog:
         whole = [os.path.join(here, path) for path in self.column("path")]
         paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
         table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
-        return Catalog(table, folder, self.notes, self.labels_hidden)
+        return replace(self, table=table, root=folder)
 
     @classmethod
     def from_rows(cls, rows: Iterable[dict[str, Any]], root: Path, notes: Sequence[str] = ()) -> Catalog:
         """Build a catalog from dictionaries with at least ``path`` and ``domain``.
 
-        ``id`` (text or a whole number) defaults to the path, ``role`` to ``both``; other keys are ignored.
+        ``id`` (text or a whole number) defaults to the path, ``role`` to ``both``; other keys are ignored. Case
+        does not matter in ``split`` and ``role``.
 
         Raises:
-            CatalogError: naming the first row that is wrong: no path or domain, a label that is a number.
+            CatalogError: naming the first row that is wrong: no path or domain, a label that is a number, a name
+                that holds a line end.
         """
         columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
         for number, row in enumerate(rows, start=1):
-            path, domain = _text(row, "path", number), _text(row, "domain", number)
+            path, domain = _text(row, "path", number), _name(row, "domain", number)
             if path is None or domain is None:
                 raise CatalogError(f"row {number} lacks a {'domain' if path else 'path'}: {row}")
+            split, role = _name(row, "split", number), _name(row, "role", number)
             columns["id"].append(_text(row, "id", number) or path)
             columns["path"].append(path)
             columns["domain"].append(domain)
-            columns["label"].append(_text(row, "label", number))
-            columns["split"].append(_text(row, "split", number))
-            columns["role"].append(_text(row, "role", number) or "both")
+            columns["label"].append(_name(row, "label", number))
+            columns["split"].append(None if split is None else caseless(split))
+            columns["role"].append("both" if role is None else caseless(role))
         return cls(pa.table(columns, schema=SCHEMA), root, tuple(notes))
 
     @classmethod
@@ -236,10 +254,10 @@ class Catalog:
         Raises:
             LabelsHiddenError: when labels are hidden.
         """
-        labels = [None if label is None else rename(label) for label in self.labels]
+        labels = [None if label is None else nfc(rename(label)) for label in self.labels]
         column = pa.array(labels, pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
-        return Catalog(table, self.root, self.notes, self.labels_hidden)
+        return replace(self, table=table)
 
 
 def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
@@ -255,20 +273,60 @@ def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
         raise CatalogError(f"catalogs of different roots cannot be joined: {sorted(map(str, roots))}")
     notes = tuple(note for catalog in catalogs for note in catalog.notes)
     hidden = any(catalog.labels_hidden for catalog in catalogs)
-    return Catalog(pa.concat_tables([c.table for c in catalogs]), roots.pop(), notes, hidden)
+    left_out = sum((Counter(catalog.left_out) for catalog in catalogs), Counter())
+    return Catalog(pa.concat_tables([c.table for c in catalogs]), roots.pop(), notes, hidden, dict(left_out))
 
 
 def _text(row: dict[str, Any], name: str, number: int) -> str | None:
-    """One cell of row ``number`` as text; None for null, NaN (a data frame's null) and the empty text."""
+    """One cell of row ``number`` as text; None for a data frame's nulls and the empty text."""
     value = row.get(name)
-    if value is None or value == "" or value != value:
+    if _is_null(value):
         return None
-    if isinstance(value, str | Path):
-        return str(value)
-    if name == "id" and isinstance(value, int):
-        return str(value)
-    advice = "a class is given by its name, never by a number" if name == "label" else "it must be text"
-    raise CatalogError(f"row {number}: the {name} is {value!r}; {advice}")
+    if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()):
+        # A data frame with an empty cell among whole numbers holds them all as floats.
+        if name == "id" and not isinstance(value, bool):
+            return str(int(value))
+        advice = "; with pandas: frame['label'].astype(str)" if name == "label" else ""
+    elif isinstance(value, str | Path):
+        text = str(value)
+        if "\0" in text or not _is_unicode(text):
+            raise CatalogError(f"row {number}: the {name} {text!r} holds what no file's name in UTF-8 can hold")
+        return text
+    else:
+        advice = ""
+    rule = "a class is given by its name, never by a number" if name == "label" else "it must be text"
+    raise CatalogError(f"row {number}: the {name} is {value!r}; {rule}{advice}")
+
+
+def _name(row: dict[str, Any], column: str, number: int) -> str | None:
+    """One cell of row ``number`` as a name, None where it is blank."""
+    text = _text(row, column, number)
+    if text is None or is_blank(text):
+        return None
+    try:
+        return read_name(text)
+    except ValueError as error:
+        shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+        advice = "; is a quote not closed?" if "line end" in str(error) else ""
+        raise CatalogError(f"row {number}: the {column} {shown} {error}{advice}") from None
+
+
+def _is_null(value: Any) -> bool:
+    """None, the empty text, NaN, and the nulls of pandas, which refuse to be compared."""
+    if value is None or value == "":
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_rows(table: pa.Table) -> None:
@@ -279,15 +337,36 @@ def _check_rows(table: pa.Table) -> None:
         if pc.any(empty).as_py():
             number = empty.to_pylist().index(True) + 1
             raise CatalogError(f"row {number}: the column {name!r} is empty")
-    ids = table.column("id")
-    if len(pc.unique(ids)) != len(ids):
-        seen: dict[str, int] = {}
-        for number, value in enumerate(ids.to_pylist(), start=1):
-            if value in seen:
-                raise CatalogError(f"row {number}: the id {value!r} was already used in row {seen[value]}")
-            seen[value] = number
+    _check_ids(table)
     known = pc.is_in(table.column("role"), value_set=pa.array(ROLES))
     if pc.all(known).as_py() is False:  # null for no row at all
         number = known.to_pylist().index(False) + 1
         value = table.column("role")[number - 1].as_py()
-        raise CatalogError(f"row {number}: the role {value!r} is none of {', '.join(ROLES)}")
+        raise CatalogError(
+            f"row {number}: the role {value!r} is none of {', '.join(ROLES)}{did_you_mean(value, ROLES)}"
+        )
+
+
+def _check_ids(table: pa.Table) -> None:
+    ids = table.column("id")
+    if pc.all(pc.string_is_ascii(ids)).as_py() is False:
+        ids = pc.utf8_normalize(ids, form="NFC")
+    if len(pc.unique(ids)) == len(ids):
+        return
+    seen: dict[str, int] = {}
+    own, paths = table.column("id").to_pylist(), table.column("path").to_pylist()
+    for number, value in enumerate(ids.to_pylist(), start=1):
+        if value not in seen:
+            seen[value] = number
+            continue
+        first = seen[value]
+        if own[first - 1] != own[number - 1]:
+            both = told_apart((own[first - 1], own[number - 1]))
+            raise CatalogError(
+                f"row {number}: its id and that of row {first} differ in Unicode form alone ({both}); rename one"
+                " of the files, or give them other ids"
+            )
+        advice = ""
+        if own[number - 1] == paths[number - 1] == paths[first - 1]:
+            advice = "; the same image is listed twice, and has one class and one domain: keep one row"
+        raise CatalogError(f"row {number}: the id {own[number - 1]!r} was already used in row {first}{advice}")

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crosslens.errors import ConfigError
+from crosslens.names import caseless, read_name, spelt_apart, told_apart
 
 
 def read_class_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
-    """Class names in the order given, without the spaces around them; empty lines and ``# comments`` are left out.
+    """Class names in the order given, as ``names.read_name`` reads them, without blank lines and ``# comments``.
 
     Args:
         source: a UTF-8 text file with one name a line, or the names themselves.
 
     Raises:
-        ConfigError: when the file cannot be read, holds no name, or a name comes twice (upper and lower case are
-            one name).
+        ConfigError: when the file cannot be read, holds no name, or a name comes twice (upper and lower case,
+            and the forms of Unicode, are one name).
     """
     if isinstance(source, str | Path):
         place = str(source)
@@ -26,12 +27,18 @@ def read_class_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
             raise ConfigError(f"the class names in {source} cannot be read: {error}") from error
     else:
         place, lines = "the list of classes", list(source)
-    names = [name for line in lines if (name := line.strip()) and not name.startswith("#")]
+    names = []
+    for line in lines:
+        if line.strip() and not line.strip().startswith("#"):
+            try:
+                names.append(read_name(line))
+            except ValueError as error:
+                raise ConfigError(f"{place}: the class {line.strip()!r} {error}") from None
     if not names:
         raise ConfigError(f"{place} holds no class name; write one a line")
-    seen: dict[str, str] = {}
-    for name in names:
-        if name.casefold() in seen:
-            raise ConfigError(f"{place} names the class {name!r} twice; every class needs one line")
-        seen[name.casefold()] = name
+    for same in spelt_apart(names, caseless):
+        raise ConfigError(f"{place} names the class {told_apart(same)} twice; every class needs one line")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{place} names the class {twice!r} twice; every class needs one line")
     return tuple(names)

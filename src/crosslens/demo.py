@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from crosslens import api
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.datasets.emoji import ATTRIBUTION, Look, emoji_catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
@@ -173,10 +172,7 @@ def _begun(folder: Path) -> bool:
 
 def _centred(catalog: Catalog, backbone: Any) -> Encoder:
     features = features_of(catalog, backbone)
-    means: dict[str, torch.Tensor] = {}
-    for domain in (QUERY, GALLERY):
-        means[domain] = torch.from_numpy(features.of_domain(domain).centre).mean(0)
-    return Encoder(backbone, method="centred", means=means)
+    return centred_encoder(backbone, {look: features.of_domain(look).centre for look in (QUERY, GALLERY)})
 
 
 def _index(folder: Path, catalog: Catalog, encoder: Encoder) -> Index:

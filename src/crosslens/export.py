@@ -16,10 +16,8 @@ from torch import Tensor, nn
 
 from crosslens.backbones.engine import ExportError, PixelTower, export_onnx
 from crosslens.encoder import Encoder
-from crosslens.encoder_config import describe
 from crosslens.errors import ConfigError
 from crosslens.files import atomic_path, write_json
-from crosslens.model_card import model_card
 
 Format = Literal["onnx", "safetensors", "torchscript"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -69,7 +67,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
     if folder.exists():
         raise ConfigError(f"{folder} exists already; name a new folder")
     # Domains that were learned from, but are treated like any other, have the network of all.
-    known = sorted({*encoder.domains, *encoder.looks})
+    known = sorted({*encoder.domains, *encoder.domain_means})
     if domain is not None and (kind == "safetensors" or domain not in known):
         told = f"it knows {', '.join(known) or 'none'}"
         reason = "a folder keeps all domains" if kind == "safetensors" else told
@@ -92,7 +90,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
         else:
             _trace(network, example, temporary / "encoder.pt")
         write_json(temporary / "preprocess.json", _description(encoder, domain))
-        (temporary / "README.md").write_text(model_card(describe(encoder), encoder.dim), encoding="utf-8")
+        (temporary / "README.md").write_text(encoder.model_card(), encoding="utf-8")
     return folder
 
 

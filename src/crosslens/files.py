@@ -7,12 +7,13 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 from crosslens.errors import CrosslensError
+from crosslens.utf8 import is_utf8
 
 
 @contextmanager
@@ -81,8 +82,14 @@ def write_text(target: Path, text: str) -> None:
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write ``value`` to ``target`` atomically as indented JSON; NaN and infinity are refused."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write ``value`` to ``target`` atomically as indented JSON; NaN and infinity are refused.
+
+    Letters stand as they are; text that is no UTF-8, such as a path with other bytes, makes all of it ASCII.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if not is_utf8(text):
+        text = json.dumps(value, indent=2, allow_nan=False)
+    write_text(target, text + "\n")
 
 
 def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
@@ -100,6 +107,21 @@ def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[
     if not isinstance(value, dict):
         raise error(f"{path} must hold a JSON object, not {type(value).__name__}")
     return cast(dict[str, Any], value)
+
+
+def require_known_format(
+    description: Mapping[str, Any], place: Path, newest: int, error: type[CrosslensError]
+) -> None:
+    """Check the number under ``format`` that a file of ours says of itself; one without it is of the first kind.
+
+    Raises:
+        CrosslensError: (the subclass given) when it is no number, or larger than the ``newest`` that is read here.
+    """
+    found = description.get("format", 0)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise error(f"{place} is damaged: its format is {found!r}, which is no whole number")
+    if found > newest:
+        raise error(f"{place} was written by a newer crosslens (format {found}); upgrade to read it")
 
 
 def remove(path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from rich.markup import escape
 
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
@@ -16,6 +15,7 @@ from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.class_names import read_class_names
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Joint, Looks
 from crosslens.errors import CatalogError, ConfigError, RunError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.evaluation.zero_shot import unseen_classes, without_classes
@@ -27,6 +27,7 @@ from crosslens.methods.base import FitJob, Method, Tune, make_config, torch_devi
 from crosslens.methods.oracle import Oracle
 from crosslens.progress import note
 from crosslens.recipes import read_recipe
+from crosslens.splits import Splits, select_training
 from crosslens.training.distributed import World, join_world
 from crosslens.training.run import IMAGES, Run
 
@@ -54,6 +55,7 @@ def fit(
     classes: str | Path | Sequence[str] | None = None,
     unseen: str | int | Sequence[str] | None = None,
     scenario: Scenario | str | None = None,
+    split: Splits | None = None,
 ) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
@@ -80,6 +82,8 @@ def fit(
             number to draw with ``seed``, or a published split; see ``evaluation.zero_shot.unseen_classes``.
         scenario: train on the images of a scenario alone (``partial``, ``open-set``): the first domain is the
             query's, the second the gallery's. A name draws its classes by the published rule.
+        split: the splits to learn from, of images that are marked with some; ``train`` by default, and ``all``
+            for every image. See ``splits.select_training``.
 
     Returns:
         The run.
@@ -105,9 +109,13 @@ def fit(
         raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
     labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
     everything = labelled
-    chosen = tuple(domains or labelled.domains)
-    if len(set(chosen)) != len(chosen):
-        raise CatalogError(f"a domain is named twice: {', '.join(chosen)}")
+    labelled, splits, left_aside = select_training(labelled, split)
+    if left_aside:
+        note(left_aside)
+    asked = tuple(domains or labelled.domains)
+    chosen = asked if source is None else labelled.domains_named(asked)
+    if len(set(chosen)) != len(asked):
+        raise CatalogError(f"a domain is named twice: {', '.join(asked)}")
     labelled = labelled if source is None else labelled.select(domains=chosen)
     left_out: tuple[str, ...] = ()
     marks = list(config.marks)
@@ -138,6 +146,8 @@ def fit(
         "oracle": oracle,
         "settings": config.model_dump(mode="json"),
     }
+    if splits:
+        resolved["split"] = list(splits)
     if names:
         resolved["classes"] = list(names)
     if left_out:
@@ -190,9 +200,9 @@ def open_catalog(source: Source) -> Catalog:
     catalog = Catalog.open(source)
     lost = [sentence for sentence in catalog.notes if "being no images" not in sentence]
     for sentence in lost[:_NOTES]:
-        note(escape(sentence))
+        note(sentence)
     if len(lost) > _NOTES:
-        note(escape(f"{len(lost) - _NOTES} more such notes: crosslens data check {source}"))
+        note(f"{len(lost) - _NOTES} more such notes: crosslens data check {source}")
     return catalog
 
 
@@ -263,11 +273,11 @@ def _start(folder: Path, resolved: dict[str, Any], kind: type[Method[Any]], *, r
 def _finish(encoder: Encoder, job: FitJob, kind: type[Method[Any]], marks: Sequence[str]) -> None:
     if job.world.is_main:
         learned = kind.needs_images or (kind.words_domains and len(job.catalog))
-        if learned and not (encoder.space == "features" and len(encoder.means) > 1):
-            # Means of the same features, where the encoder has some, say it already.
-            encoder.looks = looks_of(
-                job.catalog, encoder, folder=job.features, device=job.device, workers=job.workers
-            )
+        centre = None if encoder.part(Joint) else encoder.part(Centre)
+        # Means of the same features, where the encoder has some, tell domains already.
+        if learned and (centre is None or len(centre.means) < 2):
+            looks = looks_of(job.catalog, encoder, folder=job.features, device=job.device, workers=job.workers)
+            encoder = encoder.with_part(Looks(looks))
         encoder.trained |= {"marks": list(marks)} if marks else {}
         encoder.save(job.run.encoder_folder)
     job.world.barrier()

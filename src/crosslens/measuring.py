@@ -11,8 +11,10 @@ from crosslens.backbones.engine import require_device
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.errors import ConfigError, CrosslensError, EvaluationError
+from crosslens.evaluation.caveats import copied_queries
 from crosslens.evaluation.compare import Comparison, compare_evaluations
-from crosslens.evaluation.conventions import DEFAULT_KS
+from crosslens.evaluation.conventions import DEFAULT_KS, Ties
+from crosslens.evaluation.coverage import unmatched_marks
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.protocols import PROTOCOLS
@@ -20,9 +22,15 @@ from crosslens.evaluation.scenarios import KINDS, Scenario
 from crosslens.evaluation.ucdr import UNIVERSAL, find_universal, learned_marks
 from crosslens.evaluation.zero_shot import unseen_classes
 from crosslens.fitting import Source, open_catalog, scenario_for
-from crosslens.labels.wording import comparable, same_class
+from crosslens.labels.wording import same_class
+from crosslens.learned import learned_images, own_images, unlearned_ids
 from crosslens.methods import method_class
+from crosslens.names import Spelling
+from crosslens.splits import Splits, mixed_splits, select_splits
 from crosslens.training.run import Run
+
+_ALL_MATCHED = ("pairs", "zero-shot")
+"""Protocols in which every query should have a counterpart; elsewhere some lack one by design."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class _Asked:
     generalised: bool
     only: set[str] | None
     seed: int
+    split: Splits | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class _Plan:
         generalised: whether the gallery of ``zero-shot`` holds seen classes too.
         only: ids to measure on; None takes all.
         marks: what must be said beside the numbers.
+        notes: what else should be known of the images.
     """
 
     catalog: Catalog
@@ -61,6 +71,7 @@ class _Plan:
     generalised: bool
     only: set[str] | None
     marks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def evaluate(
@@ -79,6 +90,8 @@ def evaluate(
     unseen: str | int | Sequence[str] | None = None,
     generalised: bool = False,
     seed: int = 0,
+    split: Splits | None = None,
+    ties: Ties = "stable",
 ) -> Evaluation:
     """Measure an encoder, a run or a backbone on labelled images.
 
@@ -94,25 +107,31 @@ def evaluate(
         scenario: the classes of query and gallery; by default a run's own, else drawn by the published rule.
         ks: cuts of P@k.
         depth: ranks kept per query.
-        only: ids to measure on; all by default, or those that a supervised run did not train on.
+        only: ids to measure on; all by default. Images whose label a supervised run saw are left out in any case.
         features: a feature folder, or None for the cache.
         device: where to embed; None chooses.
         unseen: for the protocol ``zero-shot``, as in ``fit``; a run's own by default.
         generalised: for ``zero-shot``: the gallery holds seen classes too.
         seed: of the draw where ``unseen`` is a number.
+        split: the splits to measure on, of images that are marked with some; all by default, which is noted.
+        ties: ``stable`` ranks items with equal scores in the gallery's order, as the published codes do, and notes
+            where that moves a number; ``expected`` takes the mean over all their orders.
 
     Raises:
         ConfigError: for an unknown protocol, a domain named twice, or ``unseen`` with a protocol that has none.
         EvaluationError: when the protocol cannot be applied to these images.
     """
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
-    plan = _plan(run, source, _Asked(protocol, domains, scenario, unseen, generalised, only, seed))
-    settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth}
+    plan = _plan(run, source, _Asked(protocol, domains, scenario, unseen, generalised, only, seed, split))
+    settings: dict[str, Any] = {"convention": convention, "ks": ks, "depth": depth, "ties": ties}
     settings |= {"features": features, "device": device}
     result = _measured(encoder if isinstance(encoder, Encoder) else load_encoder(encoder), plan, **settings)
+    if plan.catalog.left_out:
+        result = replace(result, extra={**result.extra, "left_out": dict(plan.catalog.left_out)})
     if run is not None and (run.folder / LABELS).is_file():
-        accuracy = label_accuracy(run.folder, plan.catalog)
-        result = replace(result, extra={**result.extra, "pseudo_labels": accuracy})
+        accuracy = label_accuracy(run.folder, own_images(run, plan.catalog))
+        if accuracy:
+            result = replace(result, extra={**result.extra, "pseudo_labels": accuracy})
     if run is not None:
         metrics = {plan.protocol: result.to_json()}
         if (run.oracle_folder / "config.json").is_file():
@@ -126,13 +145,14 @@ def compare(
     encoders: Sequence[str | Path],
     source: Source | None = None,
     *,
-    metric: str = "map@all",
+    metric: str | None = None,
     protocol: str | None = None,
     domains: Sequence[str] | None = None,
     scenario: Scenario | None = None,
     unseen: str | int | Sequence[str] | None = None,
     generalised: bool = False,
     seed: int = 0,
+    split: Splits | None = None,
     **settings: Any,
 ) -> tuple[list[Evaluation], list[Comparison]]:
     """Measure several encoders on the same images and hold each against the first, query by query.
@@ -142,10 +162,10 @@ def compare(
     Args:
         encoders: runs, encoder folders or backbones, at least two.
         source: labelled images; those of the first run among ``encoders`` by default.
-        metric: what is compared, such as ``map@all``.
+        metric: what is compared; by default ``map@all``, or the first of a convention that has none.
         protocol, domains, scenario, unseen: what all are measured on; by default what the first run is for.
-        generalised, seed: see ``evaluate``.
-        settings: ``convention``, ``ks``, ``depth``, ``features`` and ``device`` of ``evaluate``.
+        generalised, seed, split: see ``evaluate``.
+        settings: ``convention``, ``ks``, ``depth``, ``ties``, ``features`` and ``device`` of ``evaluate``.
 
     Returns:
         One evaluation per encoder, and one comparison for each but the first.
@@ -161,17 +181,19 @@ def compare(
     first = next((run for run in runs if run is not None), None)
     if source is None and first is None:
         raise ConfigError("give the images to compare on; only a run remembers its own")
-    held_out = [ids for ids in (run.read_held_out() for run in runs if run is not None) if ids is not None]
-    only = set.intersection(*held_out) if held_out else None
-    asked = _Asked(protocol, domains, scenario, unseen, generalised, only, seed)
+    asked = _Asked(protocol, domains, scenario, unseen, generalised, None, seed, split)
     base = _plan(first, source, asked)
+    limits = [ids for ids in (unlearned_ids(r, base.catalog) for r in runs if r is not None) if ids is not None]
     everyone = base.domains or base.catalog.domains
     asked = replace(asked, protocol=base.protocol, domains=everyone, scenario=base.scenario, unseen=base.unseen)
+    asked = replace(asked, only=set.intersection(*limits) if limits else None)
     plans = [_plan(run, base.catalog, asked) for run in runs]
     measured = [
         _measured(load_encoder(place), plan, **settings) for place, plan in zip(encoders, plans, strict=True)
     ]
-    return measured, [compare_evaluations(measured[0], other, metric) for other in measured[1:]]
+    keys = list(measured[0].directions[0].per_query)
+    chosen = metric or ("map@all" if "map@all" in keys else keys[0])
+    return measured, [compare_evaluations(measured[0], other, chosen) for other in measured[1:]]
 
 
 def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
@@ -179,24 +201,33 @@ def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
     protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    if source is None and run is not None:
+        source = run.catalog()
+    if source is None:
+        raise ConfigError("give the images to evaluate on; only a run remembers its own")
+    catalog = select_splits(open_catalog(source), asked.split)
+    # What the universal protocols do not find here they leave out and say so.
+    as_here = Spelling(catalog.domains)
+    domains = None if domains is None else tuple(map(as_here, domains))
     if domains is not None and len(set(domains)) != len(domains):
         raise ConfigError(f"a domain is named twice: {', '.join(domains)}")
     marks: list[str] = []
     own: Scenario | None = None
     if run is not None:
         config = run.config()
-        source = run.catalog() if source is None else source
+        trained = tuple(map(as_here, config["domains"] or ()))
         own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
         if own is not None and scenario is None:
-            scenario, domains = _own_scenario(own, config["domains"], protocol, domains)
-        domains = domains or config["domains"] or None
-        held_out = run.read_held_out()
-        if held_out is not None:
-            only = held_out if only is None else only & held_out
-            marks.append("supervised: measured on the held-out images only")
-    if source is None:
-        raise ConfigError("give the images to evaluate on; only a run remembers its own")
-    catalog = open_catalog(source)
+            scenario, domains = _own_scenario(own, trained, protocol, domains)
+        domains = domains or trained or None
+        unlearned = unlearned_ids(run, catalog)
+        if unlearned is not None:
+            only = unlearned if only is None else only & unlearned
+            whole = len(unlearned) == len(catalog)
+            told = "trained with the labels of other images" if whole else "measured on the held-out images only"
+            marks.append(f"supervised: {told}")
+    if only is not None and not len(catalog.with_ids(only)):
+        raise EvaluationError("no image is left to measure on: training saw the labels of all that were asked for")
     protocol = protocol or (scenario.kind if scenario else "pairs")
     chosen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
@@ -215,7 +246,10 @@ def _plan(run: Run | None, source: Source | None, asked: _Asked) -> _Plan:
         marks += _universal_marks(run, protocol, catalog) if protocol in UNIVERSAL else []
         marks += run_marks(run)
     ranked = None if domains is None else tuple(domains)
-    return _Plan(catalog, protocol, ranked, scenario, chosen, asked.generalised, only, tuple(marks))
+    here = [row for row, domain in enumerate(catalog.column("domain")) if ranked is None or domain in ranked]
+    mixed = mixed_splits(catalog.take(here)) if asked.split is None else ""
+    notes = (mixed,) if mixed else ()
+    return _Plan(catalog, protocol, ranked, scenario, chosen, asked.generalised, only, tuple(marks), notes)
 
 
 def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
@@ -228,16 +262,14 @@ def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
     if not ("images" in kind.learns_from or (kind.words_domains and "source" in config)):
         return told
     try:
-        images = run.catalog().select(domains=config["domains"])
-        if config.get("scenario"):
-            images = Scenario.from_json(config["scenario"]).restrict(images, *config["domains"])
+        images = learned_images(run)
     except CrosslensError as error:
         return [*told, f"whether training saw unseen classes cannot be checked: {error}"]
-    left_out = {comparable(name) for name in config.get("unseen") or ()}
-    shown = [name for name in images.classes if comparable(name) not in left_out]
-    if None in images.labels and not left_out:
+    if None in images.labels:
         told.append("training had images without a label, which may be of unseen classes")
-    return told + learned_marks(benchmark, setting, classes=shown, source="images", domains=config["domains"])
+    return told + learned_marks(
+        benchmark, setting, classes=images.classes, source="images", domains=config["domains"]
+    )
 
 
 def _own_scenario(
@@ -264,6 +296,7 @@ def _measured(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     features: str | Path | None = None,
     device: str | None = None,
 ) -> Evaluation:
@@ -275,13 +308,14 @@ def _measured(
         options = {"unseen": plan.unseen, "generalised": plan.generalised}
     elif plan.scenario is not None:
         options = {"scenario": plan.scenario}
-    return PROTOCOLS[plan.protocol](
+    result = PROTOCOLS[plan.protocol](
         encoder,
         plan.catalog,
         domains=plan.domains,
         convention=convention,
         ks=ks,
         depth=depth,
+        ties=ties,
         only=plan.only,
         features=None if features is None else Path(features),
         device=device,
@@ -289,6 +323,12 @@ def _measured(
         marks=tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ())))),
         **options,
     )
+    copies, copied = copied_queries(result.directions, plan.catalog)
+    unmatched = unmatched_marks(result.directions) if plan.protocol in _ALL_MATCHED else []
+    averaged = ["items with equal scores are ranked as the mean over their orders"] if ties == "expected" else []
+    notes = (*plan.notes, *averaged, *result.notes, *unmatched, *([copied] if copied else []))
+    extra = {**result.extra, **({"copied_queries": copies} if copied else {})}
+    return replace(result, notes=notes, extra=extra)
 
 
 def _unseen(

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.text import Text
+
+from crosslens.terminal import visible
 
 console = Console(stderr=True)
 """Where progress and notes go; results go to standard output."""
@@ -29,10 +32,11 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
-def note(text: str) -> None:
-    """Print one line of information to standard error, unless quiet."""
+def note(text: str, style: str = "") -> None:
+    """Print one line of information to standard error, unless quiet; ``style`` is Rich's, such as ``yellow``."""
     if not _quiet:
-        console.print(text, highlight=False)
+        # Plain strings would be read as markup, and cut into lines where nothing is a terminal.
+        console.print(Text(visible(text), style), soft_wrap=True)
 
 
 @contextmanager
@@ -48,19 +52,19 @@ def progress(total: int, label: str) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(label, total=total, note="")
+        task = bar.add_task(visible(label), total=total, note="")
 
         def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
             bar.update(task, advance=steps, total=total)
             if note:
-                bar.update(task, note=note)
+                bar.update(task, note=visible(note))
 
         yield advance
 

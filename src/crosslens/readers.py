@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
+from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
+from crosslens.manifests import MANIFEST_SUFFIXES, read_manifest
+from crosslens.names import nfc, read_name
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-)
-MANIFEST_SUFFIXES = frozenset({".csv", ".parquet"})
-_MANIFEST_COLUMNS = frozenset(
-    {"id", "path", "domain", "label", "class", "split", "role", "width", "height", "sha256"}
-)
+__all__ = [
+    "read",
+    "read_class_names",
+    "read_class_numbers",
+    "read_folder",
+    "read_lines",
+    "read_list",
+    "read_manifest",
+]
+
+SYSTEM_FOLDERS = frozenset(
+    {
+        "#recycle", "#snapshot", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@snapshot", "@tmp",
+        "$recycle.bin", "recycler", "system volume information", "found.000", "config.msi", "lost+found",
+        "__macosx", "network trash folder", "temporary items", "~snapshot",
+    }
+)  # fmt: skip
+"""Where systems keep what was deleted, thumbnails and copies, folded: NAS, Windows, Unix, macOS. Others start with
+a dot."""
+_UNREAD = "pictures of formats or names that are not read"
+_NO_SUFFIX = "no suffix"
+# What lies beside pictures in great numbers and is never one.
+_TEXTS = frozenset({".txt", ".json", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"})
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
@@ -39,77 +60,34 @@ def read(source: Path) -> Catalog:
         return read_manifest(source)
     if suffix == ".txt":
         return read_list(source)
-    if suffix in IMAGE_SUFFIXES:
-        row = {"path": source.name, "domain": source.parent.name or "image"}
+    if suffix in SUFFIXES:
+        row = {"path": source.name, "domain": _name_or(source.parent.name, "image")}
         return Catalog.from_rows([row], source.parent)
-    raise CatalogError(f"{source} is neither an image, a manifest (.csv, .parquet) nor a list (.txt)")
+    raise CatalogError(f"{source} is neither an image, a manifest (.csv, .tsv, .parquet) nor a list (.txt)")
 
 
 def read_folder(root: Path) -> Catalog:
     """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
 
     A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
-    first two levels. Files are sorted by name, so two machines read the same catalog.
+    first two levels. Files are sorted by name, so two machines read the same catalog. Pictures and films that are
+    left out are counted by suffix.
 
     Raises:
         CatalogError: when a folder cannot be listed, or there is no image at all.
     """
     notes: list[str] = []
-    rows = list(_folder_rows(root, notes))
+    left_out: Counter[str] = Counter()
+    rows = list(_folder_rows(root, notes, left_out))
+    left_out = Counter(dict(sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))))
+    notes = [*_left_out_notes(left_out), *notes]
     if not rows:
         detail = f" ({notes[0]})" if notes else ""
         raise CatalogError(
             f"no image below {root}{detail}; expected {root}/<domain>/<class>/* or {root}/<domain>/*"
-            f" with one of {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f" with one of {', '.join(sorted(SUFFIXES))}"
         )
-    return Catalog.from_rows(rows, root, notes)
-
-
-def read_manifest(path: Path) -> Catalog:
-    """Read a CSV or Parquet manifest; paths are relative to the manifest's folder.
-
-    Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present,
-    ``width, height, sha256`` are accepted.
-
-    Raises:
-        CatalogError: for unknown or missing columns, or naming the offending row.
-    """
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-    import pyarrow.parquet as pa_parquet
-
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pa_parquet.read_table(path)
-        else:
-            options = pa_csv.ConvertOptions(
-                column_types={name: pa.string() for name in _MANIFEST_COLUMNS},
-                strings_can_be_null=True,
-                null_values=[""],  # Arrow's own list would swallow classes named "null", "nan" or "NA"
-            )
-            # One thread: only then does Arrow name the row that cannot be parsed.
-            table = pa_csv.read_csv(
-                path,
-                read_options=pa_csv.ReadOptions(use_threads=False),
-                parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-                convert_options=options,
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise CatalogError(f"{path} cannot be read as a manifest: {error}") from error
-    names = set(table.column_names)
-    unknown = sorted(names - _MANIFEST_COLUMNS)
-    if unknown or not {"path", "domain"} <= names:
-        wrong = f"unknown columns {unknown}" if unknown else "no column 'path' or no column 'domain'"
-        raise CatalogError(f"{path}: {wrong}; a manifest has {', '.join(sorted(_MANIFEST_COLUMNS))}")
-    if "label" in names and "class" in names:
-        raise CatalogError(f"{path}: give either 'label' or 'class', not both")
-    if table.num_rows == 0:
-        raise CatalogError(f"{path} lists no image")
-    rows = ({("label" if k == "class" else k): v for k, v in row.items()} for row in table.to_pylist())
-    try:
-        return Catalog.from_rows(rows, path.parent)
-    except CatalogError as error:
-        raise CatalogError(f"{path}: {error}") from error
+    return replace(Catalog.from_rows(rows, root, notes), left_out=dict(left_out))
 
 
 def read_list(
@@ -207,26 +185,51 @@ def read_lines(path: Path) -> list[str]:
         raise CatalogError(f"{path} cannot be read: {error}") from error
 
 
-def list_images(folder: Path, notes: list[str]) -> Iterator[Path]:
+def list_images(folder: Path, notes: list[str], left_out: Counter[str] | None = None) -> Iterator[Path]:
     """Every image file below ``folder``, relative to it, sorted by name within each folder.
 
+    Args:
+        folder: where to look.
+        notes: takes a sentence on what is left out.
+        left_out: counts pictures and films that are left out, by suffix; noted too where there is none.
+
     Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
-    that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped.
+    that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped, and
+    so are ``SYSTEM_FOLDERS``, with one sentence about all of them.
 
     Raises:
         CatalogError: when a folder cannot be listed.
     """
-    yield from _walk(folder, Path(), frozenset(), notes)
+    of_systems: list[Path] = []
+    yield from _walk(folder, Path(), frozenset(), notes, of_systems, left_out)
+    if of_systems:
+        some = ", ".join(map(str, of_systems[:3])) + (", ..." if len(of_systems) > 3 else "")
+        notes.append(
+            f"{len(of_systems)} folder(s) in {folder} were left out, being a system's own (recycle bin,"
+            f" thumbnails): {some}"
+        )
 
 
-def _walk(folder: Path, relative: Path, above: frozenset[str], notes: list[str]) -> Iterator[Path]:
+def is_system_folder(name: str) -> bool:
+    """Whether a folder of this name is a system's own, not the user's: hidden, or one of ``SYSTEM_FOLDERS``."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+
+
+def _walk(
+    folder: Path,
+    relative: Path,
+    above: frozenset[str],
+    notes: list[str],
+    of_systems: list[Path],
+    counted: Counter[str] | None,
+) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in above:
         notes.append(f"{folder} was left out: it is a link to a folder that holds it")
         return
     try:
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=lambda entry: (nfc(entry.name), entry.name))
     except OSError as error:
         raise CatalogError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     left_out: dict[str, list[str]] = {}
@@ -234,10 +237,15 @@ def _walk(folder: Path, relative: Path, above: frozenset[str], notes: list[str])
         if entry.name.startswith("."):
             continue
         kind = _kind(entry)
-        if kind == "folder":
-            yield from _walk(folder / entry.name, relative / entry.name, above | {real}, notes)
+        if kind == "folder" and is_system_folder(entry.name):
+            of_systems.append(relative / entry.name)
+        elif kind == "folder":
+            below = above | {real}
+            yield from _walk(folder / entry.name, relative / entry.name, below, notes, of_systems, counted)
         elif kind == "image":
             yield relative / entry.name
+        elif kind == _UNREAD and counted is not None:
+            counted[_suffix(entry.name) or _NO_SUFFIX] += 1
         else:
             left_out.setdefault(kind, []).append(entry.name)
     for kind, names in left_out.items():
@@ -256,21 +264,75 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "folder"
         # Only regular files: opening a pipe or a device that is named like an image would wait for ever.
         if entry.is_file():
-            suffix = os.path.splitext(entry.name)[1].lower()
-            return "image" if suffix in IMAGE_SUFFIXES else "no images"
+            suffix = _suffix(entry.name)
+            if suffix in SUFFIXES:
+                return "image"
+            unread = suffix in UNREAD_SUFFIXES or suffix in FILM_SUFFIXES or _begins_as_picture(entry.path)
+            return _UNREAD if unread else "no images"
     except OSError:  # a link to itself
         return "broken links"
     return "broken links" if entry.is_symlink() else "no regular files"
 
 
-def _folder_rows(root: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    for path in list_images(root, notes):
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _begins_as_picture(path: str) -> bool:
+    if _suffix(path) in _TEXTS:
+        return False
+    try:
+        with open(path, "rb") as file:
+            return format_of(file.read(HEAD)) is not None
+    except OSError:
+        return False
+
+
+def _left_out_notes(left_out: Counter[str]) -> Iterator[str]:
+    """What was left out and is a picture or a film, a sentence for each reason."""
+    otherwise = left_out.keys() - UNREAD_SUFFIXES - FILM_SUFFIXES
+    for suffixes, noun, what, advice in (
+        (UNREAD_SUFFIXES, "picture", " of formats that are not read", ""),
+        (FILM_SUFFIXES, "film", " beside the pictures", ""),
+        (
+            otherwise,
+            "picture",
+            " left out for the ends of their names",
+            "; rename them, or list them in a manifest",
+        ),
+    ):
+        counts = [(suffix, left_out[suffix]) for suffix in left_out if suffix in suffixes]
+        if counts:
+            each = ", ".join(f"{ascii(suffix)[1:-1]} {count}" for suffix, count in counts)
+            total = sum(count for _, count in counts)
+            yield f"{total} {noun}{'s' if total > 1 else ''}{what}: {each}{advice}"
+
+
+def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    nameless: dict[str, str] = {}
+    for path in list_images(root, notes, left_out):
         parts = path.parts
         if len(parts) == 1:
-            yield {"path": str(path), "domain": root.resolve().name or "images"}
-        else:
-            label = parts[1] if len(parts) > 2 else None
-            yield {"path": path.as_posix(), "domain": parts[0], "label": label}
+            yield {"path": str(path), "domain": _name_or(root.resolve().name, "images")}
+            continue
+        folders = parts[: min(len(parts) - 1, 2)]
+        try:
+            names = [read_name(folder) for folder in folders]
+        except ValueError as error:
+            nameless["/".join(folders)] = str(error)
+            continue
+        yield {"path": path.as_posix(), "domain": names[0], "label": names[1] if len(names) > 1 else None}
+    for name, fault in nameless.items():
+        notes.append(
+            f"the images in {root}/{ascii(name)[1:-1]} were left out: the name of the domain or class {fault}"
+        )
+
+
+def _name_or(text: str, otherwise: str) -> str:
+    try:
+        return read_name(text)
+    except ValueError:
+        return otherwise
 
 
 def _list_label(file: Path, number: int, class_names: Mapping[int, str] | None, *, has_domain: bool) -> str | None:

@@ -12,6 +12,7 @@ from crosslens.backbones.base import load_weights
 from crosslens.backbones.lite import EfficientNetLite0, LiteBackbone, SameConv, imagenet_names
 from crosslens.backbones.weights import read_state
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Joint
 from crosslens.errors import BackboneError
 
 
@@ -201,7 +202,7 @@ class TestBlend:
 
     def test_features_are_shared_but_joint_vectors_are_not(self, lite: LiteBackbone, blend: LiteBackbone) -> None:
         assert lite.fingerprint == blend.fingerprint
-        spaces = [Encoder(backbone, space="joint").fingerprint for backbone in (lite, blend)]
+        spaces = [Encoder(backbone, [Joint(backbone)]).fingerprint for backbone in (lite, blend)]
         assert spaces[0] != spaces[1]
         assert Encoder(lite).fingerprint == Encoder(blend).fingerprint
 

@@ -102,3 +102,52 @@ def test_stores_by_name(cli, pictures, tmp_path):
     status, _, err = cli("index", "build", pictures, "--encoder", "tiny", "--out", tmp_path / "j", "--store", "x")
     assert status == 2
     assert "no store 'x'" in err
+
+
+def test_a_domain_that_is_away_is_refused_unless_forced(cli, index, pictures, tmp_path):
+    (pictures / "sketch").rename(tmp_path / "unmounted")
+    status, _, err = cli("index", "add", index, pictures)
+    assert status == 1
+    assert "48 of the 48 items of 'sketch' are gone" in " ".join(err.split())
+    assert len(Index.open(index)) == 96
+    assert answer(cli, "index", "add", index, pictures, "--keep-gone")["removed"] == 0
+    assert answer(cli, "index", "add", index, pictures, "--force")["removed"] == 48
+
+
+def test_a_moved_library_is_relocated(cli, index, pictures, tmp_path):
+    new = tmp_path / "new"
+    pictures.rename(new)
+    status, _, err = cli("index", "add", index, new)
+    assert status == 1
+    assert f"crosslens index relocate INDEX {pictures} {new}" in " ".join(err.split())
+    status, out, _ = cli("index", "relocate", index, pictures, new)
+    assert status == 0
+    assert "96 items moved, 0 of them with another size or time, 0 without their image" in out
+    assert answer(cli, "index", "add", index, new)["unchanged"] == 96
+    assert answer(cli, "index", "info", index)["roots"] == [str(new)]
+    (new / "photo" / "cross" / "00.png").unlink()
+    new.rename(pictures)
+    status, _, err = cli("index", "relocate", index, new, pictures)
+    assert status == 1
+    assert "1 of 96 images are not in" in " ".join(err.split())
+    found = answer(cli, "index", "relocate", index, new, pictures, "--force")
+    assert (found["moved"], found["missing"], found["items"]) == (96, ["photo/cross/00.png"], 96)
+
+
+def test_nothing_to_delete(cli, index):
+    assert answer(cli, "index", "delete", index, "--where", "domain = 'nobody'") == {"deleted": 0, "items": 96}
+    assert answer(cli, "index", "delete", index, "nobody")["deleted"] == 0
+
+
+def test_a_picture_alone_in_its_domain_has_no_centre(cli, pictures, tmp_path):
+    lonely = tmp_path / "lonely"
+    for name in ("one/a/00.png", "one/b/00.png"):
+        (lonely / name).parent.mkdir(parents=True)
+        (lonely / name).write_bytes((pictures / "photo" / "circle" / "00.png").read_bytes())
+    make_pictures(lonely, count=1, looks=("sketch",))
+    run = tmp_path / "run"
+    status, _, err = cli("fit", "centred", lonely, "--backbone", "tiny", "--out", run)
+    assert status == 1
+    assert "'one' has one picture alone, or copies of one (2)" in " ".join(err.split())
+    assert "--domains" in err
+    assert not (run / "encoder").exists()

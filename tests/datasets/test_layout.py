@@ -1,5 +1,6 @@
 import pytest
 
+from crosslens.datasets import find_benchmark
 from crosslens.datasets.layout import Spelling, class_rows, find_domains, find_file, key
 from crosslens.errors import CatalogError
 
@@ -60,3 +61,45 @@ def test_links_to_themselves_do_not_stop_the_search(tree):
     assert find_domains(root, Spelling(["photo"]), ["photo"], "").base == root / "wrap"
     assert find_file(root, root, "list.txt") == root / "wrap" / "list.txt"
     assert find_file(root, root, "other.txt") is None
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "folders"),
+    [
+        ("office-home", ("Art", "Clipart", "Product", "Real")),
+        ("office-home", ("art", "Clip Art", "PRODUCT", "Real_World")),
+        ("pacs", ("art", "cartoon", "photo", "sketch")),
+        ("office-31", ("Amazon", "DSLR", "Webcam")),
+    ],
+)
+def test_every_domain_is_read_whatever_its_archive_calls_it(tree, benchmark, folders):
+    found = find_benchmark(benchmark)
+    catalog = found.read(tree(*(f"{folder}/{found.classes[0]}/1.jpg" for folder in folders)))
+    assert catalog.domains == sorted(found.domains)
+    assert catalog.classes == [found.classes[0]]
+    assert catalog.notes == ()
+
+
+def test_a_folder_in_a_folder_of_its_name_is_stepped_into(tree):
+    domainnet = find_benchmark("domainnet")
+    catalog = domainnet.read(tree("clipart/clipart/apple/1.jpg", "real/real/apple/1.jpg", "sketch/apple/1.jpg"))
+    assert catalog.classes == ["apple"]
+    assert catalog.domains == ["clipart", "real", "sketch"]
+    assert all(path.is_file() for path in catalog.paths)
+
+
+def test_domains_in_two_places_are_not_half_of_them_read(tree):
+    office = find_benchmark("office-home")
+    halves = [f"{part}/{domain}/Bike/1.jpg" for part in ("train", "test") for domain in ("Art", "Clipart")]
+    with pytest.raises(CatalogError, match=r"test holds art, clipart, and .*train art, clipart; give one"):
+        office.read(tree(*halves))
+    with pytest.raises(CatalogError, match=r"train holds art, clipart, and .*test art; give one of the two"):
+        office.read(tree(*halves[:3], root="uneven"))
+
+
+def test_a_domain_without_a_folder_is_noted_with_what_was_not_read(tree):
+    (note,) = (
+        find_benchmark("office-31").read(tree("amazon/bike/1.jpg", "dslr/bike/1.jpg", "web/bike/1.jpg")).notes
+    )
+    assert "no folder of the domain webcam" in note
+    assert "none of its domains: web" in note

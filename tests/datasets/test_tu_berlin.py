@@ -19,3 +19,30 @@ def test_layouts(tree, paths):
 
 def test_a_class_called_train_is_a_class(tree):
     assert TU_BERLIN.read(tree("png_ready/train/1.png")).labels == ["train"]
+
+
+ARCHIVE = {
+    "chandelier": "chandeler",
+    "diamond": "diamod",
+    "giraffe": "griaffe",
+    "mouse (animal)": "mouse",
+    "pipe (for smoking)": "pipe",
+    "space shuttle": "spacesshuttle",
+    "spider": "spidar",
+    "trombone": "tromobone",
+    "wrist-watch": "wristwatching",
+    "computer-mouse": "computermouse",
+    "bear (animal)": "bearanimal",
+    "t-shirt": "tshirt",
+    "flower with stem": "flowerwithstem",
+}
+
+
+def test_the_archives_spell_all_250_classes_alike(tree):
+    paths = []
+    for name in TU_BERLIN.classes:
+        photos = ARCHIVE.get(name, name.replace(" ", "").replace("-", "").replace("(", "").replace(")", ""))
+        paths += [f"png/{name}/1.png", f"ImageResized/{photos}/1.JPEG"]
+    catalog = TU_BERLIN.read(tree(*paths))
+    sides = [catalog.select(domains=[domain]).classes for domain in ("sketch", "photo")]
+    assert sides[0] == sides[1] == sorted(TU_BERLIN.classes)

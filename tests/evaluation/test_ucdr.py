@@ -15,6 +15,7 @@ from crosslens.datasets.domainnet import DOMAINNET
 from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import TU_BERLIN
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Prompts
 from crosslens.errors import EvaluationError
 from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.evaluation.ucdr import (
@@ -236,7 +237,7 @@ def test_prompts_are_those_of_each_domain(drawn, monkeypatch, tmp_path, protocol
     with torch.no_grad():
         for number, own in enumerate(tower.own):
             own.copy_(3 * torch.randn(own.shape, generator=torch.Generator().manual_seed(number)))
-    encoder = Encoder(backbone, prompted=tower)
+    encoder = Encoder(backbone, [Prompts(tower)])
     taken = {}
     encode = module.encode_domain
 

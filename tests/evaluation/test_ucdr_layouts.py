@@ -12,6 +12,7 @@ from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import TU_BERLIN
 from crosslens.encoder import Encoder
 from crosslens.evaluation.measured import Side
+from crosslens.evaluation.ucdr import find_universal
 from tiny import TinyBackbone
 
 DOMAINNET_SPLIT = DOMAINNET.splits["ucdr"]
@@ -132,3 +133,44 @@ def test_both_conventions_on_a_gallery_larger_than_the_cuts(monkeypatch):
     for key, values in expected.items():
         assert result.metrics[key] == pytest.approx(np.mean(values), abs=1e-6), key
     assert result.metrics["map@200-sempcyc"] > result.metrics["map@200"] + 0.01
+
+
+@pytest.mark.parametrize("other", ["pacs", "quickdraw"])
+def test_other_benchmarks_keep_their_name(tree, other):
+    """Many of their classes are TU-Berlin's too, so they can be measured as it is; but it they are not."""
+    from crosslens.datasets import BENCHMARKS
+
+    own = BENCHMARKS[other]
+    classes = [name.replace("/", " ") for name in own.classes]
+    rows = [
+        {"path": f"{look}/{name}.png", "domain": look, "label": name}
+        for look in ("photo", "sketch")
+        for name in classes
+    ]
+    found = find_universal(Catalog.from_rows(rows, tree()))
+    assert found.name == f"{own.title}, by the classes of TU-Berlin"
+    assert found.split is TU_BERLIN.splits["zero-shot"]
+    both = [row for row in rows if row["label"] in TU_BERLIN.splits["zero-shot"].unseen]
+    root = tree(*(row["path"] for row in rows))
+    if len({row["label"] for row in both}) > 1:
+        result = measure(Catalog.from_rows(rows, root), "uccdr")
+        assert any(mark.startswith(f"{found.name}: gallery photo") for mark in result.marks)
+        assert not any("map@all" in mark for mark in result.marks)
+
+
+def test_tu_berlin_as_its_archives_unpack(tree):
+    names = {"trombone": "tromobone", "space shuttle": "spacesshuttle", "bell": "bell"}
+    assert set(names) <= set(TU_BERLIN.splits["zero-shot"].unseen) | {"bell"}
+    root = tree(*pictures_of("sketch/{}/{}.png", names, 2), *pictures_of("photo/{}/{}.jpg", names.values(), 3))
+    result = measure(Catalog.open(root), "uccdr")
+    assert set(result.directions[0].query_labels) == set(result.directions[0].gallery_labels)
+    assert not any("in the gallery" in mark for mark in result.marks)
+
+
+def test_classes_that_the_gallery_lacks_are_said(tree):
+    unseen = TU_BERLIN.splits["zero-shot"].unseen
+    root = tree(*pictures_of("sketch/{}/{}.png", unseen, 1), *pictures_of("photo/{}/{}.jpg", unseen[2:], 1))
+    marks = measure(Catalog.open(root), "uccdr").marks
+    (said,) = [mark for mark in marks if "in the gallery" in mark]
+    assert said.startswith("28 of 30 of these classes in the gallery")
+    assert all(name in said for name in unseen[:2])

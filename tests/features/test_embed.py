@@ -311,6 +311,9 @@ def test_a_newer_folder_and_no_folder_are_refused(catalog, tmp_path):
     (tmp_path / "f" / "features.json").write_text(text.replace('"format": 1', '"format": 9'))
     with pytest.raises(FeatureError, match="newer crosslens"):
         FeatureStore.open(tmp_path / "f")
+    (tmp_path / "f" / "features.json").write_text(text.replace('"format": 1', '"format": "abc"'))
+    with pytest.raises(FeatureError, match="its format is 'abc'"):
+        FeatureStore.open(tmp_path / "f")
     (tmp_path / "f" / "features.json").write_text("{}")
     with pytest.raises(FeatureError, match="damaged"):
         FeatureStore.open(tmp_path / "f")

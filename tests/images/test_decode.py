@@ -87,6 +87,61 @@ def test_transparency_falls_on_white() -> None:
     assert shown.getpixel((1, 0)) == WHITE
 
 
+def drawn(ground: int, stroke: int, opacity: int) -> Image.Image:
+    """A stroke on a transparent ground."""
+    image = Image.new("RGBA", (40, 40), (ground, ground, ground, 0))
+    image.paste((stroke, stroke, stroke, opacity), (10, 5, 14, 35))
+    return image
+
+
+@pytest.mark.parametrize(("stroke", "opacity"), [(255, 255), (250, 255), (255, 120)])
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "AVIF"])
+def test_light_strokes_on_nothing_fall_on_black(form: str, stroke: int, opacity: int) -> None:
+    shown = np.asarray(decode(encoded(drawn(255, stroke, opacity), form))).astype(int)
+    assert shown[20, 30].max() <= 3
+    assert abs(shown[20, 12].mean() - stroke * opacity / 255) <= 6
+
+
+@pytest.mark.parametrize("mode", ["LA", "PA"])
+def test_light_strokes_in_other_modes_fall_on_black(mode: str) -> None:
+    image = drawn(255, 255, 255).convert("LA")
+    content = encoded(image, "PNG") if mode == "LA" else encoded(drawn(255, 255, 255), "GIF")
+    shown = np.asarray(decode(content))
+    assert shown[20, 30].tolist() == [0, 0, 0]
+    assert shown[20, 12].tolist() == [255, 255, 255]
+
+
+def test_a_picture_of_nothing_stays_white_and_dark_strokes_fall_on_white() -> None:
+    for empty in (Image.new("RGBA", (8, 8), (9, 9, 9, 0)), Image.new("LA", (8, 8), (0, 0))):
+        assert np.asarray(decode(encoded(empty, "PNG"))).min() == 255
+    shown = np.asarray(decode(encoded(drawn(255, 0, 255), "PNG")))
+    assert (shown[20, 30, 0], shown[20, 12, 0]) == (255, 0)
+    faint = np.asarray(decode(encoded(drawn(255, 200, 255), "PNG")))
+    assert (faint[20, 30, 0], faint[20, 12, 0]) == (255, 200)
+
+
+def bitmap(header: int, alpha: int) -> tuple[bytes, np.ndarray]:
+    """A 32-bit BMP with a header of 40, 56, 108 or 124 bytes, and its colours."""
+    colours = np.asarray(noise(24, 16))
+    rows = np.dstack([colours[::-1, :, ::-1], np.full((16, 24), alpha, np.uint8)]).tobytes()
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    kind = 0 if header == 40 else 3
+    info = struct.pack("<IiiHHIIiiII", header, 24, 16, 1, 32, kind, len(rows), 2835, 2835, 0, 0)
+    info = (info + (masks if kind else b"")).ljust(header, b"\0")
+    start = 14 + header
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + info + rows, colours
+
+
+@pytest.mark.parametrize("header", [40, 56, 108, 124])
+def test_a_bitmap_whose_alpha_was_never_filled_in_is_opaque(header: int) -> None:
+    for alpha in (0, 255):
+        content, colours = bitmap(header, alpha)
+        assert np.array_equal(np.asarray(decode(content)), colours)
+        assert np.array_equal(np.asarray(decode(Image.open(io.BytesIO(content)))), colours)
+    if header > 40:
+        assert np.asarray(decode(bitmap(header, 128)[0])).mean() > 180
+
+
 def test_transparent_grey_palette_and_single_colour_fall_on_white() -> None:
     grey = Image.new("LA", (1, 1), (0, 0))
     assert decode(encoded(grey, "PNG")).getpixel((0, 0)) == WHITE

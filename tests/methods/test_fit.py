@@ -6,6 +6,7 @@ import torch
 
 import crosslens
 from crosslens.api import open_catalog
+from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.errors import (
     BackboneError,
     CatalogError,
@@ -93,7 +94,7 @@ def test_members_are_joined_heads(pictures, tmp_path):
     vectors = encode(run, pictures)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert len(run.read_log()) == 3 * 4
-    single = encoder.head.members[0](torch.zeros(1, 64))
+    single = encoder.part(Heads).group.members[0](torch.zeros(1, 64))
     assert single.shape == (1, 16)
 
 
@@ -130,18 +131,18 @@ def test_oracle_takes_the_true_count_and_the_best_epoch_and_says_so(pictures, tm
 def test_centred_removes_each_domains_mean(pictures, tmp_path):
     run = fit(pictures, tmp_path / "run", "centred", {})
     encoder = crosslens.load_encoder(run.folder)
-    assert set(encoder.means) == {"photo", "sketch"}
+    assert set(encoder.part(Centre).means) == {"photo", "sketch"}
     rows = torch.randn(5, 64)
-    expected = torch.nn.functional.normalize(rows - encoder.means["photo"], dim=1)
+    expected = torch.nn.functional.normalize(rows - encoder.part(Centre).means["photo"], dim=1)
     assert np.allclose(encoder.encode_features(rows, "photo"), expected.numpy(), atol=1e-6)
-    middle = (encoder.means["photo"] + encoder.means["sketch"]) / 2
+    middle = (encoder.part(Centre).means["photo"] + encoder.part(Centre).means["sketch"]) / 2
     expected = torch.nn.functional.normalize(rows - middle, dim=1)
     assert np.allclose(encoder.encode_features(rows, None), expected.numpy(), atol=1e-6)
 
 
 def test_centre_goes_with_training_too(pictures, tmp_path):
     run = fit(pictures, tmp_path / "run", settings=UCDIR_QUICK | {"centre": True})
-    assert set(crosslens.load_encoder(run.folder).means) == {"photo", "sketch"}
+    assert set(crosslens.load_encoder(run.folder).part(Centre).means) == {"photo", "sketch"}
 
 
 def test_supervised_is_measured_on_held_out_images_and_reaches_far(tmp_path):
@@ -161,7 +162,7 @@ def test_full_tuning_changes_the_tower_and_round_trips(pictures, tmp_path):
     run = fit(pictures, tmp_path / "run", settings=settings, tune="full")
     encoder = crosslens.load_encoder(run.folder)
     fresh = crosslens.load_backbone("tiny")
-    assert encoder.tuned
+    assert encoder.part(TrainedTower)
     assert not torch.equal(encoder.backbone.tower.conv.weight, fresh.tower.conv.weight)
     assert encoder.fingerprint.digest != crosslens.load_encoder("tiny").fingerprint.digest
     assert crosslens.evaluate(run.folder).metrics["map@all"] > 0.2

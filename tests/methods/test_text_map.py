@@ -8,9 +8,10 @@ import crosslens
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.parts import DomainMap, Heads
 from crosslens.errors import BackboneError, ConfigError
 from crosslens.methods.text_map import MapConfig, fit_map
-from crosslens.nn.heads import Head, HeadGroup
+from crosslens.nn.heads import Head
 from talker import register_talker
 from tiny import SHAPES
 
@@ -27,17 +28,17 @@ def fit(pictures, out, classes=SHAPES, backbone="talker", **settings):
 def test_it_maps_the_query_domain_and_says_how(pictures, tmp_path):
     run = fit(pictures, tmp_path / "run", map_share=0.5)
     encoder = load_encoder(run.folder)
-    assert list(encoder.maps) == ["photo"]
+    assert list(encoder.part(DomainMap).maps) == ["photo"]
     facts = encoder.trained["map"]
     assert facts["share"] == 0.5
     assert facts["seconds"] < 1
     best = min(facts["domains"]["photo"]["leave_one_out"].items(), key=lambda pair: pair[1])[0]
     assert facts["domains"]["photo"]["strength"] == float(best)
-    plain = Encoder(load_backbone("talker"), space="joint")
+    plain = load_encoder("talker")
     paths = open_catalog(pictures).paths[:5]
     assert np.array_equal(encoder.encode_images(paths, "sketch"), plain.encode_images(paths, "sketch"))
     assert not np.allclose(encoder.encode_images(paths, "photo"), plain.encode_images(paths, "photo"))
-    expected = plain.encode_images(paths) @ encoder.maps["photo"].numpy()
+    expected = plain.encode_images(paths) @ encoder.part(DomainMap).maps["photo"].numpy()
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(encoder.encode_images(paths, "photo"), expected, atol=1e-5)
     assert encoder.fingerprint != plain.fingerprint
@@ -49,7 +50,7 @@ def test_a_share_that_is_given_needs_no_images(pictures, tmp_path):
     options = {"backbone": "talker", "classes": SHAPES, "domains": ["photo", "sketch"]}
     run = crosslens.fit("text-map", out=tmp_path / "blind", settings={"map_share": 1.0}, **options)
     blind = load_encoder(run.folder)
-    assert torch.equal(blind.maps["photo"], seen.maps["photo"])
+    assert torch.equal(blind.part(DomainMap).maps["photo"], seen.part(DomainMap).maps["photo"])
     assert blind.fingerprint == seen.fingerprint
     assert crosslens.evaluate(run.folder, pictures).metrics == crosslens.evaluate(seen, pictures).metrics
     with pytest.raises(ConfigError, match="share of the map"):
@@ -59,10 +60,8 @@ def test_a_share_that_is_given_needs_no_images(pictures, tmp_path):
 
 
 def test_sides(pictures, tmp_path):
-    maps = {
-        side: load_encoder(fit(pictures, tmp_path / side, map_side=side, map_share=1.0).folder).maps
-        for side in ("query", "gallery", "both")
-    }
+    runs = {s: fit(pictures, tmp_path / s, map_side=s, map_share=1.0) for s in ("query", "gallery", "both")}
+    maps = {side: load_encoder(run.folder).part(DomainMap).maps for side, run in runs.items()}
     assert [list(found) for found in maps.values()] == [["photo"], ["sketch"], ["photo", "sketch"]]
 
 
@@ -73,10 +72,10 @@ def test_the_share_is_chosen_without_labels_and_may_be_none(pictures, tmp_path):
     chosen = facts["share"]
     assert chosen == 0 or facts["shares"][f"{chosen:g}"] == max(facts["shares"].values())
     result = crosslens.evaluate(run.folder)
-    frozen = crosslens.evaluate(Encoder(load_backbone("talker"), space="joint"), pictures)
+    frozen = crosslens.evaluate(load_encoder("talker"), pictures)
     assert result.metrics["map@all"] > frozen.metrics["map@all"] - 0.02
     off = fit(pictures, tmp_path / "off", map="none")
-    assert not load_encoder(off.folder).maps
+    assert load_encoder(off.folder).part(DomainMap) is None
 
 
 @pytest.mark.parametrize("kind", ["ridge", "orthogonal"])
@@ -91,16 +90,16 @@ def test_a_strength_given_is_taken(kind):
 
 def test_maps_pass_through_a_folder_and_each_head_alone(pictures, tmp_path):
     torch.manual_seed(0)
-    heads = HeadGroup([Head((64, 64)), Head((64, 64))])
+    heads = [Head((64, 64)), Head((64, 64))]
     maps = {"photo": torch.randn(64, 64)}
-    encoder = Encoder(load_backbone("talker"), head=heads, maps=maps, text=True)
+    encoder = Encoder(load_backbone("talker"), [Heads(heads, text=True), DomainMap(maps)])
     encoder.save(tmp_path / "encoder")
     again = load_encoder(tmp_path / "encoder")
     assert again.fingerprint == encoder.fingerprint
     features = torch.randn(6, 64)
     rows = again.encode_features(features, ["photo", "sketch"] * 3)
     assert np.array_equal(rows, encoder.encode_features(features, ["photo", "sketch"] * 3))
-    parts = [head(features) for head in encoder.head.members]
+    parts = [head(features) for head in encoder.part(Heads).group.members]
     mapped = [torch.nn.functional.normalize(part @ maps["photo"], dim=1) for part in parts]
     expected = torch.cat(mapped, dim=1) / 2**0.5
     assert np.allclose(rows[::2], expected[::2], atol=1e-5)
@@ -110,13 +109,13 @@ def test_maps_pass_through_a_folder_and_each_head_alone(pictures, tmp_path):
 def test_maps_with_shifts_in_encoders_of_earlier_versions_still_work(tmp_path):
     """They were fitted on centred vectors: below the matrix stands one shift a head."""
     torch.manual_seed(0)
-    heads = HeadGroup([Head((64, 64)), Head((64, 64))])
+    heads = [Head((64, 64)), Head((64, 64))]
     matrix, means = torch.randn(64, 64), torch.randn(2, 64) / 8
     maps = {"photo": torch.cat([matrix, -means @ matrix])}
-    Encoder(load_backbone("talker"), head=heads, maps=maps, text=True).save(tmp_path / "encoder")
+    Encoder(load_backbone("talker"), [Heads(heads, text=True), DomainMap(maps)]).save(tmp_path / "encoder")
     features = torch.randn(6, 64)
     rows = load_encoder(tmp_path / "encoder").encode_features(features, "photo")
-    centred = [head(features) - mean for head, mean in zip(heads.members, means, strict=True)]
+    centred = [head(features) - mean for head, mean in zip(heads, means, strict=True)]
     expected = torch.cat([torch.nn.functional.normalize(part @ matrix, dim=1) for part in centred], dim=1) / 2**0.5
     assert np.allclose(rows, expected.detach().numpy(), atol=1e-5)
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from crosslens.nn.whitened import WhitenedPart
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -7,7 +8,6 @@ from torch.nn import functional as F
 from crosslens.errors import ConfigError
 from crosslens.labels.naming import centred_rows
 from crosslens.labels.pseudo_labels import calibrated, pseudo_labels
-from crosslens.nn.whitened import WhitenedPart
 from crosslens.ops.rounding import difference
 from crosslens.ops.text_map import leave_one_out_score, mean_shift_score, ridge_map
 from crosslens.ops.whitening import within_class_whitening

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from crosslens.ops.whitening import balanced_share, within_class_whitening
+from crosslens.ops.whitening import balanced_share, powered, within_class_whitening
 
 
 def problem(seed=0, images=60, classes=4, dim=6):
@@ -70,3 +70,19 @@ def test_the_balanced_share_evens_out_the_spread():
     assert balanced_share(wide, wide, wide, wide) == pytest.approx(0.5)
     w = balanced_share(wide[:100], narrow[:100], wide[100:], narrow[100:], ratio=0.25)
     assert (1 - w) * float(first.std()) == pytest.approx(0.25 * w * float(second.std()))
+
+
+def test_power_acts_on_entries_and_keeps_signs():
+    x = torch.tensor([[4.0, -9.0, 0.0, 1.0]])
+    expected = F.normalize(torch.tensor([[2.0, -3.0, 0.0, 1.0]]), dim=1)
+    assert torch.allclose(powered(x, 0.5), expected)
+    assert torch.allclose(powered(x, 1.0), F.normalize(x, dim=1))
+    assert torch.allclose(powered(3 * x, 0.5), expected)
+
+
+def test_half_on_shares_is_the_hellinger_kernel():
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 50, generator=g)
+    a, b = a / a.sum(), b / b.sum()
+    product = powered(a[None], 0.5) @ powered(b[None], 0.5).t()
+    assert torch.allclose(product, (a * b).sqrt().sum())

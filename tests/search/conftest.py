@@ -7,6 +7,7 @@ from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Prompts
 from crosslens.features.load import features_of
 from crosslens.nn.prompts import PromptedTower, PromptShape
 from crosslens.search.index import Index
@@ -25,7 +26,7 @@ def centred(pictures):
     backbone = TinyBackbone()
     found = features_of(Catalog.open(pictures), backbone)
     means = {domain: torch.from_numpy(found.of_domain(domain).centre).mean(0) for domain in found.catalog.domains}
-    return Encoder(backbone, method="centred", means=means)
+    return Encoder(backbone, [Centre(means)], method="centred")
 
 
 @pytest.fixture
@@ -37,4 +38,4 @@ def prompted(tmp_path, tiny_world):
     with torch.no_grad():
         for number, own in enumerate(tower.own):
             own.copy_(3 * torch.randn(own.shape, generator=torch.Generator().manual_seed(number)))
-    return Encoder(backbone, method="clair", prompted=tower)
+    return Encoder(backbone, [Prompts(tower)], method="clair")

@@ -5,8 +5,8 @@ import torch
 import crosslens
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, DomainMap, Looks, Whitened
 from crosslens.features.load import features_of
-from crosslens.nn.whitened import WhitenedPart
 from crosslens.search.domain_detection import DomainDetector, detect_domains, nearest_domain
 from crosslens.search.filters import Eq
 from crosslens.search.index import Index
@@ -36,11 +36,11 @@ def test_a_whitened_part_knows_domains_too_and_a_bare_encoder_none(centred, tmp_
     unit = features.centre / np.linalg.norm(features.centre, axis=1, keepdims=True)
     own = np.array(features.catalog.column("domain"))
     means = {d: torch.from_numpy(unit[own == d].mean(0)) for d in ("photo", "sketch")}
-    part = WhitenedPart(torch.eye(64), means, 0.3)
-    detected = detect_domains(Encoder(TinyBackbone(), whitened=part), features.centre)
+    part = Whitened(torch.eye(64), means, 0.3)
+    detected = detect_domains(Encoder(TinyBackbone(), [part]), features.centre)
     assert np.mean(np.array(detected) == own) > 0.9
     assert detect_domains(Encoder(TinyBackbone()), features.centre[:2]) == [None, None]
-    alone = Encoder(TinyBackbone(), means={"photo": torch.zeros(64)})
+    alone = Encoder(TinyBackbone(), [Centre({"photo": torch.zeros(64)})])
     assert detect_domains(alone, features.centre[:1]) == [None]
     assert alone.domains == ["photo"]
     assert Encoder(TinyBackbone()).domains == []
@@ -70,17 +70,15 @@ def test_a_fitted_encoder_tells_its_domains(pictures, tmp_path, fresh, method):
     backbone = "talker" if method == "text-map" else "tiny"
     run = crosslens.fit(method, pictures, out=tmp_path / "run", backbone=backbone, settings=settings, **options)
     encoder = crosslens.load_encoder(run.folder)
-    assert not encoder.means
+    assert encoder.part(Centre) is None
     features = encoder.image_features(fresh.paths, frozen=True)
     assert share_right(detect_domains(encoder, features), fresh) > 0.9
     # A look is the mean feature of the domain's images, and changes neither a vector nor the fingerprint.
     found = features_of(Catalog.open(pictures), encoder.backbone)
-    for domain, look in encoder.looks.items():
+    for domain, look in encoder.part(Looks).means.items():
         assert np.allclose(look, found.of_domain(domain).centre.mean(0), atol=1e-3)
     vectors = encoder.encode_features(features, "photo")
-    bare = Encoder(
-        encoder.backbone, method=encoder.method, head=encoder.head, maps=encoder.maps, space=encoder.space
-    )
+    bare = encoder.with_part(Looks({}))
     assert bare.fingerprint == encoder.fingerprint
     assert np.array_equal(bare.encode_features(features, "photo"), vectors)
     # The detected domain is the one that is applied: also where it has a map and no mean.
@@ -96,7 +94,7 @@ def test_a_fitted_encoder_tells_its_domains(pictures, tmp_path, fresh, method):
 def test_the_items_of_an_index_stand_in_for_means(pictures, tmp_path, fresh):
     """An encoder that keeps no means and maps sketches far from where they were."""
     turned, _ = torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(1)))
-    encoder = Encoder(TinyBackbone(), maps={"sketch": turned})
+    encoder = Encoder(TinyBackbone(), [DomainMap({"sketch": turned})])
     index, _ = Index.build(Catalog.open(pictures), encoder, tmp_path / "i", store="exact")
     searcher = Searcher(index)
     detected = searcher.detector(encoder.image_features(fresh.paths, frozen=True))
@@ -120,7 +118,7 @@ def test_no_item_is_looked_at_where_a_domain_would_change_nothing(index, monkeyp
 
 
 def test_means_of_items_are_taken_once_a_version(index, monkeypatch):
-    index.encoder.maps = {"sketch": torch.eye(64)}
+    index.encoder = index.encoder.with_part(DomainMap({"sketch": torch.eye(64)}))
     detector, scans = DomainDetector(index), []
     scan = index.scan
     monkeypatch.setattr(index, "scan", lambda *arguments: scans.append(1) or scan(*arguments))
@@ -138,7 +136,8 @@ def test_what_cannot_be_detected_is_said(prompted, pictures, tmp_path):
     # Its items went through prompts that the query cannot go through before its domain is known.
     assert detector(np.ones((1, prompted.backbone.dim), np.float32)) == [None]
     assert "no domain can be detected" in detector.notes()[0]
-    index.encoder.looks = {"photo": torch.zeros(prompted.backbone.dim), "line": torch.ones(prompted.backbone.dim)}
+    looks = {"photo": torch.zeros(prompted.backbone.dim), "line": torch.ones(prompted.backbone.dim)}
+    index.encoder = index.encoder.with_part(Looks(looks))
     assert detector.notes() == ("sketch cannot be detected; name that domain where a picture is of it",)
 
 
@@ -152,6 +151,6 @@ def test_pacs_is_told_apart(pacs_root):
     half = np.random.default_rng(0).random(len(found.catalog)) < 0.5
     made, tested = found.where(half), found.where(~half)
     means = {d: torch.from_numpy(made.of_domain(d).centre).mean(0) for d in made.catalog.domains}
-    detected = np.array(detect_domains(Encoder(backbone, means=means), tested.centre))
+    detected = np.array(detect_domains(Encoder(backbone, [Centre(means)]), tested.centre))
     own = np.array(tested.catalog.column("domain"))
     assert np.mean([(detected[own == d] == d).mean() for d in means]) > 0.9

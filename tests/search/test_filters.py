@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosslens.errors import ConfigError
-from crosslens.search.filters import DEEPEST, And, Eq, In, Not, Or, Prefix, Range, load_filter, parse_filter
+from crosslens.search.filters import (
+    DEEPEST,
+    FIELDS,
+    And,
+    Eq,
+    In,
+    Not,
+    Or,
+    Prefix,
+    Range,
+    load_filter,
+    parse_filter,
+)
 from crosslens.search.stores.base import ITEM_SCHEMA
 
 TEXTS = ["photo", "it's", 'say "hi"', "emoji 🐈", "ÄÖ", "", "photo/dog/1.jpg", "100%", "a_b", "-- drop"]
@@ -90,7 +102,7 @@ def test_sql_means_the_same_to_a_database(found, rows):
     database.execute("create table items (number, id, path, root, domain, label, size, modified)")
     for position, item in enumerate(rows):
         database.execute(
-            "insert into items values (?,?,?,?,?,?,?,?)", (position, *(item[name] for name in ITEM_SCHEMA.names))
+            "insert into items values (?,?,?,?,?,?,?,?)", (position, *(item[name] for name in FIELDS))
         )
     numbers = [n for (n,) in database.execute(f"select number from items where {found.sql()} order by number")]
     assert numbers == [position for position, item in enumerate(rows) if matches(found, item)], found.sql()
@@ -104,6 +116,7 @@ def test_json_and_back(found):
 
 
 PHOTO = Eq(field="domain", value="photo")
+DAY = Range(field="modified", min=1769817600, max=1769817600 + 86400 - 1)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +130,19 @@ PHOTO = Eq(field="domain", value="photo")
         ("size < 10", And(filters=(Range(field="size", max=10), Not(filter=Eq(field="size", value=10))))),
         ("size between -1 and 5", Range(field="size", min=-1, max=5)),
         ("id starts with 'photo/dog/'", Prefix(field="id", value="photo/dog/")),
+        ("modified <= '2026-01-31'", Range(field="modified", max=1769903999)),
+        ("modified > '20260131'", And(filters=(Range(field="modified", min=1769817600), Not(filter=DAY)))),
+        ("modified = '2026-01-31'", DAY),
+        ("modified != '2026-01-31'", Not(filter=DAY)),
+        (
+            "modified between '2026-01-31' and '2026-02-01'",
+            Range(field="modified", min=1769817600, max=1769817600 + 2 * 86400 - 1),
+        ),
+        (
+            "modified in ('2026-01-31', 5)",
+            Or(filters=(DAY, In(field="modified", values=(5,)))),
+        ),
+        ("modified <= '2026-01-31T00:00'", Range(field="modified", max=1769817600)),
         ("label is not null", Range(field="label")),
         ("label is null", Not(filter=Range(field="label"))),
         ("modified >= '2026-01-31'", Range(field="modified", min=1769817600)),
@@ -162,6 +188,13 @@ def test_text_form(text, expected):
         ("modified > 'yesterday'", "no day or time"),
         ("(" * 100 + "size = 1" + ")" * 100, f"more than {DEEPEST} brackets"),
         ("label = 'x'; drop table items", "cannot be read"),
+        ("size > " + "9" * 5000, "too large"),
+        (" or ".join(["size = 1"] * 10_001), "at most 10000"),
+        (" and ".join(["size = 1"] * 10_001), "at most 10000"),
+        ("label in (" + ", ".join(["'x'"] * 10_001) + ")", "at most 10000"),
+        ("modified in (" + ", ".join(["'2026-01-31'"] * 10_001) + ")", "at most 10000"),
+        ("label = 'caf\udce9'", "label holds UTF-8 text"),
+        ("id starts with 'caf\udce9'", "id holds UTF-8 text"),
     ],
 )
 def test_text_that_is_wrong_says_where(text, message):
@@ -174,6 +207,16 @@ def test_text_that_is_wrong_says_where(text, message):
     [
         ({"op": "like", "field": "id", "value": "x"}, "like"),
         ({"op": "eq", "field": "colour", "value": "x"}, "field"),
+        ({"op": "range", "field": "size", "min": 1000.0}, "at range.min: size holds a whole number, not 1000.0"),
+        ({"op": "range", "field": "size", "max": "9"}, "at range.max: size holds a whole number, not '9'"),
+        ({"op": "in", "field": "size", "values": [1, 2.5]}, "at in.values: size holds a whole number, not 2.5"),
+        ({"op": "eq", "field": "label", "value": None}, "at eq.value: label holds text, not None"),
+        ({"op": "prefix", "field": "label", "value": 3}, "at prefix.value: label holds text, not 3"),
+        ({"op": "eq", "field": "size", "value": 2**63}, "at eq.value: this number is too large for size"),
+        (
+            {"op": "and", "filters": [{"op": "eq", "field": "id", "value": 1.5}]},
+            "at and.filters.0.eq.value: id holds text, not 1.5",
+        ),
         ({"op": "eq", "field": "size", "value": "x"}, "whole number"),
         ({"op": "eq", "field": "size", "value": True}, "whole number|valid"),
         ({"op": "eq", "field": "id", "value": "x", "extra": 1}, "extra"),
@@ -198,3 +241,17 @@ def test_json_nested_too_deep():
 def test_chunked_columns():
     table = pa.table({"domain": pa.chunked_array([["a", "b"], ["a"]])})
     assert np.array_equal(Eq(field="domain", value="a").mask(table), [True, False, True])
+
+
+@given(st.integers(0, 4 * 86400), st.sampled_from(["<", "<=", ">", ">=", "=", "!="]))
+def test_a_day_is_all_of_its_seconds(after, mark):
+    first = 1769817600
+    row = {"id": "a", "path": "/a", "domain": "photo", "modified": first - 86400 + after}
+    table = pa.Table.from_pylist([row], schema=ITEM_SCHEMA)
+    # A day compares as a whole: by its number.
+    day, asked = row["modified"] // 86400, first // 86400
+    expected = {
+        "<": day < asked, "<=": day <= asked, ">": day > asked, ">=": day >= asked, "=": day == asked,
+        "!=": day != asked,
+    }[mark]  # fmt: skip
+    assert parse_filter(f"modified {mark} '2026-01-31'").mask(table).tolist() == [expected]

@@ -141,10 +141,10 @@ class TestRefusals:
             Index.create(tmp_path / "full", encoder)
         file = built.folder / "index.json"
         text = file.read_text()
-        file.write_text(text.replace('"format": 2', '"format": 7'))
+        file.write_text(text.replace('"format": 3', '"format": 7'))
         with pytest.raises(StoreError, match="newer crosslens"):
             Index.open(built.folder)
-        file.write_text(text.replace('"format": 2', '"format": 1'))
+        file.write_text(text.replace('"format": 3', '"format": 1'))
         with pytest.raises(StoreError, match="build it again"):
             Index.open(built.folder)
         file.write_text(text[: len(text) // 2])

@@ -109,7 +109,7 @@ def test_a_build_that_is_really_killed(pictures, tmp_path):
             [sys.executable, "-c", BUILD, str(TESTS), str(pictures), str(tmp_path / "i"), step],
             env=os.environ | {"CROSSLENS_CACHE": str(tmp_path / "cache")},
             capture_output=True,
-            timeout=120,
+            timeout=600,
         )
         assert done.returncode == 9, done.stderr.decode()
     built, _ = Index.build(Catalog.open(pictures), Encoder(TinyBackbone()), tmp_path / "i", store="exact")

@@ -6,6 +6,7 @@ import pytest
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Heads
 from crosslens.errors import AnotherWriterError, ReplacedIndexError, StoreError
 from crosslens.nn.heads import Head
 from crosslens.search import occupancy
@@ -28,7 +29,7 @@ def test_another_index_in_the_folder_is_noticed(pictures, tmp_path, kind, dim):
     place = tmp_path / "i"
     held = build(pictures, place, Encoder(TinyBackbone()), kind)
     place.rename(tmp_path / "before")
-    other = Encoder(TinyBackbone(seed=1)) if dim == 64 else Encoder(TinyBackbone(), head=Head((64, dim)))
+    other = Encoder(TinyBackbone(seed=1)) if dim == 64 else Encoder(TinyBackbone(), [Heads([Head((64, dim))])])
     new = build(pictures, place, other, kind)
     # Nothing else tells them apart.
     assert new.version == held.version

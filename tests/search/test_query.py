@@ -28,6 +28,8 @@ def test_mixes_that_say_nothing_are_refused():
         (vectors[:0], [], "at least one query"),
         (vectors, [1], "2 queries need 2 weights, not 1"),
         (twins, [1, -1], "cancel"),
+        (vectors * [[1], [0]], [1, 1], "query 2 of 2 has no direction"),
+        (vectors * [[np.nan], [1]], [1, 1], "query 1 of 2 has no direction"),
         (vectors, [0, 0], "cancel"),
         (vectors, [1, float("nan")], "finite"),
     ):

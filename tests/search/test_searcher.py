@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Joint
 from crosslens.errors import BackboneError, ConfigError, ImageError, StoreError
 from crosslens.search.filters import Eq, Prefix
 from crosslens.search.index import Index
@@ -322,7 +323,8 @@ def test_words_where_the_encoder_reads(pictures, tmp_path):
     import crosslens
 
     register_talker()
-    encoder = Encoder(crosslens.load_backbone("talker"), space="joint")
+    talker = crosslens.load_backbone("talker")
+    encoder = Encoder(talker, [Joint(talker)])
     index, _ = Index.build(Catalog.open(pictures), encoder, tmp_path / "t", store="exact")
     searcher = Searcher(index)
     text = "a photo of a circle"

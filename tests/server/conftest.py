@@ -8,6 +8,7 @@ import torch
 from crosslens.catalog import Catalog
 from crosslens.cli import main
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Joint
 from crosslens.search.index import Index
 
 
@@ -37,7 +38,8 @@ def built_index(pictures_root):
     from talker import TalkerBackbone
 
     folder = pictures_root.parent / "pictures.index"
-    Index.build(Catalog.open(pictures_root), Encoder(TalkerBackbone(), space="joint"), folder)
+    talker = TalkerBackbone()
+    Index.build(Catalog.open(pictures_root), Encoder(talker, [Joint(talker)]), folder)
     return folder
 
 
@@ -59,7 +61,7 @@ def centred_index(pictures_root):
     looks = {look: catalog.select(domains=[look]).paths for look in catalog.domains}
     means = {look: torch.from_numpy(bare.image_features(paths)).mean(0) for look, paths in looks.items()}
     folder = pictures_root.parent / "centred.index"
-    Index.build(catalog, Encoder(bare.backbone, method="centred", means=means), folder)
+    Index.build(catalog, Encoder(bare.backbone, [Centre(means)], method="centred"), folder)
     return folder
 
 

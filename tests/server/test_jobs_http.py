@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
 from crosslens.search.index import Index
 from crosslens.server import jobs, working
@@ -37,6 +38,26 @@ def count(server):
 
 def delete(server, **asked):
     return server.client.request("DELETE", f"{PLACE}/items", json=asked)
+
+
+@pytest.mark.parametrize("name", ["   ", "\u200b", "a\nb", "\x1b[1m", "x" * 101])
+@pytest.mark.parametrize("field", ["domain", "label"])
+def test_what_is_no_name_of_a_domain_or_class_is_refused(server, field, name):
+    given = {"domain": "photo", field: name}
+    answer = server.add(noise(1), name="own.index", **given)
+    is_problem(answer, 422)
+    assert answer.json()["errors"][0]["where"] == field
+
+
+def test_names_of_uploads_are_read_as_those_of_folders(server):
+    job = server.ended(server.add(noise(1), domain="\u200bphoto ", label="cafe\u0301", name="own.index"))
+    assert job["state"] == "done"
+    for field, value in (("label", "café"), ("label", "cafe\u0301"), ("domain", "photo")):
+        where = {"op": "eq", "field": field, "value": value}
+        found = server.search(
+            {"parts": [{"image": 0}], "top": 1, "where": where}, noise(1), name="own.index"
+        ).json()
+        assert (found["hits"][0]["domain"], found["hits"][0]["label"]) == ("photo", "café")
 
 
 def test_added_images_are_found_at_once(server, own_index):
@@ -379,3 +400,26 @@ def test_a_job_whose_index_was_replaced_leaves_the_next_one_clean(tmp_path):
     (tmp_path / "i" / "server" / "jobs.sqlite").touch()
     assert (table.waiting(), table.all()) == (False, [])
     assert table.put("delete", {"ids": []}, 1).state == "queued"
+
+
+def test_an_upload_in_which_the_encoder_sees_nothing_is_left_out(server, own_index, monkeypatch):
+    encode = Encoder.encode_features
+    nothing = noise(1)
+
+    def blind(self, features, domains=None):
+        rows = encode(self, features, domains)
+        rows[1] = 0
+        return rows
+
+    monkeypatch.setattr(Encoder, "encode_features", blind)
+    job = server.ended(server.add(noise(0), nothing, noise(2), name="own.index"))
+    monkeypatch.undo()
+    assert job["state"] == "done"
+    assert (
+        job["message"] == "2 images added, 1 left out: the first its vector has length 0, so it is like no other"
+    )
+    (left_out,) = job["result"]["skipped"]
+    assert (job["result"]["added"], count(server)) == (2, 18)
+    assert left_out not in Index.open(own_index).items.column("id").to_pylist()
+    # Nobody would ever ask for its file.
+    assert len([file for file in (own_index / "uploads").rglob("*") if file.is_file()]) == 2

@@ -10,6 +10,7 @@ import pytest
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Heads
 from crosslens.nn.heads import Head
 from crosslens.search.index import Index
 from crosslens.search.matching import Matching
@@ -52,7 +53,7 @@ def picture_of(index, image):
 
 @pytest.mark.parametrize("dim", [64, 16])
 def test_another_index_at_the_same_path_is_served_whole(server, own_index, pictures_root, tmp_path, dim):
-    encoder = Encoder(TinyBackbone(seed=1)) if dim == 64 else Encoder(TinyBackbone(), head=Head((64, dim)))
+    encoder = Encoder(TinyBackbone(seed=1)) if dim == 64 else Encoder(TinyBackbone(), [Heads([Head((64, dim))])])
     new = build(pictures_root, tmp_path / "new.index", encoder)
     before = info(server)
     assert server.search(IMAGE, plain(), name="own.index").status_code == 200
@@ -167,3 +168,19 @@ def test_an_uploads_old_place_is_not_served(own_index, tmp_path):
         # Nor what a link among the uploads leads to.
         (place / hit["id"]).symlink_to(own_index / hit["id"])
         is_problem(server.client.get(hit["image"]), 404)
+
+
+def test_pictures_that_were_moved_are_served_from_their_new_place(pictures_root, tmp_path):
+    root, new = tmp_path / "pictures", tmp_path / "new"
+    shutil.copytree(pictures_root, root)
+    index = build(root, tmp_path / "own.index", Encoder(TinyBackbone()))
+    item = {"id": "photo/circle/00.png"}
+    content = (root / item["id"]).read_bytes()
+    with running(tmp_path / "own.index") as server:
+        place = "/api/v1/collections/own.index/image"
+        assert server.client.get(place, params=item).content == content
+        root.rename(new)
+        assert "no longer on the server's disk" in is_problem(server.client.get(place, params=item), 404)["detail"]
+        index.relocate(root, new)
+        server.service.collections["own.index"].refresh(now=True)
+        assert server.client.get(place, params=item).content == content

@@ -189,6 +189,9 @@ class TestRunFolder:
         (run.folder / "config.yaml").write_text(text)
         with pytest.raises(RunError, match="newer crosslens"):
             run.config()
+        (run.folder / "config.yaml").write_text(text.replace("format: 99", "format: abc"))
+        with pytest.raises(RunError, match="its format is 'abc'"):
+            run.config()
 
     def test_no_run_and_broken_yaml_are_named(self, tmp_path):
         with pytest.raises(RunError, match="no run folder"):

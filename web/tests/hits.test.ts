@@ -14,6 +14,7 @@ describe("the cut-off", () => {
     expect(above(hits, null)).toHaveLength(3);
     expect(above(hits, 0.5).map(({ id }) => id)).toEqual(["a", "b"]);
     expect(above(hits, 1)).toEqual([]);
+    expect(above([hit("copy", 0.99999994), hit("near", 0.9999)], 1).map(({ id }) => id)).toEqual(["copy"]);
   });
   it("ranges over all scores", () => {
     const [low, high] = scoreRange(hits);

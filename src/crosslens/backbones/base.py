@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crosslens.backbones.reading import Reading, has_letters
 from crosslens.errors import BackboneError, FingerprintError
 from crosslens.images.preprocess import Preprocess
 
@@ -167,13 +168,23 @@ class Backbone(ABC):
         """
         raise self._no_text()
 
+    def reading(self, text: str) -> Reading:
+        """How the text tower's tokenizer reads ``text``; a tower that does not tell reads all that can be seen.
+
+        Raises:
+            BackboneError: when this backbone has no text tower.
+        """
+        if not self.has_text:
+            raise self._no_text()
+        return Reading(has_letters(text))
+
     def reads(self, text: str) -> bool:
         """Whether the text tower's tokenizer finds anything in ``text`` that it knows.
 
         Raises:
             BackboneError: when this backbone has no text tower.
         """
-        raise self._no_text()
+        return self.reading(text).words
 
     def to_joint(self, features: Tensor) -> Tensor:
         """Image features ``(N, D)`` to unit rows ``(N, J)`` of the space shared with text.

@@ -13,6 +13,7 @@ from crosslens.backbones.base import VisionLanguageBackbone
 from crosslens.backbones.clip_tokens import Tokens, clip_tokens, siglip_tokens
 from crosslens.backbones.pretrained import Pretrained
 from crosslens.backbones.processor import require_side
+from crosslens.backbones.reading import Reading
 from crosslens.errors import BackboneError
 from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD, HALF, Preprocess
 
@@ -100,10 +101,9 @@ class ClipBackbone(VisionLanguageBackbone):
         """Where CLIP reads each of the texts ``(T, L)``: position of the first end token ``(T,)``."""
         return numbers.argmax(1) if self._end is None else (numbers == self._end).int().argmax(1)
 
-    def reads(self, text: str) -> bool:
-        """Whether the tokenizer finds anything between the start and the end of ``text``."""
-        filled, empty = self.token_numbers([text])[0], self.token_numbers([""])[0]
-        return filled.tolist() != empty.tolist()
+    def reading(self, text: str) -> Reading:
+        """How the tokenizer reads ``text``."""
+        return self._tokens.read(text)
 
     @torch.inference_mode()
     def encode_text_batch(self, texts: Sequence[str]) -> Tensor:

@@ -7,12 +7,14 @@ import importlib.util
 import json
 import string
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from crosslens.backbones.reading import Reading, read_by, read_pieces
 from crosslens.errors import BackboneError
 from crosslens.files import read_json
 
@@ -21,8 +23,23 @@ if TYPE_CHECKING:
 
     from crosslens.backbones.pretrained import Pretrained
 
-Tokens = Callable[[Sequence[str]], Tensor]
-"""``T`` texts to token numbers ``(T, L)``, int64."""
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenizer.
+
+    Attributes:
+        numbers: ``T`` texts to token numbers ``(T, L)``, int64.
+        read: how one text is read.
+    """
+
+    numbers: Callable[[Sequence[str]], Tensor]
+    read: Callable[[str], Reading]
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """``T`` texts to token numbers ``(T, L)``, int64."""
+        return self.numbers(texts)
+
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 MERGES = "bpe_simple_vocab_16e6.txt.gz"
@@ -51,7 +68,10 @@ def clip_tokens(model: Pretrained, length: int) -> Tokens:
     tokenizer = _load_tokenizer(model)
     # CLIP's text tower looks from left to right and reads its result at the end token: what follows is ignored.
     tokenizer.padding_side = "right"
-    return lambda texts: _numbers(tokenizer, texts, length, padding="longest")
+    return Tokens(
+        lambda texts: _numbers(tokenizer, texts, length, padding="longest"),
+        lambda text: read_by(tokenizer, text, length),
+    )
 
 
 def siglip_tokens(model: Pretrained, length: int) -> Tokens:
@@ -68,13 +88,14 @@ def siglip_tokens(model: Pretrained, length: int) -> Tokens:
     # The first SigLIP's own tokenizer class drops punctuation; a plain one made from tokenizer.json may not.
     is_first = file is not None and read_json(file, BackboneError).get("tokenizer_class") == "SiglipTokenizer"
 
-    def tokens(texts: Sequence[str]) -> Tensor:
-        clean = [text.lower() for text in texts]
-        if is_first:
-            clean = [" ".join(text.translate(_PUNCTUATION).split()) for text in clean]
-        return _numbers(tokenizer, clean, length, padding="max_length")
+    def clean(text: str) -> str:
+        small = text.lower()
+        return " ".join(small.translate(_PUNCTUATION).split()) if is_first else small
 
-    return tokens
+    return Tokens(
+        lambda texts: _numbers(tokenizer, [clean(text) for text in texts], length, padding="max_length"),
+        lambda text: read_by(tokenizer, clean(text), length),
+    )
 
 
 def clip_file_tokens(folder: Path, length: int) -> Tokens:
@@ -89,7 +110,21 @@ def clip_file_tokens(folder: Path, length: int) -> Tokens:
         raise BackboneError(f"the tokenizer in {folder} has no {END}, so it is not CLIP's")
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(pad_id=end, pad_token=END)
-    return lambda texts: torch.tensor([found.ids for found in tokenizer.encode_batch(list(texts))])
+
+    def read(text: str) -> Reading:
+        found = tokenizer.encode(text)
+        pieces: list[str] = []
+        known: list[bool] = []
+        spans: list[tuple[int, int]] = []
+        for part in (found, *found.overflowing):
+            # Start, end and padding stand in every part.
+            own = [place for place, special in enumerate(part.special_tokens_mask) if not special]
+            pieces += [part.tokens[place] for place in own]
+            known += [part.ids[place] != end for place in own]
+            spans += [part.offsets[place] for place in own]
+        return read_pieces(text, pieces, known, spans, length - 2)
+
+    return Tokens(lambda texts: torch.tensor([found.ids for found in tokenizer.encode_batch(list(texts))]), read)
 
 
 def find_clip_tokenizer(folder: Path) -> Tokenizer:

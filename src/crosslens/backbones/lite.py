@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone, hash_weights, load_weights
+from crosslens.backbones.reading import Reading, read_by
 from crosslens.backbones.weights import read_state
 from crosslens.files import atomic_path
 from crosslens.images.preprocess import Preprocess
@@ -37,6 +38,9 @@ names gains less from it (``benchmarks/tki.py``)."""
 RIDGE, BLEND, WHITEN = 1.0, 0.5, 0.5
 """Of ``lite:blend``: the ridge in units of the weights' mean variance, the share of the regression, and the power
 of the whitening (1 makes all directions of the class texts equally long)."""
+
+LONGEST = 256
+"""Word pieces of a text that MiniLM reads, start and end among them."""
 
 # (repeats, kernel, stride, expansion, input channels, output channels) of EfficientNet-Lite0.
 _STAGES = (
@@ -212,11 +216,9 @@ class LiteBackbone(Backbone):
             return torch.zeros(0, 384)
         return self.place_texts(self.text_tower(texts))
 
-    def reads(self, text: str) -> bool:
-        """Whether MiniLM's tokenizer finds a word piece that it knows."""
-        tokenizer = self.text_tower.tokenizer
-        found = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return any(number != tokenizer.unk_token_id for number in found)
+    def reading(self, text: str) -> Reading:
+        """How MiniLM's tokenizer reads ``text``."""
+        return read_by(self.text_tower.tokenizer, text, LONGEST)
 
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
@@ -248,7 +250,7 @@ class MiniLM:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
-        """Texts to unit rows ``(T, 384)``; longer texts are cut at 256 word pieces."""
+        """Texts to unit rows ``(T, 384)``; longer texts are cut at ``LONGEST`` pieces."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         rows = torch.empty(len(texts), 384)
         for start in range(0, len(order), batch_size):
@@ -257,7 +259,7 @@ class MiniLM:
                 [texts[index] for index in chosen],
                 padding=True,
                 truncation=True,
-                max_length=256,
+                max_length=LONGEST,
                 return_tensors="pt",
             )
             states = self.model(**batch).last_hidden_state

@@ -9,22 +9,29 @@ INTERRUPTED = "interrupted; what was finished is kept. Run the same command agai
 
 def main() -> None:
     """Run ``crosslens``; errors that crosslens can explain become one message instead of a traceback."""
+    from crosslens.terminal import accept_every_letter, echo
+
+    accept_every_letter()
     from crosslens.cli.app import app
     from crosslens.errors import ConfigError, CrosslensError
 
     try:
         app()
     except CrosslensError as error:
-        print(f"error: {error}", file=sys.stderr)
+        echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except SystemExit as leaving:
         # typer turns Ctrl-C into this status without a word.
         if leaving.code == 130:
-            print(INTERRUPTED, file=sys.stderr)
+            echo(INTERRUPTED, err=True)
         raise
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{place}", file=sys.stderr)
+        echo(f"error: {error.strerror or error}{place}", err=True)
+        sys.exit(1)
+    except UnicodeEncodeError as error:
+        # Bytes of an argument or a file name that are no UTF-8, where nothing but text can be kept.
+        echo(f"error: '{error.object[:200]}' holds bytes that are no UTF-8; write it in UTF-8", err=True)
         sys.exit(1)

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from crosslens.cli import data, demo, embed, evaluate, export, fit, index, report, search, serve
+from crosslens.terminal import echo, visible
+
+_UsageError: Any = typer.BadParameter.__base__
+"""What typer raises for a wrong call; it has no public name."""
+
+
+class Commands(TyperGroup):
+    """All commands; what is wrong about how they are called is said without obeying what was typed."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the words before the command."""
+        with _spoken():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the rest, and run the command."""
+        with _spoken():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _spoken() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        error.message = visible(error.message)
+        raise
+
 
 app = typer.Typer(
+    cls=Commands,
     name="crosslens",
     help="Cross-domain image retrieval: train, measure and search encoders that ignore the look of an image.",
     epilog="Start with 'crosslens demo': the whole story on built-in pictures, offline, in a few minutes.",
@@ -21,7 +55,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
     if version:
         from crosslens import __version__
 
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 

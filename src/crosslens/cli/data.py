@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from crosslens.cli.options import Json, Quiet, emit_json, print_table, split_names
+from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, split_names
+from crosslens.terminal import echo, print_table
 
 app = typer.Typer(help="Look at collections of images before anything is computed.", no_args_is_help=True)
 
@@ -21,6 +22,7 @@ def check(
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image, to find damaged ones.")] = False,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="Compare contents, to find copies.")] = False,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -47,7 +49,7 @@ def check(
         print_table(str(report.root), ("domain", "images", "classes", "without label"), rows)
         for problem in report.problems:
             place = f" ({problem.path})" if problem.path else ""
-            typer.echo(f"{problem.severity}: {problem.message}{place}", err=problem.severity == "error")
+            echo(f"{problem.severity}: {problem.message}{place}", err=problem.severity == "error")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -58,6 +60,7 @@ def write_list(
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write, .csv or .parquet.")],
     benchmark: Annotated[str | None, typer.Option("--as", help="Read ROOT in a benchmark's own layout.")] = None,
     domains: Annotated[str | None, typer.Option("--domains", help="Only these domains: A,B.")] = None,
+    split: Split = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -67,15 +70,23 @@ def write_list(
     """
     from crosslens.api import open_catalog
     from crosslens.datasets import find_benchmark
+    from crosslens.progress import set_quiet
+    from crosslens.splits import select_splits
 
+    set_quiet(quiet)
     catalog = find_benchmark(benchmark).read(Path(root)) if benchmark else open_catalog(root)
+    if benchmark and not quiet:
+        for sentence in catalog.notes:
+            echo(f"note: {sentence}", err=True)
     names = split_names(domains)
     if names:
         catalog = catalog.select(domains=names)
+    catalog = select_splits(catalog, split)
     catalog.write(out)
-    emit_json(json, {"manifest": str(out), "images": len(catalog), "domains": catalog.domains})
+    value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
+    emit_json(json, value | {"left_out": dict(catalog.left_out), "notes": list(catalog.notes)})
     if not quiet:
-        typer.echo(f"{len(catalog)} images listed in {out}")
+        echo(f"{len(catalog)} images listed in {out}")
 
 
 @app.command()
@@ -107,7 +118,7 @@ def emoji(
     catalog.write(out)
     emit_json(json, {"manifest": str(out), "images": len(catalog), "labels": len(catalog.classes)})
     if not quiet:
-        typer.echo(f"{len(catalog)} pictures with {len(catalog.classes)} labels listed in {out}")
+        echo(f"{len(catalog)} pictures with {len(catalog.classes)} labels listed in {out}")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.options import Json, Quiet, emit_json
+from crosslens.terminal import echo
 
 
 def demo(
@@ -24,14 +25,13 @@ def demo(
     from crosslens.progress import set_quiet
 
     set_quiet(quiet)
-    result = run_demo(out, (lambda line: None) if quiet else typer.echo)
+    result = run_demo(out, (lambda line: None) if quiet else echo)
     emit_json(json, result.to_json())
     if quiet:
         return
     seconds = sum(result.seconds.values())
-    typer.echo(
-        f"\nDone in {seconds:.0f} s. Look at {out / 'report.html'} in a browser. Then, on your own pictures:"
-    )
-    typer.echo("  crosslens fit ucdir PICTURES --domains sketch,photo --out runs/mine    (PICTURES/<domain>/...)")
-    typer.echo("  crosslens index build PICTURES --domains photo --encoder runs/mine --out photos.index")
-    typer.echo("  crosslens search photos.index --image my-sketch.png --domain sketch")
+    echo("")
+    echo(f"Done in {seconds:.0f} s. Look at {out / 'report.html'} in a browser. Then, on your own pictures:")
+    echo("  crosslens fit ucdir PICTURES --domains sketch,photo --out runs/mine    (PICTURES/<domain>/...)")
+    echo("  crosslens index build PICTURES --domains photo --encoder runs/mine --out photos.index")
+    echo("  crosslens search photos.index --image my-sketch.png --domain sketch")

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Backbone, Decode, Device, Json, Quiet, Workers, emit_json, print_table
+from crosslens.cli.options import (
+    Backbone,
+    Decode,
+    Device,
+    Json,
+    MaxPixels,
+    Quiet,
+    Split,
+    Workers,
+    emit_json,
+)
+from crosslens.terminal import echo, print_table
 
 
 def embed(
@@ -16,11 +27,13 @@ def embed(
     backbone: Backbone = "lite",
     views: Annotated[int, typer.Option("--views", min=0, help="Random views beside the centre view.")] = 0,
     decode: Decode = "exact",
+    split: Split = None,
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, help="Images a shard: what a kill may lose.")
     ] = 2048,
     device: Device = None,
     workers: Workers = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -32,10 +45,11 @@ def embed(
     """
     from crosslens import api
     from crosslens.progress import set_quiet
+    from crosslens.splits import select_splits
 
     set_quiet(quiet)
     result = api.embed(
-        root,
+        select_splits(api.open_catalog(root), split),
         out=out,
         backbone=backbone,
         views=views,
@@ -51,6 +65,7 @@ def embed(
         "seconds": round(result.seconds, 3),
         "images_per_second": {stage: round(rate, 2) for stage, rate in result.rates.items()},
         "skipped": [vars(entry) for entry in result.skipped],
+        "left_out": result.left_out,
     }
     emit_json(json, value)
     if quiet:
@@ -70,6 +85,6 @@ def embed(
         ],
     )
     for entry in result.skipped[:20]:
-        typer.echo(f"skipped {entry.path}: {entry.reason}", err=True)
+        echo(f"skipped {entry.path}: {entry.reason}", err=True)
     if len(result.skipped) > 20:
-        typer.echo(f"... and {len(result.skipped) - 20} more; --json lists them all", err=True)
+        echo(f"... and {len(result.skipped) - 20} more; --json lists them all", err=True)

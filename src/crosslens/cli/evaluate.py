@@ -12,17 +12,20 @@ from crosslens.cli.options import (
     Draw,
     Features,
     Json,
+    MaxPixels,
     PrivateGallery,
     PrivateQuery,
     Quiet,
     Shared,
+    Split,
     Unseen,
     drawn_scenario,
     emit_json,
-    print_table,
+    left_out_of,
     split_names,
 )
 from crosslens.errors import ConfigError
+from crosslens.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.evaluation.measured import Evaluation
@@ -37,9 +40,20 @@ Protocol = Annotated[
     ),
 ]
 Convention = Annotated[
-    str, typer.Option("--convention", help="How metrics are defined: standard, ucdir, trec, zse, sempcyc.")
+    str,
+    typer.Option(
+        "--convention", help="How metrics are defined: standard, second_table, ucdir, trec, zse, sempcyc."
+    ),
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
+TiesOption = Annotated[
+    str,
+    typer.Option(
+        "--ties",
+        help="Items with equal scores: stable ranks them in the gallery's order, as the published codes do;"
+        " expected takes the mean over all their orders.",
+    ),
+]
 Ks = Annotated[
     str, typer.Option("--k", help="Cuts of P@k, separated by commas; ucdr, uccdr and udcdr have their own.")
 ]
@@ -58,8 +72,11 @@ def evaluate(
     k: Ks = "1,5,15,50,100,200",
     unseen: Unseen = None,
     generalised: Generalised = False,
+    split: Split = None,
+    ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -83,6 +100,8 @@ def evaluate(
         device=device,
         unseen=unseen,
         generalised=generalised,
+        split=split,
+        ties=ties,  # type: ignore[arg-type]
     )
     value = result.to_json()
     emit_json(json, value)
@@ -97,14 +116,20 @@ def compare(
     root: Annotated[
         str | None, typer.Option("--on", help="Labelled images; the first run's own by default.")
     ] = None,
-    metric: Annotated[str, typer.Option("--metric", help="What to compare, such as map@all or p@50.")] = "map@all",
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="What to compare, such as p@50; by default map@all where there is one."),
+    ] = None,
     protocol: Protocol = None,
     convention: Convention = "standard",
     domains: Domains = None,
     unseen: Unseen = None,
     generalised: Generalised = False,
+    split: Split = None,
+    ties: TiesOption = "stable",
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -125,12 +150,17 @@ def compare(
         domains=split_names(domains),
         unseen=unseen,
         generalised=generalised,
+        split=split,
+        ties=ties,
         features=features,
         device=device,
     )
+    metric = comparisons[0].metric
     marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
     others = [c.to_json() for c in comparisons]
-    emit_json(json, {"base": runs[0], "metric": metric, "others": others, "marks": marks})
+    told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
+    value = {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told}
+    emit_json(json, value if root is None or json is None else {**value, "left_out": left_out_of(root)})
     if quiet:
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
@@ -140,7 +170,9 @@ def compare(
     print_table(f"{metric} ({convention})", ("encoder", metric, "difference", "p", "queries better / worse"), rows)
     for name, result in zip(runs, measured, strict=True):
         for mark in result.marks:
-            typer.echo(f"note: {name}: {mark}", err=True)
+            echo(f"note: {name}: {mark}", err=True)
+    for sentence in told:
+        echo(f"note: {sentence}", err=True)
 
 
 def _show(result: Evaluation, value: dict[str, Any]) -> None:
@@ -157,10 +189,8 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
     print_table(f"{result.encoder}, protocol {result.protocol}, convention {result.convention}", header, rows)
     if "no_match" in value:
         _show_no_match(value["no_match"])
-    for mark in result.marks:
-        typer.echo(f"note: {mark}", err=True)
-    if result.skipped:
-        typer.echo(f"note: {result.skipped} image(s) could not be embedded and took no part", err=True)
+    for told in (*result.marks, *result.told()):
+        echo(f"note: {told}", err=True)
 
 
 def _scenario(
@@ -182,11 +212,11 @@ def _show_no_match(value: dict[str, Any]) -> None:
     for score, row in value["scores"].items():
         if row:
             told = ", ".join(f"{key} {number:.3f}" for key, number in row.items())
-            typer.echo(f"has a match, by {score}: {told}")
+            echo(f"has a match, by {score}: {told}")
     for score, reason in value["failed"].items():
-        typer.echo(f"note: no answer by {score}: {reason}", err=True)
+        echo(f"note: no answer by {score}: {reason}", err=True)
     for rule, row in value["rules"].items():
-        typer.echo(
+        echo(
             f"no match, by {rule}: Open-set Acc {row['open_set_acc']:.3f}, false rejections"
             f" {row['false_rejection']:.3f}, balanced {row['balanced_accuracy']:.3f}"
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.options import Json, Quiet, emit_json
+from crosslens.terminal import echo
 
 
 def export(
@@ -35,4 +36,4 @@ def export(
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     emit_json(json, {"folder": str(folder), "dim": loaded.dim, "domain": domain, "files": files})
     if not quiet:
-        typer.echo(f"{folder}: {', '.join(files)}; vectors of {loaded.dim} numbers")
+        echo(f"{folder}: {', '.join(files)}; vectors of {loaded.dim} numbers")

@@ -17,14 +17,17 @@ from crosslens.cli.options import (
     Draw,
     Features,
     Json,
+    MaxPixels,
     PrivateGallery,
     PrivateQuery,
     Quiet,
     Shared,
+    Split,
     Unseen,
     Workers,
     drawn_scenario,
     emit_json,
+    left_out_of,
     parse_settings,
     split_names,
 )
@@ -99,14 +102,18 @@ def fit(
     private_query: PrivateQuery = None,
     private_gallery: PrivateGallery = None,
     draw: Draw = None,
+    split: Split = None,
     decode: Decode = "exact",
     features: Features = None,
     device: Device = None,
     workers: Workers = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Train an encoder for the domains of ROOT, without labels unless the method is 'supervised'.
+
+    Of images marked with splits, those of 'train' are learned from unless --split says otherwise.
 
     Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
     """
@@ -132,10 +139,14 @@ def fit(
         oracle=oracle,
         classes=classes,
         unseen=unseen,
+        split=split,
         scenario=drawn_scenario(
             protocol, root, split_names(domains), shared, private_query, private_gallery, draw
         ),
     )
-    emit_json(json, {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()})
+    value = {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()}
+    if json is not None and root is not None:
+        value["left_out"] = left_out_of(root)
+    emit_json(json, value)
     images = "" if "source" in run.config() else " ROOT"
     note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}{images}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +12,17 @@ from crosslens.cli.options import (
     Device,
     Domains,
     Json,
+    MaxPixels,
     Quiet,
+    Split,
     Where,
     emit_json,
-    print_table,
     split_names,
 )
+from crosslens.terminal import echo, print_table
+
+if TYPE_CHECKING:
+    from crosslens.catalog import Catalog
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -32,6 +37,17 @@ StoreName = Annotated[
 ]
 
 
+def _images(root: str, split: str | None) -> Catalog:
+    from crosslens.api import open_catalog
+    from crosslens.progress import note
+    from crosslens.splits import mixed_splits, select_splits
+
+    catalog = select_splits(open_catalog(root), split)
+    if split is None and (told := mixed_splits(catalog)):
+        note(told)
+    return catalog
+
+
 @app.command()
 def build(
     root: Root,
@@ -41,8 +57,10 @@ def build(
     ] = "lite",
     store: StoreName = "lance",
     domains: Domains = None,
+    split: Split = None,
     decode: Decode = "exact",
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -50,19 +68,20 @@ def build(
 
     Example: crosslens index build pictures/ --domains photo --encoder runs/first --out photos.index
     """
-    from crosslens.api import open_catalog
     from crosslens.encoder import load_encoder
     from crosslens.progress import set_quiet
     from crosslens.search.index import Index
 
     set_quiet(quiet)
+    catalog = _images(root, split)
     made, skipped = Index.build(
-        open_catalog(root), load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
+        catalog, load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
     )
-    emit_json(json, {"index": str(out), "skipped": skipped, **made.stats()})
+    left_out = dict(catalog.left_out)
+    emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
-        typer.echo(f"search with: crosslens search {out} --image PICTURE")
+        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
+        echo(f"search with: crosslens search {out} --image PICTURE")
 
 
 @app.command()
@@ -70,27 +89,32 @@ def add(
     index: Folder,
     root: Root,
     domains: Domains = None,
+    split: Split = None,
     keep_gone: Annotated[
         bool, typer.Option("--keep-gone", help="Keep items of this root whose image is no longer there.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete them also where that is more than half of a domain.")
+    ] = False,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Add images, or bring those of a folder up to date: only new and changed ones are embedded.
 
-    A change is seen by size and time. Items of ROOT whose image is gone are deleted. Without --domains, those that
-    were chosen for ROOT before are taken. What is done is kept when the
-    command is interrupted; run it again to go on.
+    A change is seen by size, times and inode. Items of ROOT whose image is gone are deleted; where that is more
+    than half of a domain's, as when a disk is not mounted, nothing is done without --force. Without --domains,
+    those that were chosen for ROOT before are taken. What is done is kept when the command is interrupted; run it
+    again to go on.
 
     Example: crosslens index add photos.index pictures/
     """
-    from crosslens.api import open_catalog
     from crosslens.progress import note, set_quiet
     from crosslens.search.index import Index
 
     set_quiet(quiet)
-    catalog = open_catalog(root)
+    catalog = _images(root, split)
     opened = Index.open(index)
 
     def show(done: int, total: int) -> None:
@@ -102,16 +126,17 @@ def add(
         domains=split_names(domains),
         device=device,
         remove_gone=not keep_gone,
+        force=force,
         on_progress=show,
     )
-    emit_json(json, {**report.to_json(), "items": len(opened)})
+    emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if not quiet and str(json) != "-":
-        typer.echo(
+        echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
             f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
         )
         for sentence in report.skipped[:20]:
-            typer.echo(f"skipped: {sentence}", err=True)
+            echo(f"skipped: {sentence}", err=True)
 
 
 @app.command()
@@ -136,7 +161,32 @@ def delete(
     count = opened.delete(ids or [] if where is None else parse_filter(where))
     emit_json(json, {"deleted": count, "items": len(opened)})
     if not quiet and str(json) != "-":
-        typer.echo(f"{count} deleted, {len(opened)} left")
+        echo(f"{count} deleted, {len(opened)} left")
+
+
+@app.command()
+def relocate(
+    index: Folder,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A folder that was added, or one above several.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Where it lies now.")],
+    force: Annotated[bool, typer.Option("--force", help="Also where some of the images are not there.")] = False,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say that the images of a folder were moved: their items follow, and nothing is embedded again.
+
+    Example: crosslens index relocate photos.index /media/old-disk/pictures /media/new-disk/pictures
+    """
+    from crosslens.search.index import Index
+
+    opened = Index.open(index)
+    report = opened.relocate(old, new, force=force)
+    emit_json(json, {**report.to_json(), "items": len(opened)})
+    if not quiet and str(json) != "-":
+        echo(
+            f"{report.moved} items moved, {report.changed} of them with another size or time,"
+            f" {len(report.missing)} without their image"
+        )
 
 
 @app.command()
@@ -186,7 +236,7 @@ def snapshot(
     opened.snapshot(target)
     emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(opened)} items copied to {target}")
+        echo(f"{len(opened)} items copied to {target}")
 
 
 @app.command()
@@ -206,7 +256,7 @@ def restore(
     made = Index.restore(snapshot, out, store=store)
     emit_json(json, {"index": str(out), **made.stats()})
     if not quiet and str(json) != "-":
-        typer.echo(f"{len(made)} items restored in {out}")
+        echo(f"{len(made)} items restored in {out}")
 
 
 @app.command()

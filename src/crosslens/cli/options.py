@@ -1,9 +1,7 @@
-"""Options that many commands share, and how results are shown."""
+"""Options that many commands share, and where their results go."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +10,8 @@ import typer
 import yaml
 
 from crosslens.errors import ConfigError
+from crosslens.names import read_name
+from crosslens.terminal import print_json
 
 if TYPE_CHECKING:
     from crosslens.evaluation.scenarios import Scenario
@@ -41,7 +41,16 @@ Where = Annotated[
     typer.Option(
         "--where",
         help="Only items for which this holds, such as: domain = 'photo' and not label in ('dog', 'cat')."
-        " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or '2026-01-31').",
+        " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or a whole day:"
+        " '2026-01-31').",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Of images whose manifest has a column 'split': only these splits, separated by commas; all for every"
+        " image, none for those without one.",
     ),
 ]
 Unseen = Annotated[
@@ -49,7 +58,7 @@ Unseen = Annotated[
     typer.Option(
         "--unseen",
         help="Classes kept out of training: names separated by commas, a number to draw, or a published split:"
-        " tu-berlin, sketchy-1, sketchy-2, quickdraw, domainnet.",
+        " tu-berlin, sketchy-1, sketchy-2, quickdraw, domainnet. A class called 3 is '3,'.",
     ),
 ]
 Decode = Annotated[
@@ -57,6 +66,24 @@ Decode = Annotated[
     typer.Option("--decode", help="exact, or fast: scaled JPEG decoding, several times faster on large photos."),
 ]
 
+
+def _set_limit(million: float | None) -> float | None:
+    if million is not None:
+        from crosslens.images.limits import set_max_pixels
+
+        set_max_pixels(round(million * 1e6))
+    return million
+
+
+MaxPixels = Annotated[
+    float | None,
+    typer.Option(
+        "--max-pixels",
+        min=0.001,
+        callback=_set_limit,
+        help="Million pixels an image may have, 89 by default; CROSSLENS_MAX_PIXELS sets it too.",
+    ),
+]
 Shared = Annotated[
     int | None, typer.Option("--shared", min=1, help="Scenarios: classes both domains have; half by default.")
 ]
@@ -75,14 +102,14 @@ def split_names(value: str | None) -> list[str] | None:
     """``a,b`` to ``[a, b]``; None stays None.
 
     Raises:
-        ConfigError: for an empty name.
+        ConfigError: for an empty name, or one with a line end.
     """
     if value is None:
         return None
-    names = [name.strip() for name in value.split(",")]
-    if not all(names):
-        raise ConfigError(f"{value!r} holds an empty name; write A,B")
-    return names
+    try:
+        return [read_name(name) for name in value.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"{value!r} holds a name that {error}; write A,B") from None
 
 
 def drawn_scenario(
@@ -111,7 +138,7 @@ def drawn_scenario(
     if root is None:
         raise ConfigError("name the images too: the classes are drawn from theirs")
     catalog = open_catalog(root)
-    names = list(domains or catalog.domains)
+    names = list(catalog.domains_named(domains) if domains else catalog.domains)
     if len(names) != 2:
         raise ConfigError(f"{protocol} needs a query and a gallery domain: --domains A,B")
     return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=draw, **numbers)
@@ -138,6 +165,13 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def left_out_of(root: str) -> dict[str, int]:
+    """Pictures that the reader of a folder leaves out, by suffix."""
+    from crosslens.catalog import Catalog
+
+    return dict(Catalog.open(root).left_out)
+
+
 def emit_json(target: Path | None, value: Any) -> None:
     """Write a result where ``--json`` says; nowhere without it."""
     from crosslens.files import write_json
@@ -145,28 +179,9 @@ def emit_json(target: Path | None, value: Any) -> None:
     if target is None:
         return
     if str(target) == "-":
-        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        print_json(value)
     else:
         write_json(target, value)
-
-
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard output: drawn on a terminal, tab-separated elsewhere."""
-    if not sys.stdout.isatty():
-        print("\t".join(header))
-        for row in rows:
-            print("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 def _number_or_text(text: str) -> Any:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.evaluate import Convention
-from crosslens.cli.options import Device, Domains, Features, Json, Quiet, emit_json, split_names
+from crosslens.cli.options import Device, Domains, Features, Json, MaxPixels, Quiet, Split, emit_json, split_names
+from crosslens.terminal import echo
 
 
 def report(
@@ -27,8 +28,10 @@ def report(
     ] = None,
     convention: Convention = "standard",
     domains: Domains = None,
+    split: Split = None,
     features: Features = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -51,8 +54,12 @@ def report(
         convention=convention,
         features=features,
         device=device,
+        split=split,
     )
-    values = {name: {"metrics": e.metrics, "marks": list(e.marks)} for name, e in made.evaluations.items()}
+    values = {
+        name: {"metrics": e.metrics, "marks": list(e.marks), "notes": e.told()}
+        for name, e in made.evaluations.items()
+    }
     emit_json(json, {"report": str(made.path), "convention": convention, "encoders": values})
     if not quiet and str(json) != "-":
-        typer.echo(made.path)
+        echo(made.path)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Json, Quiet, Where, emit_json, print_table
+from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json
+from crosslens.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,7 @@ def search(
         Path | None, typer.Option("--grid", help="Draw the query and its hits into this .png or .html file.")
     ] = None,
     device: Device = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -66,7 +68,7 @@ def search(
 
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
-    from crosslens.progress import set_quiet
+    from crosslens.progress import note, set_quiet
     from crosslens.search.grid import check_grid_file
     from crosslens.search.index import Index
     from crosslens.search.query import AUTO, make_options, weighted_parts
@@ -84,7 +86,6 @@ def search(
         options = options.model_copy(update={"min_match": 0.0})
     told = None if domain == AUTO else domain
     searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device)
-    _warn_of_domain(opened, domain)
     answer = searcher.answer(parts, options, domain)
     value = answer.to_json()
     if answer.match_probability is None:
@@ -93,17 +94,10 @@ def search(
         _draw(grid, opened, parts, answer, options)
         value["grid"] = str(grid)
     emit_json(json, value)
+    for sentence in answer.notes:
+        note(f"note: {sentence}")
     if not quiet and str(json) != "-":
         _show(opened, answer, domain, grid)
-
-
-def _warn_of_domain(index: Index, domain: str | None) -> None:
-    """A name that the encoder has not seen is treated as unknown, which a slip of the pen should not be."""
-    from crosslens.progress import note
-
-    known = index.encoder.domains
-    if domain is not None and domain != "auto" and known and domain not in known:
-        note(f"the encoder knows no domain {domain!r}, only {', '.join(known)}; the picture counts as unknown")
 
 
 def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, options: SearchOptions) -> None:
@@ -131,11 +125,9 @@ def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, 
 def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -> None:
     if answer.match_probability is not None:
         rejected = "; no match" if answer.no_match else ""
-        typer.echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
+        echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
     if domain == "auto" and answer.domain is not None:
-        typer.echo(f"detected domain: {answer.domain}")
-    for sentence in answer.notes:
-        typer.echo(f"note: {sentence}")
+        echo(f"detected domain: {answer.domain}")
     rows = []
     for found in answer.hits:
         hit, more = found.hit, len(found.duplicates)
@@ -143,4 +135,4 @@ def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -
         rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path))
     print_table(f"{len(answer.hits)} of {len(index)}", ("score", "domain", "label", "path"), rows)
     if grid is not None:
-        typer.echo(f"drawn in {grid}")
+        echo(f"drawn in {grid}")

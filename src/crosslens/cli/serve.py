@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from crosslens.cli.options import Json, emit_json, print_table
+from crosslens.cli.options import Json, emit_json
 from crosslens.errors import ConfigError
+from crosslens.terminal import echo, print_table
 
 
 class ServeGroup(TyperGroup):
@@ -50,7 +51,7 @@ def start(
         typer.Option("--trust-proxy", help="Addresses of reverse proxies whose X-Forwarded-For is believed: A,B."),
     ] = None,
     max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="MiB of one request.")] = 32,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, max=89, help="Million pixels an image.")] = 50,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Million pixels an image.")] = 50,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Searches a second and client.")] = 50,
     no_page: Annotated[bool, typer.Option("--no-page", help="The API alone.")] = False,
 ) -> None:
@@ -87,11 +88,9 @@ def start(
         raise ConfigError(f"these settings do not work: {error}") from error
 
     def announce(url: str) -> None:
-        typer.echo(f"crosslens serves {', '.join(str(folder) for folder in indexes)} at {url}")
+        echo(f"crosslens serves {', '.join(str(folder) for folder in indexes)} at {url}")
         who = "everybody on this machine" if settings.on_loopback else "everybody who reaches it"
-        typer.echo(
-            f"API: {url}/docs   let in: {f'keys of {api_key_file}' if api_key_file else who}   stop: Ctrl-C"
-        )
+        echo(f"API: {url}/docs   let in: {f'keys of {api_key_file}' if api_key_file else who}   stop: Ctrl-C")
 
     serve(settings, announce)
 
@@ -110,8 +109,8 @@ def add(
 
     if role not in ("read", "write"):
         raise ConfigError(f"there is no role {role!r}; use read or write")
-    typer.echo(add_key(file, name, role))  # type: ignore[arg-type]
-    typer.echo(f"this key of {name} may {role}; keep it, it cannot be shown again", err=True)
+    echo(add_key(file, name, role))  # type: ignore[arg-type]
+    echo(f"this key of {name} may {role}; keep it, it cannot be shown again", err=True)
 
 
 @keys.command("list")
@@ -133,7 +132,7 @@ def remove(
     from crosslens.server.keys import remove_key
 
     remove_key(file, name)
-    typer.echo(f"{name} is no longer let in")
+    echo(f"{name} is no longer let in")
 
 
 def _require_extra() -> None:

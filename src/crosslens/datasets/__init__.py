@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from crosslens.datasets import domainnet, office31, office_home, pacs, quickdraw, sketchy, tu_berlin
 from crosslens.datasets.benchmark import Benchmark
-from crosslens.datasets.layout import key
 from crosslens.errors import CatalogError
+from crosslens.names import did_you_mean
+from crosslens.names import spelling_key as key
 
 BENCHMARKS: dict[str, Benchmark] = {
     "office-31": office31.OFFICE31,
@@ -30,4 +31,5 @@ def find_benchmark(name: str) -> Benchmark:
     for benchmark in BENCHMARKS.values():
         if key(name) in map(key, (benchmark.name, benchmark.title, *benchmark.aliases)):
             return benchmark
-    raise CatalogError(f"there is no benchmark {name!r}; known are {', '.join(BENCHMARKS)}")
+    near = did_you_mean(name, BENCHMARKS)
+    raise CatalogError(f"there is no benchmark {name!r}{near}; known are {', '.join(BENCHMARKS)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from crosslens.catalog import Catalog
 from crosslens.datasets import find_benchmark
 from crosslens.datasets.benchmark import Benchmark, DomainCount, Split
 from crosslens.datasets.inspect_files import FileState, inspect_files
-from crosslens.datasets.layout import key
+from crosslens.names import spelt_apart, told_apart
 
 Severity = Literal["error", "warning", "info"]
 Counts = Mapping[str, Mapping[str, int]]
@@ -26,8 +26,8 @@ class Problem:
         severity: ``error`` (not the data it should be), ``warning`` (look at it) or ``info`` (cannot be settled,
             as a difference from an unverified count).
         kind: a word to sort by: ``count``, ``domain-missing``, ``domain-unknown``, ``class-missing``,
-            ``class-unknown``, ``class-spelling``, ``class-in-one-domain``, ``unlabelled``, ``split``,
-            ``missing``, ``empty``, ``unreadable``, ``undecodable``, ``duplicate``, ``duplicate-label``,
+            ``class-unknown``, ``class-spelling``, ``domain-spelling``, ``class-in-one-domain``, ``unlabelled``,
+            ``split``, ``missing``, ``empty``, ``unreadable``, ``undecodable``, ``duplicate``, ``duplicate-label``,
             ``duplicate-domain``, ``note``.
         message: one sentence with the names and numbers.
         path: the file concerned, relative to the root, if it is about one file.
@@ -51,6 +51,7 @@ class CheckReport:
         problems: errors first, then warnings, then information.
         decoded: whether every image was decoded.
         hashed: whether contents were compared.
+        left_out: pictures that the reader of the folder left out, by suffix.
     """
 
     root: Path
@@ -60,6 +61,7 @@ class CheckReport:
     problems: tuple[Problem, ...]
     decoded: bool
     hashed: bool
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -76,6 +78,7 @@ class CheckReport:
             "counts": {domain: dict(row) for domain, row in self.counts.items()},
             "decoded": self.decoded,
             "hashed": self.hashed,
+            "left_out": dict(self.left_out),
             "problems_by_kind": dict(sorted(Counter(problem.kind for problem in self.problems).items())),
             "problems": [asdict(problem) for problem in self.problems],
         }
@@ -125,6 +128,7 @@ def check(
         problems=tuple(sorted(problems, key=lambda problem: rank[problem.severity])),
         decoded=decode,
         hashed=hash,
+        left_out=catalog.left_out,
     )
 
 
@@ -142,13 +146,10 @@ def _label_problems(counts: Counts) -> Iterator[Problem]:
         if "" in row:
             yield Problem("warning", "unlabelled", f"{domain}: {row['']} image(s) have no class")
     classes = sorted({label for row in labelled.values() for label in row if label})
-    by_key: dict[str, list[str]] = {}
-    for name in classes:
-        by_key.setdefault(key(name), []).append(name)
-    for same in by_key.values():
-        if len(same) > 1:
-            names = " and ".join(map(repr, same))
-            yield Problem("warning", "class-spelling", f"{names} look like one class in two spellings")
+    for same in spelt_apart(classes):
+        yield Problem("warning", "class-spelling", f"{told_apart(same)} look like one class in two spellings")
+    for same in spelt_apart(counts):
+        yield Problem("warning", "domain-spelling", f"{told_apart(same)} look like one domain in two spellings")
     if len(labelled) < 2:
         return
     for name in classes:

@@ -10,7 +10,6 @@ from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, both_ways, read_classes, read_counts
 from crosslens.datasets.layout import (
     DomainFolders,
-    Spelling,
     absent_domains,
     catalog_of,
     class_rows,
@@ -18,6 +17,7 @@ from crosslens.datasets.layout import (
     find_file,
     subfolders,
 )
+from crosslens.names import Spelling
 from crosslens.readers import read_list
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")

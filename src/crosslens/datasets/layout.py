@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crosslens.catalog import Catalog
 from crosslens.errors import CatalogError
-from crosslens.readers import list_images
+from crosslens.names import Spelling, caseless
+from crosslens.names import spelling_key as key
+from crosslens.readers import is_system_folder, list_images
 
 MAX_DEPTH = 2
 """How many folders an archive may wrap around the domains, as in ``OfficeHomeDataset_10072016/Art``."""
 
 SPLIT_FOLDERS = frozenset({"train", "val", "test"})
 WRAPPERS = SPLIT_FOLDERS | {"images"}
-
-
-def key(name: str) -> str:
-    """What two spellings of one name share: letters and digits, case folded.
-
-    ``hot-air_balloon``, ``hot_air_balloon`` and ``Hot Air Balloon`` have one key; so have ``Real World`` and
-    ``Real_World``, ``back_pack`` and ``backpack``, ``mouse (animal)`` and ``mouse_(animal)``.
-    """
-    return "".join(character for character in name.casefold() if character.isalnum())
-
-
-class Spelling:
-    """Maps any spelling of a name to the published one; an unknown name stays as it is."""
-
-    def __init__(self, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
-        self._published = {key(name): name for name in names}
-        self._published |= {key(alias): name for alias, name in (aliases or {}).items()}
-
-    def __contains__(self, name: str) -> bool:
-        return key(name) in self._published
-
-    def __call__(self, name: str) -> str:
-        """The published spelling of ``name``."""
-        return self._published.get(key(name), name)
 
 
 @dataclass(frozen=True)
@@ -54,15 +32,18 @@ class DomainFolders:
 def find_domains(root: Path, spelling: Spelling, domains: Sequence[str], layout: str) -> DomainFolders:
     """Find the folder below ``root`` (or ``root`` itself) that holds the domains' folders.
 
-    The shallowest level that holds any wins, and on it the folder that holds most.
+    The shallowest level that holds any wins, and on it the folder that holds most. A domain's folder that has one
+    of its own name in it, as some archives unpack, stands for that one.
 
     Raises:
-        CatalogError: when none is found, a folder cannot be listed, or two folders spell the same domain.
+        CatalogError: when none is found, a folder cannot be listed, two folders spell the same domain, or two
+            hold the domains, as ``train`` and ``test`` may.
     """
     for level in levels(root):
         candidates = [DomainFolders(base, _match(base, spelling)) for base in level]
         best = max(candidates, key=lambda found: len(found.folders))
         if best.folders:
+            _require_only(best, candidates, layout)
             present = {domain: best.folders[domain] for domain in domains if domain in best.folders}
             return DomainFolders(best.base, present)
     raise CatalogError(f"none of the domains {', '.join(domains)} was found below {root}; expected {layout}")
@@ -90,8 +71,8 @@ def class_rows(
     outside = 0
     for path in list_images(base / folder, notes):
         parts, split = path.parts, None
-        while len(parts) > 1 and parts[0] in WRAPPERS and parts[0] not in classes:
-            split = parts[0] if parts[0] in SPLIT_FOLDERS else split
+        while len(parts) > 1 and (wrapper := caseless(parts[0])) in WRAPPERS and parts[0] not in classes:
+            split = wrapper if wrapper in SPLIT_FOLDERS else split
             parts = parts[1:]
         label = classes(parts[0]) if len(parts) > 1 else None
         outside += label is None
@@ -129,18 +110,24 @@ def catalog_of(rows: Sequence[dict[str, Any]], base: Path, notes: Sequence[str],
 
 def absent_domains(found: DomainFolders, domains: Sequence[str]) -> list[str]:
     """One sentence for each domain that has no folder."""
-    return [f"{found.base} has no folder of the domain {d}" for d in domains if d not in found.folders]
+    absent = [domain for domain in domains if domain not in found.folders]
+    if not absent:
+        return []
+    read = {folder.split("/")[0] for folder in found.folders.values()} | WRAPPERS
+    others = [child.name for child in subfolders(found.base) if child.name not in read]
+    unread = f"; folders that are none of its domains: {', '.join(others)}" if others else ""
+    return [f"{found.base} has no folder of the domain {domain}{unread}" for domain in absent]
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in ``folder`` that are not hidden, sorted by name.
+    """The folders in ``folder`` that are neither hidden nor a system's own, sorted by name.
 
     Raises:
         CatalogError: when it cannot be listed.
     """
     try:
         with os.scandir(folder) as listing:
-            names = [entry.name for entry in listing if not entry.name.startswith(".")]
+            names = [entry.name for entry in listing if not is_system_folder(entry.name)]
     except OSError as error:
         raise CatalogError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     # Not DirEntry.is_dir, which raises on a link to itself.
@@ -171,5 +158,19 @@ def _match(base: Path, spelling: Spelling) -> dict[str, str]:
             raise CatalogError(
                 f"{base} holds both {found[domain]!r} and {child.name!r}, which are the same domain; keep one"
             )
-        found[domain] = child.name
+        inner = next((name.name for name in subfolders(child) if key(name.name) == key(child.name)), None)
+        found[domain] = child.name if inner is None else f"{child.name}/{inner}"
     return found
+
+
+def _require_only(best: DomainFolders, candidates: Sequence[DomainFolders], layout: str) -> None:
+    """Domains that lie in two places are not half of them read."""
+    for other in candidates:
+        halves = {caseless(best.base.name), caseless(other.base.name)} <= SPLIT_FOLDERS
+        tied = len(other.folders) == len(best.folders)
+        if other is not best and other.folders and (halves or tied):
+            held, more = (", ".join(sorted(found.folders)) for found in (best, other))
+            raise CatalogError(
+                f"{best.base} holds {held}, and {other.base} {more}; give one of the two, or bring them together"
+                f" as {layout}"
+            )

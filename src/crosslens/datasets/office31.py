@@ -6,7 +6,8 @@ from pathlib import Path
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, all_pairs, read_classes, read_counts
-from crosslens.datasets.layout import Spelling, read_folders
+from crosslens.datasets.layout import read_folders
+from crosslens.names import Spelling
 
 DOMAINS = ("amazon", "dslr", "webcam")
 CLASSES = read_classes("office31_classes")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, all_pairs, read_classes, read_counts
-from crosslens.datasets.layout import Spelling, read_folders
+from crosslens.datasets.layout import read_folders
+from crosslens.names import Spelling
 
 DOMAINS = ("art", "clipart", "product", "real_world")
 CLASSES = read_classes("office_home_classes")
+ALIASES = {"Real": "real_world"}
 LAYOUT = (
     "<Domain>/<Class>/*.jpg or <Domain>/train/<Class>/*.jpg with the domains Art, Clipart, Product, Real World"
 )
@@ -18,12 +20,12 @@ LAYOUT = (
 def read(root: Path) -> Catalog:
     """Read ``<Domain>/<Class>/*``, or ``<Domain>/train/<Class>/*`` as UCDIR's code wants it.
 
-    ``Real World`` (official), ``Real_World`` (TLlib) and ``RealWorld`` are one domain, ``real_world``.
+    ``Real World`` (official), ``Real_World`` (TLlib), ``RealWorld`` and ``Real`` are one domain, ``real_world``.
 
     Raises:
         CatalogError: when no domain is found or a folder cannot be listed.
     """
-    return read_folders(root, Spelling(DOMAINS), DOMAINS, Spelling(CLASSES), LAYOUT)
+    return read_folders(root, Spelling(DOMAINS, ALIASES), DOMAINS, Spelling(CLASSES), LAYOUT)
 
 
 OFFICE_HOME = Benchmark(

@@ -8,7 +8,6 @@ from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, all_pairs, read_classes, read_counts
 from crosslens.datasets.layout import (
     DomainFolders,
-    Spelling,
     absent_domains,
     catalog_of,
     class_rows,
@@ -16,10 +15,12 @@ from crosslens.datasets.layout import (
     find_file,
 )
 from crosslens.errors import CatalogError
+from crosslens.names import Spelling
 from crosslens.readers import read_list
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = read_classes("pacs_classes")
+ALIASES = {"art": "art_painting", "painting": "art_painting", "photos": "photo", "sketches": "sketch"}
 LAYOUT = "kfold/<domain>/<class>/* or <domain>/<class>/* with the domains art_painting, cartoon, photo and sketch"
 
 # The official lists, then those of TLlib. Both count classes from 1; the test and all lists name every image.
@@ -33,7 +34,7 @@ def read(root: Path) -> Catalog:
         CatalogError: when no domain is found, a folder cannot be listed, or a list's number is not the 1-based
             position of the class it stands behind.
     """
-    found = find_domains(root, Spelling(DOMAINS), DOMAINS, LAYOUT)
+    found = find_domains(root, Spelling(DOMAINS, ALIASES), DOMAINS, LAYOUT)
     notes = absent_domains(found, DOMAINS)
     classes = Spelling(CLASSES)
     rows = []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
-from crosslens.datasets.layout import Spelling, read_folders
+from crosslens.datasets.layout import read_folders
+from crosslens.names import Spelling
 
 DOMAINS = ("sketch", "photo")
 LAYOUT = "sketches/<class>/*.png and images/<class>/*.jpg, or QuickDraw_{sketches,images}_final/<class>/"
@@ -24,6 +25,7 @@ _FOLDERS = {
     "sketches": "sketch",
     "QuickDraw_sketches_final": "sketch",
     "images": "photo",
+    "photos": "photo",
     "QuickDraw_images_final": "photo",
 }
 
@@ -34,7 +36,7 @@ def read(root: Path) -> Catalog:
     Raises:
         CatalogError: when neither is found or a folder cannot be listed.
     """
-    return read_folders(root, Spelling((), _FOLDERS), DOMAINS, Spelling(CLASSES), LAYOUT)
+    return read_folders(root, Spelling(DOMAINS, _FOLDERS), DOMAINS, Spelling(CLASSES), LAYOUT)
 
 
 QUICKDRAW = Benchmark(

@@ -11,8 +11,9 @@ from typing import Literal
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
-from crosslens.datasets.layout import Spelling, catalog_of, class_rows, levels, subfolders
+from crosslens.datasets.layout import catalog_of, class_rows, levels, subfolders
 from crosslens.errors import CatalogError
+from crosslens.names import Spelling
 
 Photos = Literal["extended", "original", "all"]
 

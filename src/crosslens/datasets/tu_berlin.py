@@ -6,7 +6,8 @@ from pathlib import Path
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
-from crosslens.datasets.layout import Spelling, read_folders
+from crosslens.datasets.layout import read_folders
+from crosslens.names import Spelling
 
 DOMAINS = ("sketch", "photo")
 LAYOUT = "png_ready/<class>/*.png and ImageResized_ready/<class>/*.jpg, or sketches/<class>/ and images/<class>/"
@@ -20,6 +21,20 @@ SPLIT = Split(
 )
 CLASSES = tuple(sorted((*SPLIT.seen, *SPLIT.unseen)))
 
+ALIASES = {
+    "chandeler": "chandelier",
+    "diamod": "diamond",
+    "griaffe": "giraffe",
+    "mouse": "mouse (animal)",
+    "pipe": "pipe (for smoking)",
+    "spacesshuttle": "space shuttle",
+    "spidar": "spider",
+    "tromobone": "trombone",
+    "wristwatching": "wrist-watch",
+}
+"""Classes that the archive of the photos (``ImageResized``) spells otherwise than that of the sketches, as the
+download script of sem-pcyc (Dutta and Akata, CVPR 2019) renames them; spaces and hyphens aside."""
+
 _FOLDERS = {
     "png_ready": "sketch",
     "png": "sketch",
@@ -27,6 +42,7 @@ _FOLDERS = {
     "ImageResized_ready": "photo",
     "ImageResized": "photo",
     "images": "photo",
+    "photos": "photo",
 }
 
 
@@ -36,7 +52,7 @@ def read(root: Path) -> Catalog:
     Raises:
         CatalogError: when neither is found or a folder cannot be listed.
     """
-    return read_folders(root, Spelling((), _FOLDERS), DOMAINS, Spelling(CLASSES), LAYOUT)
+    return read_folders(root, Spelling(DOMAINS, _FOLDERS), DOMAINS, Spelling(CLASSES, ALIASES), LAYOUT)
 
 
 TU_BERLIN = Benchmark(

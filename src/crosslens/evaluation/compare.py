@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crosslens.errors import EvaluationError
+from crosslens.evaluation.conventions import ratio
 from crosslens.evaluation.measured import Evaluation
+from crosslens.evaluation.results import RetrievalResults
 from crosslens.evaluation.significance import paired_randomisation
+from crosslens.evaluation.weighting import definition_of, query_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -19,10 +26,12 @@ class Comparison:
     Attributes:
         metric: what is compared.
         difference: other minus base, the mean over directions.
-        p_value: of the paired randomisation test over all queries of all directions.
+        p_value: of the paired randomisation test of ``difference``. What an image changes in all the directions it
+            asks in is turned round together, since these are not independent.
         gained, lost: queries that are better and worse than with the base.
         directions: per direction the difference and its p-value.
-        classes: per class the mean difference over its queries, all directions together.
+        classes: per class the difference of the metric over those of its queries that count, all directions
+            together; without the classes where none does.
         flipped: the queries that changed most, best gains first.
     """
 
@@ -40,6 +49,25 @@ class Comparison:
         return {**vars(self), "directions": list(self.directions), "flipped": list(self.flipped)}
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """One direction in both evaluations, of the queries ``(Q,)`` that count.
+
+    Attributes:
+        names: query id, query domain and gallery domain.
+        labels: class names, "" where unknown.
+        changes: other minus base, per query.
+        shares: what each adds to the difference of the metric; their sum is that difference.
+        sums: numerators of the change and denominators, whose quotient is the metric's over any queries.
+    """
+
+    names: list[tuple[str, str, str]]
+    labels: NDArray[np.str_]
+    changes: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    sums: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
 def compare_evaluations(base: Evaluation, other: Evaluation, metric: str, *, most: int = 20) -> Comparison:
     """Compare two evaluations query by query.
 
@@ -51,48 +79,77 @@ def compare_evaluations(base: Evaluation, other: Evaluation, metric: str, *, mos
     Raises:
         EvaluationError: when the two do not hold the same queries and galleries, or lack the metric.
     """
-    differences, names, classes = [], [], []
-    directions = []
     if len(base.directions) != len(other.directions):
         raise EvaluationError("the two evaluations do not rank the same directions")
-    for first, second in zip(base.directions, other.directions, strict=True):
-        if not np.array_equal(first.query_ids, second.query_ids) or set(first.gallery_ids) != set(
-            second.gallery_ids
-        ):
-            raise EvaluationError(
-                f"{first.query_domain} -> {first.gallery_domain}: the two evaluations do not hold the same images"
-            )
-        if metric not in first.per_query or metric not in second.per_query:
-            known = ", ".join(first.per_query)
-            raise EvaluationError(f"there is no per-query {metric!r} to compare; there are {known}")
-        # NaN is a query that counts in neither; one that counts in one only is refused by the test below.
-        delta = np.nan_to_num(second.per_query[metric] - first.per_query[metric])
-        test = paired_randomisation(second.per_query[metric], first.per_query[metric])
-        directions.append(
-            {
-                "query": first.query_domain,
-                "gallery": first.gallery_domain,
-                "difference": second.metrics[metric] - first.metrics[metric],
-                "p_value": test.p_value,
-            }
-        )
-        differences.append(delta)
-        names += [(str(i), first.query_domain, first.gallery_domain) for i in first.query_ids]
-        classes.append(first.query_labels if first.query_labels is not None else np.full(len(delta), ""))
-    joined, labels = np.concatenate(differences), np.concatenate(classes)
-    zero = np.zeros_like(joined)
-    order = np.argsort(-joined, kind="stable")
-    chosen = [i for i in [*order[:most], *order[-most:]] if joined[i]]
+    ends = list(zip(base.directions, other.directions, strict=True))
+    pairs = [_paired(first, second, metric) for first, second in ends]
+    directions = tuple(
+        {
+            "query": first.query_domain,
+            "gallery": first.gallery_domain,
+            "difference": float(pair.shares.sum()),
+            "p_value": paired_randomisation(pair.shares, np.zeros(len(pair.shares))).p_value,
+        }
+        for (first, _), pair in zip(ends, pairs, strict=True)
+    )
+    by_image = _by_image(pairs)
+    names = [name for pair in pairs for name in pair.names]
+    changes = np.concatenate([pair.changes for pair in pairs])
+    order = np.argsort(-changes, kind="stable")
+    chosen = [i for i in [*order[:most], *order[-most:]] if changes[i]]
     return Comparison(
         metric=metric,
-        difference=float(np.mean([d["difference"] for d in directions])),
-        p_value=paired_randomisation(joined, zero).p_value,
-        gained=int((joined > 0).sum()),
-        lost=int((joined < 0).sum()),
-        directions=tuple(directions),
-        classes={str(c): float(joined[labels == c].mean()) for c in sorted(set(labels.tolist())) if c},
+        difference=float(by_image.sum()),
+        p_value=paired_randomisation(by_image, np.zeros(len(by_image))).p_value,
+        gained=int((changes > 0).sum()),
+        lost=int((changes < 0).sum()),
+        directions=directions,
+        classes=_by_class(pairs),
         flipped=tuple(
-            {"id": names[i][0], "query": names[i][1], "gallery": names[i][2], "difference": float(joined[i])}
+            {"id": names[i][0], "query": names[i][1], "gallery": names[i][2], "difference": float(changes[i])}
             for i in dict.fromkeys(map(int, chosen))
         ),
     )
+
+
+def _paired(first: RetrievalResults, second: RetrievalResults, metric: str) -> _Pair:
+    route = f"{first.query_domain} -> {first.gallery_domain}"
+    if not np.array_equal(first.query_ids, second.query_ids) or set(first.gallery_ids) != set(second.gallery_ids):
+        raise EvaluationError(f"{route}: the two evaluations do not hold the same images")
+    if metric not in first.per_query or metric not in second.per_query:
+        known = ", ".join(first.per_query)
+        raise EvaluationError(f"there is no per-query {metric!r} to compare; there are {known}")
+    weights = query_weights(first, metric)
+    same = definition_of(first, metric) == definition_of(second, metric)
+    if not same or not np.allclose(weights, query_weights(second, metric), rtol=0, atol=1e-12):
+        raise EvaluationError(
+            f"{route}: the two evaluations define {metric} in two ways, or some queries count in one of them only;"
+            " compare encoders under one convention and with the same labels"
+        )
+    counted = weights > 0
+    changes = (second.per_query[metric] - first.per_query[metric])[counted]
+    bottoms = first.sums(metric)[1][counted]
+    labels = np.full(len(weights), "") if first.query_labels is None else first.query_labels
+    ids = first.query_ids[counted].tolist()
+    return _Pair(
+        names=[(image, first.query_domain, first.gallery_domain) for image in ids],
+        labels=labels[counted],
+        changes=changes,
+        shares=changes * weights[counted],
+        sums=(changes * bottoms, bottoms),
+    )
+
+
+def _by_image(pairs: Sequence[_Pair]) -> NDArray[np.float64]:
+    """What each query image adds to the mean difference over the directions."""
+    ids = [(domain, image) for pair in pairs for image, domain, _ in pair.names]
+    number = {key: row for row, key in enumerate(dict.fromkeys(ids))}
+    shares = np.concatenate([pair.shares for pair in pairs]) / len(pairs)
+    return np.bincount([number[key] for key in ids], shares).astype(np.float64)
+
+
+def _by_class(pairs: Sequence[_Pair]) -> dict[str, float]:
+    known, codes = np.unique(np.concatenate([pair.labels for pair in pairs]), return_inverse=True)
+    tops, bottoms = (np.concatenate([pair.sums[part] for pair in pairs]) for part in (0, 1))
+    values = ratio(np.bincount(codes, tops), np.bincount(codes, bottoms))
+    return {str(name): float(value) for name, value in zip(known, values, strict=True) if name}

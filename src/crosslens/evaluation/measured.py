@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import CONVENTIONS, Metric
+from crosslens.evaluation.caveats import expected_over_ties
+from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
-from crosslens.evaluation.significance import bootstrap_classes, bootstrap_queries
+from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ class Evaluation:
         directions: one result per ranked direction.
         marks: what must be said beside every number, such as ``oracle``.
         skipped: images that could not be embedded.
+        extra: what a protocol measures besides.
+        unlabelled: images without a label, which took no part.
+        notes: what else the reader of the numbers should know, one sentence each.
     """
 
     protocol: str
@@ -42,12 +47,25 @@ class Evaluation:
     marks: tuple[str, ...] = ()
     skipped: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
         """Every metric's mean over the directions."""
         keys = self.directions[0].metrics
         return {key: float(np.mean([result.metrics[key] for result in self.directions])) for key in keys}
+
+    def told(self) -> list[str]:
+        """What the reader of the numbers should know besides ``marks``, one sentence each."""
+        sentences = list(self.notes)
+        if self.unlabelled:
+            sentences.append(
+                f"{self.unlabelled} image(s) have no label and took no part, as queries or in a gallery"
+            )
+        if self.skipped:
+            sentences.append(f"{self.skipped} image(s) could not be embedded and took no part")
+        return sentences
 
     def to_json(self, *, intervals: bool = True) -> dict[str, Any]:
         """The evaluation as plain values: means, and per direction the metrics, intervals and classes."""
@@ -57,22 +75,25 @@ class Evaluation:
             "convention_description": describe_convention(self.convention),
             "encoder": self.encoder,
             "marks": list(self.marks),
+            "notes": self.told(),
             "skipped": self.skipped,
+            "unlabelled": self.unlabelled,
             "metrics": self.metrics,
             "directions": [_direction_json(result, intervals) for result in self.directions],
             **self.extra,
         }
 
 
-def convention_metrics(convention: str, ks: Sequence[int]) -> list[Metric]:
-    """The metrics of a named convention at these cuts.
+def convention_metrics(convention: str, ks: Sequence[int], ties: Ties = "stable") -> list[Metric]:
+    """The metrics of a named convention at these cuts, with tied items as in ``Metric.ties``.
 
     Raises:
-        EvaluationError: for an unknown convention, listing the known ones.
+        EvaluationError: for an unknown convention, listing the known ones, or ``ties="expected"`` in one with a
+            metric that has no mean over orders in closed form.
     """
     if convention not in CONVENTIONS:
         raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}")
-    return CONVENTIONS[convention].metrics(ks)
+    return [replace(metric, ties=ties) for metric in CONVENTIONS[convention].metrics(ks)]
 
 
 def describe_convention(convention: str) -> str:
@@ -85,41 +106,135 @@ def describe_convention(convention: str) -> str:
 
 @dataclass(frozen=True)
 class Side:
-    """One domain's encoded images: ids, labels and unit vectors ``(N, d)``."""
+    """One domain's encoded images: ids, labels, unit vectors ``(N, d)`` and roles (all ``both`` when left out)."""
 
     domain: str
     ids: list[str]
     labels: list[str | None]
     vectors: NDArray[np.float32]
     queries: NDArray[np.float32]
+    roles: Sequence[str] = ()
 
     def of_classes(self, names: Collection[str | None]) -> Side:
         """The images whose label is among ``names``."""
         wanted = set(names)
-        rows = [row for row, label in enumerate(self.labels) if label in wanted]
-        return Side(
-            self.domain,
-            [self.ids[r] for r in rows],
-            [self.labels[r] for r in rows],
-            self.vectors[rows],
-            self.queries[rows],
-        )
+        return self._take([row for row, label in enumerate(self.labels) if label in wanted])
+
+    def asking(self) -> Side:
+        """The images that may be queries: those whose role is not ``gallery``."""
+        return self._take([row for row, role in enumerate(self._roles) if role != "gallery"])
+
+    def answering(self) -> Side:
+        """The images that may be in a gallery: those whose role is not ``query``."""
+        return self._take([row for row, role in enumerate(self._roles) if role != "query"])
+
+    @property
+    def _roles(self) -> Sequence[str]:
+        return self.roles or ["both"] * len(self.ids)
+
+    def _take(self, rows: list[int]) -> Side:
+        if len(rows) == len(self.ids):
+            return self
+        labels, roles = [self.labels[r] for r in rows], [self._roles[r] for r in rows]
+        ids = [self.ids[r] for r in rows]
+        return Side(self.domain, ids, labels, self.vectors[rows], self.queries[rows], roles)
+
+
+def labelled_part(catalog: Catalog, domains: Sequence[str]) -> tuple[Catalog, int]:
+    """The images whose class is known, and how many others there are: an unknown class is neither right nor wrong.
+
+    Args:
+        catalog: of which the images without a label leave, queries and gallery items alike.
+        domains: that must have labelled images.
+
+    Raises:
+        EvaluationError: when one of ``domains`` has no image, or none with a label.
+    """
+    known = np.array([label is not None for label in catalog.labels], dtype=bool)
+    kept = catalog.where(known)
+    for domain in domains:
+        if domain not in kept.domains:
+            what = "has a label" if domain in catalog.domains else "is left"
+            raise EvaluationError(
+                f"no image of the domain {domain!r} {what}, so nothing can be measured; give a labelled folder"
+                " (root/<domain>/<class>/*) or a manifest with labels"
+            )
+    return kept, int((~known).sum())
 
 
 def encode_domain(encoder: Encoder, features: Features, domain: str) -> Side:
-    """Encode one domain's labelled images.
+    """Encode one domain's images, all of which have a label (``labelled_part``)."""
+    catalog = features.catalog
+    vectors = encoder.encode_features(features.centre, domain)
+    queries = encoder.similarity.as_queries(vectors)
+    return Side(domain, catalog.ids, catalog.labels, vectors, queries, catalog.column("role"))
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The directions that were ranked, and what must be known of them and of those that were not."""
+
+    directions: tuple[RetrievalResults, ...]
+    notes: tuple[str, ...] = ()
+    ties: tuple[Mapping[str, Any], ...] = ()
+
+    def evaluation(
+        self,
+        protocol: str,
+        convention: str,
+        encoder: Encoder,
+        *,
+        marks: Sequence[str],
+        skipped: int,
+        unlabelled: int,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Evaluation:
+        """The evaluation that these directions make; see ``Evaluation``."""
+        more = {**(extra or {}), **({"expected_over_ties": list(self.ties)} if self.ties else {})}
+        return Evaluation(
+            protocol,
+            convention,
+            encoder.name,
+            self.directions,
+            tuple(marks),
+            skipped,
+            more,
+            unlabelled,
+            self.notes,
+        )
+
+
+def rank_directions(
+    order: Iterable[tuple[Side, Side]], metrics: Sequence[Metric], convention: str, depth: int
+) -> Ranked:
+    """Rank query and gallery sides by their roles; a direction without queries or without a gallery is left out.
 
     Raises:
-        EvaluationError: when none has a label.
+        EvaluationError: when the roles leave no direction, or two sides share no class.
     """
-    labels = features.catalog.labels
-    if not any(labels):
+    results, unranked, restricted = [], [], set()
+    notes, ties = [], []
+    for query, gallery in order:
+        asking, answering = query.asking(), gallery.answering()
+        restricted |= {side.domain for side, part in ((query, asking), (gallery, answering)) if part is not side}
+        if (query.ids and not asking.ids) or (gallery.ids and not answering.ids):
+            unranked.append(f"{query.domain} -> {gallery.domain}")
+            continue
+        result = rank(asking, answering, metrics, convention, depth)
+        results.append(result)
+        expected, told = expected_over_ties(result, asking.queries, answering.vectors)
+        if told:
+            notes.append(told)
+            ties.append({"query": query.domain, "gallery": gallery.domain, "metrics": expected})
+    if not results:
         raise EvaluationError(
-            f"no image of the domain {domain!r} has a label, so nothing can be measured; give a labelled folder"
-            " (root/<domain>/<class>/*) or a manifest with labels"
+            "the column 'role' leaves no direction with both queries and a gallery; mark the images that ask as"
+            " query or both, and those of another domain that answer as gallery or both"
         )
-    vectors = encoder.encode_features(features.centre, domain)
-    return Side(domain, features.catalog.ids, labels, vectors, encoder.similarity.as_queries(vectors))
+    if restricted:
+        told = f"the column 'role' decides which images of {', '.join(sorted(restricted))} ask and answer"
+        notes.append(told + (f"; it leaves out {', '.join(unranked)}" if unranked else ""))
+    return Ranked(tuple(results), tuple(notes), tuple(ties))
 
 
 def rank(query: Side, gallery: Side, metrics: Sequence[Metric], convention: str, depth: int) -> RetrievalResults:
@@ -153,6 +268,7 @@ def _direction_json(result: RetrievalResults, intervals: bool) -> dict[str, Any]
         "gallery": result.gallery_domain,
         "queries": len(result.query_ids),
         "gallery_size": len(result.gallery_ids),
+        "without_relevant": 0 if result.n_relevant is None else int((result.n_relevant == 0).sum()),
         "metrics": dict(result.metrics),
         "per_class": {
             name: {key: value if np.isfinite(value) else None for key, value in row.items()}
@@ -160,16 +276,8 @@ def _direction_json(result: RetrievalResults, intervals: bool) -> dict[str, Any]
         },
     }
     if intervals:
-        value["intervals"] = {key: _intervals(result, key) for key in result.metrics}
-    return value
-
-
-def _intervals(result: RetrievalResults, key: str) -> dict[str, list[float]]:
-    numerators, denominators = result.sums(key)
-    queries = bootstrap_queries(numerators, denominators)
-    labels = result.query_labels
-    classes = None if labels is None else bootstrap_classes(numerators, labels, denominators)
-    value = {"queries": [queries.low, queries.high]}
-    if classes is not None:
-        value["classes"] = [classes.low, classes.high]
+        value["intervals"] = {
+            key: {kind: [found.low, found.high] for kind, found in intervals_of(result, key).items()}
+            for key in result.metrics
+        }
     return value

@@ -9,8 +9,14 @@ from pathlib import Path
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS
-from crosslens.evaluation.measured import Evaluation, convention_metrics, encode_domain, rank
+from crosslens.evaluation.conventions import DEFAULT_KS, Ties
+from crosslens.evaluation.measured import (
+    Evaluation,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank_directions,
+)
 from crosslens.evaluation.scenarios import KINDS as SCENARIOS
 from crosslens.evaluation.ucdr import UNIVERSAL
 from crosslens.evaluation.universal import evaluate_scenario
@@ -26,12 +32,16 @@ def evaluate_pairs(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
     marks: Sequence[str] = (),
 ) -> Evaluation:
     """The ``pairs`` protocol (UCDIR): every unordered pair of domains, ranked both ways, all images on both sides.
+
+    An image asks and answers as its role says. One without a label does neither, since nobody knows whether it is
+    of a query's class. A distractor, which is known to be of none, needs a label of its own.
 
     Args:
         encoder: gives unit vectors.
@@ -40,6 +50,8 @@ def evaluate_pairs(
         convention: a name in ``CONVENTIONS``.
         ks: cuts of P@k.
         depth: ranks kept for grids and further use.
+        ties: ``stable`` ranks items with equal scores in the gallery's order, as the published codes do;
+            ``expected`` takes the mean over all their orders.
         only: ids to evaluate on, where training saw labels of the others.
         features: a feature folder, or None for the cache.
         device: see ``crosslens.backbones.engine.make_engine``.
@@ -49,8 +61,8 @@ def evaluate_pairs(
         EvaluationError: for fewer than two domains, an unknown convention, or domains without labels or
             without a common class.
     """
-    metrics = convention_metrics(convention, ks)
-    chosen = list(domains) if domains else catalog.domains
+    metrics = convention_metrics(convention, ks, ties)
+    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) < 2:
         raise EvaluationError(
             f"the pairs protocol needs at least two domains, and here is {', '.join(chosen) or 'none'}"
@@ -58,13 +70,14 @@ def evaluate_pairs(
     catalog = catalog.select(domains=chosen)
     if only is not None:
         catalog = catalog.with_ids(only)
+    catalog, unlabelled = labelled_part(catalog, chosen)
     found = features_of_encoder(catalog, encoder, folder=features, device=device)
-    vectors = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
-    directions = []
-    for pair in combinations(chosen, 2):
-        for query, gallery in (pair, pair[::-1]):
-            directions.append(rank(vectors[query], vectors[gallery], metrics, convention, depth))
-    return Evaluation("pairs", convention, encoder.name, tuple(directions), tuple(marks), len(found.skipped))
+    sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
+    order = [(sides[a], sides[b]) for pair in combinations(chosen, 2) for a, b in (pair, pair[::-1])]
+    ranked = rank_directions(order, metrics, convention, depth)
+    return ranked.evaluation(
+        "pairs", convention, encoder, marks=marks, skipped=len(found.skipped), unlabelled=unlabelled
+    )
 
 
 PROTOCOLS: dict[str, Callable[..., Evaluation]] = {

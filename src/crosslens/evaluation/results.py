@@ -270,8 +270,8 @@ def evaluate_retrieval(
 
     Args:
         queries, gallery: ``(Q, D)`` and ``(G, D)`` finite features; unit rows make the scores cosines.
-        query_labels, gallery_labels: ``(Q,)`` and ``(G,)`` class names; None or "" for an item without one,
-            which is relevant to nothing.
+        query_labels, gallery_labels: ``(Q,)`` and ``(G,)`` class names; None or "" for an item without one. Such a
+            query does not count, and such a gallery item is relevant to nothing.
         query_ids, gallery_ids: ``(Q,)`` and ``(G,)`` distinct strings; made up when left out.
         metrics: what to compute; the convention's own when left out.
         convention: a name in `CONVENTIONS`, which ``metrics`` must then follow, or any other name.
@@ -305,6 +305,9 @@ def evaluate_retrieval(
     all_ranks = any(metric.needs_all_ranks for metric in chosen)
     accumulator = MetricAccumulator(chosen, curve=all_ranks)
     kept: list[tuple[Array, Array, Array]] = []
+    # Nothing can be said of how well a query is answered that may be of any class.
+    asking = left_codes >= 0
+    _require(asking.any(), "no query has a label, so nothing can be measured")
     for chunk in judged_chunks(
         queries,
         gallery,
@@ -317,12 +320,13 @@ def evaluate_retrieval(
         precision=precision,
         memory_budget=memory_budget,
     ):
+        rows_asking = asking[chunk.queries]
         accumulator.update(
-            chunk.relevance,
-            n_relevant[chunk.queries],
-            gallery_size=sizes[chunk.queries],
-            scores=chunk.tie_scores,
-            classes=left_codes[chunk.queries],
+            chunk.relevance[rows_asking],
+            n_relevant[chunk.queries][rows_asking],
+            gallery_size=sizes[chunk.queries][rows_asking],
+            scores=None if chunk.tie_scores is None else chunk.tie_scores[rows_asking],
+            classes=left_codes[chunk.queries][rows_asking],
         )
         cut = min(depth, smallest)
         kept.append((chunk.order[:, :cut].copy(), chunk.scores[:, :cut].copy(), chunk.relevance[:, :cut].copy()))
@@ -337,8 +341,8 @@ def evaluate_retrieval(
         gallery_labels=_names(gallery_labels),
         relevant=relevant,
         n_relevant=n_relevant,
-        per_query=accumulator.per_query(),
-        weights={key: accumulator.sums(key)[1] for key in pooled},
+        per_query={key: _spread(values, asking, np.nan) for key, values in accumulator.per_query().items()},
+        weights={key: _spread(accumulator.sums(key)[1], asking, 0.0) for key in pooled},
         metrics=accumulator.compute(),
         definitions=tuple(chosen),
         convention=convention,
@@ -373,6 +377,13 @@ def _names(labels: Labels) -> Array:
     wrong = [label for label in labels if not (label is None or isinstance(label, str))]
     _require(not wrong, f"labels are class names, not {wrong[:1]}; give strings or None")
     return np.array(["" if label is None else label for label in labels], dtype=np.str_)
+
+
+def _spread(values: Array, mask: Array, other: float) -> Array:
+    """``(Q,)`` with ``values`` where ``mask`` is true and ``other`` elsewhere."""
+    spread = np.full(len(mask), other)
+    spread[mask] = values
+    return spread
 
 
 def _ids(side: str, ids: Sequence[str] | Array | None, count: int) -> Array:

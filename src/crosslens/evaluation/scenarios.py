@@ -14,6 +14,7 @@ import numpy as np
 
 from crosslens.catalog import Catalog
 from crosslens.errors import EvaluationError
+from crosslens.names import Spelling, nfc
 
 Kind = Literal["close-set", "partial", "open-set"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -110,7 +111,7 @@ class Scenario:
             EvaluationError: when a key is missing or unknown.
         """
         try:
-            lists = {key: tuple(value[key]) for key in ("shared", "private_query", "private_gallery")}
+            lists = {key: tuple(map(nfc, value[key])) for key in ("shared", "private_query", "private_gallery")}
             return cls(kind=value["kind"], seed=int(value["seed"]), **lists)
         except (KeyError, TypeError, ValueError) as error:
             raise EvaluationError(f"this is no scenario: {error}") from error
@@ -131,6 +132,8 @@ class Scenario:
         Raises:
             EvaluationError: when a domain has none of its classes, or the two share none.
         """
+        as_here = Spelling(catalog.domains)
+        query, gallery = as_here(query), as_here(gallery)
         wanted = {query: set(self.query_classes), gallery: set(self.gallery_classes)}
         pairs = list(zip(catalog.column("domain"), catalog.labels, strict=True))
         mask = np.array([domain in wanted and label in wanted[domain] for domain, label in pairs], dtype=bool)

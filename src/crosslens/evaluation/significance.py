@@ -1,7 +1,8 @@
 """How far a number can be trusted: bootstraps, a paired randomisation test, spread over seeds.
 
 The bootstraps take numerators and denominators ``(Q,)``, whose sums give the metric (`RetrievalResults.sums`), so
-that they serve macro and micro averages alike. A query with denominator 0 does not count.
+that they serve macro and micro averages alike; with ``average="class"`` they resample a mean over classes. A query
+with denominator 0 does not count.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import ratio
 
 Array = NDArray[Any]
+Average = Literal["queries", "class"]
 
 # Numbers drawn at once, so that memory does not grow with the resamples: 8 MiB an array.
 _DRAWS = 2**20
@@ -64,6 +66,8 @@ def bootstrap_queries(
     numerators: ArrayLike,
     denominators: ArrayLike | None = None,
     *,
+    classes: ArrayLike | None = None,
+    average: Average = "queries",
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -76,6 +80,8 @@ def bootstrap_queries(
     Args:
         numerators: ``(Q,)`` per-query values; NaN for a query that does not count.
         denominators: ``(Q,)``, all 1 when left out.
+        classes: ``(Q,)`` class names or codes, needed where ``average`` is ``class``.
+        average: ``class`` for a mean over classes of the class mean: queries are then drawn within their class.
         resamples: at least 1; queries are drawn with replacement, as many as count.
         level: share of resampled values inside, in (0, 1).
         seed: same seed, same interval.
@@ -84,8 +90,11 @@ def bootstrap_queries(
         EvaluationError: no query counts, lengths differ, or an argument out of range.
     """
     top, bottom = _sums(numerators, denominators)
-    counted = bottom > 0
-    return _bootstrap(top[counted], bottom[counted], resamples, level, seed, "queries")
+    strata = _class_codes(top, classes, average) if average != "queries" else np.zeros(len(top), dtype=np.int64)
+    counted = (bottom > 0) & (strata >= 0)
+    top, bottom, strata = top[counted], bottom[counted], strata[counted]
+    parts = [(top[strata == code], bottom[strata == code]) for code in np.unique(strata)]
+    return _bootstrap(parts, resamples, level, seed, "queries")
 
 
 def bootstrap_classes(
@@ -93,7 +102,7 @@ def bootstrap_classes(
     classes: ArrayLike,
     denominators: ArrayLike | None = None,
     *,
-    average: Literal["queries", "class"] = "queries",
+    average: Average = "queries",
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -102,7 +111,8 @@ def bootstrap_classes(
 
     Args:
         numerators: ``(Q,)`` as in `bootstrap_queries`, like the remaining arguments and errors.
-        classes: ``(Q,)`` class names or codes; every distinct value is a class.
+        classes: ``(Q,)`` class names or codes; every distinct value is a class, but for "" and -1, which stand for
+            none: such queries take no part.
         denominators: ``(Q,)``, all 1 when left out.
         average: ``queries`` for macro and micro metrics, ``class`` for a mean over classes of the class mean.
 
@@ -110,18 +120,14 @@ def bootstrap_classes(
         EvaluationError: as in `bootstrap_queries`.
     """
     top, bottom = _sums(numerators, denominators)
-    names = np.asarray(classes)
-    if names.shape != top.shape:
-        raise EvaluationError(f"classes must name the class of each of {len(top)} queries, not {names.shape}")
-    if average not in ("queries", "class"):
-        raise EvaluationError(f"average must be queries or class, not {average!r}")
-    _, codes = np.unique(names, return_inverse=True)
-    top, bottom = np.bincount(codes, top), np.bincount(codes, bottom)
+    codes = _class_codes(top, classes, average)
+    named = codes >= 0
+    top, bottom = np.bincount(codes[named], top[named]), np.bincount(codes[named], bottom[named])
     counted = bottom > 0
     top, bottom = top[counted], bottom[counted]
     if average == "class":
         top, bottom = top / bottom, np.ones(len(bottom))
-    return _bootstrap(top, bottom, resamples, level, seed, "classes")
+    return _bootstrap([(top, bottom)], resamples, level, seed, "classes")
 
 
 def paired_randomisation(
@@ -134,8 +140,9 @@ def paired_randomisation(
 ) -> PairedTest:
     """Fisher's paired randomisation test: do two runs differ on the same queries?
 
-    ``p`` is the share of sign patterns of the differences whose ``|sum|`` is at least the observed one. For a
-    micro average pass the numerators of both runs: on the same queries and gallery their denominators agree.
+    ``p`` is the share of sign patterns of the differences whose ``|sum|`` is at least the observed one. Where
+    queries do not weigh alike, as in a micro average or a mean over classes, pass values times weights
+    (`weighting.query_weights`); values that belong to one image are summed first, since they are not independent.
 
     Args:
         first: ``(Q,)`` per-query values of one run, in the order of the other's queries. Queries that are NaN
@@ -195,22 +202,45 @@ def _sums(numerators: ArrayLike, denominators: ArrayLike | None) -> tuple[Array,
     return top, bottom
 
 
+def _class_codes(top: Array, classes: ArrayLike | None, average: str) -> Array:
+    """``(Q,)`` integer class codes, -1 for a query without a class."""
+    if average not in ("queries", "class"):
+        raise EvaluationError(f"average must be queries or class, not {average!r}")
+    names = np.asarray("" if classes is None else classes)
+    if names.shape != top.shape:
+        raise EvaluationError(f"classes must name the class of each of {len(top)} queries, not {names.shape}")
+    nameless = names == ("" if names.dtype.kind == "U" else -1)
+    codes: Array = np.unique(names, return_inverse=True)[1]
+    return np.where(nameless, -1, codes)
+
+
 def _bootstrap(
-    top: Array, bottom: Array, resamples: int, level: float, seed: int, method: Literal["queries", "classes"]
+    parts: Sequence[tuple[Array, Array]],
+    resamples: int,
+    level: float,
+    seed: int,
+    method: Literal["queries", "classes"],
 ) -> Interval:
+    """Interval of the mean over ``parts`` of each one's ratio of sums, drawing within each."""
     if resamples < 1 or not 0 < level < 1:
         raise EvaluationError("resamples must be at least 1 and level lie between 0 and 1")
-    if not len(top):
+    if not sum(len(top) for top, _ in parts):
         raise EvaluationError("no query counts, so there is nothing to resample")
     rng = np.random.default_rng(seed)
+    values = np.mean([_resampled(top, bottom, resamples, rng) for top, bottom in parts], axis=0)
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Interval(float(low), float(high), level, method)
+
+
+def _resampled(top: Array, bottom: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """``(resamples,)`` ratios of the sums of as many draws with replacement as there are."""
     rows = max(1, _DRAWS // len(top))
     values = []
     for start in range(0, resamples, rows):
         drawn = rng.integers(0, len(top), (min(rows, resamples - start), len(top)))
         values.append(ratio(top[drawn].sum(axis=1), bottom[drawn].sum(axis=1)))
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
-    return Interval(float(low), float(high), level, method)
+    return np.concatenate(values)
 
 
 def _random_signs(differences: Array, observed: float, patterns: int, seed: int) -> int:

@@ -11,8 +11,8 @@ are sorted first, and numbers will differ a little from published ones.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,14 +21,24 @@ import numpy as np
 
 from crosslens.catalog import Catalog
 from crosslens.datasets.domainnet import SPLIT as DOMAINNET
-from crosslens.datasets.layout import Spelling
+from crosslens.datasets.recognise import recognise
 from crosslens.datasets.sketchy import SKETCHY
+from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric
-from crosslens.evaluation.measured import Evaluation, Side, convention_metrics, encode_domain, rank
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
+from crosslens.evaluation.coverage import gallery_marks
+from crosslens.evaluation.measured import (
+    Evaluation,
+    Side,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank_directions,
+)
 from crosslens.features.load import features_of
 from crosslens.labels.wording import comparable
+from crosslens.names import Spelling
 
 if TYPE_CHECKING:
     from crosslens.datasets.benchmark import Split
@@ -76,6 +86,7 @@ class UniversalBenchmark:
         queries: by setting, the domains that ask.
         inverted: domains whose pictures the published code inverts.
         headline: what papers report.
+        aliases: spellings of an archive for classes of ``split``.
     """
 
     name: str
@@ -84,6 +95,12 @@ class UniversalBenchmark:
     queries: dict[str, tuple[str, ...]]
     inverted: tuple[str, ...]
     headline: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def spelling(self) -> Spelling:
+        """Finds the published name of a class."""
+        return Spelling((*self.split.seen, *self.split.unseen), self.aliases)
 
 
 @dataclass(frozen=True)
@@ -120,7 +137,7 @@ BENCHMARKS = {
     ),
     # Its folder is called "sketches", so the published code does not invert it.
     "tu-berlin": UniversalBenchmark(
-        "TU-Berlin", TU_BERLIN, "photo", {"uccdr": ("sketch",)}, (), "map@all, p@100"
+        "TU-Berlin", TU_BERLIN, "photo", {"uccdr": ("sketch",)}, (), "map@all, p@100", TU_BERLIN_ALIASES
     ),
 }  # fmt: skip
 
@@ -137,6 +154,7 @@ def evaluate_universal(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -154,7 +172,7 @@ def evaluate_universal(
         domains: query domains to measure; all that are there by default.
         convention: ``standard`` gives ``METRICS``, both conventions side by side; another gives its own.
         ks: cuts of another convention.
-        depth, only, features, device, marks: see ``evaluate_pairs``.
+        depth, ties, only, features, device, marks: see ``evaluate_pairs``.
 
     Raises:
         EvaluationError: when the catalog is none of these benchmarks, lacks the gallery or every query domain, or
@@ -164,11 +182,16 @@ def evaluate_universal(
     catalog = published_spelling(catalog, benchmark)
     if only is not None:
         catalog = catalog.with_ids(only)
+    catalog, unlabelled = labelled_part(catalog, ())
     lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=domains)
     plain = convention == "standard"
     told = BOTH if plain else convention
-    metrics = list(METRICS) if plain else convention_metrics(convention, ks)
-    directions, skipped = [], 0
+    metrics = convention_metrics(convention, ks, ties)
+    if plain:
+        # The one of sempcyc that divides by its hits has no mean over orders in closed form.
+        kept = [metric for metric in METRICS if ties == "stable" or metric.denominator != "hits"]
+        metrics = [replace(metric, ties=ties) for metric in kept]
+    order, skipped = [], 0
     sides: dict[tuple[str, tuple[int, ...]], Side] = {}
     for run in lists:
         turned = invert == "protocol" and run.query_domain in benchmark.inverted
@@ -181,30 +204,39 @@ def evaluate_universal(
                 own = encoder.backbone_of(domain)
                 network = inverted(own) if is_turned else own
                 # A feature folder holds the pictures as they are, and seen without prompts.
-                folder = None if is_turned or encoder.prompted is not None else features
+                folder = None if is_turned or encoder.embeds_by_domain else features
                 found = features_of(catalog.take(rows), network, folder=folder, device=device)
                 skipped += len(found.skipped)
                 sides[domain, rows] = encode_domain(encoder, found, domain)
             ends.append(sides[domain, rows])
-        directions.append(rank(ends[0], ends[1], metrics, told, depth))
+        order.append((ends[0], ends[1]))
+    ranked = rank_directions(order, metrics, told, depth)
     wanted = asking_classes(benchmark, setting)
-    here = len({catalog.labels[row] for run in lists for row in run.queries})
+    labels = catalog.labels
+    here = len({labels[row] for run in lists for row in run.queries})
     kind = f"{here} of {len(wanted)} {'seen' if setting == 'udcdr' else 'unseen'} classes"
     kind += " asking, seen and unseen ones answering" if mixed else ""
     about = [*marks, f"{benchmark.name}: gallery {benchmark.gallery}, {kind}; papers report {benchmark.headline}"]
     if here < len(wanted):
         about.append(f"{len(wanted) - here} classes have no images here, so this is not the published benchmark")
+    about += gallery_marks(
+        wanted,
+        [labels[row] for run in lists for row in run.queries],
+        [labels[row] for run in lists for row in run.gallery],
+    )
     if invert == "protocol" and benchmark.inverted:
         about.append("line drawings are inverted, as in the published code")
     absent = [d for d in benchmark.queries[setting] if d not in {run.query_domain for run in lists}]
     if absent:
         about.append(f"not measured, since there are no images or they were not asked for: {', '.join(absent)}")
     name = protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
-    return Evaluation(name, told, encoder.name, tuple(directions), tuple(about), skipped)
+    return ranked.evaluation(name, told, encoder, marks=about, skipped=skipped, unlabelled=unlabelled)
 
 
 def find_universal(catalog: Catalog, *, random_split: bool = False) -> UniversalBenchmark:
     """The benchmark that a catalog holds: the one that knows most of its classes and has its gallery's domain.
+
+    Images of another benchmark whose classes are among them, such as PACS's, keep that one's name.
 
     Raises:
         EvaluationError: when it is none.
@@ -214,7 +246,7 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
     for name, benchmark in BENCHMARKS.items():
         if name.startswith("sketchy") and name.endswith("random") != random_split:
             continue
-        spelling = Spelling((*benchmark.split.seen, *benchmark.split.unseen))
+        spelling = benchmark.spelling
         count = sum(label in spelling for label in labels) if benchmark.gallery in domains else 0
         if count > known:
             best, known = benchmark, count
@@ -224,7 +256,12 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
             " them (domain 'real' or 'photo' with the published class names). Write a manifest of a published"
             " layout with: crosslens data list ROOT --as domainnet --out domainnet.parquet"
         )
-    return best
+    own = recognise(labels, known=known, fewer=len(best.split.seen) + len(best.split.unseen))
+    if own is None:
+        return best
+    # Its classes are a part of the benchmark's, so it can be measured; but what is measured is not the benchmark.
+    name = f"{own.title}, by the classes of {best.name}"
+    return replace(best, name=name, headline="no such numbers")
 
 
 def asking_classes(benchmark: UniversalBenchmark, setting: Setting) -> tuple[str, ...]:
@@ -250,7 +287,7 @@ def learned_marks(
         domains: whose images were learned from.
     """
     marks = []
-    known = {comparable(name) for name in classes}
+    known = {comparable(benchmark.spelling(name)) for name in classes}
     leaked = [name for name in benchmark.split.unseen if comparable(name) in known]
     if setting != "udcdr" and leaked:
         told = ", ".join(leaked[:5]) + (", …" if len(leaked) > 5 else "")
@@ -266,7 +303,7 @@ def learned_marks(
 
 def published_spelling(catalog: Catalog, benchmark: UniversalBenchmark) -> Catalog:
     """The same images with class names as in the published lists."""
-    return catalog.relabel(Spelling((*benchmark.split.seen, *benchmark.split.unseen)))
+    return catalog.relabel(benchmark.spelling)
 
 
 def universal_lists(
@@ -293,6 +330,7 @@ def universal_lists(
             f" {', '.join(benchmark.queries)}"
         )
     present = set(catalog.domains)
+    domains = None if domains is None else [*map(Spelling(present), domains)]
     asked = [d for d in benchmark.queries[setting] if d in present and (domains is None or d in domains)]
     if benchmark.gallery not in present or not asked:
         raise EvaluationError(

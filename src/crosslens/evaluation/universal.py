@@ -13,8 +13,17 @@ import torch
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.errors import ConfigError, EvaluationError, StoreError
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric
-from crosslens.evaluation.measured import WITH_CODA, Evaluation, Side, convention_metrics, encode_domain, rank
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
+from crosslens.evaluation.measured import (
+    WITH_CODA,
+    Evaluation,
+    Side,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank,
+    rank_directions,
+)
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.ops.cluster_count import estimate_clusters
@@ -30,6 +39,8 @@ from crosslens.search.calibrate import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from crosslens.features.load import Features
+
 CODA_MAP = Metric("AP", average="class", interpolation="voc", tag="voc-class")
 """mAP@all as CoDA's scorer has it; the paper says its metric follows CoDA, not which of CoDA's choices."""
 
@@ -43,6 +54,7 @@ def evaluate_scenario(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -59,23 +71,25 @@ def evaluate_scenario(
         scenario: the classes of each side.
         domains: the query domain and the gallery domain, in this order. In a close-set scenario, where the two
             sides are alike, both directions are ranked.
-        convention, ks, depth, only, features, device, marks: see ``evaluate_pairs``.
+        convention, ks, depth, ties, only, features, device, marks: see ``evaluate_pairs``.
 
     Raises:
         EvaluationError: unless two domains are given, for an unknown convention, or when a domain has none of its
             classes.
     """
-    metrics = convention_metrics(convention, ks)
+    metrics = convention_metrics(convention, ks, ties)
     metrics = [m for m in metrics if m.key != CODA_MAP.key] + [CODA_MAP]
-    chosen = list(domains) if domains else catalog.domains
+    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) != 2:
         raise EvaluationError(
             f"{scenario.kind} ranks one domain for another; name the query's and the gallery's: --domains A,B"
         )
     query, gallery = chosen
-    catalog = scenario.restrict(catalog.select(domains=chosen), query, gallery)
+    catalog = catalog.select(domains=chosen)
     if only is not None:
         catalog = catalog.with_ids(only)
+    catalog, unlabelled = labelled_part(catalog, chosen)
+    catalog = scenario.restrict(catalog, query, gallery)
     found = features_of_encoder(catalog, encoder, folder=features, device=device)
     parts = [found.of_domain(domain) for domain in chosen]
     sides = [encode_domain(encoder, part, domain) for part, domain in zip(parts, chosen, strict=True)]
@@ -83,18 +97,32 @@ def evaluate_scenario(
     order = [(sides[0], sides[1])]
     if scenario.kind == "close-set" and not scenario.private_query and not scenario.private_gallery:
         order.append((sides[1], sides[0]))
-    directions = tuple(rank(a.of_classes(b.labels), b, metrics, name, depth) for a, b in order)
+    ranked = rank_directions([(a.of_classes(b.answering().labels), b) for a, b in order], metrics, name, depth)
     extra: dict[str, Any] = {"scenario": scenario.to_json()}
-    answered = set(sides[1].labels)
-    has_match = np.array([label in answered for label in sides[0].labels], dtype=bool)
-    if not has_match.all():
-        clusters = _clusters(encoder, sides)
-        plain = centred_rows(parts[0].centre), centred_rows(parts[1].centre)
-        extra["no_match"] = judge_no_match(sides[0].vectors, sides[1].vectors, has_match, clusters, plain)
+    asking, answering = sides[0].asking(), sides[1].answering()
+    answered = set(answering.labels)
+    has_match = np.array([label in answered for label in asking.labels], dtype=bool)
+    if has_match.any() and not has_match.all():
+        clusters = _clusters(encoder, (asking, answering))
+        plain = _plain(parts[0], asking), _plain(parts[1], answering)
+        extra["no_match"] = judge_no_match(asking.vectors, answering.vectors, has_match, clusters, plain)
         rejected = np.array(extra["no_match"].pop("rejected"), dtype=bool)
-        penalised = np.where(rejected[has_match], 0.0, directions[0].per_query["map@all"])
+        values = ranked.directions[0].per_query.get("map@all")
+        if values is None:
+            # The convention has no mAP@all; what is told of the rejections is the plain one.
+            matched = asking.of_classes(answering.labels)
+            values = rank(matched, answering, [Metric("AP")], "mAP@all", 1).per_query["map@all"]
+        penalised = np.where(rejected[has_match], 0.0, values)
         extra["no_match"]["map@all with wrongly rejected queries as 0"] = float(penalised.mean())
-    return Evaluation(scenario.kind, name, encoder.name, directions, tuple(marks), len(found.skipped), extra)
+    return ranked.evaluation(
+        scenario.kind,
+        name,
+        encoder,
+        marks=marks,
+        skipped=len(found.skipped),
+        unlabelled=unlabelled,
+        extra=extra,
+    )
 
 
 def judge_no_match(
@@ -173,6 +201,13 @@ def judge_no_match(
     ]
     value["rejected"] = answers[0].tolist()
     return value
+
+
+def _plain(part: Features, side: Side) -> NDArray[np.float32]:
+    """Centred backbone features of the images of ``side``, which are some of ``part``."""
+    wanted = set(side.ids)
+    rows = np.array([image in wanted for image in part.catalog.ids], dtype=bool)
+    return centred_rows(part.centre[rows])
 
 
 def _rule(rejected: NDArray[np.bool_], has_match: NDArray[np.bool_]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from importlib import resources
 from itertools import permutations
@@ -12,12 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from crosslens.catalog import Catalog
+from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.encoder import Encoder
 from crosslens.errors import EvaluationError
-from crosslens.evaluation.conventions import DEFAULT_KS
-from crosslens.evaluation.measured import Evaluation, convention_metrics, encode_domain, rank
+from crosslens.evaluation.conventions import DEFAULT_KS, Ties
+from crosslens.evaluation.measured import (
+    Evaluation,
+    convention_metrics,
+    encode_domain,
+    labelled_part,
+    rank_directions,
+)
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.labels.wording import comparable
+from crosslens.names import Spelling, did_you_mean
 
 SPLITS = {
     "tu-berlin": "tu_berlin_unseen",
@@ -38,23 +45,32 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
 
     Args:
         rule: a name in ``SPLITS``; a number of classes to draw, also as text; or class names, as a list or
-            separated by commas. Spelling is compared without case, separators and punctuation.
+            separated by commas. The exact name goes first, then any spelling of it; see ``crosslens.names``.
         classes: the class names of the collection.
         seed: of the draw.
 
     Raises:
-        EvaluationError: for a name that does not occur, or when no class would be left on either side.
+        EvaluationError: for a name that does not occur or could be two classes, a number in a text that is a
+            class's name too, or when no class would be left on either side.
     """
     own = sorted(set(classes))
-    if isinstance(rule, str) and rule.strip() in SPLITS:
-        wanted = set(map(comparable, _split(SPLITS[rule.strip()])))
-        chosen = [name for name in own if comparable(name) in wanted]
+    known = Spelling(own, key=comparable)
+    text = rule.strip() if isinstance(rule, str) else ""
+    if text in own and (text in SPLITS or text.isdecimal()):
+        other = "a published split" if text in SPLITS else "a number of classes to draw"
+        raise EvaluationError(
+            f"{text} is a class here, and could be {other} too; for the class put a comma behind it: {text},"
+        )
+    if text in SPLITS:
+        wanted = set(map(comparable, _split(SPLITS[text])))
+        published = Spelling((), TU_BERLIN_ALIASES if text == "tu-berlin" else None)
+        chosen = [name for name in own if comparable(published(name)) in wanted]
         if not chosen:
             raise EvaluationError(
                 f"none of the unseen classes of {rule} occurs here; the classes are {', '.join(own)}"
             )
-    elif isinstance(rule, int) or (isinstance(rule, str) and rule.strip().isdigit()):
-        count = int(rule)
+    elif isinstance(rule, int) or text.isdecimal():
+        count = rule if isinstance(rule, int) else int(text)
         if not 1 <= count < len(own):
             raise EvaluationError(
                 f"{count} unseen of {len(own)} classes leaves nothing to measure or to learn from"
@@ -64,15 +80,11 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     else:
         names = [part.strip() for part in rule.split(",")] if isinstance(rule, str) else list(rule)
         names = [name for name in names if name]
-        by_spelling = {comparable(name): name for name in own}
-        missing = [name for name in names if comparable(name) not in by_spelling]
-        if missing or not names:
-            splits = ", ".join(SPLITS)
-            raise EvaluationError(
-                f"no image has the class {', '.join(missing) or '(none given)'}; the classes are {', '.join(own)};"
-                f" the published splits are {splits}"
-            )
-        chosen = sorted({by_spelling[comparable(name)] for name in names})
+        splits = f"; the published splits are {', '.join(SPLITS)}"
+        if not names:
+            raise EvaluationError(f"no unseen class (none given); the classes are {', '.join(own)}{splits}")
+        near = "".join(did_you_mean(name, SPLITS) for name in names if name not in known)
+        chosen = sorted(known.require(names, "class", EvaluationError, splits + near))
     if len(chosen) == len(own):
         raise EvaluationError("every class is unseen; leave at least one to learn from")
     return tuple(chosen)
@@ -98,6 +110,7 @@ def evaluate_zero_shot(
     convention: str = "standard",
     ks: Sequence[int] = DEFAULT_KS,
     depth: int = 100,
+    ties: Ties = "stable",
     only: set[str] | None = None,
     features: Path | None = None,
     device: str | None = None,
@@ -111,13 +124,13 @@ def evaluate_zero_shot(
         unseen: the class names that training did not see.
         generalised: the gallery holds the images of seen classes too.
         domains: the domains to rank between; all by default.
-        convention, ks, depth, only, features, device, marks: as in the ``pairs`` protocol.
+        convention, ks, depth, ties, only, features, device, marks: as in the ``pairs`` protocol.
 
     Raises:
         EvaluationError: for fewer than two domains, no unseen class, or domains without a common unseen class.
     """
-    metrics = convention_metrics(convention, ks)
-    chosen = list(domains) if domains else catalog.domains
+    metrics = convention_metrics(convention, ks, ties)
+    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
     if len(chosen) < 2:
         raise EvaluationError(f"zero-shot needs at least two domains, not {', '.join(chosen) or 'none'}")
     if not unseen:
@@ -129,22 +142,26 @@ def evaluate_zero_shot(
     names = unseen_classes(tuple(unseen), catalog.classes)
     if only is not None:
         catalog = catalog.with_ids(only)
-    gallery = catalog
+    gallery, unlabelled = labelled_part(catalog, chosen)
     if not generalised:
-        gallery = catalog.select(labels=names)
+        gallery = gallery.select(labels=names)
     found = features_of_encoder(gallery, encoder, folder=features, device=device)
     sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
     asked = {domain: side.of_classes(names) for domain, side in sides.items()}
-    directions = [
-        rank(asked[query], sides[answer], metrics, convention, depth) for query, answer in permutations(chosen, 2)
-    ]
+    order = [(asked[query], sides[answer]) for query, answer in permutations(chosen, 2)]
+    ranked = rank_directions(order, metrics, convention, depth)
     said = [f"zero-shot: {len(names)} unseen classes ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})"]
     if generalised:
         said.append("generalised: the gallery holds seen classes too")
-    result = Evaluation(
-        "zero-shot", convention, encoder.name, tuple(directions), (*marks, *said), len(found.skipped)
+    return ranked.evaluation(
+        "zero-shot",
+        convention,
+        encoder,
+        marks=(*marks, *said),
+        skipped=len(found.skipped),
+        unlabelled=unlabelled,
+        extra={"unseen": list(names), "generalised": generalised},
     )
-    return replace(result, extra={"unseen": list(names), "generalised": generalised})
 
 
 @cache

@@ -41,6 +41,7 @@ class EmbedReport:
         skipped: images that have no features as they are now, and why; those of an earlier state do not count.
         seconds: wall-clock seconds of this call.
         stages: seconds spent per stage, summed over workers: ``decode``, ``augment``, ``infer``, ``write``.
+        left_out: pictures that the reader of the folder left out, by suffix.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class EmbedReport:
     skipped: list[Skipped] = field(default_factory=list)
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -148,7 +150,7 @@ def embed_catalog(
         seed=seed if views else 0,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    report = EmbedReport(folder)
+    report = EmbedReport(folder, left_out=dict(catalog.left_out))
     store = FeatureStore.create(folder, config)
     items = list(_items(catalog))
     if _todo(items, store, retry) or store.damaged:

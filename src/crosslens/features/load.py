@@ -15,6 +15,7 @@ from crosslens.errors import FeatureError, NothingEmbeddedError
 from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.images.augment import Augmentation
+from crosslens.images.decode import REVISION
 from crosslens.places import cache_folder
 from crosslens.progress import note
 
@@ -83,8 +84,8 @@ def features_of(
         views: V random views beside the centre view.
         augmentation: how views are drawn; MoCo v2's recipe by default.
         seed: of the random views; None takes those of ``folder``, whatever their seed.
-        folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder
-            and fingerprint.
+        folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder,
+            fingerprint and revision of the decoder.
         workers, device: see ``embed_catalog``.
 
     Raises:
@@ -122,7 +123,7 @@ def features_of(
     store = FeatureStore.open(place)
     if report.skipped:
         first = report.skipped[0]
-        note(f"[yellow]{len(report.skipped)} image(s) skipped[/yellow], the first: {first.reason}")
+        note(f"{len(report.skipped)} image(s) skipped, the first: {first.reason}", "yellow")
     # A file that changed and can no longer be read still has the row of what it was: that is not asked for.
     lost = {entry.id for entry in report.skipped}
     has = np.array([image not in lost for image in catalog.ids], dtype=bool)
@@ -146,7 +147,8 @@ def _cache_place(catalog: Catalog, wanted: FeatureConfig) -> Path:
     """The folder in the cache; without views, one with views serves too if it has every image already."""
     root = catalog.root.resolve()
     base = cache_folder() / "features" / f"{root.name or 'root'}-{_short_hash(str(root))}"
-    digest = wanted.fingerprint.digest
+    # Not part of the fingerprint: encoders and indexes of before are right for all files but a few.
+    digest = f"{wanted.fingerprint.digest}-d{REVISION}"
     if wanted.views:
         return base / f"{digest}-v{wanted.views}-{_short_hash(wanted.model_dump_json())}"
     for place in sorted(base.glob(f"{digest}-v*")):

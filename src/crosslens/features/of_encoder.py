@@ -38,7 +38,7 @@ def features_of_encoder(
     Raises:
         NothingEmbeddedError: when no image could be embedded.
     """
-    if encoder.prompted is None:
+    if not encoder.embeds_by_domain:
         return features_of(catalog, encoder.backbone, folder=folder, device=device)
     parts, skipped = [], []
     for domain in catalog.domains:

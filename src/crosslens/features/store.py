@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 
 from crosslens.backbones.base import Fingerprint
 from crosslens.errors import FeatureError
-from crosslens.files import atomic_path, read_json, remove, write_json
+from crosslens.files import atomic_path, read_json, remove, require_known_format, write_json
 from crosslens.images.augment import Augmentation
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ class FeatureStore:
                 f"{folder} is no feature folder; make one with 'crosslens embed ROOT --out {folder}'"
             )
         description = read_json(folder / "features.json", FeatureError)
-        if description.get("format", 0) > FORMAT:
-            raise FeatureError(f"{folder} was written by a newer crosslens; upgrade to read it")
+        require_known_format(description, folder, FORMAT, FeatureError)
         try:
             config = FeatureConfig.model_validate(description)
         except ValidationError as error:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import io
-import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from crosslens.errors import ImageError
+from crosslens.images import limits
+from crosslens.images.formats import HEAD, HEIC, JPEG, NAMES, PNG, RAW, SVG, TIFF, Format, format_of
+from crosslens.images.jpeg import jpeg_picture
+from crosslens.images.orientation import upright
+from crosslens.images.picture import DecodeMode, Picture, pillow_picture
+from crosslens.images.png import png_picture
+from crosslens.images.profiles import to_srgb
+from crosslens.images.raw import raw_picture
+from crosslens.images.samples import to_eight_bits
+from crosslens.images.svg import svg_picture
+from crosslens.images.tiff import tiff_picture
 
-DecodeMode = Literal["exact", "fast"]
+REVISION = 2
+"""Grows when the pixels of files that were decoded before change; cached features are kept apart by it."""
 
-# EPS, PDF, FPX and the like run interpreters or macros; they are never opened.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MAX_PIXELS = 89_478_485
-"""Largest width x height that is decoded (Pillow's own bomb limit)."""
-
-# Our limit below is an error and at most Pillow's warning limit, so its warning would only repeat it.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+_CONTRAST = 16
+"""Levels of 255 below which a picture on white counts as blank."""
 
 
 def decode(
@@ -28,9 +34,11 @@ def decode(
     *,
     mode: DecodeMode = "exact",
     min_side: int = 256,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> Image.Image:
-    """Decode one image to RGB, upright (EXIF), transparency on white, 16-bit and CMYK converted.
+    """Decode one image to RGB: upright (EXIF), its colours in sRGB (ICC), any depth scaled to 8 bits.
+
+    Transparency falls on white; a drawing that would vanish there, light strokes on nothing, falls on black.
 
     Args:
         source: a path, the encoded bytes, or a Pillow image.
@@ -38,88 +46,150 @@ def decode(
             the shorter side stays at least ``min_side``: several times faster on camera pictures, but other
             pixels, hence part of an embedding's fingerprint.
         min_side: shorter side in pixels that ``fast`` keeps.
-        max_pixels: limit on width x height, read from the header before anything is decoded.
+        max_pixels: limit on width x height, read from the header before anything is decoded; that of
+            ``crosslens.images.limits`` by default. ``fast`` takes JPEG of twice as many, which it scales.
 
     Returns:
         A Pillow image of mode RGB; the first frame of an animation.
 
     Raises:
-        ImageError: when the file is missing, empty, truncated, too large or no image of ``FORMATS``.
+        ImageError: when the file is missing, empty, truncated, too large or no image of ``formats.FORMATS``.
     """
     name = "the image" if isinstance(source, bytes | Image.Image) else str(source)
+    limit = max_pixels or limits.max_pixels()
     try:
-        image = source if isinstance(source, Image.Image) else _open(source)
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f"{name} is {width} x {height} pixels, more than the limit of {max_pixels / 1e6:.0f} million"
-            )
-        if mode == "fast":
-            image.draft("RGB", _scaled_size(width, height, min_side))
-        image.load()
-        return to_rgb(_upright(image))
-    except ImageError:
-        raise
+        if isinstance(source, Image.Image):
+            picture = pillow_picture(source, None)
+        else:
+            # Read at once: a path that changes underneath cannot surprise the decoder.
+            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+            if not content:
+                raise ImageError(f"{name} is empty (0 bytes)")
+            kind = format_of(content[:HEAD])
+            if kind is None:
+                raise ImageError(f"{name} is not an image of the formats that are read: {NAMES}")
+            limits.allow(limit)
+            picture = _opened(content, kind)
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name} has more pixels than the limit of {max_pixels / 1e6:.0f} million") from None
     except Exception as error:
-        # Damaged files bring out every kind of error from Pillow's plugins (struct.error, KeyError, …), and one
+        raise _refused(name, error, limit) from error
+    width, height = picture.size
+    scaled = limits.SCALED if picture.scales else 1
+    if width * height > limit * (scaled if mode == "fast" else 1):
+        also = ", and --decode fast takes this one as it is" if width * height <= limit * scaled else ""
+        raise ImageError(f"{name} is {width} x {height} pixels, {_too_large(limit)}{also}")
+    try:
+        pixels = picture.load(mode, min_side)
+        return upright(to_rgb(pixels.image, pixels.profile), pixels.orientation)
+    except Exception as error:
+        # Damaged files bring out every kind of error from the readers (struct.error, KeyError, …), and one
         # bad file must not end a job of a million.
-        raise ImageError(f"{name} cannot be decoded: {error or type(error).__name__}") from error
+        raise _refused(name, error, limit) from error
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any Pillow mode to RGB: transparency onto white, 16-bit and float grey scaled to 8 bits."""
+def open_picture(content: bytes) -> Picture:
+    """Read the header of an encoded image: its format and size, told from its content alone.
+
+    Raises:
+        ImageError: when it is no image of ``formats.FORMATS``, or its header is damaged.
+        PIL.Image.DecompressionBombError: when it is far above every limit that was set.
+    """
+    kind = format_of(content[:HEAD])
+    if kind is None:
+        raise ImageError(f"it is none of {NAMES}")
+    return _opened(content, kind)
+
+
+def _opened(content: bytes, kind: Format) -> Picture:
+    try:
+        if kind in _OPENERS:
+            return _OPENERS[kind](content)
+        return pillow_picture(Image.open(io.BytesIO(content), formats=kind.pillow), kind)
+    except (ImageError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        told = "" if isinstance(error, UnidentifiedImageError) else f": {error or type(error).__name__}"
+        raise ImageError(f"the header of the {kind.name} is damaged{told}") from error
+
+
+def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
+    """Convert any Pillow mode to RGB: transparency onto white or black, deep samples scaled to 8 bits.
+
+    Args:
+        image: of any mode.
+        profile: ICC profile of its colours.
+    """
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+        return to_srgb(image, profile)
     if image.mode.startswith(("I", "F")):
         # Pillow's own conversions clip such values instead of scaling them.
         values = np.asarray(image)
-        grey = _to_eight_bits(values)
+        grey = to_eight_bits(values, 16 if image.mode.startswith("I;16") else None)
+        shown = Image.fromarray(grey)
         if isinstance(transparent := image.info.get("transparency"), int):
-            grey[values == transparent] = 255
-        return Image.fromarray(grey).convert("RGB")
+            shown.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        image = shown
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")
-        canvas = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(canvas, layer).convert("RGB")
-    return image.convert("RGB")
+        return _on_ground(to_srgb(layer.convert("RGB"), profile), layer.getchannel("A"))
+    if image.mode not in ("L", "CMYK"):
+        image = image.convert("RGB")
+    return to_srgb(image, profile).convert("RGB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _on_ground(colours: Image.Image, alpha: Image.Image) -> Image.Image:
+    """Transparency falls on white, or on black where nothing of a drawing would be seen on white."""
+    opacity = np.asarray(alpha)
+    low, high = int(opacity.min()), int(opacity.max())
+    if low == 255:
+        return colours
+    layer = colours.copy()
+    layer.putalpha(alpha)
+    shown = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")
+    if high - low > _CONTRAST and int(np.asarray(shown).min()) > 255 - _CONTRAST:
+        shown = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    return shown
+
+
+def _open_heic(content: bytes) -> Picture:
+    from pillow_heif import HeifImageFile
+
+    return pillow_picture(HeifImageFile(io.BytesIO(content)), HEIC)
+
+
+def _open_svg(content: bytes) -> Picture:
+    return svg_picture(content, _is_small)
+
+
+def _is_small(content: bytes) -> bool:
+    """Whether a picture inside a drawing is within the limit."""
     try:
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        return image if upright else ImageOps.exif_transpose(image)
+        width, height = open_picture(content).size
     except Exception:
-        # A damaged EXIF block says nothing about the pixels, which are fine by now.
-        return image
+        return False
+    return width * height <= limits.max_pixels()
 
 
-def _open(source: str | Path | bytes) -> Image.Image:
-    if isinstance(source, bytes):
-        if not source:
-            raise ImageError("the image is empty (0 bytes)")
-        return Image.open(io.BytesIO(source), formats=FORMATS)
-    # Read at once: the file is closed again, and a path that changes underneath cannot surprise the decoder.
-    content = Path(source).read_bytes()
-    if not content:
-        raise ImageError(f"{source} is empty (0 bytes)")
-    return Image.open(io.BytesIO(content), formats=FORMATS)
+def _refused(name: str, error: Exception, limit: int) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError(f"{name} has {_too_large(limit)}")
+    if isinstance(error, ImageError) and str(error).startswith(name):
+        return error
+    return ImageError(f"{name} cannot be decoded: {error or type(error).__name__}")
 
 
-def _scaled_size(width: int, height: int, min_side: int) -> tuple[int, int]:
-    scale = min_side / min(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+def _too_large(limit: int) -> str:
+    return f"more than the limit of {limit / 1e6:.0f} million; --max-pixels or {limits.VARIABLE} raise it"
 
 
-def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """Map (H, W) integers of 16 bits, or floats in [0, 1] or [0, 255], to uint8."""
-    if values.dtype.kind == "f":
-        finite = np.nan_to_num(values.astype(np.float32), posinf=255.0, neginf=0.0)
-        scale = 255.0 if finite.size and float(finite.max()) <= 1.0 else 1.0
-        return np.clip(np.rint(finite * scale), 0, 255).astype(np.uint8)
-    return np.asarray(np.clip(values, 0, 65535).astype(np.uint32) // 257, dtype=np.uint8)
+_OPENERS: dict[Format, Callable[[bytes], Picture]] = {
+    JPEG: jpeg_picture,
+    PNG: png_picture,
+    TIFF: tiff_picture,
+    HEIC: _open_heic,
+    SVG: _open_svg,
+    RAW: raw_picture,
+}

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.labels.pseudo_labels import Calibration, calibrated
-from crosslens.nn.whitened import powered
 from crosslens.ops.rounding import difference
+from crosslens.ops.whitening import powered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

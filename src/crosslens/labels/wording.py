@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
+from crosslens.backbones.reading import require_readable, shortened
 from crosslens.errors import BackboneError, ConfigError
+from crosslens.names import Spelling, spelling_key
 
 
 def clean_name(name: str) -> str:
@@ -51,10 +53,11 @@ def look_of(domain: str, looks: Mapping[str, str] | None = None) -> str:
         ConfigError: when the user chose a look that does not exist, listing those that do.
     """
     known = _wording()["templates"]
-    if looks and domain in looks:
-        if looks[domain] not in known:
-            raise ConfigError(f"there is no look {looks[domain]!r} for {domain}; known: {', '.join(known)}")
-        return looks[domain]
+    told = Spelling(looks or {}).find(domain)
+    if looks and told is not None:
+        if looks[told] not in known:
+            raise ConfigError(f"there is no look {looks[told]!r} for {domain}; known: {', '.join(known)}")
+        return looks[told]
     plain = " ".join(domain.replace("_", " ").replace("-", " ").split()).casefold()
     return str(_wording()["domains"].get(plain, "any"))
 
@@ -77,9 +80,11 @@ def class_texts(backbone: Backbone, names: Sequence[str], look: str) -> Tensor:
 
     Raises:
         BackboneError: when the backbone has no text tower; the message lists those that have.
-        ConfigError: when a name is longer than the text tower's context, or two names are the same words to it.
+        ConfigError: when the text tower knows no word of a name, a name is longer than its context, or two names
+            are the same words to it.
     """
     require_text(backbone)
+    require_readable(backbone, names, "class name(s)")
     plain = [with_article(clean_name(name)) for name in names]
     parts = [backbone.embed_texts([template.format(name) for name in plain]) for template in templates_of(look)]
     rows = F.normalize(torch.stack(parts).mean(0), dim=1)
@@ -88,7 +93,7 @@ def class_texts(backbone: Backbone, names: Sequence[str], look: str) -> Tensor:
     _require_short(backbone, names, [max(templates_of(look), key=len).format(name) for name in plain])
     same = (torch.cdist(rows.double(), rows.double()) < 1e-6).fill_diagonal_(False).nonzero()
     if len(same):
-        first, second = (_short(names[int(index)]) for index in same[0])
+        first, second = (shortened(names[int(index)]) for index in same[0])
         raise ConfigError(
             f"{backbone.name} reads the classes {first!r} and {second!r} as the same text; name it once"
         )
@@ -114,8 +119,9 @@ def same_class(first: str, second: str) -> bool:
 
 
 def comparable(name: str) -> str:
-    """A class name without case, separators and punctuation, for comparing spellings."""
-    return "".join(letter for letter in clean_name(name).casefold() if letter.isalnum())
+    """What the spellings of one class share: its ``names.spelling_key``, or that of its wording in the table."""
+    key = spelling_key(name)
+    return _worded_keys().get(key, key)
 
 
 def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str]) -> None:
@@ -126,12 +132,14 @@ def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str
     if bool(cut.any()):
         first = names[int(cut.nonzero()[0])]
         raise ConfigError(
-            f"the class name {_short(first)!r} is longer than {backbone.name} can read at once; shorten it"
+            f"the class name {shortened(first)!r} is longer than {backbone.name} can read at once; shorten it"
         )
 
 
-def _short(name: str, most: int = 40) -> str:
-    return name if len(name) <= most else name[:most] + "…"
+@cache
+def _worded_keys() -> dict[str, str]:
+    """The keys of the table's names, and of what they are worded as."""
+    return {spelling_key(name): spelling_key(plain) for name, plain in _wording()["names"].items()}
 
 
 @cache

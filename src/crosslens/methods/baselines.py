@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
+import numpy as np
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.model_card import UNTRAINED
+from crosslens.encoder.untrained import centred_encoder, frozen_encoder
+from crosslens.errors import TrainingError
 from crosslens.methods.base import FitJob, Method, MethodConfig
 
 
@@ -21,27 +24,39 @@ class Frozen(Method[FrozenConfig]):
     """The backbone's features, normalised."""
 
     name = "frozen"
-    summary = "the backbone as it is, without training"
+    summary = UNTRAINED["frozen"]
     Config = FrozenConfig
     learns_from = frozenset()
 
     def fit(self, job: FitJob) -> Encoder:
         """Nothing is learned; images that cannot be read are reported all the same."""
         job.features_by_domain()
-        return Encoder(job.backbone, method=self.name, space=self.config.space, trained=self.facts(job))
+        encoder = frozen_encoder(job.backbone, joint=self.config.space == "joint")
+        encoder.trained |= self.facts(job)
+        return encoder
 
 
 class Centred(Method[FrozenConfig]):
     """Features minus the mean of their domain: what a constant shift between the looks explains."""
 
     name = "centred"
-    summary = "the backbone's features minus the mean of each domain"
+    summary = UNTRAINED["centred"]
     Config = FrozenConfig
 
     def fit(self, job: FitJob) -> Encoder:
-        """Compute one mean per domain."""
-        space, means = self.config.space, {}
-        for domain, features in job.features_by_domain().items():
-            rows = torch.from_numpy(features.centre)
-            means[domain] = (job.backbone.to_joint(rows) if space == "joint" else rows).mean(0)
-        return Encoder(job.backbone, method=self.name, means=means, space=space, trained=self.facts(job))
+        """Compute one mean per domain.
+
+        Raises:
+            TrainingError: for a domain whose pictures do not differ: all of them would get a vector of length 0.
+        """
+        features = {domain: found.centre for domain, found in job.features_by_domain().items()}
+        for domain, rows in features.items():
+            if np.allclose(rows, rows.mean(0), rtol=1e-4, atol=1e-6):
+                raise TrainingError(
+                    f"the domain {domain!r} has one picture alone, or copies of one ({len(rows)}): its mean is"
+                    " that picture, and without it nothing is left; add pictures, leave the domain out"
+                    " (--domains), or use the method 'frozen'"
+                )
+        encoder = centred_encoder(job.backbone, features, joint=self.config.space == "joint")
+        encoder.trained |= self.facts(job)
+        return encoder

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Heads
 from crosslens.errors import TrainingError
 from crosslens.methods.base import FitJob, Method, MethodConfig
 from crosslens.nn.heads import Head
@@ -76,7 +77,7 @@ class Supervised(Method[SupervisedConfig]):
         self._prepare(job, rows, targets, len(classes))
         train(self, job.run)
         facts = self.facts(job) | {"oracle": self.oracle_fact}
-        return Encoder(job.backbone, method=self.name, head=self.head, trained=facts)
+        return Encoder(job.backbone, [Heads([self.head])], method=self.name, trained=facts)
 
     def _choose(self, labels: np.ndarray, domains: np.ndarray, seed: int) -> np.ndarray:
         """The same share of every class in every domain; of two images or more, at least one on either side."""

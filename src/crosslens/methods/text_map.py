@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import DomainMap, Joint
 from crosslens.errors import ConfigError, TrainingError
 from crosslens.features.load import Features
 from crosslens.labels.naming import class_scores
@@ -90,7 +91,7 @@ class TextMap(Method[MapConfig]):
             raise ConfigError("text-map maps between domains; give at least two (--domains A,B)")
         config = self.config
         texts = domain_texts(job, config)
-        encoder = Encoder(job.backbone, method=self.name, space="joint", trained=self.facts(job))
+        encoder = Encoder(job.backbone, [Joint(job.backbone)], method=self.name, trained=self.facts(job))
         features: list[Features] = []
         labels: list[PseudoLabels] = []
         if config.map != "none" and config.map_share is None:
@@ -102,8 +103,7 @@ class TextMap(Method[MapConfig]):
             by_domain = job.features_by_domain()
             features = [by_domain[domain] for domain in job.domains]
             labels = label_images(job, features, texts)
-        encoder.maps = domain_maps(encoder, job, config, features, labels, texts)
-        return encoder
+        return encoder.with_part(DomainMap(domain_maps(encoder, job, config, features, labels, texts)))
 
 
 def label_images(job: FitJob, features: Sequence[Features], texts: Mapping[str, Tensor]) -> list[PseudoLabels]:
@@ -148,7 +148,7 @@ def domain_maps(
     share = config.map_share
     if share is None:
         rows, guesses = _sample(encoder, job.domains, features, labels)
-        share, shares = _choose_share(encoder, job.domains, matrices, rows, guesses)
+        share, shares = _choose_share(job.domains, matrices, rows, guesses)
     encoder.trained["map"] = {
         "kind": config.map,
         "side": config.map_side,
@@ -207,7 +207,7 @@ def _sample(
         kept = guessed.kept.cpu().nonzero().squeeze(1)
         chosen = kept[torch.randperm(len(kept), generator=generator)[:most]].sort().values
         own = found.where(_mask(len(found.catalog), chosen))
-        if encoder.prompted is None:
+        if not encoder.embeds_by_domain:
             vectors = encoder.encode_features(own.centre, domain)
         else:
             vectors = encoder.encode_images(own.catalog.paths, domain)
@@ -222,7 +222,6 @@ def _applied(maps: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def _choose_share(
-    encoder: Encoder,
     domains: Sequence[str],
     maps: Mapping[str, Tensor],
     rows: Sequence[Tensor],
@@ -231,10 +230,9 @@ def _choose_share(
     """The alpha whose rankings agree best with pseudo-labels: mAP over a sample, all directions together."""
     values = {}
     for share in SHARES:
-        encoder.maps = _applied(maps, share)
-        mapped = [encoder.apply_maps(part, [domain]) for part, domain in zip(rows, domains, strict=True)]
+        applied = DomainMap(_applied(maps, share))
+        mapped = [applied(part, [domain]) for part, domain in zip(rows, domains, strict=True)]
         values[share] = _average_precisions(mapped, targets)
-    encoder.maps = {}
     best = max(SHARES, key=lambda share: float(values[share].mean()))
     gain = values[best] - values[0.0]
     error = float(gain.std()) / max(len(gain), 1) ** 0.5 if len(gain) > 1 else float("inf")

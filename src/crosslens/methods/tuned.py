@@ -17,12 +17,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.errors import ConfigError, TrainingError
 from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
 from crosslens.methods.base import FitJob, Method, MethodConfig
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
-from crosslens.nn.heads import Head, HeadGroup, TunedNetwork
+from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward
 from crosslens.training.distributed import require_same_in_parts
 from crosslens.training.views import CachedViews, ImageViews, Views
@@ -133,9 +134,17 @@ class TunedHead(Tuned):
         job: the fit.
         config: its settings.
         head: widths in place of ``config.head``.
+        serves_text: whether training keeps the head in the space shared with text.
     """
 
-    def __init__(self, job: FitJob, config: TunedConfig, head: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        job: FitJob,
+        config: TunedConfig,
+        head: Sequence[int] | None = None,
+        *,
+        serves_text: bool = False,
+    ) -> None:
         features = job.features_by_domain(config.views, config.augmentation)
         self.means: dict[str, Tensor] = {}
         if config.centre:
@@ -146,6 +155,7 @@ class TunedHead(Tuned):
         ]
         super().__init__(job, config, features, views)
         self.widths = config.head if head is None else tuple(head)
+        self.serves_text = serves_text
 
     def new_network(self, seed: int) -> nn.Module:
         """See ``Tuned``."""
@@ -176,9 +186,8 @@ class TunedHead(Tuned):
 
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
         """See ``Tuned``."""
-        heads = [_copied_head(network) for network in networks]
-        head = heads[0] if len(heads) == 1 else HeadGroup(heads)
-        return Encoder(self.job.backbone, method=method, head=head, means=self.means, trained=trained)
+        heads = Heads([_copied_head(network) for network in networks], text=self.serves_text)
+        return Encoder(self.job.backbone, [Centre(self.means), heads], method=method, trained=trained)
 
     def _rows(self, network: nn.Module, inputs: Tensor) -> Tensor:
         rows: Tensor = network(inputs)
@@ -219,7 +228,8 @@ class TunedBackbone(TunedHead):
         # Split batch normalisation is ordinary in evaluation, and has the same state.
         backbone.tower.load_state_dict(network.tower.state_dict())
         backbone.tower.eval().requires_grad_(False)
-        return Encoder(backbone, method=method, head=_copied_head(network), tuned=True, trained=trained)
+        tower, heads = TrainedTower(backbone.tower), Heads([_copied_head(network)])
+        return Encoder(backbone, [tower, heads], method=method, trained=trained)
 
     def _rows(self, network: nn.Module, inputs: Tensor) -> Tensor:
         enabled = self.config.amp and inputs.device.type == "cuda"

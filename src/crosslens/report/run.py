@@ -6,23 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from crosslens import api
 from crosslens.backbones import load_backbone
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder.parts import Joint, TrainedTower
+from crosslens.encoder.untrained import centred_encoder, frozen_encoder
 from crosslens.errors import ConfigError, EvaluationError, RunError
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
 from crosslens.fitting import Source, open_catalog
+from crosslens.learned import unlearned_ids
 from crosslens.measuring import run_marks
 from crosslens.methods import METHODS, method_class
 from crosslens.progress import progress
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
 from crosslens.report.tables import Section
+from crosslens.splits import ALL, Splits, select_splits
 from crosslens.training.run import Run
 
 BASELINES = ("frozen", "centred")
@@ -39,12 +41,12 @@ class RunReport:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One encoder of the page, what must be said beside its numbers, and the images it may be measured on."""
+    """One encoder of the page, what must be said beside its numbers, and the run that it comes from, if any."""
 
     name: str
     encoder: Encoder
     marks: tuple[str, ...] = ()
-    held_out: frozenset[str] | None = None
+    run: Run | None = None
 
 
 def report_run(
@@ -57,6 +59,7 @@ def report_run(
     convention: str = "standard",
     features: str | Path | None = None,
     device: str | None = None,
+    split: Splits | None = None,
 ) -> RunReport:
     """Measure a run and what it is held against on its images, and write one page about it.
 
@@ -74,6 +77,7 @@ def report_run(
         convention: how metrics are defined; a name in ``CONVENTIONS``.
         features: a feature folder of the run's backbone; the cache by default, and for other backbones.
         device: where to embed; None chooses.
+        split: the splits to measure on, of images that are marked with some; all by default.
 
     Raises:
         ConfigError: when ``out`` is a folder.
@@ -90,7 +94,8 @@ def report_run(
         raise RunError(f"the run {record.folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
     place = None if features is None else Path(features)
     chosen = list(domains or config.get("domains") or []) or None
-    catalog = record.catalog() if source is None else open_catalog(source)
+    catalog = select_splits(record.catalog() if source is None else open_catalog(source), split)
+    chosen = list(catalog.domains_named(chosen)) if chosen else None
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
     names = [name for name in BASELINES if name != own.encoder.method] if against is None else against
@@ -105,7 +110,7 @@ def report_run(
     with progress(len(entries) + 1, "report") as advance:
         for entry in entries:
             # The run's own features must fit; other backbones have theirs in the cache.
-            strict = entry.encoder is own.encoder and not own.encoder.tuned
+            strict = entry.encoder is own.encoder and own.encoder.part(TrainedTower) is None
             measured = api.evaluate(
                 entry.encoder,
                 catalog,
@@ -113,6 +118,7 @@ def report_run(
                 convention=convention,
                 features=place if strict else folder_for(entry.encoder, place),
                 device=device,
+                split=ALL if split is not None else None,
             )
             evaluations[entry.name] = replace(measured, marks=entry.marks)
             advance(1, entry.name)
@@ -125,7 +131,7 @@ def report_run(
             embeddings=Embeddings.of(ends, catalog, features=place, device=device),
             log=record.read_log(),
             settings=config,
-            notes=notes,
+            notes=list(dict.fromkeys([*notes, *(note for e in evaluations.values() for note in e.told())])),
         )
         advance()
     return RunReport(path, evaluations)
@@ -140,15 +146,14 @@ def _read(place: str | Path) -> _Entry:
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []
     )
     folder = Path(place)
-    held_out = None
+    run = None
     if (folder / "config.yaml").is_file():
         run = Run(folder)
-        held_out = run.read_held_out()
         marks += [mark for mark in run_marks(run) if not mark.startswith("oracle")]
         if scenario := run.config().get("scenario"):
             marks.append(f"trained on the classes of its {scenario['kind']} scenario only; measured here on all")
     name = f"{encoder.method} ({folder.resolve().name})" if folder.is_dir() else encoder.name
-    return _Entry(name, encoder, tuple(marks), None if held_out is None else frozenset(held_out))
+    return _Entry(name, encoder, tuple(marks), run)
 
 
 def _beside(
@@ -158,17 +163,15 @@ def _beside(
     if name not in BASELINES:
         return _read(name)
     network = own.backbone
-    if own.tuned:
+    if own.part(TrainedTower):
         network = load_backbone(backbone, decode=own.backbone.fingerprint.preprocess.decode)
-    plain = Encoder(network, space=own.space)
+    joint = own.part(Joint) is not None
+    plain = frozen_encoder(network, joint=joint)
     if name == "frozen":
         return _Entry(name, plain)
     found = features_of(catalog, network, folder=folder_for(plain, features), device=device)
-    means = {}
-    for domain in found.catalog.domains:
-        rows = torch.from_numpy(found.of_domain(domain).centre)
-        means[domain] = (network.to_joint(rows) if own.space == "joint" else rows).mean(0)
-    return _Entry(name, Encoder(network, method=name, means=means, space=own.space))
+    centres = {domain: found.of_domain(domain).centre for domain in found.catalog.domains}
+    return _Entry(name, centred_encoder(network, centres, joint=joint))
 
 
 def _named_apart(entries: Sequence[_Entry]) -> list[_Entry]:
@@ -184,12 +187,14 @@ def _named_apart(entries: Sequence[_Entry]) -> list[_Entry]:
 
 def _unseen(catalog: Catalog, entries: Sequence[_Entry]) -> tuple[Catalog, list[str]]:
     """The images that no encoder saw a label of, and a note on the page where these are not all."""
-    limits = [entry.held_out for entry in entries if entry.held_out is not None]
+    found = (unlearned_ids(entry.run, catalog) for entry in entries if entry.run is not None)
+    limits = [ids for ids in found if ids is not None]
     if not limits:
         return catalog, []
-    allowed = frozenset.intersection(*limits)
-    kept = catalog.with_ids(allowed)
+    kept = catalog.with_ids(set.intersection(*limits))
     if not len(kept):
         raise EvaluationError("the runs saw labels of all these images; compare runs that left some out")
+    if len(kept) == len(catalog):
+        return catalog, []
     note = f"An encoder here was trained with labels: all are measured on the {len(kept)} images it did not see."
     return kept, [note]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +13,20 @@ import pyarrow.compute as pc
 
 from crosslens.catalog import Catalog
 from crosslens.errors import FeatureError, NothingEmbeddedError, StoreError
+from crosslens.names import Spelling
+from crosslens.presence import can_be_read
 from crosslens.progress import note
 from crosslens.search.filters import Eq
-from crosslens.search.items import items_of, root_of
+from crosslens.search.gone import by_name, gone_items, refuse_loss, renamed_items
+from crosslens.search.items import gallery_of, items_of, root_of
 from crosslens.search.making import embedded_items
 from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.unit_rows import faults_of
 
 if TYPE_CHECKING:
     from crosslens.search.index import Index
 
-_STATE = ("path", "domain", "size", "modified")
-"""What an item's vector depends on; a label may change without it."""
+_REWRITTEN = 50_000
 
 
 @dataclass
@@ -56,53 +59,56 @@ def add_catalog(
     domains: Sequence[str] | None = None,
     device: str | None = None,
     remove_gone: bool = True,
+    force: bool = False,
     batch: int = 2048,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> AddReport:
     """Add the images of a catalog that an index lacks; see ``Index.add``."""
     index.refresh()
     root = root_of(catalog)
-    catalog = _chosen(catalog, index.domains_of(root), domains)
+    domains = None if domains is None else catalog.domains_named(list(domains))
+    catalog = gallery_of(_chosen(catalog, index.domains_of(root), domains))
     items = items_of(catalog)
     known = _of_root(index, root)
     _refuse_collisions(index, items, known, root)
+    named = by_name(known) if catalog.ids == catalog.column("path") else known
+    gone = gone_items(named, items) if remove_gone else []
+    if not force:
+        refuse_loss(known, gone, items, root)
     index.add_root(root, domains)
     report = AddReport()
-    is_new, is_moved, is_relabelled = _compare(items, known)
+    is_new, is_moved, is_relabelled, is_unstamped = _compare(items, known)
     todo = np.flatnonzero(is_new | is_moved)
-    report.unchanged = len(items) - len(todo) - int(is_relabelled.sum())
-    if is_relabelled.any():
-        _relabel(index, items.filter(pa.array(is_relabelled)))
-        report.changed += int(is_relabelled.sum())
+    report.changed = int(is_relabelled.sum())
+    report.unchanged = len(items) - len(todo) - report.changed
+    if index.store.keeps_stamps:
+        is_relabelled |= is_unstamped
+    rewrite(index, items.filter(pa.array(is_relabelled)))
     if on_progress is not None:
         on_progress(0, len(todo))
-    gone: list[str] = []
     for start in range(0, len(todo), batch):
         rows = todo[start : start + batch]
         chosen = catalog.take(rows.tolist())
         done, failures = _embed(index, chosen, items, device, report)
         stale = set(items.column("id").take(pa.array(rows[is_moved[rows]])).to_pylist())
-        gone += _settle(index, chosen, failures, stale, report)
+        _settle(index, chosen, failures, stale, report)
         report.added += int((is_new[rows] & done).sum())
         report.changed += int((is_moved[rows] & done).sum())
         if on_progress is not None:
             on_progress(start + len(rows), len(todo))
-    if remove_gone:
-        report.removed += _remove_gone(index, known, items, gone)
+    # Once more: a disk may have come back, or a file, in the hours that embedding may take.
+    still = gone_items(named, items, gone) if gone else []
+    renamed = renamed_items(named, items) if remove_gone else []
+    if still or renamed:
+        report.removed += index.delete(list(dict.fromkeys([*still, *renamed])))
     return report
 
 
 def _chosen(catalog: Catalog, before: Sequence[str] | None, domains: Sequence[str] | None) -> Catalog:
-    """The images of the domains that are asked for and of those that were chosen before.
-
-    Raises:
-        CatalogError: for a domain asked for that the catalog does not have.
-    """
-    if domains is not None:
-        catalog.select(domains=list(domains))
-    elif before is None:
+    """The images of the domains that are asked for and of those that were chosen before."""
+    if domains is None and before is None:
         return catalog
-    wanted = {*(before or ()), *(domains or ())}
+    wanted = {*map(Spelling(catalog.domains), before or ()), *(domains or ())}
     left = [name for name in catalog.domains if name not in wanted]
     if left and domains is None:
         note(f"left out, as when the index was made: {', '.join(left)}; name them with --domains to add them")
@@ -123,35 +129,57 @@ def _refuse_collisions(index: Index, items: pa.Table, known: pa.Table, root: str
         if taken.true_count:
             first = table.filter(taken).slice(0, 1).to_pylist()[0]
             raise StoreError(
-                f"the index has an item {first['id']!r} of another folder, {first['root'] or first['path']}, so"
-                f" {root} cannot be added; rename the images, add the folder above both, or use another index"
+                f"the index has an item {first['id']!r} of another folder, {first['root'] or first['path']},"
+                f" so {root} cannot be added. Were the pictures moved? Then 'crosslens index relocate INDEX"
+                f" {first['root']} {root}'. Are they others? Rename them, add the folder above both, or use"
+                " another index"
             )
 
 
-def _compare(items: pa.Table, known: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which items are new, which must be embedded again, and which have another label alone; each ``(N,)``."""
+def _compare(items: pa.Table, known: pa.Table) -> tuple[np.ndarray, ...]:
+    """Which items are new, must be embedded again, have another label alone, lack a stamp alone; each ``(N,)``."""
     place = pc.index_in(items.column("id"), value_set=known.column("id")).combine_chunks()
     is_new = place.is_null().to_numpy(zero_copy_only=False)
     if not known.num_rows:
         nothing = np.zeros(len(items), dtype=bool)
-        return is_new, nothing, nothing
+        return is_new, nothing, nothing.copy(), nothing
     before = known.take(place.fill_null(0))
 
-    def differs(names: tuple[str, ...]) -> np.ndarray:
-        found = np.zeros(len(items), dtype=bool)
-        for name in names:
-            old, now = before.column(name), items.column(name)
-            same = pc.or_(pc.equal(old, now).fill_null(False), pc.and_(old.is_null(), now.is_null()))
-            found |= ~np.asarray(same.to_numpy(), dtype=bool)
-        return found & ~is_new
+    def differs(name: str) -> np.ndarray:
+        old, now = before.column(name), items.column(name)
+        same = pc.or_(pc.equal(old, now).fill_null(False), pc.and_(old.is_null(), now.is_null()))
+        return ~np.asarray(same.to_numpy(), dtype=bool) & ~is_new
 
-    is_moved = differs(_STATE)
-    return is_new, is_moved, differs(("label",)) & ~is_moved
+    is_unstamped = before.column("stamp").is_null().to_numpy() & ~is_new
+    elsewhere = differs("path")
+    for row in np.flatnonzero(elsewhere & is_unstamped):
+        # Format 2 held what a link led to, not its name.
+        elsewhere[row] = os.path.realpath(items.column("path")[row].as_py()) != before.column("path")[row].as_py()
+    overwritten = np.where(is_unstamped, differs("size") | differs("modified"), differs("stamp"))
+    is_moved = (elsewhere | differs("domain") | overwritten) & ~is_new
+    is_relabelled = differs("label") & ~is_moved
+    has_stamp = items.column("stamp").is_valid().to_numpy()
+    return is_new, is_moved, is_relabelled, is_unstamped & has_stamp & ~is_moved & ~is_relabelled
 
 
-def _relabel(index: Index, items: pa.Table) -> None:
-    vectors = index.store.get(items.column("id").to_pylist())[1]
-    index.upsert(items, vectors, index.fingerprint)
+def rewrite(index: Index, items: pa.Table) -> None:
+    """Write items that are there anew, with the vectors that they have; in steps, so that memory is bounded.
+
+    Format 2 took in vectors of any length. Those of length 0, which nothing finds, are deleted and named.
+    """
+    for start in range(0, items.num_rows, _REWRITTEN):
+        part = items.slice(start, _REWRITTEN)
+        ids = part.column("id").to_pylist()
+        vectors = index.store.get(ids)[1]
+        lengths = np.linalg.norm(vectors, axis=1)
+        kept = lengths > 1e-6
+        if not kept.all():
+            lost = [ids[row] for row in np.flatnonzero(~kept)]
+            note(f"{len(lost)} item(s) deleted, the first {lost[0]}: a vector of length 0 is like no other")
+            index.delete(lost)
+        faulty = list(faults_of(vectors))
+        vectors[faulty] /= np.maximum(lengths[faulty, None], 1e-6)
+        index.upsert(part.filter(pa.array(kept)), vectors[kept], index.fingerprint)
 
 
 def _embed(
@@ -175,10 +203,10 @@ def _embed(
     return np.array([image in kept for image in catalog.ids], dtype=bool), {s.id: s.reason for s in skipped}
 
 
-def _settle(
-    index: Index, catalog: Catalog, failures: dict[str, str], stale: set[str], report: AddReport
-) -> list[str]:
-    """Report images that cannot be read, and delete those that are there, but are not what was indexed.
+def _settle(index: Index, catalog: Catalog, failures: dict[str, str], stale: set[str], report: AddReport) -> None:
+    """Report images that cannot be embedded, and delete those that are there, but are not what was indexed.
+
+    One whose bytes cannot be had (no rights, a disk that fails) keeps its item: nobody knows what it shows now.
 
     Args:
         index: to delete from.
@@ -186,24 +214,12 @@ def _settle(
         failures: why some cannot be read, by id.
         stale: ids of the changed ones, which the index holds as they were.
         report: gets a sentence for each failure, and the number of deletions.
-
-    Returns:
-        Ids of the stale ones whose file is gone.
     """
-    there = {image for image, path in zip(catalog.ids, catalog.paths, strict=True) if path.exists()}
-    wrong = [image for image in failures if image in stale and image in there]
+    tried = zip(catalog.ids, catalog.paths, strict=True)
+    wrong = [image for image, path in tried if image in failures and image in stale and can_be_read(path)]
     if wrong:
         report.removed += index.delete(wrong)
     deleted = set(wrong)
     report.skipped.extend(
         reason + ("; its item was deleted" if image in deleted else "") for image, reason in failures.items()
     )
-    return [image for image in failures if image in stale and image not in there]
-
-
-def _remove_gone(index: Index, known: pa.Table, items: pa.Table, missing: Sequence[str]) -> int:
-    """Delete the items of this root whose file is no longer there: those not in the catalog, and ``missing``."""
-    here = set(items.column("id").to_pylist())
-    pairs = zip(known.column("id").to_pylist(), known.column("path").to_pylist(), strict=True)
-    gone = [image for image, path in pairs if image not in here and not Path(path).exists()]
-    return index.delete([*gone, *missing]) if gone or missing else 0

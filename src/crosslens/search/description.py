@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from crosslens.files import read_json
 from crosslens.search.stores.base import StoreContext
 from crosslens.similarity import Similarity
 
-FORMAT = 2
+FORMAT = 3
+_OLDEST = 2
+"""Format 2 kept no stamps of files; the first change of such an index makes it one of format 3."""
 SNAPSHOT = "snapshot.json"
 """What a snapshot says of itself; it is the description of its index and more."""
 
@@ -46,7 +48,7 @@ def read_description(folder: Path, name: str = "index.json") -> dict[str, Any]:
         form = 0
     if form > FORMAT:
         raise StoreError(f"{folder} was written by a newer crosslens; upgrade to read it")
-    if form < FORMAT:
+    if form < _OLDEST:
         raise StoreError(
             f"{folder} was written by an older crosslens; delete it and build it again with"
             f" 'crosslens index build ROOT --out {folder}'"
@@ -95,6 +97,26 @@ def with_root(description: dict[str, Any], root: str, domains: Sequence[str] | N
     if domains is not None and (not known or before is not None):
         chosen[root] = sorted({*(before or ()), *domains})
     return {**description, "roots": roots, "domains": chosen}
+
+
+def moved_roots(description: dict[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    """A description whose folders lie elsewhere, old place to new; two that become one keep both their choices."""
+    roots = list(dict.fromkeys(places.get(root, root) for root in description["roots"]))
+    chosen: dict[str, list[str]] = {}
+    everything = set()
+    for root in description["roots"]:
+        place, domains = places.get(root, root), domains_of(description, root)
+        if domains is None:
+            everything.add(place)
+        else:
+            chosen[place] = sorted({*chosen.get(place, ()), *domains})
+    domains_left = {place: domains for place, domains in chosen.items() if place not in everything}
+    return {**description, "roots": roots, "domains": domains_left}
+
+
+def of_newest_format(description: dict[str, Any]) -> dict[str, Any]:
+    """A description of an index that is about to be written as this version writes it."""
+    return {**description, "format": FORMAT}
 
 
 def context_of(folder: Path, description: dict[str, Any]) -> StoreContext:

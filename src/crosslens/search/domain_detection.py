@@ -38,20 +38,9 @@ def nearest_domain(rows: Tensor, means: Mapping[str, Tensor]) -> list[str]:
     return [names[place] for place in (F.normalize(rows.float(), dim=1) @ centres.T).argmax(1).tolist()]
 
 
-def told_means(encoder: Encoder) -> Mapping[str, Tensor]:
-    """What an encoder tells domains by: its looks, else its means, else those of its whitened part.
-
-    Returns:
-        Means ``(D,)`` of at least two domains, or nothing. ``encoder.means`` are of the joint space where the
-        encoder works there, all others of the frozen backbone's features.
-    """
-    whitened = {} if encoder.whitened is None else encoder.whitened.means
-    return next((means for means in (encoder.looks, encoder.means, whitened) if len(means) >= 2), {})
-
-
 @torch.inference_mode()
 def detect_domains(encoder: Encoder, features: NDArray[np.float32]) -> list[str | None]:
-    """The domain of each picture among those whose means the encoder keeps; see ``told_means``.
+    """The domain of each picture among those whose means the encoder keeps.
 
     Args:
         encoder: keeps the means.
@@ -60,11 +49,9 @@ def detect_domains(encoder: Encoder, features: NDArray[np.float32]) -> list[str 
     Returns:
         A name for each; None for all where the encoder keeps fewer than two means.
     """
-    rows, means = torch.from_numpy(features), told_means(encoder)
-    if not means:
-        return [None] * len(rows)
-    is_joint = means is encoder.means and encoder.space == "joint"
-    return [*nearest_domain(encoder.backbone.to_joint(rows) if is_joint else rows, means)]
+    if not encoder.domain_means:
+        return [None] * len(features)
+    return [*nearest_domain(encoder.domain_rows(torch.from_numpy(features)), encoder.domain_means)]
 
 
 class DomainDetector:
@@ -83,7 +70,7 @@ class DomainDetector:
     def __call__(self, features: Array) -> list[str | None]:
         """The domain of each picture, of the frozen backbone's features ``(N, D)``; None where none is told."""
         encoder = self._index.encoder
-        if told_means(encoder):
+        if encoder.domain_means:
             return detect_domains(encoder, features)
         # Where no domain is treated apart, the answer would change no vector.
         means = self._means() if encoder.domains else {}
@@ -102,7 +89,7 @@ class DomainDetector:
         encoder = self._index.encoder
         if not encoder.domains:
             return ()
-        told = tuple(told_means(encoder))
+        told = tuple(encoder.domain_means)
         if not told:
             told = tuple(self._means())
             if not told:
@@ -123,7 +110,7 @@ class DomainDetector:
 
     def _means(self) -> dict[str, Array]:
         """The mean vectors ``(d,)`` of the items by domain; none with fewer than two domains, or with prompts."""
-        if self._index.encoder.prompted is not None:
+        if self._index.encoder.embeds_by_domain:
             return {}
         with self._making:
             version = self._index.version

@@ -10,15 +10,15 @@
               | FIELD "is" ["not"] "null"
 
 A text stands in single or double quotes, with the quote doubled inside. ``modified`` also takes a day or a time as
-text, ``'2026-01-31'`` or ``'2026-01-31T12:00'``, read as UTC. ``!=`` and ``not in`` are the opposites of ``=`` and
-``in``, so rows without a value match them.
+text, ``'2026-01-31'`` or ``'2026-01-31T12:00'``, read as UTC; a day stands for all of it, from its first second to
+its last. ``!=`` and ``not in`` are the opposites of ``=`` and ``in``, so rows without a value match them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
 from typing import NamedTuple, NoReturn
 
 from pydantic import ValidationError
@@ -27,7 +27,6 @@ from crosslens.errors import ConfigError
 from crosslens.search.filters import (
     DEEPEST,
     FIELDS,
-    NUMBERS,
     And,
     Eq,
     Filter,
@@ -44,6 +43,10 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z_]+)|(?P<mark><=|>=|!=|<>|[=<>(),]))"
 )
 
+_DAY = 24 * 60 * 60
+_DIGITS = 20
+"""Of the longest whole number that a field may hold, with its sign."""
+
 
 class _Token(NamedTuple):
     kind: str
@@ -57,7 +60,10 @@ def parse(text: str) -> Filter:
     Raises:
         ConfigError: pointing at the place that cannot be read.
     """
-    return _Parser(text).whole()
+    try:
+        return _Parser(text).whole()
+    except ValidationError as error:
+        raise ConfigError(f"filter: {_reason(error)}") from error
 
 
 class _Parser:
@@ -120,7 +126,7 @@ class _Parser:
         try:
             return self._of(name)
         except ValidationError as error:
-            self._fail(error.errors()[0]["msg"].removeprefix("Value error, "), token.place)
+            self._fail(_reason(error), token.place)
 
     def _of(self, name: str) -> Filter:
         if self._skip("is"):
@@ -130,16 +136,17 @@ class _Parser:
             return Not(filter=known) if absent else known
         unlike = self._skip("not")
         if self._skip("in"):
-            found: Filter = In.model_validate({"field": name, "values": self._values(name)})
-            return Not(filter=found) if unlike else found
+            among = self._among(name)
+            return Not(filter=among) if unlike else among
         if self._skip("between"):
-            low = self._value(name)
+            first, _ = self._span(name)
             self._expect("and")
-            found = Range.model_validate({"field": name, "min": low, "max": self._value(name)})
+            _, last = self._span(name)
+            found: Filter = Range.model_validate({"field": name, "min": first, "max": last})
             return Not(filter=found) if unlike else found
         if self._skip("starts"):
             self._expect("with")
-            found = Prefix.model_validate({"field": name, "value": self._value(name)})
+            found = Prefix.model_validate({"field": name, "value": self._span(name)[0]})
             return Not(filter=found) if unlike else found
         if unlike:
             self._fail("is not expected here; after 'not' comes in, between or starts with")
@@ -147,45 +154,57 @@ class _Parser:
 
     def _comparison(self, name: str) -> Filter:
         mark = self._take("mark", "is no comparison; use =, !=, <, <=, >, >=, in, between, starts with, is null")
-        value = self._value(name)
-        equal = Eq.model_validate({"field": name, "value": value})
+        first, last = self._span(name)
+        equal = _within(name, first, last)
         if mark.value == "=":
             return equal
         if mark.value in ("!=", "<>"):
             return Not(filter=equal)
-        ends = {"<": "max", "<=": "max", ">": "min", ">=": "min"}
+        # Up to the last second of a day, or from its first; "<" and ">" leave all of it out.
+        ends = {"<": ("max", last), "<=": ("max", last), ">": ("min", first), ">=": ("min", first)}
         if mark.value not in ends:
             self._fail("is no comparison", mark.place)
-        within = Range.model_validate({"field": name, ends[mark.value]: value})
+        end, value = ends[mark.value]
+        within = Range.model_validate({"field": name, end: value})
         if mark.value in ("<", ">"):
             return And(filters=(within, Not(filter=equal)))
         return within
 
-    def _values(self, name: str) -> Sequence[Value]:
+    def _among(self, name: str) -> Filter:
+        """What stands behind ``in``: days are ranges, everything else is one list of values."""
         self._expect("(")
-        values = [self._value(name)]
+        spans = [self._span(name)]
         while self._skip(","):
-            values.append(self._value(name))
+            spans.append(self._span(name))
         self._expect(")")
-        return tuple(values)
+        days = [_within(name, first, last) for first, last in spans if first != last]
+        values = tuple(first for first, last in spans if first == last)
+        if not days:
+            return In.model_validate({"field": name, "values": values})
+        return Or(filters=(*days, In.model_validate({"field": name, "values": values})))
 
-    def _value(self, name: str) -> Value:
+    def _span(self, name: str) -> tuple[Value, Value]:
+        """A value as the first and the last one it stands for, which differ for a day alone."""
         token = self._now
         if token.kind == "number":
+            if len(token.value) > _DIGITS:
+                self._fail(f"is too large for {name}")
             self.at += 1
-            return int(token.value)
+            return int(token.value), int(token.value)
         self._take("text", "is no value; write a whole number, or text in quotes")
         text = token.value[1:-1].replace(token.value[0] * 2, token.value[0])
-        if name == "modified" and name in NUMBERS:
-            return self._seconds(text, token.place)
-        return text
+        return self._seconds(text, token.place) if name == "modified" else (text, text)
 
-    def _seconds(self, text: str, place: int) -> int:
+    def _seconds(self, text: str, place: int) -> tuple[int, int]:
+        with suppress(ValueError):
+            day = datetime.combine(date.fromisoformat(text), time(), UTC)
+            return int(day.timestamp()), int(day.timestamp()) + _DAY - 1
         try:
             moment = datetime.fromisoformat(text)
+            second = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
         except ValueError:
             self._fail("is no day or time; write '2026-01-31', or seconds since 1970 without quotes", place)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        return second, second
 
     @property
     def _now(self) -> _Token:
@@ -213,3 +232,13 @@ class _Parser:
         where = self._now.place if place is None else place
         shown = self.text[where : where + 20] or "the end"
         raise ConfigError(f"filter, at character {where + 1}: {shown!r} {why}")
+
+
+def _within(name: str, first: Value, last: Value) -> Filter:
+    if first == last:
+        return Eq.model_validate({"field": name, "value": first})
+    return Range.model_validate({"field": name, "min": first, "max": last})
+
+
+def _reason(error: ValidationError) -> str:
+    return str(error.errors()[0]["msg"]).removeprefix("Value error, ")

@@ -4,20 +4,34 @@
                               {"op": "range", "field": "size", "min": 1000}]}
     domain = 'photo' and size >= 1000
 
-A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it matches their ``not``.
+Texts are compared as they read: an accent is the same whether one character holds it (NFC) or two (NFD), in the
+filter as in the index. A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it
+matches their ``not``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from crosslens.errors import ConfigError
+from crosslens.names import stored_forms
+from crosslens.utf8 import is_utf8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +46,28 @@ DEEPEST = 32
 """How many filters may stand inside one another."""
 MOST_VALUES = 10_000
 """How many values one ``in``, and filters one ``and`` or ``or``, may hold."""
+
+
+def _fitting(value: Any, info: ValidationInfo) -> Any:
+    """A value as it is where it is of its field's type; said here, a wrong one is named once and in its place."""
+    name = info.data.get("field")
+    if name is None:
+        # The field itself is wrong, which is said already.
+        return value
+    wanted = int if name in NUMBERS else str
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        kind = "a whole number" if wanted is int else "text"
+        raise ValueError(f"{name} holds {kind}, not {_told(value)}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"this number is too large for {name}")
+    if isinstance(value, str) and not is_utf8(value):
+        raise ValueError(f"{name} holds UTF-8 text, which this value is not")
+    return value
+
+
+def _told(value: Any) -> str:
+    told = repr(value)
+    return told if len(told) <= 40 else told[:39] + "…"
 
 
 class BaseFilter(BaseModel, ABC):
@@ -66,17 +102,17 @@ class Eq(_Leaf):
     op: Literal["eq"] = "eq"
     value: Value
 
-    @model_validator(mode="after")
-    def _typed(self) -> Eq:
-        _require_type(self.field, [self.value])
-        return self
+    _typed = field_validator("value", mode="before")(_fitting)
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _truth(pc.equal(table.column(self.field), self.value))
+        return _among(table.column(self.field), _meant([self.value]))
 
     def sql(self) -> str:
         """As an SQL condition."""
+        values = _meant([self.value])
+        if len(values) > 1:
+            return self._known(f"{self.field} IN ({', '.join(map(literal, values))})")
         return self._known(f"{self.field} = {literal(self.value)}")
 
 
@@ -86,21 +122,20 @@ class In(_Leaf):
     op: Literal["in"] = "in"
     values: Annotated[tuple[Value, ...], Field(max_length=MOST_VALUES, strict=False)]
 
-    @model_validator(mode="after")
-    def _typed(self) -> In:
-        _require_type(self.field, self.values)
-        return self
+    @field_validator("values", mode="before")
+    @classmethod
+    def _typed(cls, values: Any, info: ValidationInfo) -> Any:
+        return [_fitting(value, info) for value in values] if isinstance(values, list | tuple) else values
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        column = table.column(self.field)
-        return _truth(pc.is_in(column, value_set=pa.array(self.values, column.type), skip_nulls=True))
+        return _among(table.column(self.field), _meant(self.values))
 
     def sql(self) -> str:
         """As an SQL condition."""
         if not self.values:
             return "false"
-        return self._known(f"{self.field} IN ({', '.join(map(literal, self.values))})")
+        return self._known(f"{self.field} IN ({', '.join(map(literal, _meant(self.values)))})")
 
 
 class Range(_Leaf):
@@ -113,10 +148,10 @@ class Range(_Leaf):
     min: Value | None = None
     max: Value | None = None
 
-    @model_validator(mode="after")
-    def _typed(self) -> Range:
-        _require_type(self.field, [end for end in (self.min, self.max) if end is not None])
-        return self
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _typed(cls, value: Any, info: ValidationInfo) -> Any:
+        return None if value is None else _fitting(value, info)
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
@@ -145,13 +180,18 @@ class Prefix(BaseFilter):
     field: TextField
     value: str
 
+    _typed = field_validator("value", mode="before")(_fitting)
+
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _truth(pc.starts_with(table.column(self.field), self.value))
+        column = table.column(self.field)
+        found = [_truth(pc.starts_with(column, value)) for value in stored_forms(self.value)]
+        return np.array(np.logical_or.reduce(found), dtype=bool)
 
     def sql(self) -> str:
         """As an SQL condition."""
-        return f"({self.field} IS NOT NULL AND starts_with({self.field}, {literal(self.value)}))"
+        starts = [f"starts_with({self.field}, {literal(value)})" for value in stored_forms(self.value)]
+        return f"({self.field} IS NOT NULL AND ({' OR '.join(starts)}))"
 
 
 class _Several(BaseFilter):
@@ -237,7 +277,8 @@ def load_filter(value: Any) -> Filter:
     except ValidationError as error:
         wrong = error.errors()[0]
         place = ".".join(map(str, wrong["loc"]))
-        raise ConfigError(f"the filter cannot be read{f' at {place}' if place else ''}: {wrong['msg']}") from error
+        why = wrong["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"the filter cannot be read{f' at {place}' if place else ''}: {why}") from error
 
 
 def parse_filter(text: str) -> Filter:
@@ -256,18 +297,20 @@ def literal(value: Value) -> str:
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
+def _meant(values: Sequence[Value]) -> list[Value]:
+    """The values that may be stored where these are asked for."""
+    meant: dict[Value, None] = {}
+    for value in values:
+        meant |= dict.fromkeys(stored_forms(value) if isinstance(value, str) else (value,))
+    return list(meant)
+
+
+def _among(column: pa.ChunkedArray, values: Sequence[Value]) -> NDArray[np.bool_]:
+    return _truth(pc.is_in(column, value_set=pa.array(values, column.type), skip_nulls=True))
+
+
 def _truth(found: pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.array(found.fill_null(False).to_numpy(), dtype=bool)
-
-
-def _require_type(name: str, values: Any) -> None:
-    wanted = int if name in NUMBERS else str
-    for value in values:
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            kind = "a whole number" if wanted is int else "text"
-            raise ValueError(f"{name} holds {kind}, not {value!r}")
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValueError(f"{value} is too large for {name}")
 
 
 def _require_shallow(found: BaseFilter) -> None:

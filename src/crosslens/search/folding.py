@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosslens.search.query import FoundHit, Sort
-from crosslens.similarity import Similarity
+from crosslens.similarity import Similarity, reaches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +48,7 @@ class Folding:
         asked = self.similarity.as_queries(vectors)
         for vector, asking in zip(vectors, asked, strict=True):
             if self._count:
-                # Sums of products are rounded differently in every order; a copy must reach a threshold of 1.
-                near = np.flatnonzero(self._kept[: self._count] @ asking >= self.threshold - 1e-6)
+                near = np.flatnonzero(reaches(self._kept[: self._count] @ asking, self.threshold))
                 if len(near):
                     places.append(int(near[0]))
                     continue

@@ -70,6 +70,9 @@ class GraphCache:
             ids += table.column("id").to_pylist()
             parts.append(vectors)
         everything = np.concatenate(parts) if parts else np.empty((0, self.index.fingerprint.dim), np.float32)
+        # Equal neighbours come in the order of their places, which must not be the one they were written in.
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        ids, everything = [ids[place] for place in order], everything[order]
         if len(ids) > 2000 and self._made is None:
             note(f"finding the neighbours of {len(ids)} items, once")
         with progress(len(ids), "neighbours") as advance:

@@ -16,6 +16,7 @@ from crosslens.errors import ConfigError, ImageError
 from crosslens.files import atomic_path
 from crosslens.images.decode import decode
 from crosslens.search.query import FoundHit
+from crosslens.terminal import visible
 
 SIDE = 160
 """Side of a tile in pixels."""
@@ -110,26 +111,31 @@ def _html(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> str:
     parts = [
         '<!doctype html><html lang="en"><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">',
-        f"<title>{escape(title or 'Search')}</title><style>",
+        f"<title>{_shown(title or 'Search')}</title><style>",
         "body{font:14px system-ui,sans-serif;margin:16px;color:#191919;background:#fff}",
         "ol{list-style:none;padding:0;display:grid;gap:12px;"
         f"grid-template-columns:repeat(auto-fill,minmax({SIDE}px,1fr))}}",
         f"figure{{margin:0}}.tile{{height:{SIDE}px;display:grid;place-items:center;background:#eee}}",
         "img{max-width:100%;max-height:100%}figcaption{overflow-wrap:anywhere}small{color:#6e6e6e}",
-        f"</style><h1>{escape(title or 'Search')}</h1>",
+        f"</style><h1>{_shown(title or 'Search')}</h1>",
     ]
     for heading, tiles in (("Query", query), ("Found", hits)):
         parts.append(f"<h2>{heading}</h2><ol>")
         for tile in tiles:
             thumbnail = _thumbnail(tile)
-            shown = escape(tile.text) if thumbnail is None else f'<img alt="" src="{_uri(thumbnail)}">'
-            first, second = map(escape, tile.caption)
+            shown = _shown(tile.text) if thumbnail is None else f'<img alt="" src="{_uri(thumbnail)}">'
+            first, second = map(_shown, tile.caption)
             parts.append(
                 f'<li><figure><div class="tile">{shown}</div>'
                 f"<figcaption>{first}<br><small>{second}</small></figcaption></figure></li>"
             )
         parts.append("</ol>" if tiles else "</ol><p>nothing was found</p>")
     return "\n".join(parts) + "</html>\n"
+
+
+def _shown(text: str) -> str:
+    """Any text as HTML shows it: nothing in it is markup, hides or turns what stands beside it."""
+    return escape(visible(text))
 
 
 def _thumbnail(tile: Tile) -> Image.Image | None:

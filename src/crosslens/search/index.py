@@ -10,7 +10,7 @@ or after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,17 +26,29 @@ from crosslens.errors import StoreError
 from crosslens.files import write_json
 from crosslens.search.description import (
     domains_of,
+    moved_roots,
     new_description,
+    of_newest_format,
     open_description,
     read_description,
     require_same,
     with_root,
 )
 from crosslens.search.filters import BaseFilter, Filter
-from crosslens.search.items import Hit, checked_items, count_domains, hits_of, items_of, root_of, sample_items
+from crosslens.search.items import (
+    Hit,
+    checked_items,
+    count_domains,
+    gallery_of,
+    hits_of,
+    items_of,
+    root_of,
+    sample_items,
+)
 from crosslens.search.making import embedded_items, make_index, require_free
 from crosslens.search.occupancy import Occupancy
 from crosslens.search.snapshots import restore_snapshot, write_snapshot
+from crosslens.search.stored_ids import stored_ids
 from crosslens.search.stores import DEFAULT, parse_store, store_class
 from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
@@ -47,6 +59,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosslens.search.adding import AddReport
+    from crosslens.search.relocating import RelocateReport
 
 __all__ = ["Hit", "Index"]
 
@@ -113,7 +126,7 @@ class Index:
         domains: Sequence[str] | None = None,
         device: str | None = None,
     ) -> tuple[Index, list[str]]:
-        """Embed every image of a catalog and index it, all or nothing.
+        """Embed the images of a catalog and index them, all or nothing. Images whose role is ``query`` stay out.
 
         A process killed meanwhile leaves no index, and a folder that another call may take over.
 
@@ -133,10 +146,11 @@ class Index:
             FeatureError: when no image can be embedded.
         """
         path = Path(folder)
+        domains = None if domains is None else source.domains_named(list(domains))
         description = with_root(new_description(encoder, *parse_store(store)), root_of(source), domains)
         # Before the hours that embedding may take.
         require_free(path)
-        chosen = source if domains is None else source.select(domains=list(domains))
+        chosen = gallery_of(source if domains is None else source.select(domains=list(domains)))
         found, vectors, skipped = embedded_items(chosen, items_of(chosen), encoder, device)
         items, rows = checked_items(found, vectors, encoder.dim)
         index = cls(path, *make_index(path, encoder, description, items, rows))
@@ -202,13 +216,15 @@ class Index:
 
         Raises:
             FingerprintError: for vectors of another encoder.
-            StoreError: for wrong shapes or columns, values that are not finite, repeated ids, or a second writer.
+            StoreError: for wrong shapes or columns, vectors that are not finite or not of length 1, repeated ids,
+                or a second writer.
         """
         self.require(fingerprint, "what you add")
         table, rows = checked_items(items, vectors, self.fingerprint.dim)
         if not table.num_rows:
             return
         with self.writing():
+            self._describe(of_newest_format(self._description))
             self.store.upsert(table, rows)
 
     def add(
@@ -218,10 +234,11 @@ class Index:
         domains: Sequence[str] | None = None,
         device: str | None = None,
         remove_gone: bool = True,
+        force: bool = False,
         batch: int = 2048,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> AddReport:
-        """Bring the index up to date with the images of a catalog: embed what is new or changed by size and time.
+        """Bring the index up to date with the images of a catalog: embed what is new or changed by its stamp.
 
         Each batch is one step: what was committed before an interruption stays, and a second call goes on there.
 
@@ -230,12 +247,14 @@ class Index:
             domains: of the catalog to take, and later too where some were chosen before; by default those chosen
                 for its folder, and all where none were.
             device: see ``crosslens.backbones.engine.make_engine``.
-            remove_gone: delete the items of this root that are not in the catalog and whose file is gone.
+            remove_gone: delete the items of this root whose file is gone (``crosslens.presence``).
+            force: delete them also where they are more than half of a domain's.
             batch: images a step.
             on_progress: called with the images done and their total.
 
         Raises:
-            StoreError: for ids of another root's items, or a second writer.
+            StoreError: for ids of another root's items, when more than half of a domain's items would go without
+                ``force``, or for a second writer. Nothing is changed then.
         """
         from crosslens.search.adding import add_catalog
 
@@ -245,6 +264,7 @@ class Index:
             domains=domains,
             device=device,
             remove_gone=remove_gone,
+            force=force,
             batch=batch,
             on_progress=on_progress,
         )
@@ -261,7 +281,7 @@ class Index:
         if isinstance(which, str):
             raise StoreError(f"delete takes a list of ids or a filter, not the text {which!r}")
         with self.writing():
-            return self.store.delete(which if isinstance(which, BaseFilter) else list(which))
+            return self.store.delete(which if isinstance(which, BaseFilter) else self.ids_of(which))
 
     def search(
         self, queries: NDArray[np.floating[Any]], k: int = 10, where: Filter | None = None, exact: bool = False
@@ -286,7 +306,11 @@ class Index:
         if not len(queries):
             return []
         asked = np.ascontiguousarray(self.similarity.as_queries(queries))
-        return [hits_of(found.rows, found.scores.tolist()) for found in self.store.search(asked, k, where, exact)]
+        # Rounding may take a copy's score beyond the 1 that scores are promised to stay below.
+        return [
+            hits_of(found.rows, np.minimum(found.scores, 1).tolist())
+            for found in self.store.search(asked, k, where, exact)
+        ]
 
     def get(self, image: str) -> tuple[Hit, NDArray[np.float32]]:
         """One item by id, with its vector ``(d,)``; its score is 1.
@@ -294,8 +318,16 @@ class Index:
         Raises:
             StoreError: when there is no such id.
         """
-        rows, vectors = self.store.get([image])
+        try:
+            rows, vectors = self.store.get([image])
+        except StoreError:
+            # Only now, since looking for another form costs as much again.
+            rows, vectors = self.store.get(self.ids_of([image]))
         return hits_of(rows, [1.0])[0], vectors[0]
+
+    def ids_of(self, ids: Sequence[str]) -> list[str]:
+        """The ids of items as they are stored, for ids in any form of Unicode; see ``stored_ids``."""
+        return stored_ids(self.store, ids)
 
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""
@@ -383,11 +415,39 @@ class Index:
         """Remember a folder whose images were added, and the domains chosen of it; see ``with_root``."""
         with self.writing():
             # Read again under the lock: another process may have added one.
-            before = read_description(self.folder)
-            self._description = with_root(before, root, domains)
-            if self._description != before:
-                write_json(self.folder / "index.json", self._description)
+            self._description = read_description(self.folder)
+            self._describe(with_root(self._description, root, domains))
 
     def domains_of(self, root: str) -> list[str] | None:
         """The domains chosen of a folder that was added; None where all are wanted."""
         return domains_of(self._description, root)
+
+    def relocate(self, old: str | Path, new: str | Path, *, force: bool = False) -> RelocateReport:
+        """Say that the images of a folder lie in another one now; nothing is embedded again.
+
+        A process killed meanwhile leaves some items at the old place, and a second call goes on.
+
+        Args:
+            old: a folder that was added, or one above several.
+            new: where it lies now.
+            force: also where some of the images are not there.
+
+        Raises:
+            StoreError: when nothing below ``old`` was added, ``new`` is no folder or lacks images, or for a second
+                writer. Nothing is changed then.
+        """
+        from crosslens.search.relocating import relocate_roots
+
+        return relocate_roots(self, old, new, force=force)
+
+    def move_roots(self, places: Mapping[str, str]) -> None:
+        """Remember that folders whose images were added lie elsewhere, old place to new; see ``relocate``."""
+        with self.writing():
+            self._description = read_description(self.folder)
+            self._describe(moved_roots(self._description, places))
+
+    def _describe(self, description: dict[str, Any]) -> None:
+        """Change what the index says of itself, for who holds it for writing."""
+        if description != self._description:
+            write_json(self.folder / "index.json", description)
+            self._description = description

@@ -15,14 +15,16 @@ import pyarrow as pa
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import StoreError
+from crosslens.errors import NothingEmbeddedError, StoreError
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.features.store import Skipped
 from crosslens.files import atomic_path, read_json, remove, write_json
+from crosslens.progress import note
 from crosslens.search.description import context_of
 from crosslens.search.items import rows_of
 from crosslens.search.stores import store_class
 from crosslens.search.stores.base import Store
+from crosslens.search.unit_rows import faults_of
 from crosslens.search.writer_lock import only_writer
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 UPLOADS = "uploads"
 """Folder in an index of the images that came by the server; ids of such items start with it."""
-_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z]{{3,4}}")
+_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z0-9]{{3,4}}")
 _DRAFT = ".unfinished.json"
 """The description of an index that is being made."""
 _OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
@@ -116,14 +118,30 @@ def embedded_items(
         device: see ``crosslens.backbones.engine.make_engine``.
 
     Returns:
-        Items, vectors, and the images that were left out.
+        Items, vectors, and the images that were left out: they cannot be read, or have no vector of length 1.
 
     Raises:
-        FeatureError: when no image can be embedded.
+        NothingEmbeddedError: when no image can be embedded.
     """
     found = features_of_encoder(catalog, encoder, device=device)
     vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
-    return rows_of(known, found.catalog.ids), vectors, found.skipped
+    faults = faults_of(vectors)
+    if not faults:
+        return rows_of(known, found.catalog.ids), vectors, found.skipped
+    ids, paths = found.catalog.ids, found.catalog.paths
+    unfit = [
+        Skipped(ids[row], str(paths[row]), f"{paths[row]}: its vector {fault}", "")
+        for row, fault in faults.items()
+    ]
+    skipped = (*found.skipped, *unfit)
+    if len(faults) == len(vectors):
+        raise NothingEmbeddedError(
+            f"none of the {len(catalog)} images could be embedded; the first: {skipped[0].reason}",
+            {entry.id: entry.reason for entry in skipped},
+        )
+    note(f"{len(unfit)} image(s) left out, the first: {unfit[0].reason}")
+    kept = [row for row in range(len(vectors)) if row not in faults]
+    return rows_of(known, [ids[row] for row in kept]), vectors[kept], skipped
 
 
 def copy_files(source: Path, target: Path) -> None:

@@ -22,6 +22,7 @@ from crosslens.search.combining import Combiner
 from crosslens.search.filters import Filter
 from crosslens.search.index import Index
 from crosslens.search.items import Hit, drawn_rows, sample_items
+from crosslens.search.told_domain import told_domain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -166,7 +167,8 @@ class Matching:
         if self.unlabelled is not None:
             drawn = drawn_catalog(self.unlabelled, self.sample)
             if self.domain is not None:
-                drawn = in_domain(drawn, self.domain)
+                domain, _ = told_domain(self.domain, self.index.encoder.domains)
+                drawn = in_domain(drawn, str(domain))
             found = features_of_encoder(drawn, self.index.encoder, device=self.device)
             queries = self.index.encoder.encode_features(found.centre, found.catalog.column("domain"))
         made = MatchCalibration.fit(gallery, queries)

@@ -31,6 +31,8 @@ AUTO = "auto"
 """In place of a domain's name: detect it."""
 MOST = 1000
 """Most hits of one answer."""
+MOST_LETTERS = 2000
+"""Most letters of one text of a query; encoders read far fewer."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class SearchOptions(BaseModel):
 
     Attributes:
         top: at most this many hits.
-        min_score: leave out what is less similar.
+        min_score: leave out what is less similar; a copy of the query reaches 1.
         min_match: answer "no match" below this probability of a counterpart.
         where: look at these items alone.
         sort: order of the hits that are shown, among them best first where equal; ``-`` in front turns it round.
@@ -83,7 +85,7 @@ class SearchOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     top: int = Field(20, ge=1, le=MOST)
-    min_score: float = Field(-1.0, allow_inf_nan=False)
+    min_score: float = Field(-1.0, ge=-1, le=1, allow_inf_nan=False)
     min_match: float | None = Field(None, ge=0, le=1)
     where: Filter | None = None
     sort: Sort = "score"
@@ -175,8 +177,8 @@ def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None 
     ``similarity`` says how vectors are compared, by the cosine if it is None; see ``Similarity.mixed``.
 
     Raises:
-        ConfigError: without vectors, with another number of weights or one that is not finite, or when they cancel
-            each other out.
+        ConfigError: without vectors, for one of length 0 or not finite, with another number of weights or one that
+            is not finite, or when they cancel each other out.
     """
     if not len(vectors):
         raise ConfigError("give at least one query: a picture, a text or an indexed item")
@@ -185,6 +187,12 @@ def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None 
     factors = np.asarray(weights, np.float64)
     if not np.isfinite(factors).all():
         raise ConfigError("weights must be finite numbers")
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    empty = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 1e-6)))
+    if len(empty):
+        raise ConfigError(
+            f"query {empty[0] + 1} of {len(vectors)} has no direction to search in: the encoder sees nothing in it"
+        )
     mixed = factors @ vectors.astype(np.float64)
     length, most = float(np.linalg.norm(mixed)), float(np.abs(factors).sum())
     # What is left of two nearly equal vectors is rounding, not a direction.

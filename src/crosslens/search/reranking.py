@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Candidates(NamedTuple):
 
 
 def rerank(method: str, query: Array, candidates: Candidates, similarity: Similarity | None = None) -> Rows:
-    """The new order ``(n,)`` of a list, as positions in it; equal ones keep their order.
+    """The new order ``(n,)`` of a list, as positions in it; equal ones keep their order, and copies stay together.
 
     Args:
         method: ``dba``, ``k-reciprocal`` or ``diffusion``. Alpha query expansion asks the index anew instead of
@@ -81,4 +81,15 @@ def rerank(method: str, query: Array, candidates: Candidates, similarity: Simila
         better = -k_reciprocal(scores, vectors, graph, compare)[:count]
     else:
         better = diffuse(scores, graph)[:count]
-    return np.argsort(-better, kind="stable")
+    return np.argsort(-_alike(better, candidates.vectors), kind="stable")
+
+
+def _alike(better: NDArray[np.floating[Any]], vectors: Array) -> NDArray[np.floating[Any]]:
+    """Values ``(n,)`` of which copies, equal rows of ``vectors (n, d)``, have the best of theirs.
+
+    Sums are rounded differently from row to row, and of many copies not all are among each other's neighbours.
+    """
+    _, copies = np.unique(vectors, axis=0, return_inverse=True)
+    best = np.full(copies.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(best, copies.ravel(), better)
+    return best[copies.ravel()]

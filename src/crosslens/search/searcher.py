@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosslens.backbones.reading import unread
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder, ImageSource
 from crosslens.errors import ConfigError, StoreError
@@ -23,9 +24,20 @@ from crosslens.search.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.search.index import Index
 from crosslens.search.items import Hit
 from crosslens.search.matching import SAMPLE, Matching
-from crosslens.search.query import AUTO, Answer, EmbeddedImage, FoundHit, QueryPart, SearchOptions, mix
+from crosslens.search.query import (
+    AUTO,
+    MOST_LETTERS,
+    Answer,
+    EmbeddedImage,
+    FoundHit,
+    QueryPart,
+    SearchOptions,
+    mix,
+)
 from crosslens.search.rerank import expand_query
 from crosslens.search.reranking import EXPANSION, RERANK_TOP, Candidates, rerank
+from crosslens.search.told_domain import told_domain
+from crosslens.similarity import reaches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,23 +122,25 @@ class Searcher:
             domains: of all, or one each: a name, ``auto`` to detect it, or None where it is unknown.
 
         Raises:
+            ConfigError: for another number of domains, or a name that is none.
             ImageError: naming the first picture that cannot be decoded.
         """
         encoder = self.encoder
         names = [domains] * len(images) if domains is None or isinstance(domains, str) else list(domains)
         if len(names) != len(images):
             raise ConfigError(f"{len(images)} pictures need {len(images)} domains, not {len(names)}")
+        names = [told_domain(name, encoder.domains)[0] for name in names]
         if not images:
             return []
         plain: Array | None = None
-        if encoder.prompted is None or AUTO in names or self.matching.unlabelled is not None:
+        if not encoder.embeds_by_domain or AUTO in names or self.matching.unlabelled is not None:
             plain = encoder.image_features(images, frozen=True, device=self.device)
             detected = self.detector(plain) if AUTO in names else names
             names = [found if name == AUTO else name for name, found in zip(names, detected, strict=True)]
         vectors = np.empty((len(images), encoder.dim), np.float32)
         for name in dict.fromkeys(names):
             rows = [row for row, own in enumerate(names) if own == name]
-            if encoder.prompted is None and plain is not None:
+            if not encoder.embeds_by_domain and plain is not None:
                 features = plain[rows]
             else:
                 features = encoder.image_features([images[row] for row in rows], name, device=self.device)
@@ -140,13 +154,21 @@ class Searcher:
         """Words to unit vectors ``(T, d)``.
 
         Raises:
-            ConfigError: for a text without words.
+            ConfigError: for a text that is empty or too long, or in which the encoder knows no word.
             BackboneError: where the encoder knows no text.
         """
-        if any(not text.strip() for text in texts):
-            raise ConfigError("a text to search for is empty")
+        for text in texts:
+            if not text.strip():
+                raise ConfigError("a text to search for is empty")
+            if len(text) > MOST_LETTERS:
+                raise ConfigError(f"a text to search for has {len(text):,} letters, more than {MOST_LETTERS:,}")
         with self._reading:
             return self.encoder.encode_texts(list(texts))
+
+    def text_notes(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """What the encoder leaves unread of texts that it encodes, one sentence each."""
+        with self._reading:
+            return tuple(dict.fromkeys(note for text in texts for note in unread(self.encoder.backbone, text)))
 
     def answer(
         self, parts: Sequence[QueryPart], options: SearchOptions | None = None, domain: str | None = None
@@ -166,13 +188,16 @@ class Searcher:
         """
         options = options or SearchOptions()
         seconds: dict[str, float] = {}
+        domain, notes = told_domain(domain, self.encoder.domains, self.index)
         with _stage(seconds, "embed"):
             pictures = self._pictures(parts, domain)
             rows = {n: picture.vector for n, picture in pictures.items()}
             texts = [n for n, part in enumerate(parts) if part.kind == "text"]
             if texts:
-                rows |= dict(zip(texts, self.embed_texts([str(parts[n].value) for n in texts]), strict=True))
-            liked = [str(part.value) for part in parts if part.kind == "like"]
+                words = [str(parts[n].value) for n in texts]
+                rows |= dict(zip(texts, self.embed_texts(words), strict=True))
+                notes += self.text_notes(words)
+            liked = self.index.ids_of([str(part.value) for part in parts if part.kind == "like"])
             if liked:
                 places = [n for n, part in enumerate(parts) if part.kind == "like"]
                 rows |= dict(zip(places, self.index.store.get(liked)[1], strict=True))
@@ -190,9 +215,9 @@ class Searcher:
             domain=domains.pop() if len(domains) == 1 else None,
             seconds=seconds,
         )
-        if domain != AUTO or not pictures:
-            return answer
-        return replace(answer, notes=(*self.detector.notes(), *answer.notes))
+        if domain == AUTO and pictures:
+            notes += self.detector.notes()
+        return replace(answer, notes=(*notes, *answer.notes))
 
     def answer_vector(
         self,
@@ -306,9 +331,9 @@ class Searcher:
                     hits = self._reranked(str(options.rerank), vector, hits, options)
                 reranking = False
             last = min((hit.score for hit in hits), default=-np.inf)
-            yield [hit for hit in hits if hit.score >= options.min_score]
+            yield [hit for hit in hits if reaches(hit.score, options.min_score)]
             # An expanded query does not list hits by their similarity with the query itself.
-            if len(found) < count or (last < options.min_score and asked is vector):
+            if len(found) < count or (not reaches(last, options.min_score) and asked is vector):
                 return
             if count == most:
                 course.note(f"folding looked at the best {LOOKED} items alone; there may be more hits")
@@ -339,7 +364,7 @@ class Searcher:
         """The same hits with their similarity to the query as it was before it was expanded."""
         vectors = self.index.store.get([hit.id for hit in hits])[1]
         scores = vectors @ self.index.similarity.as_queries(vector[None])[0]
-        return [replace(hit, score=float(score)) for hit, score in zip(hits, scores, strict=True)]
+        return [replace(hit, score=min(float(score), 1.0)) for hit, score in zip(hits, scores, strict=True)]
 
     def _reranked(self, method: str, vector: Array, hits: list[Hit], options: SearchOptions) -> list[Hit]:
         """The first hits in a new order, the rest behind them."""

@@ -12,10 +12,10 @@ Nothing in a snapshot is code, and nothing is unpickled.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
@@ -23,15 +23,18 @@ import pyarrow.parquet as pa_parquet
 from crosslens.encoder import Encoder
 from crosslens.errors import StoreError
 from crosslens.files import atomic_path, write_json
+from crosslens.progress import note
 from crosslens.search.description import SNAPSHOT, new_description, read_description
 from crosslens.search.items import checked_items
 from crosslens.search.making import UPLOADS, is_upload, make_index, require_free
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.base import Store
 from crosslens.search.stores.snapshot import ITEMS, VECTORS, damaged, read_pair
+from crosslens.search.unit_rows import faults_of
 from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from crosslens.search.index import Index
@@ -58,9 +61,11 @@ def write_snapshot(index: Index, description: dict[str, Any], target: Path) -> N
         items = pa_parquet.read_table(temporary / ITEMS, columns=["id"])
         for image in filter(is_upload, items.column("id").to_pylist()):
             file = (folder / image).resolve()
-            if file.is_file() and file.is_relative_to(folder / UPLOADS):
+            if file.is_relative_to(folder / UPLOADS):
                 (temporary / image).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, temporary / image)
+                # A job may delete one meanwhile.
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(file, temporary / image)
         write_json(temporary / SNAPSHOT, description | {"items": items.num_rows})
 
 
@@ -112,9 +117,15 @@ def _contents(snapshot: Path, said: dict[str, Any], encoder: Encoder) -> tuple[p
     items, vectors = read_pair(snapshot, own.dim)
     if items.num_rows != said.get("items", items.num_rows):
         raise damaged(snapshot / ITEMS, f"{items.num_rows} items, not {said['items']}")
-    lengths = np.linalg.norm(vectors, axis=1)
-    if not np.allclose(lengths, 1, atol=1e-3):
+    faults = faults_of(vectors)
+    if faults and vectors[list(faults)].any():
         raise damaged(snapshot, "not all vectors have length 1")
+    if faults:
+        # Indexes of format 2 took them in, though nothing ever finds them.
+        ids = items.column("id").to_pylist()
+        note(f"{len(faults)} item(s) left out, the first {ids[next(iter(faults))]}: a vector of length 0")
+        kept = [row for row in range(len(ids)) if row not in faults]
+        items, vectors = items.take(pa.array(kept, pa.int64())), vectors[kept]
     return checked_items(items, vectors, own.dim)
 
 

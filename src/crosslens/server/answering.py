@@ -12,6 +12,7 @@ from crosslens.search.calibrate import LEAST
 from crosslens.search.filters import Eq
 from crosslens.search.query import Answer, EmbeddedImage, QueryPart
 from crosslens.search.searcher import Searcher
+from crosslens.search.told_domain import told_domain
 from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
@@ -52,9 +53,9 @@ async def answer(
     searcher = collection.searcher
     pictures: list[EmbeddedImage] = []
     if images:
-        pictures = await service.embedding.pictures(
-            searcher.encoder, images, asked.domain, seconds, searcher.detector
-        )
+        # What there is to say of the name, the searcher says in its answer.
+        domain, _ = told_domain(asked.domain, searcher.encoder.domains)
+        pictures = await service.embedding.pictures(searcher.encoder, images, domain, seconds, searcher.detector)
     return await service.thread(_answered, service, collection, searcher, asked, pictures, seconds)
 
 

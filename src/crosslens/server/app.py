@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from crosslens import __version__
 from crosslens.server import problems, routes_items, routes_jobs, routes_search, routes_service
 from crosslens.server.access import add_security
-from crosslens.server.guards import BodyLimit, KnownHosts, SafeHeaders
+from crosslens.server.guards import BodyLimit, HeadAsGet, KnownHosts, SafeHeaders
 from crosslens.server.metrics import Observe
 from crosslens.server.problems import ProblemDocument
 from crosslens.server.reference import Reference
@@ -61,6 +61,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.state.reference = Reference(app.openapi)
     # The last one added is the first one passed.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, most=settings.max_upload, seconds=settings.body_timeout)
     app.add_middleware(KnownHosts, hosts=_hosts(settings))
     app.add_middleware(problems.Defects)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from crosslens.errors import ImageError
-from crosslens.images.decode import FORMATS, decode
+from crosslens.images.decode import decode, open_picture
+from crosslens.images.formats import NAMES, Format
 from crosslens.server.problems import Problem, wrong_values
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -25,16 +25,6 @@ MOST_JSON = 1 << 20
 DEEPEST = 80
 """Brackets that may stand inside one another: a filter takes two a level, and may have 32 levels."""
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-SUFFIXES = {
-    "JPEG": (".jpg", "image/jpeg"),
-    "PNG": (".png", "image/png"),
-    "WEBP": (".webp", "image/webp"),
-    "BMP": (".bmp", "image/bmp"),
-    "GIF": (".gif", "image/gif"),
-    "TIFF": (".tif", "image/tiff"),
-    "PPM": (".ppm", "image/x-portable-pixmap"),
-}
-"""Suffix and media type by Pillow's name of a format."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +33,11 @@ class ImageFile:
 
     Attributes:
         content: its bytes as they came.
-        format: Pillow's name.
+        format: told from its content.
     """
 
     content: bytes
-    format: str
+    format: Format
 
 
 def parse_json(content: bytes, model: type[Model]) -> Model:
@@ -91,12 +81,27 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     return parse_json(bytes(content), model)
 
 
-async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> tuple[FormData, list[UploadFile]]:
-    """A multipart body: its form, and the files sent as ``images``.
+@dataclass(frozen=True)
+class Form:
+    """A multipart body that was read.
+
+    Attributes:
+        data: holds the files open until it is closed.
+        fields: the other fields as text.
+        images: the files sent as ``images``, in order.
+    """
+
+    data: FormData
+    fields: dict[str, str]
+    images: list[UploadFile]
+
+
+async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> Form:
+    """A multipart body. Its fields may come as text or, as generated clients send JSON, as files.
 
     Args:
         request: whose body it is.
-        files: most files.
+        files: most files sent as ``images``.
         fields: names of the other fields that may occur, once each.
 
     Raises:
@@ -105,7 +110,9 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> t
     if media_type(request) != "multipart/form-data":
         raise Problem(415, "send multipart/form-data")
     try:
-        form = await request.form(max_files=files, max_fields=len(fields) + 4, max_part_size=MOST_JSON)
+        form = await request.form(
+            max_files=files + len(fields), max_fields=len(fields) + 4, max_part_size=MOST_JSON
+        )
     except HTTPException as error:
         detail = str(error.detail)
         raise Problem(413 if "Too many" in detail or "exceeded" in detail else 400, detail) from None
@@ -113,18 +120,29 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> t
         raise
     except (ValueError, KeyError, AssertionError) as error:
         raise Problem(400, "the multipart body is malformed") from error
-    images: list[UploadFile] = []
-    seen: set[str] = set()
+    found = Form(form, {}, [])
     for name, value in form.multi_items():
         if name == "images" and isinstance(value, UploadFile):
-            images.append(value)
-        elif name in fields and isinstance(value, str) and name not in seen:
-            seen.add(name)
+            found.images.append(value)
+        elif name in fields and name not in found.fields:
+            found.fields[name] = value if isinstance(value, str) else await _text_of(name, value)
         else:
             wanted = ", ".join(fields)
             detail = f"the form takes files named 'images' and one each of: {wanted}"
             raise Problem(422, detail, errors=[{"where": name[:100], "what": "not expected, or not like this"}])
-    return form, images
+    if len(found.images) > files:
+        raise Problem(413, f"too many files: {len(found.images)} images, and the most are {files}")
+    return found
+
+
+async def _text_of(name: str, file: UploadFile) -> str:
+    content = await file.read(MOST_JSON + 1)
+    if len(content) > MOST_JSON:
+        raise Problem(413, f"the field {name!r} is above the limit of {MOST_JSON:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Problem(400, f"the field {name!r} is no UTF-8 text") from None
 
 
 def media_type(request: Request) -> str:
@@ -153,25 +171,23 @@ def open_upload(content: bytes, position: int, max_pixels: int) -> tuple[ImageFi
         raise Problem(422, f"image {position}: {error}") from None
 
 
-def checked_format(content: bytes, position: int, max_pixels: int) -> str:
-    """Pillow's name for the format of an upload, from its header alone.
+def checked_format(content: bytes, position: int, max_pixels: int) -> Format:
+    """The format of an upload, from its header alone.
 
     Raises:
         Problem: 413 when it has too many pixels, 415 when it is no image that is taken.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            (width, height), kind = image.size, image.format
+        picture = open_picture(content)
     except Image.DecompressionBombError:
         raise _too_many_pixels(position, max_pixels) from None
-    except Exception:
-        # Pillow's plugins raise every kind of error on a damaged head.
-        kind = None
-    if kind not in SUFFIXES:
-        raise Problem(415, f"image {position} is none of {', '.join(FORMATS)}")
+    except ImageError as error:
+        raise Problem(415, f"image {position} is none of {NAMES}: {error}") from None
+    assert picture.format is not None
+    width, height = picture.size
     if width * height > max_pixels:
         raise _too_many_pixels(position, max_pixels)
-    return kind
+    return picture.format
 
 
 def _too_many_pixels(position: int, max_pixels: int) -> Problem:

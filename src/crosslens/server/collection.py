@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from crosslens.encoder import Encoder
 from crosslens.errors import CrosslensError, ReplacedIndexError, StoreError
+from crosslens.presence import is_gone
 from crosslens.search.calibrate import LEAST
 from crosslens.search.index import Hit, Index
 from crosslens.search.making import UPLOADS, is_upload
@@ -122,13 +123,17 @@ class Collection:
         Raises:
             Problem: 404 when there is no such item, its file is gone or lies elsewhere.
         """
-        path = Path(self.item(image).path)
+        item = self.item(image)
+        path = Path(item.path)
         if is_upload(image) and (kept := self.folder.resolve() / image).is_file():
             path = kept
+        gone = Problem(404, f"the image of {image[:200]!r} is no longer on the server's disk")
+        if is_gone(path, item.root):
+            raise gone
         try:
             resolved = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
-            raise Problem(404, f"the image of {image[:200]!r} is no longer on the server's disk") from None
+            raise gone from None
         if not resolved.is_file() or not any(resolved.is_relative_to(root) for root in self.roots):
             raise Problem(404, f"the image of {image[:200]!r} lies outside the folders that are served")
         return resolved

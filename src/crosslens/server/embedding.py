@@ -72,15 +72,15 @@ class Embedding:
             squares = await self._squares(encoder.backbone, images)
             seconds["decode"] = time.perf_counter() - started
             plain: NDArray[np.float32] | None = None
-            if encoder.prompted is None or domain == AUTO:
+            if not encoder.embeds_by_domain or domain == AUTO:
                 waiting = [frozen.submit(square) for square in squares]
-        if encoder.prompted is None or domain == AUTO:
+        if not encoder.embeds_by_domain or domain == AUTO:
             plain = await self._embedded(waiting, seconds)
         names = [domain] * len(images)
         if domain == AUTO:
             assert plain is not None
             names = await asyncio.to_thread(detect, plain)
-        if encoder.prompted is None:
+        if not encoder.embeds_by_domain:
             assert plain is not None
             vectors = encoder.encode_features(plain, names)
         else:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crosslens.server.problems import Problem
 
+_PORTS = {"http": 80, "https": 443}
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SAFE_HEADERS = {
     "Content-Security-Policy": (
@@ -58,12 +59,12 @@ class KnownHosts:
 
     Args:
         app: what comes behind.
-        hosts: names without ports; None takes every name.
+        hosts: names, whose ports do not count; None takes every name.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
         self.app = app
-        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self._hosts = None if hosts is None else frozenset(_name_of(host.lower()) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -80,11 +81,36 @@ class KnownHosts:
             return Problem(403, "this server is not known by that host name; start it with --allow-host NAME")
         if method not in CHANGING:
             return None
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin.lower()).netloc != host
-        if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        foreign = origin is not None and not _is_same(origin.lower(), host, vouched=site == "same-origin")
+        if foreign or site not in (None, "same-origin", "none"):
             return Problem(403, "requests of other web sites are refused; call the API from a program or its page")
         return None
+
+
+class HeadAsGet:
+    """Answers HEAD as GET is answered, headers and status alike, without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        # The same scope, so that what stands before learns which route it was.
+        scope["method"] = "GET"
+        try:
+            await self.app(scope, receive, without_body)
+        finally:
+            scope["method"] = "HEAD"
 
 
 class BodyLimit:
@@ -136,8 +162,25 @@ class BodyLimit:
         return Problem(413, detail, headers={"Connection": "close"})
 
 
+def _is_same(origin: str, host: str, vouched: bool) -> bool:
+    """Whether a page of ``origin`` asks its own server, which the browser calls ``host``.
+
+    A port that is not written is the one of the origin's scheme (RFC 6454, 4). A proxy may drop the port of
+    ``Host``; where that alone is missing, it is enough that the browser vouches that the page asks its own origin.
+    """
+    try:
+        asking, called = urlsplit(origin), urlsplit(f"//{host}")
+        ports = [one.port or _PORTS.get(asking.scheme) for one in (asking, called)]
+    except ValueError:
+        return False
+    if asking.scheme not in _PORTS or not asking.hostname or asking.hostname != called.hostname:
+        return False
+    return ports[0] == ports[1] or (vouched and called.port is None)
+
+
 def _name_of(host: str) -> str:
     """``Host`` without its port; brackets of IPv6 addresses stay off."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    # More than one colon without brackets: an address as a setting holds it.
+    return host if host.count(":") > 1 else host.partition(":")[0]

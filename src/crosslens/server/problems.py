@@ -37,6 +37,9 @@ EXPLAINED = {
 }
 
 
+_MODELS = ("ImagePart", "TextPart", "LikePart")
+
+
 class WrongValue(BaseModel):
     """One value that is not allowed."""
 
@@ -106,11 +109,16 @@ def busy(detail: str, seconds: int = 1) -> Problem:
 
 
 def wrong_values(errors: list[Any]) -> Problem:
-    """A 422 from pydantic's list of errors; the values themselves are not repeated."""
+    """A 422 from pydantic's list of errors."""
     found = [
-        {"where": ".".join(str(step) for step in error["loc"]), "what": str(error["msg"])} for error in errors[:20]
+        # Names of models are pydantic's own steps; no client has written them.
+        {
+            "where": ".".join(str(step) for step in error["loc"] if step not in _MODELS),
+            "what": str(error["msg"]).removeprefix("Value error, "),
+        }
+        for error in errors[:20]
     ]
-    first = f"{found[0]['where']}: {found[0]['what']}" if found else "a value is not allowed"
+    first = ": ".join(filter(None, found[0].values())) if found else "a value is not allowed"
     return Problem(422, first, errors=found)
 
 

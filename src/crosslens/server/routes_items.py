@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
-from PIL import Image
 
 from crosslens.errors import ImageError
-from crosslens.images.decode import FORMATS
+from crosslens.images.formats import HEAD, format_of
+from crosslens.names import read_name
 from crosslens.server.access import looking, writing
-from crosslens.server.bodies import SUFFIXES, ImageFile, open_upload, read_form, read_json
+from crosslens.server.bodies import ImageFile, open_upload, read_form, read_json
 from crosslens.server.jobs import TooManyJobsError
 from crosslens.server.problems import Problem, busy, responses
 from crosslens.server.routes_search import CollectionName
@@ -23,11 +21,12 @@ from crosslens.server.service import Service, service_of
 router = APIRouter(prefix="/api/v1/collections/{name}", tags=["items"])
 Id = Annotated[
     str,
-    Query(alias="id", min_length=1, max_length=1024, description="Id of an item.", examples=["photo/dog/1.jpg"]),
+    Query(alias="id", min_length=1, description="Id of an item.", examples=["photo/dog/1.jpg"]),
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The `ETag` that is held already.")]
 PICTURE_CACHE = "private, max-age=3600, must-revalidate"
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+MOST_NAME = 100
+"""Letters of a domain or label that comes with uploads."""
 _ADDED: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -42,8 +41,8 @@ _ADDED: dict[str, Any] = {
                             "minItems": 1,
                             "items": {"type": "string", "format": "binary"},
                         },
-                        "domain": {"type": "string", "minLength": 1, "maxLength": 100},
-                        "label": {"type": "string", "minLength": 1, "maxLength": 100},
+                        "domain": {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
+                        "label": {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
                     },
                 },
                 "example": {"domain": "photo", "label": "dog"},
@@ -127,12 +126,14 @@ async def original(
 def _original(service: Service, name: str, image: str, held: str | None) -> Response:
     path = service.collection(name).original(image)
     try:
-        with open(path, "rb") as handle, Image.open(io.BytesIO(handle.read(1 << 20)), formats=FORMATS) as opened:
-            kind = SUFFIXES[opened.format or ""][1]
+        with open(path, "rb") as handle:
+            kind = format_of(handle.read(HEAD))
         state = path.stat()
-    except Exception:
+    except OSError:
+        kind = None
+    if kind is None:
         # Whatever lies there now is no image, or gone.
-        raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read") from None
+        raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read")
     tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
     headers = {
         "ETag": tag,
@@ -141,7 +142,7 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
     }
     if _is_held(tag, held):
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=kind, headers=headers, stat_result=state)
+    return FileResponse(path, media_type=kind.media_type, headers=headers, stat_result=state)
 
 
 @router.post(
@@ -160,24 +161,20 @@ async def add(request: Request, name: CollectionName) -> Response:
     """
     service = service_of(request)
     collection = service.collection(name)
-    form, files = await read_form(request, files=service.settings.max_added, fields=("domain", "label"))
+    form = await read_form(request, files=service.settings.max_added, fields=("domain", "label"))
     try:
-        domain, label = form.get("domain"), form.get("label")
-        for field, value in (("domain", domain), ("label", label)):
-            if (value is None and field == "domain") or (value is not None and not _NAME.fullmatch(str(value))):
-                wrong = [{"where": field, "what": "1 to 100 letters are needed"}]
-                raise Problem(422, f"{field}: 1 to 100 letters are needed", errors=wrong)
-        if not files:
+        domain, label = (_name(form.fields.get(field), field) for field in ("domain", "label"))
+        if not form.images:
             raise Problem(
                 422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
             )
         checked: list[ImageFile] = []
-        for place, file in enumerate(files):
+        for place, file in enumerate(form.images):
             content = await file.read()
             opened = await service.picture_thread(open_upload, content, place, service.settings.max_pixels)
             checked.append(opened[0])
     finally:
-        await form.close()
+        await form.data.close()
     table = service.tables[collection.name]
 
     def queue(ids: list[str]) -> Job:
@@ -215,6 +212,24 @@ async def delete(request: Request, name: CollectionName) -> Response:
     return _accepted(service, job)
 
 
+def _name(value: str | None, field: str) -> str | None:
+    """A field of the form as a name; None for a label that is not given.
+
+    Raises:
+        Problem: 422 for a domain that is not given, and for what can be no name.
+    """
+    if value is None and field == "label":
+        return None
+    what = f"1 to {MOST_NAME:,} letters are needed"
+    try:
+        name = "" if value is None else read_name(value)
+    except ValueError as error:
+        name, what = "", f"the name {error}; {what}"
+    if not 1 <= len(name) <= MOST_NAME:
+        raise Problem(422, f"{field}: {what}", errors=[{"where": field, "what": what}])
+    return name
+
+
 def _accepted(service: Service, job: Job) -> Response:
     service.worker.wake()
     content = JobAccepted(job=job).model_dump(mode="json")
@@ -222,4 +237,7 @@ def _accepted(service: Service, job: Job) -> Response:
 
 
 def _is_held(tag: str, held: str | None) -> bool:
-    return held is not None and (held.strip() == "*" or tag in (part.strip() for part in held.split(",")))
+    """Whether ``If-None-Match`` names a strong tag, which proxies that compress make weak (RFC 9110, 13.1.2)."""
+    if held is None:
+        return False
+    return held.strip() == "*" or tag in (part.strip().removeprefix("W/") for part in held.split(","))

@@ -116,10 +116,10 @@ async def _left(request: Request) -> None:
 
 
 async def _from_form(request: Request, most: int, until: AsyncExitStack) -> tuple[SearchRequest, list[BinaryIO]]:
-    form, files = await read_form(request, files=most, fields=("query",))
-    until.push_async_callback(form.close)
-    query = form.get("query")
-    if not isinstance(query, str):
+    form = await read_form(request, files=most, fields=("query",))
+    until.push_async_callback(form.data.close)
+    query = form.fields.get("query")
+    if query is None:
         raise Problem(422, "the form lacks the field 'query'", errors=[{"where": "query", "what": "missing"}])
     # Large files lie on disk; they are read one by one when they are decoded.
-    return parse_json(query.encode("utf-8", "surrogatepass"), SearchRequest), [file.file for file in files]
+    return parse_json(query.encode("utf-8", "surrogatepass"), SearchRequest), [file.file for file in form.images]

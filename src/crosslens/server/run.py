@@ -126,7 +126,8 @@ def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE,
         # Importing the network's libraries alone can take longer than the usual 5 seconds on a busy machine.
         timeout_worker_healthcheck=120,
-        h11_max_incomplete_event_size=16 << 10,
+        # An id of 4,096 bytes takes three times as many in an address.
+        h11_max_incomplete_event_size=64 << 10,
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from crosslens.search.filters import Filter
-from crosslens.search.query import MOST, SearchOptions, Sort
+from crosslens.search.query import MOST, MOST_LETTERS, SearchOptions, Sort
 from crosslens.search.rerank import Rerank
 
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
-ItemId = Annotated[str, Field(min_length=1, max_length=1024)]
+# Ids are paths or names of a manifest, of any length; the JSON's own limit bounds them.
+ItemId = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Fold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -33,7 +34,7 @@ Where = Annotated[Filter, AfterValidator(_without_paths)]
 
 
 class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class ImagePart(_Asked):
@@ -46,7 +47,7 @@ class ImagePart(_Asked):
 class TextPart(_Asked):
     """Words as part of a query; only where the collection understands text."""
 
-    text: str = Field(min_length=1, max_length=2000)
+    text: str = Field(min_length=1, max_length=MOST_LETTERS)
     weight: Weight = 1.0
 
 
@@ -57,12 +58,34 @@ class LikePart(_Asked):
     weight: Weight = 1.0
 
 
+PARTS: dict[str, type[BaseModel]] = {"image": ImagePart, "text": TextPart, "like": LikePart}
+"""What a part of a query may be, by the key that tells."""
+
+
+def _kind(part: Any) -> str | None:
+    """The tag of a part; None where it is none, or could be two."""
+    if not isinstance(part, dict):
+        return type(part).__name__
+    named = [model.__name__ for key, model in PARTS.items() if key in part]
+    return named[0] if len(named) == 1 else None
+
+
+Part = Annotated[
+    Annotated[ImagePart, Tag("ImagePart")]
+    | Annotated[TextPart, Tag("TextPart")]
+    | Annotated[LikePart, Tag("LikePart")],
+    Discriminator(
+        _kind,
+        custom_error_type="part",
+        custom_error_message="a part names exactly one of image, text and like",
+    ),
+]
+
+
 class SearchRequest(_Asked):
     """A query made of images, words and items, with weights, and what to do with what is found."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"parts": [{"text": "a dog"}], "top": 10},
@@ -71,10 +94,8 @@ class SearchRequest(_Asked):
         },
     )
 
-    parts: tuple[ImagePart | TextPart | LikePart, ...] = Field(min_length=1, max_length=32)
-    domain: str | None = Field(
-        None, max_length=100, description="The look of the uploaded images; `auto` lets the server tell."
-    )
+    parts: tuple[Part, ...] = Field(min_length=1, max_length=32)
+    domain: str | None = Field(None, description="The look of the uploaded images; `auto` lets the server tell.")
     top: int = Field(20, ge=1, le=MOST, description="At most this many hits.")
     min_score: Cosine = Field(-1.0, description="Leave out what is less similar.")
     min_match: Share | None = Field(
@@ -165,9 +186,7 @@ class Item(BaseModel):
 class DeleteRequest(_Asked):
     """Which items to delete: by id, or all that match a filter."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"ids": ["photo/dog/1.jpg"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["photo/dog/1.jpg"]}]})
 
     ids: tuple[ItemId, ...] | None = Field(None, min_length=1, max_length=10_000)
     where: Where | None = None

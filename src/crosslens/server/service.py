@@ -14,6 +14,7 @@ from fastapi import Request
 
 from crosslens.backbones.engine import cpu_workers
 from crosslens.errors import CrosslensError
+from crosslens.images.limits import max_pixels, set_max_pixels
 from crosslens.places import cache_folder
 from crosslens.server.access import Access
 from crosslens.server.collection import Collection, open_collections
@@ -42,6 +43,8 @@ class Service:
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
+        # What may be uploaded can be decoded afterwards too.
+        set_max_pixels(max(max_pixels(), settings.max_pixels))
         self.meter = Meter()
         self.access = Access(
             Keys(settings.api_key_file) if settings.api_key_file else None,

@@ -21,7 +21,7 @@ class ServerSettings(BaseModel):
         allow_hosts: further names the server is reached by (``Host`` header).
         trust_proxy: addresses whose ``X-Forwarded-For`` is believed, separated by commas; None believes nobody.
         max_upload: bytes of one request's body.
-        max_pixels: width x height of one uploaded image.
+        max_pixels: width x height of one uploaded image; above the limit of this process it raises that.
         max_images: images in one search.
         max_added: images in one request that adds.
         rate: searches a second for one client; a picture of the page counts as a twentieth of one.
@@ -45,7 +45,7 @@ class ServerSettings(BaseModel):
     allow_hosts: tuple[str, ...] = ()
     trust_proxy: str | None = None
     max_upload: int = Field(32 << 20, ge=1024)
-    max_pixels: int = Field(50_000_000, ge=1, le=89_478_485)
+    max_pixels: int = Field(50_000_000, ge=1)
     max_images: int = Field(8, ge=1, le=64)
     max_added: int = Field(64, ge=1, le=1000)
     rate: float = Field(50.0, gt=0)

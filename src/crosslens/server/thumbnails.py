@@ -12,7 +12,7 @@ from PIL import Image
 from crosslens.errors import CrosslensError
 from crosslens.file_stamp import stamp_of
 from crosslens.files import atomic_path
-from crosslens.images.decode import decode
+from crosslens.images.decode import REVISION, decode
 
 QUALITY = 80
 
@@ -35,7 +35,7 @@ class Thumbnails:
         Raises:
             OSError: when the original is gone.
         """
-        told = f"{original}\0{stamp_of(original)}\0{side}\0{QUALITY}"
+        told = f"{original}\0{stamp_of(original)}\0{side}\0{QUALITY}\0{REVISION}"
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def get(self, original: Path, side: int) -> bytes:

@@ -14,7 +14,7 @@ from crosslens.files import atomic_path
 from crosslens.search.filters import In
 from crosslens.search.index import Index
 from crosslens.search.making import UPLOADS, is_upload
-from crosslens.server.bodies import SUFFIXES, ImageFile
+from crosslens.server.bodies import ImageFile
 from crosslens.server.jobs import JobTable
 
 Kept = TypeVar("Kept")
@@ -80,7 +80,7 @@ class Uploads:
 
     def _name(self, file: ImageFile) -> str:
         digest = hashlib.sha256(file.content).hexdigest()[:40]
-        return f"{UPLOADS}/{digest[:2]}/{digest}{SUFFIXES[file.format][0]}"
+        return f"{UPLOADS}/{digest[:2]}/{digest}{file.format.suffixes[0]}"
 
     def _held(self) -> FileLock:
         try:

@@ -17,9 +17,11 @@ from crosslens.encoder import Encoder
 from crosslens.errors import AnotherWriterError, CrosslensError, ImageError
 from crosslens.search.filters import Filter
 from crosslens.search.index import Index
-from crosslens.search.items import file_states
+from crosslens.search.items import file_columns
 from crosslens.search.making import is_upload
 from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.told_domain import told_domain
+from crosslens.search.unit_rows import faults_of
 from crosslens.search.writer_lock import is_being_written
 from crosslens.server.collection import Collection
 from crosslens.server.embedding import Embedding
@@ -143,7 +145,8 @@ class Worker:
         # One encoder for the whole job, whatever takes the index's place meanwhile; the index refuses another's.
         encoder = collection.encoder
         uploads = self._uploads[collection.name]
-        skipped: list[str] = []
+        _, notes = told_domain(work["domain"], encoder.domains, index)
+        skipped: dict[str, str] = {}
         done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
         while done < len(ids) and not cancelled:
             if self._stopping.is_set():
@@ -152,15 +155,19 @@ class Worker:
                 )
                 return
             batch = ids[done : done + BATCH]
-            skipped += self._add_batch(encoder, index, uploads, batch, work["domain"], work["label"])
+            skipped |= self._add_batch(encoder, index, uploads, batch, work["domain"], work["label"])
             done += len(batch)
             cancelled = table.advance(job.id, done, len(ids))
         if cancelled and done < len(ids):
             self._end(table, job, "cancelled", f"cancelled after {done} of {len(ids)}; what was added stays")
             uploads.forget(index, table, ids[done:], job.id)
             return
-        result = {"added": len(ids) - len(skipped), "skipped": skipped, "items": len(index)}
-        self._end(table, job, "done", f"{len(ids) - len(skipped)} images added", result)
+        uploads.forget(index, table, list(skipped), job.id)
+        result = {"added": len(ids) - len(skipped), "skipped": list(skipped), "items": len(index)}
+        message = f"{len(ids) - len(skipped)} images added"
+        if skipped:
+            message += f", {len(skipped)} left out: the first {next(iter(skipped.values()))}"
+        self._end(table, job, "done", "; ".join((message, *notes)), result)
 
     def _add_batch(
         self,
@@ -170,22 +177,28 @@ class Worker:
         ids: Sequence[str],
         domain: str,
         label: str | None,
-    ) -> list[str]:
-        """Add one batch in one step; says which images could not be read any more."""
+    ) -> dict[str, str]:
+        """Add one batch in one step; says by id which images were left out, and why."""
         present: list[str] = []
         squares = []
+        skipped: dict[str, str] = {}
         for image in ids:
             try:
                 squares.append(encoder.backbone.preprocess.pixels(uploads.path(image)))
                 present.append(image)
             except ImageError:
-                continue
+                skipped[image] = "can no longer be read"
         if present:
-            features = self._embedding.features_of_squares(encoder, squares, domain)
-            paths = [uploads.path(image) for image in present]
-            vectors = encoder.encode_features(features, domain)
-            index.upsert(_items(present, paths, uploads.root, domain, label), vectors, encoder.fingerprint)
-        return [image for image in ids if image not in present]
+            known, _ = told_domain(domain, encoder.domains)
+            features = self._embedding.features_of_squares(encoder, squares, known)
+            vectors = encoder.encode_features(features, known)
+            faults = faults_of(vectors)
+            skipped |= {present[row]: f"its vector {fault}" for row, fault in faults.items()}
+            good = [row for row in range(len(present)) if row not in faults]
+            kept = [present[row] for row in good]
+            paths = [uploads.path(image) for image in kept]
+            index.upsert(_items(kept, paths, uploads.root, domain, label), vectors[good], encoder.fingerprint)
+        return skipped
 
     def _delete(
         self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]
@@ -221,14 +234,12 @@ class Worker:
 
 
 def _items(ids: Sequence[str], paths: Sequence[Path], root: Path, domain: str, label: str | None) -> pa.Table:
-    states = list(file_states(paths))
     columns = {
         "id": list(ids),
         "path": [str(path) for path in paths],
         "root": [str(root)] * len(ids),
         "domain": [domain] * len(ids),
         "label": [label] * len(ids),
-        "size": [size for size, _ in states],
-        "modified": [time for _, time in states],
+        **file_columns(paths),
     }
     return pa.table(columns, schema=ITEM_SCHEMA)

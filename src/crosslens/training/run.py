@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from crosslens.catalog import Catalog
 from crosslens.errors import RunError
-from crosslens.files import atomic_path, read_json, remove, write_json, write_text
+from crosslens.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
 
 FORMAT = 1
 IMAGES = "images.parquet"
@@ -129,10 +129,7 @@ class Run:
             raise RunError(f"{file} cannot be read: {error}") from error
         if not isinstance(value, dict):
             raise RunError(f"{file} must hold key: value pairs")
-        if int(value.get("format", 0)) > FORMAT:
-            raise RunError(
-                f"{self.folder} was written by a newer crosslens (format {value['format']}); upgrade to read it"
-            )
+        require_known_format(value, self.folder, FORMAT, RunError)
         return cast(dict[str, Any], value)
 
     def catalog(self) -> Catalog:

@@ -9,6 +9,8 @@ import torch
 
 import crosslens
 from crosslens.api import open_catalog
+from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Whitened
 from crosslens.errors import BackboneError, ConfigError, TrainingError
 from crosslens.evaluation.label_accuracy import label_accuracy
 from crosslens.methods.base import FitJob
@@ -100,8 +102,8 @@ def test_vectors_stay_in_the_space_of_texts(pictures, tmp_path):
 
 def test_the_whitened_part_stands_beside_the_head(pictures, tmp_path):
     run = fit(pictures, tmp_path / "run", {"whitened_share": 0.3})
-    encoder, alone = crosslens.load_encoder(run.folder), crosslens.load_encoder(run.folder)
-    alone.whitened = None
+    encoder = crosslens.load_encoder(run.folder)
+    alone = Encoder(encoder.backbone, [part for part in encoder.parts if not isinstance(part, Whitened)])
     assert encoder.dim == alone.dim + 64
     paths = open_catalog(pictures).paths[:9]
     rows, head = encoder.encode_images(paths, "sketch"), alone.encode_images(paths, "sketch")
@@ -111,14 +113,14 @@ def test_the_whitened_part_stands_beside_the_head(pictures, tmp_path):
             encoder.backbone.preprocess.normalise(np.stack([encoder.backbone.preprocess.pixels(p) for p in paths]))
         )
     )
-    base = encoder.whitened(features, ["sketch"] * 9).numpy()
+    base = encoder.part(Whitened).of_features(features, ["sketch"] * 9).numpy()
     assert np.allclose(rows @ rows.T, 0.7 * head @ head.T + 0.3 * base @ base.T, atol=1e-4)
     text = encoder.encode_texts("a photo of a circle")
     assert np.allclose(rows @ text.T, 0.7**0.5 * head @ alone.encode_texts("a photo of a circle").T, atol=1e-5)
     assert encoder.fingerprint != alone.fingerprint
     auto = crosslens.load_encoder(fit(pictures, tmp_path / "auto").folder)
-    assert 0 < auto.whitened.share < 1
-    assert auto.trained["whitened_share"] == pytest.approx(auto.whitened.share, abs=1e-4)
+    assert 0 < auto.part(Whitened).share < 1
+    assert auto.trained["whitened_share"] == pytest.approx(auto.part(Whitened).share, abs=1e-4)
 
 
 @pytest.mark.parametrize("stop_after", [2, 7, 14])
@@ -154,6 +156,11 @@ def test_oracle_labels_teach_and_are_marked(pictures, tmp_path):
     assert "Oracle" in (run.encoder_folder / "README.md").read_text()
     with pytest.raises(ConfigError, match="lacks triangle"):
         fit(pictures, tmp_path / "less", classes=SHAPES[:3], oracle=True)
+    # A list may spell the classes otherwise than the folders.
+    spelt = fit(
+        pictures, tmp_path / "spelt", {"epochs": 1}, classes=[f" {n.title()}" for n in SHAPES], oracle=True
+    )
+    assert crosslens.evaluate(spelt.folder).extra["pseudo_labels"]["sketch"]["all"] == 1.0
 
 
 def test_kmeans_labels_and_the_specifications_recipe(pictures, tmp_path):

@@ -12,6 +12,7 @@ from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.encoder import load_encoder
+from crosslens.encoder.parts import DomainMap
 from crosslens.errors import BackboneError, ConfigError
 from crosslens.labels.pseudo_labels import PseudoLabels
 from crosslens.labels.wording import class_texts
@@ -106,12 +107,12 @@ def test_text_contexts_are_learned_and_give_the_map_its_texts(pictures, tmp_path
     assert losses["text_consistency_a"] > 0
     # Further away from the written texts than at the start of the second head's training.
     unmoved = fit(pictures, tmp_path / "unmoved", settings | {"text_lr": 1e-9}, clip)
-    maps = [load_encoder(run.folder).maps["photo"] for run in (whole, unmoved)]
+    maps = [load_encoder(run.folder).part(DomainMap).maps["photo"] for run in (whole, unmoved)]
     assert not torch.allclose(*maps, atol=1e-4)
     with killed_after(8, TwoViewTraining):
         fit(pictures, tmp_path / "broken", settings, clip)
     resumed = fit(pictures, tmp_path / "broken", settings, clip, resume=True)
-    assert torch.equal(load_encoder(resumed.folder).maps["photo"], maps[0])
+    assert torch.equal(load_encoder(resumed.folder).part(DomainMap).maps["photo"], maps[0])
 
 
 def test_contexts_start_as_the_templates_words(tmp_path, clip):

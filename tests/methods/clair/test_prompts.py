@@ -11,6 +11,7 @@ from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.backbones.engine import OnnxEngine
 from crosslens.encoder import load_encoder
+from crosslens.encoder.parts import DomainMap, Prompts
 from crosslens.errors import ConfigError
 from crosslens.export import export_encoder
 from crosslens.methods.two_view import TwoViewTraining
@@ -43,11 +44,11 @@ def test_end_to_end(pictures, tmp_path, clip):
     encoder = load_encoder(run.folder)
     base = load_backbone(clip)
     # What is frozen is the backbone's, to the bit; prompts and norms moved.
-    own = encoder.prompted.state_dict()
+    own = encoder.part(Prompts).tower.state_dict()
     for name, value in base.tower.state_dict().items():
         moved = not torch.equal(own[f"tower.{name}"], value)
         assert moved == ("norm" in name)
-    assert float(encoder.prompted.shared.abs().max()) > 0.1
+    assert float(encoder.part(Prompts).tower.shared.abs().max()) > 0.1
     files = load_weights(run.encoder_folder)
     assert not [name for name in files if "mlp" in name]
     paths = open_catalog(pictures).paths[:6]
@@ -90,10 +91,10 @@ def test_variants(pictures, tmp_path, clip):
     settings = {"epochs": 1, "shared_tokens": 0, "tune_norms": False, "consistency_weight": 0, "novel_share": 0.3}
     run = fit(pictures, tmp_path / "run", clip, settings)
     encoder = load_encoder(run.folder)
-    assert encoder.prompted.shared.shape[1] == 0
+    assert encoder.part(Prompts).tower.shared.shape[1] == 0
     assert "consistency_a" not in run.read_log()[0]["losses"]
     mapped = fit(pictures, tmp_path / "mapped", clip, {"epochs": 1, "map_share": 1.0})
-    assert list(load_encoder(mapped.folder).maps) == ["photo"]
+    assert list(load_encoder(mapped.folder).part(DomainMap).maps) == ["photo"]
     index, skipped = crosslens.Index.build(open_catalog(pictures), encoder, tmp_path / "index")
     assert not skipped
     assert len(index) == 96
@@ -120,7 +121,7 @@ def test_a_prompted_tower_runs_in_the_fast_engine_and_is_exported(
     pixels = np.stack([encoder.backbone.preprocess.pixels(path) for path in paths])
     with torch.no_grad():
         images = torch.from_numpy(encoder.backbone.preprocess.normalise(pixels))
-        expected = encoder.prompted.for_domain(domain)(images).numpy()
+        expected = encoder.part(Prompts).tower.for_domain(domain)(images).numpy()
     assert np.abs(OnnxEngine(encoder.backbone_of(domain)).run(pixels) - expected).max() < 1e-4
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(encoder.encode_images(paths, domain), expected, atol=1e-3)

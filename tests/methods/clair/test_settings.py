@@ -8,9 +8,10 @@ import crosslens
 from backbones import tiny_models
 from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
+from crosslens.encoder.parts import Whitened
 from crosslens.methods.clair import labels as clair_labels
 from crosslens.methods.clair.prompts import TunedPrompts
-from crosslens.nn.whitened import powered
+from crosslens.ops.whitening import powered
 from talker import register_talker
 from tiny import SHAPES
 
@@ -29,7 +30,7 @@ def fit(pictures, out, settings, backbone="talker", **options):
 def test_whitened_power_is_what_features_are_raised_to(pictures, tmp_path, power):
     run = fit(pictures, tmp_path / "run", HEAD | {"whitened_share": 0.3, "whitened_power": power})
     encoder = crosslens.load_encoder(run.folder)
-    assert encoder.whitened.power == power
+    assert encoder.part(Whitened).power == power
     preprocess = encoder.backbone.preprocess
     for domain in ("photo", "sketch"):
         paths = open_catalog(pictures).select(domains=[domain]).paths
@@ -37,7 +38,7 @@ def test_whitened_power_is_what_features_are_raised_to(pictures, tmp_path, power
         features = encoder.backbone.embed_images(torch.from_numpy(preprocess.normalise(pixels)))
         mean = powered(features.float(), power).mean(0)
         # The fit's features were kept in half precision.
-        assert torch.allclose(encoder.whitened.means[domain], mean, atol=2e-3)
+        assert torch.allclose(encoder.part(Whitened).means[domain], mean, atol=2e-3)
         assert not torch.allclose(powered(features.float(), 1.0).mean(0), mean, atol=2e-3)
 
 

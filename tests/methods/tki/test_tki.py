@@ -12,6 +12,7 @@ from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import word_prompts
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, ProjectionHead
 from crosslens.errors import BackboneError, ConfigError, RunError, TrainingError
 from crosslens.methods.base import make_config
 from crosslens.methods.tki.domain_words import WordsConfig, domain_prompt, expand
@@ -96,14 +97,16 @@ def test_ranking_through_evaluation_and_index_is_by_geodesic_distance(clip, pict
     hits = index.search(queries, 48)
     from crosslens.features.load import features_of
 
+    projection = encoder.part(ProjectionHead).projection
+
     def points(domain):
         found = features_of(catalog.select(domains=domain), encoder.backbone)
-        z = encoder.head.double()(encoder.backbone.to_joint(torch.from_numpy(found.centre)).double())
+        z = projection.double()(encoder.backbone.to_joint(torch.from_numpy(found.centre)).double())
         return z, found.catalog.ids
 
     with torch.no_grad():
         (q, _), (g, ids) = points("sketch"), points("photo")
-        distances = encoder.head.distance(q[:6], g).numpy()
+        distances = projection.distance(q[:6], g).numpy()
     place = {image: position for position, image in enumerate(ids)}
     for row, found in enumerate(hits):
         ranked = distances[row, [place[hit.id] for hit in found]]
@@ -207,7 +210,7 @@ def test_the_class_free_prompt():
 def test_centring_needs_images_and_keeps_their_means(clip, pictures, tmp_path):
     run = fit(tmp_path / "run", clip, learn="random", centre=True, source=pictures)
     encoder = crosslens.load_encoder(run.folder)
-    assert set(encoder.means) == {"photo", "sketch"}
+    assert set(encoder.part(Centre).means) == {"photo", "sketch"}
     assert not encoder.has_text
     result = crosslens.evaluate(run.folder)
     assert result.metrics["map@all"] > 0.2

@@ -11,6 +11,7 @@ import torch
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.cli.options import parse_settings
+from crosslens.encoder.parts import TrainedTower
 from crosslens.errors import ConfigError, EvaluationError, TrainingError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods.base import make_config
@@ -227,7 +228,7 @@ def test_full_tuning_trains_the_tower_and_leaves_the_frozen_one(pictures, tmp_pa
     monkeypatch.setattr(UEMTraining, "_begin_alignment", spying)
     run = fit(pictures, tmp_path / "run", {"epochs": 2, "align_epochs": 1, "lr": 0.01}, tune="full")
     encoder = crosslens.load_encoder(run.folder)
-    assert encoder.tuned
+    assert encoder.part(TrainedTower)
     assert not torch.equal(encoder.backbone.tower.conv.weight, crosslens.load_backbone("tiny").tower.conv.weight)
     network, before = frozen[0]
     for key, value in network.state_dict().items():

@@ -75,3 +75,11 @@ def test_source_files_stay_short():
         if (lines := len(path.read_text().splitlines())) > 300
     }
     assert not long
+
+
+def test_the_page_offers_the_pictures_that_are_read():
+    from crosslens.images.formats import FORMATS
+
+    told = (WEB / "src" / "state" / "formats.ts").read_text()
+    listed = re.findall(r'"(\.\w+)"', told.partition("];")[0])
+    assert listed == [suffix for kind in FORMATS if kind.needs is None for suffix in kind.suffixes]

@@ -29,7 +29,10 @@ export function plainWords(error: ApiError): PlainWords {
     case 401:
       return { title: "A key is needed", advice: "This server answers only with an API key." };
     case 403:
-      return { title: "This key is not allowed to do that", advice: "Ask for a key with more rights." };
+      return {
+        title: "The server does not allow this",
+        advice: "Ask for a key with more rights, or open the page at the address the server was started for.",
+      };
     case 404:
       return { title: "Not found", advice: "The collection or the picture is no longer there." };
     case 413:

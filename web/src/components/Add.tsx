@@ -4,6 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { addFiles, addText } from "../state/actions";
+import { ACCEPTED } from "../state/formats";
 import { searched } from "../state/store";
 import { Icon } from "./icons";
 
@@ -36,7 +37,7 @@ export function Add() {
         id="files"
         class="sr"
         type="file"
-        accept="image/*"
+        accept={ACCEPTED}
         multiple
         tabIndex={-1}
         aria-label="Pictures to search with"

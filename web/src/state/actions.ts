@@ -11,6 +11,7 @@ import * as query from "./query";
 import { shrunk } from "./shrink";
 import * as store from "./store";
 import { NO_COLUMN, SIDES, type Side } from "./store";
+import { mayBePicture } from "./formats";
 
 let files = 0;
 
@@ -52,7 +53,7 @@ export function onlyLike(collection: string, id: string): void {
 
 export async function addFiles(chosen: Iterable<File>): Promise<void> {
   for (const file of chosen) {
-    if (file.type && !file.type.startsWith("image/")) {
+    if (!mayBePicture(file)) {
       store.notice.value = `${file.name} is not a picture`;
       continue;
     }

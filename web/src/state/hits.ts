@@ -2,8 +2,11 @@
 
 import type { Hit } from "../api/types";
 
+/** What rounding may take from a score: a copy of the query has 0.9999999 as often as 1. */
+const ROUNDING = 1e-6;
+
 export function above(hits: readonly Hit[], cut: number | null): Hit[] {
-  return cut === null ? [...hits] : hits.filter(({ score }) => score >= cut);
+  return cut === null ? [...hits] : hits.filter(({ score }) => score >= cut - ROUNDING);
 }
 
 /** Lowest and highest score, rounded outwards to thousandths, so that a slider over them can show every hit. */

@@ -13,8 +13,10 @@ from crosslens.features.load import Features
 from crosslens.labels.naming import centred_rows, class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labels
 from crosslens.labels.spread import spread_labels
+from crosslens.labels.wording import comparable
 from crosslens.methods.base import FitJob
 from crosslens.methods.clair.config import ClairConfig
+from crosslens.names import Spelling, did_you_mean
 from crosslens.ops.kmeans import kmeans
 
 
@@ -111,10 +113,13 @@ def _labels(
 
 def _true_labels(job: FitJob, ids: list[str]) -> PseudoLabels:
     assert job.oracle is not None
-    names = job.classes
+    names, spelling = job.classes, Spelling(job.classes, key=comparable)
     true = [job.oracle.labels.get(image) for image in ids]
-    if unnamed := sorted({label for label in true if label is not None} - set(names)):
-        raise ConfigError(f"--classes lacks {', '.join(unnamed)}, which the oracle's labels hold")
+    known = {label: spelling.find(label) for label in set(true) if label is not None}
+    if unnamed := sorted(label for label, name in known.items() if name is None):
+        near = "".join(dict.fromkeys(did_you_mean(label, names) for label in unnamed))
+        raise ConfigError(f"--classes lacks {', '.join(unnamed)}, which the oracle's labels hold{near}")
+    true = [None if label is None else known[label] for label in true]
     labels = torch.tensor([0 if label is None else names.index(label) for label in true])
     kept = torch.tensor([label is not None for label in true])
     posteriors = F.one_hot(labels, len(names)).float()

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import DomainMap
 from crosslens.errors import ConfigError
 from crosslens.features.load import Features
 from crosslens.labels.account import write_account
@@ -99,16 +100,16 @@ class Clair(Method[ClairConfig]):
             assert isinstance(training.objective, ClairLosses)
             learned.append(training.objective.learned_texts())
         encoder = tuned.encoder(networks, self.name, self.facts(job))
-        encoder.text = job.tune == "head" and self.config.space == "joint"
-        if job.tune == "prompts" or encoder.text:
+        if job.tune == "prompts" or self.config.space == "joint":
             texts = _mean_texts(job, learned) or texts
             chosen_on = _chosen_on(job, self.config, labels)
-            encoder.maps = domain_maps(encoder, job, self.config, tuned.features, chosen_on, texts)
+            maps = domain_maps(encoder, job, self.config, tuned.features, chosen_on, texts)
+            encoder = encoder.with_part(DomainMap(maps))
         if job.tune == "head" and self.config.whitened_share != 0:
             config = self.config
             ratio = config.new_class_ratio if job.new_classes else config.known_class_ratio
             strengths = config.whitening, config.whitened_share, ratio, config.whitened_power
-            encoder.whitened = whitened_part(encoder, tuned.features, labels, *strengths)
+            encoder = encoder.with_part(whitened_part(encoder, tuned.features, labels, *strengths))
         return encoder
 
     def facts(self, job: FitJob) -> dict[str, Any]:
@@ -118,10 +119,10 @@ class Clair(Method[ClairConfig]):
     def _tuned(self, job: FitJob) -> Tuned:
         if job.tune == "prompts":
             return TunedPrompts(job, self.config)
-        widths = self.config.head
-        if self.config.space == "joint":
+        widths, is_joint = self.config.head, self.config.space == "joint"
+        if is_joint:
             widths = (*widths[:-1], job.backbone.joint_dim or 0)
-        return TunedHead(job, self.config, widths)
+        return TunedHead(job, self.config, widths, serves_text=is_joint)
 
 
 class ClairLosses(Objective):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Joint, Prompts
 from crosslens.images.augment import Augmentation
 from crosslens.labels.wording import look_of
 from crosslens.methods.base import FitJob
@@ -120,8 +121,8 @@ class TunedPrompts(Tuned):
 
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
         """See ``Tuned``."""
-        tower = copy.deepcopy(_tower(networks[0]))
-        return Encoder(self.job.backbone, method=method, space="joint", prompted=tower, trained=trained)
+        prompts, joint = Prompts(copy.deepcopy(_tower(networks[0]))), Joint(self.job.backbone)
+        return Encoder(self.job.backbone, [prompts, joint], method=method, trained=trained)
 
     def state(self, network: nn.Module) -> dict[str, Tensor]:
         """What training changes of the tower."""

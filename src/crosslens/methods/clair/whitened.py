@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Whitened
 from crosslens.features.load import Features
 from crosslens.labels.naming import centred_rows
 from crosslens.labels.pseudo_labels import PseudoLabels
-from crosslens.nn.whitened import WhitenedPart, powered
-from crosslens.ops.whitening import balanced_share, within_class_whitening
+from crosslens.ops.whitening import balanced_share, powered, within_class_whitening
 
 Share = Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
 _MOST = 2000
@@ -27,8 +27,8 @@ def whitened_part(
     share: Share,
     ratio: float = 1.0,
     power: float = 1.0,
-) -> WhitenedPart:
-    """A ``WhitenedPart`` from frozen features of two domains and their pseudo-labels; its share goes to the card.
+) -> Whitened:
+    """A whitened part from frozen features of two domains and their pseudo-labels; its share goes to the card.
 
     Args:
         encoder: with the trained head, so far without this part.
@@ -48,10 +48,10 @@ def whitened_part(
     centres = [torch.from_numpy(found.centre) for found in features]
     means = {domain: powered(x, power).mean(0) for domain, x in zip(domains, centres, strict=True)}
     if share == "auto":
-        part = WhitenedPart(matrix, means, 0.0, power)
+        part = Whitened(matrix, means, 0.0, power)
         some = [x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:_MOST]] for x in centres]
         heads = [torch.from_numpy(encoder.encode_features(x, d)) for x, d in zip(some, domains, strict=True)]
-        bases = [part(x, [d] * len(x)) for x, d in zip(some, domains, strict=True)]
+        bases = [part.of_features(x, [d] * len(x)) for x, d in zip(some, domains, strict=True)]
         share = balanced_share(heads[0], bases[0], heads[1], bases[1], ratio)
     encoder.trained["whitened_share"] = round(share, 4)
-    return WhitenedPart(matrix, means, share, power)
+    return Whitened(matrix, means, share, power)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.prompts import HOLE, MeanPrompts, WordPrompts, word_prompts
+from crosslens.backbones.reading import require_readable
 from crosslens.errors import ConfigError, TrainingError
 from crosslens.labels.wording import clean_name
 from crosslens.losses.text import consistency, diversity
@@ -164,20 +165,6 @@ def domain_prompt(template: str) -> str:
     """The class-free prompt: what stands before the class, or else the template without it."""
     before, _, after = template.partition(CLASS)
     return before.strip() if HOLE in before.split() else " ".join(after.split())
-
-
-def require_readable(backbone: Backbone, names: Sequence[str], what: str) -> None:
-    """Refuse names, ``what`` they are, of which the text tower's tokenizer leaves nothing.
-
-    Raises:
-        ConfigError: listing them as they were written.
-    """
-    empty = [name for name in names if not backbone.reads(_spoken(name))]
-    if empty:
-        shown = ", ".join(map(repr, empty[:8])) + (f" and {len(empty) - 8} more" if len(empty) > 8 else "")
-        raise ConfigError(
-            f"{backbone.name} reads no word in the {what} {shown}; write them in words that it knows"
-        )
 
 
 def require_different(names: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre, Joint, ProjectionHead
 from crosslens.errors import ConfigError, RunError, TrainingError
 from crosslens.files import atomic_path
 from crosslens.methods.base import FitJob, Method
@@ -84,10 +85,8 @@ class TKI(Method[TKIConfig]):
         facts |= learned
         return Encoder(
             job.backbone,
+            [Joint(job.backbone), Centre(self._means(job)), ProjectionHead(projection)],
             method=self.name,
-            head=projection,
-            means=self._means(job),
-            space="joint",
             trained=self.facts(job) | {"classes": list(job.classes), "texts": facts},
         )
 

@@ -102,7 +102,7 @@ def aggregate(
     projection, facts = training.finish(), training.facts()
     warnings = training.warnings()
     for warning in warnings:
-        note(f"[yellow]{warning}[/yellow]")
+        note(warning, "yellow")
     return projection, facts | ({"warnings": warnings} if warnings else {})
 
 

@@ -27,9 +27,11 @@ ITEM_SCHEMA = pa.schema(
         pa.field("label", pa.string()),
         pa.field("size", pa.int64()),
         pa.field("modified", pa.int64()),
+        pa.field("stamp", pa.string()),
     ]
 )
-"""An item: unique id, absolute path, folder the id is relative to, domain, class name, bytes, epoch seconds."""
+"""An item: unique id, absolute path, folder the id is relative to, domain, class name, bytes, epoch seconds, and
+the ``FileStamp`` of its file as text, which indexes of format 2 lack."""
 
 
 LOCK = ".lock"
@@ -156,6 +158,11 @@ class Store(Protocol):
     @property
     def version(self) -> str:
         """Another text after every committed change."""
+        ...
+
+    @property
+    def keeps_stamps(self) -> bool:
+        """Whether the column ``stamp`` is kept; what an older version made may have no place for it."""
         ...
 
     def stats(self) -> dict[str, Any]:

@@ -132,6 +132,11 @@ class ExactStore:
         """The number of the generation."""
         return str(self._current.number)
 
+    @property
+    def keeps_stamps(self) -> bool:
+        """Always."""
+        return True
+
     def stats(self) -> dict[str, Any]:
         """Kind and structure."""
         return {"kind": self.kind, "structure": "exact"}

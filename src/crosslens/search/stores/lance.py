@@ -147,6 +147,11 @@ class LanceStore:
         """The version of the table."""
         return str(self._view.version)
 
+    @property
+    def keeps_stamps(self) -> bool:
+        """Always; a table without them gets a place for them with the next rows."""
+        return True
+
     def stats(self) -> dict[str, Any]:
         """Kind, structure and what it was measured to find."""
         view = self._view

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from crosslens.errors import StoreError
 from crosslens.search.filters import BaseFilter, Filter, literal
-from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.search.stores.base import ITEM_SCHEMA, as_items
 from crosslens.search.stores.snapshot import damaged
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class LanceTable:
         except Exception as error:
             # Lance raises many kinds: ValueError, OSError, RuntimeError and its own.
             raise damaged(file, _first_line(error)) from error
-        if schema.names != _schema(dim).names or schema.types != _schema(dim).types:
+        types, wanted = dict(zip(schema.names, schema.types, strict=True)), _schema(dim)
+        # A table of format 2 has no stamps; their place comes with the next rows.
+        if {"stamp": pa.string()} | types != dict(zip(wanted.names, wanted.types, strict=True)):
             raise damaged(file, f"its columns are {', '.join(f'{c.name} {c.type}' for c in schema)}")
         return cls(table, folder, dim)
 
@@ -103,7 +105,7 @@ class LanceTable:
             table = self._read([*ITEM_SCHEMA.names, "seq"])
         order = np.argsort(table.column("seq").to_numpy())
         table = table.take(pa.array(order)).combine_chunks()
-        return table.column("seq").to_numpy(), table.select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA)
+        return table.column("seq").to_numpy(), as_items(table)
 
     def vectors_after(self, seq: int) -> tuple[Seqs, Array]:
         """The vectors of rows with a larger seq: seqs ``(n,)`` rising, vectors ``(n, d)``."""
@@ -140,6 +142,8 @@ class LanceTable:
         column = pa.FixedSizeListArray.from_arrays(flat, self._dim)
         rows = rows.append_column("vector", column).cast(_schema(self._dim))
         with self._writing():
+            if "stamp" not in self._table.schema.names:
+                self._table.add_columns({"stamp": "CAST(NULL AS STRING)"})
             if replace:
                 change = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
                 change.execute(rows)
@@ -171,7 +175,8 @@ class LanceTable:
             self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
 
     def _read(self, columns: list[str], where: str | None = None) -> pa.Table:
-        query = self._table.search().select(columns).limit(None)
+        there = self._table.schema.names
+        query = self._table.search().select([name for name in columns if name in there]).limit(None)
         return (query.where(where) if where else query).to_arrow()
 
     def _reading(self) -> Any:
@@ -203,8 +208,8 @@ def _schema(dim: int) -> pa.Schema:
 def _parts(table: pa.Table, dim: int) -> tuple[Seqs, pa.Table, Array]:
     order = np.argsort(table.column("seq").to_numpy())
     vectors = _vectors(table, dim)[order]
-    rows = table.select([*ITEM_SCHEMA.names, "seq"]).take(pa.array(order)).combine_chunks()
-    return rows.column("seq").to_numpy(), rows.select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA), vectors
+    rows = table.drop_columns("vector").take(pa.array(order)).combine_chunks()
+    return rows.column("seq").to_numpy(), as_items(rows), vectors
 
 
 def _vectors(table: pa.Table, dim: int) -> Array:

@@ -49,6 +49,9 @@ class MilvusStore:
         self._context = context
         self._client = client
         self._uri = uri
+        with _said(uri):
+            fields = {field["name"] for field in client.describe_collection(context.name)["fields"]}
+        self._columns = [name for name in ITEM_SCHEMA.names if name in fields]
         self._number = self._newest()
 
     @classmethod
@@ -97,7 +100,10 @@ class MilvusStore:
         with self._changing():
             for start in range(0, len(rows), step):
                 part = zip(rows[start : start + step], vectors[start : start + step], strict=True)
-                data = [{"key": _key(row["id"]), **row, "vector": vector} for row, vector in part]
+                data = [
+                    {"key": _key(row["id"]), **{name: row[name] for name in self._columns}, "vector": vector}
+                    for row, vector in part
+                ]
                 self._client.upsert(self._context.name, data)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
@@ -127,7 +133,7 @@ class MilvusStore:
             for start in range(0, len(wanted), _WINDOW // 4):
                 part = wanted[start : start + _WINDOW // 4]
                 for row in self._client.query(
-                    self._context.name, filter=_among(part), output_fields=_FIELDS, limit=len(part)
+                    self._context.name, filter=_among(part), output_fields=self._fields, limit=len(part)
                 ):
                     found[row["id"]] = row
         for image in ids:
@@ -148,7 +154,7 @@ class MilvusStore:
                 self._context.name,
                 batch_size=min(batch, _WINDOW // 4),
                 filter="" if where is None else compile_filter(where),
-                output_fields=_FIELDS if vectors else ITEM_SCHEMA.names,
+                output_fields=self._fields if vectors else self._columns,
             )
             while part := rows.next():
                 items, numbers = _table(part, self._context.dim)
@@ -188,6 +194,15 @@ class MilvusStore:
         self._client.close()
 
     @property
+    def keeps_stamps(self) -> bool:
+        """Not in a collection of format 2: Milvus Lite gives no column to a collection that is there."""
+        return "stamp" in self._columns
+
+    @property
+    def _fields(self) -> list[str]:
+        return [*self._columns, "vector"]
+
+    @property
     def _is_flat(self) -> bool:
         return "://" not in self._uri
 
@@ -196,7 +211,11 @@ class MilvusStore:
         while True:
             with _said(self._uri):
                 hits = self._client.search(
-                    self._context.name, data=query[None], limit=limit, filter=expression, output_fields=_FIELDS
+                    self._context.name,
+                    data=query[None],
+                    limit=limit,
+                    filter=expression,
+                    output_fields=self._fields,
                 )[0]
             items, vectors = _table([hit["entity"] for hit in hits], self._context.dim)
             scores = rescored(query, vectors)
@@ -228,9 +247,6 @@ class MilvusStore:
 
     def _newest(self) -> int:
         return int(read_json(_counter(self._context), StoreError)["changes"])
-
-
-_FIELDS = [*ITEM_SCHEMA.names, "vector"]
 
 
 def compile_filter(where: Filter) -> str:

@@ -1,0 +1,65 @@
+"""What the ``config.json`` of an encoder folder says: a header, and the settings of each part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from crosslens.backbones.base import Fingerprint
+from crosslens.encoder.parts import PARTS
+from crosslens.encoder.parts.base import AnyPart, PartSettings
+
+FORMAT = 1
+
+PartsSettings = Mapping[type[AnyPart], PartSettings]
+"""The settings of every known part, also of those that an encoder lacks."""
+
+
+class Header(BaseModel):
+    """What is true of a whole encoder.
+
+    Attributes:
+        format: version of the layout.
+        method: how the encoder was obtained, such as ``ucdir`` or ``frozen``.
+        backbone: name for ``load_backbone``.
+        fingerprint: of the backbone's own features, checked on loading.
+        trained: facts for the model card (root, domains, settings, marks such as ``oracle``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    method: str
+    backbone: str
+    fingerprint: Fingerprint
+    trained: dict[str, Any] = {}
+
+
+def collect_settings(parts: Iterable[AnyPart]) -> PartsSettings:
+    """The settings of all known parts; the defaults for those that are not among ``parts``."""
+    present = {type(part): part.settings for part in parts}
+    return {kind: present.get(kind, kind.Settings()) for kind in PARTS}
+
+
+def to_json(header: Header, settings: PartsSettings) -> dict[str, Any]:
+    """What is written: the keys of the header and of all parts, side by side."""
+    value = header.model_dump(mode="json", exclude={"trained"})
+    for part in settings.values():
+        value |= part.model_dump(mode="json")
+    return value | header.model_dump(mode="json", include={"trained"})
+
+
+def from_json(value: Mapping[str, Any]) -> tuple[Header, PartsSettings]:
+    """What ``to_json`` gave; keys that are missing have their defaults.
+
+    Raises:
+        ValidationError: for keys that nobody knows, and values that are none of theirs.
+    """
+    settings = {}
+    rest = dict(value)
+    for kind in PARTS:
+        keys = kind.Settings.model_fields
+        settings[kind] = kind.Settings.model_validate({key: rest.pop(key) for key in keys if key in rest})
+    return Header.model_validate(rest), settings

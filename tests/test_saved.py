@@ -1,0 +1,61 @@
+"""Runs, encoders and indexes that earlier versions wrote are read, and mean what they meant.
+
+``tests/golden/saved`` was written by the commands ``fit centred``, ``fit ucdir`` and ``index build`` on eighteen
+drawn pictures; ``expected.json`` holds what that version answered.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import crosslens
+from crosslens.search.index import Index
+
+SAVED = Path(__file__).parent / "golden" / "saved"
+EXPECTED = json.loads((SAVED / "expected.json").read_text())
+
+
+def seeded_features(count: int = 4, dim: int = 1280) -> np.ndarray:
+    """Non-negative rows ``(count, dim)`` that do not depend on a library's random numbers."""
+    grid = np.arange(count * dim, dtype=np.float64).reshape(count, dim)
+    return (6 * np.abs(np.sin(grid * 0.7310585))).astype(np.float32)
+
+
+@pytest.mark.parametrize("run", ["centred", "ucdir"])
+def test_a_run_encodes_as_it_did(run: str) -> None:
+    encoder = crosslens.load_encoder(SAVED / run)
+    expected = EXPECTED["encoders"][run]
+    assert encoder.fingerprint.digest == expected["digest"]
+    assert encoder.backbone.fingerprint.digest == EXPECTED["lite"]
+    for domain, rows in expected["vectors"].items():
+        found = encoder.encode_features(seeded_features(), domain or None)[:, :8]
+        np.testing.assert_allclose(found, rows, atol=1e-5)
+
+
+def test_saving_again_writes_the_same_description(tmp_path: Path) -> None:
+    for run in ("centred", "ucdir"):
+        crosslens.load_encoder(SAVED / run).save(tmp_path / run)
+        for name in ("config.json", "README.md"):
+            again = (tmp_path / run / name).read_text()
+            assert again == (SAVED / run / "encoder" / name).read_text()
+
+
+@pytest.mark.parametrize("store", ["exact", "lance"])
+def test_an_index_answers_as_it_did(store: str, tmp_path: Path) -> None:
+    folder = tmp_path / "saved.index"
+    shutil.copytree(SAVED / f"{store}.index", folder)
+    index = Index.open(folder)
+    expected = EXPECTED["index"]
+    assert len(index) == 18
+    vectors = crosslens.load_encoder(SAVED / "ucdir").encode_features(seeded_features(2), "line")
+    hits = index.search(vectors, k=5)
+    for found, wanted in zip(hits, expected["hits"], strict=True):
+        assert {hit.id for hit in found} == {name for name, _ in wanted}
+        np.testing.assert_allclose([hit.score for hit in found], [score for _, score in wanted], atol=1e-4)
+    assert index.fingerprint.digest == EXPECTED["encoders"]["ucdir"]["digest"]
+    assert {hit.label for found in hits for hit in found} <= {"circle", "cross", "square"}
