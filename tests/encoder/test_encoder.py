@@ -169,7 +169,7 @@ def test_package_surface_is_lazy_and_complete():
 def test_domains_of_an_earlier_version_are_known_in_every_form():
     nfd = "cafe\u0301"
     backbone = TinyBackbone()
-    encoder = Encoder(backbone, means={nfd: torch.ones(backbone.dim), "photo": -torch.ones(backbone.dim)})
+    encoder = Encoder(backbone, [Centre({nfd: torch.ones(backbone.dim), "photo": -torch.ones(backbone.dim)})])
     rows = np.random.default_rng(0).normal(size=(3, backbone.dim)).astype(np.float32)
     own = encoder.encode_features(rows, nfd)
     for name in ("caf\u00e9", "CAF\u00c9", ["Cafe\u0301"] * 3):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from crosslens.encoder.parts import Whitened
 from crosslens.errors import ConfigError
 from crosslens.labels.naming import centred_rows
 from crosslens.labels.pseudo_labels import calibrated, pseudo_labels
@@ -36,9 +37,11 @@ def test_features_that_are_all_alike_have_no_direction():
     values = alike(0).half()[:, None].numpy()
     assert not centred_rows(values).any()
     mean = torch.from_numpy(values[:, 0]).float().mean(0)
-    assert not WhitenedPart(torch.eye(384), {"photo": F.normalize(mean, dim=0)}, 0.5)(
-        torch.from_numpy(values[:, 0]).float(), ["photo"] * 7
-    ).any()
+    assert (
+        not Whitened(torch.eye(384), {"photo": F.normalize(mean, dim=0)}, 0.5)
+        .of_features(torch.from_numpy(values[:, 0]).float(), ["photo"] * 7)
+        .any()
+    )
 
 
 def test_scores_that_are_all_alike_tell_no_class_and_no_confidence():

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from crosslens.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Centre
 from crosslens.errors import FeatureError, StoreError
 from crosslens.features.load import features_of
 from crosslens.search.index import Index
@@ -136,7 +137,7 @@ def test_an_encoder_whose_centre_is_one_picture(pictures, tmp_path):
     backbone, catalog = TinyBackbone(), Catalog.open(pictures).select(domains=["photo"])
     row = catalog.ids.index("photo/circle/00.png")
     centre = torch.from_numpy(features_of(catalog, backbone).centre)[row]
-    encoder = Encoder(backbone, method="centred", means={"photo": centre})
+    encoder = Encoder(backbone, [Centre({"photo": centre})], method="centred")
     index, skipped = Index.build(catalog, encoder, tmp_path / "i")
     assert skipped == [f"{pictures / 'photo/circle/00.png'}: its vector has length 0, so it is like no other"]
     index.snapshot(tmp_path / "s")

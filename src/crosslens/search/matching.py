@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.catalog import Catalog
-from crosslens.errors import CatalogError, FeatureError
+from crosslens.errors import CatalogError, ConfigError, FeatureError
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.progress import note
@@ -171,7 +171,14 @@ class Matching:
                 drawn = in_domain(drawn, str(domain))
             found = features_of_encoder(drawn, self.index.encoder, device=self.device)
             queries = self.index.encoder.encode_features(found.centre, found.catalog.column("domain"))
-        made = MatchCalibration.fit(gallery, queries)
+        try:
+            made = MatchCalibration.fit(gallery, queries)
+        except ConfigError as error:
+            if queries is None:
+                raise
+            # Queries that are copies of indexed pictures all find themselves, which says nothing of others.
+            note(f"the pictures without a label do not serve to calibrate ({error}); the indexed ones do instead")
+            made = MatchCalibration.fit(gallery)
         cosine = made.source == "gallery" and made.score == "cosine" and self.index.similarity.kind == "cosine"
         return _Calibrated(version, made, None, items, frozenset(items.column("id").to_pylist() if cosine else ()))
 
