@@ -1,6 +1,5 @@
 import pytest
 import torch
-from crosslens.nn.whitened import WhitenedPart
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F

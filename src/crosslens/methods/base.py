@@ -162,7 +162,7 @@ class Method(ABC, Generic[C]):
 
 def torch_device(name: str | None) -> torch.device:
     """The device of a name for users, such as ``cuda:1`` or ``torch-cpu``; for None a GPU where there is one."""
-    if name is None:
+    if not name:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device("cpu" if name == "torch-cpu" else name)
 

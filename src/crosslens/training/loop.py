@@ -111,7 +111,7 @@ def train(
                 losses["total"].backward()
                 parameters = [p for group in job.optimizer.param_groups for p in group["params"]]
                 world.sum_gradients(parameters)
-                if not _are_finite([p.grad for p in parameters if p.grad is not None and p.grad.numel()]):
+                if not _are_finite([p.grad for p in parameters if p.grad is not None]):
                     fail("gradient")
                 _take_step(job.optimizer, rate_key)
                 for term, value in losses.items():
