@@ -14,6 +14,21 @@ UNTRAINED = {
     "centred": "the backbone's features minus the mean of each domain",
 }
 """What the encoders are that need no training (``untrained.py``)."""
+_VERSION_0_1 = {
+    "instance": "instance contrast per domain, without labels",
+    "protonce": "instance contrast and ProtoNCE per domain, without labels",
+    "ucdir": "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels",
+    "tki": "TKI (a reconstruction): domain words and a projection learned from class names alone, without images",
+    "tki, centred": "TKI (a reconstruction): domain words and a projection learned from class names, behind images"
+    " of which the mean of their domain's unlabelled images is taken off",
+    "clair": "a reconstruction of CLAIR from its abstract: class names, a vision-language model's noisy labels, no"
+    " label of an image",
+    "text-map": "a closed-form map between domains, fitted on the class names' text embeddings alone (part of a"
+    " reconstruction of CLAIR)",
+    "uem": "UEM (semantic-enhanced private and unified prototypes per domain), without labels",
+    "supervised": "a head trained with the labels of a part of the images: an upper bound, no rival of the others",
+}
+"""What encoders of version 0.1 are, which carry no word on it; a method's own ``summary`` is what counts since."""
 _COMPARE = {
     "cosine": "compare them by their inner product.",
     "lorentz": "compare a query's, after `encoder.similarity.as_queries`, with the others by their inner product,"
@@ -36,8 +51,7 @@ def model_card(
     trained = dict(header.trained)
     oracle = trained.pop("oracle", None)
     marks = trained.pop("marks", ())
-    # What a method is, it says itself; encoders of earlier versions have its name alone.
-    summary = trained.pop("summary", UNTRAINED.get(header.method, header.method))
+    summary = trained.pop("summary", None) or _summary(header.method, domains)
     domain = f', domain="{domains[0]}"' if domains else ""
     rows = {"backbone": f"`{header.backbone}`", "fingerprint": f"`{header.fingerprint.digest}`"}
     for kind, part in settings.items():
@@ -76,3 +90,10 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _summary(method: str, domains: Sequence[str]) -> str:
+    """What an encoder is that does not say so itself."""
+    # TKI has domains only where it was given images to take their means of.
+    key = "tki, centred" if method == "tki" and domains else method
+    return (UNTRAINED | _VERSION_0_1).get(key, method)
