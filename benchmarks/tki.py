@@ -108,7 +108,7 @@ ROWS: dict[str, Row | None] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="a folder root/<domain>/<class>/*")
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}".replace("%", "%%"))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--backbones", default="lite", help="for example lite,lite:blend")
     parser.add_argument("--names", default="own", help="own, imagenet or a file with one name a line")

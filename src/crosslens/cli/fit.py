@@ -63,7 +63,8 @@ def fit(
     method: Annotated[str, typer.Argument(help=f"{', '.join(METHODS)}.", is_eager=True)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     root: Annotated[
-        str | None, typer.Argument(help="A folder root/<domain>/..., a manifest or a list; tki needs none.")
+        str | None,
+        typer.Argument(help="A folder root/<domain>/..., a manifest or a list; some methods need none."),
     ] = None,
     domains: Domains = None,
     backbone: Backbone = "lite",
@@ -111,7 +112,7 @@ def fit(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train an encoder for the domains of ROOT, without labels unless the method is 'supervised'.
+    """Train an encoder for the domains of ROOT, without labels unless the method learns from them.
 
     Of images marked with splits, those of 'train' are learned from unless --split says otherwise.
 

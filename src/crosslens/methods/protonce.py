@@ -38,7 +38,7 @@ class ProtoNCEConfig(TwoViewConfig):
 class ProtoNCELosses(Objective):
     """Instance contrast plus a softmax over prototypes whose temperatures follow their clusters' concentration."""
 
-    def __init__(self, training: TwoViewTraining, config: ProtoNCEConfig) -> None:
+    def __init__(self, training: TwoViewTraining[Any], config: ProtoNCEConfig) -> None:
         super().__init__(training)
         self.config = config
         # Per domain and count: assignments (N,), prototypes (C, d), temperatures (C,).

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import Field
@@ -30,6 +30,9 @@ class TwoViewConfig(TunedConfig):
 
     ema: float = Field(0.99, ge=0, lt=1)
     """Momentum of the momentum encoder, per step."""
+
+
+Goal = TypeVar("Goal", bound="Objective")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Objective:
         training: the training it is for, with networks and banks ready.
     """
 
-    def __init__(self, training: TwoViewTraining) -> None:
+    def __init__(self, training: TwoViewTraining[Any]) -> None:
         self.training = training
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
@@ -78,7 +81,7 @@ class Objective:
         """Take over what ``state`` gave."""
 
 
-class TwoViewTraining:
+class TwoViewTraining(Generic[Goal]):
     """Trains one network on two views of every image of two domains; a ``Trainable`` of the training loop.
 
     Args:
@@ -99,7 +102,7 @@ class TwoViewTraining:
         method: Method[Any],
         job: FitJob,
         tuned: Tuned,
-        objective: Callable[[TwoViewTraining], Objective],
+        objective: Callable[[TwoViewTraining[Any]], Goal],
         seed: int,
     ) -> None:
         torch.manual_seed(seed)
@@ -217,7 +220,9 @@ def load_banks(banks: Sequence[Tensor], saved: Sequence[Tensor]) -> None:
         bank.copy_(rows)
 
 
-def fit_two_views(method: Method[Any], job: FitJob, objective: Callable[[TwoViewTraining], Objective]) -> Encoder:
+def fit_two_views(
+    method: Method[Any], job: FitJob, objective: Callable[[TwoViewTraining[Any]], Objective]
+) -> Encoder:
     """Train, resuming where the run stopped, and return the momentum encoder of the last epoch.
 
     Raises:

@@ -88,7 +88,7 @@ class Clustering(NamedTuple):
 class UCDIRLosses(Objective):
     """The clusters of an epoch and the four losses over them."""
 
-    def __init__(self, training: TwoViewTraining, config: UCDIRConfig) -> None:
+    def __init__(self, training: TwoViewTraining[Any], config: UCDIRConfig) -> None:
         super().__init__(training)
         self.config = config
         self.clusterings: tuple[list[Clustering], list[Clustering]]

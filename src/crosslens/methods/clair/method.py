@@ -97,7 +97,6 @@ class Clair(Method[ClairConfig]):
             training = TwoViewTraining(self, job, tuned, objective, member.seed)
             training.run(member)
             networks.append(training.slow)
-            assert isinstance(training.objective, ClairLosses)
             learned.append(training.objective.learned_texts())
         encoder = tuned.encoder(networks, self.name, self.facts(job))
         if job.tune == "prompts" or self.config.space == "joint":
@@ -135,7 +134,7 @@ class ClairLosses(Objective):
     """
 
     def __init__(
-        self, training: TwoViewTraining, config: ClairConfig, first_labels: Sequence[PseudoLabels]
+        self, training: TwoViewTraining[Any], config: ClairConfig, first_labels: Sequence[PseudoLabels]
     ) -> None:
         super().__init__(training)
         self.config, self.job, self.names = config, training.job, training.job.classes
