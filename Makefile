@@ -16,6 +16,7 @@ check: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m "slow"

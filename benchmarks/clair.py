@@ -32,7 +32,7 @@ from crosslens.evaluation.significance import paired_randomisation
 from crosslens.methods import METHODS, method_class
 from crosslens.methods.base import FitJob
 from crosslens.methods.text_map import MapConfig, domain_maps, domain_texts, label_images
-from crosslens.progress import set_quiet
+from crosslens.support.progress import set_quiet
 from crosslens.training.run import Run
 from pairs import show, summary
 

@@ -18,11 +18,11 @@ import numpy as np
 
 import crosslens
 from crosslens.api import open_catalog
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.datasets.emoji import emoji_catalog
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.features.load import Features, features_of
-from crosslens.search.domain_detection import detect_domains
+from crosslens.search.query.domain_detection import detect_domains
 
 
 def main() -> None:

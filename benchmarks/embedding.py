@@ -30,9 +30,9 @@ from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import OnnxEngine
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.features.embed import embed_catalog
-from crosslens.files import write_json
+from crosslens.support.files import write_json
 
 
 def ours(catalog: Catalog, backbone: Backbone) -> float:

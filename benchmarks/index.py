@@ -41,11 +41,11 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from crosslens.files import write_json
-from crosslens.search.filters import Eq
+from crosslens.search.filters.conditions import Eq
 from crosslens.search.stores.base import ITEM_SCHEMA, StoreContext
 from crosslens.search.stores.lance import LanceStore
 from crosslens.search.stores.scoring import exact_top
+from crosslens.support.files import write_json
 
 K = 10
 WANTED = "c07"

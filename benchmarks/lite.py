@@ -17,7 +17,7 @@ import numpy as np
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.features.load import features_of
-from crosslens.files import write_json
+from crosslens.support.files import write_json
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.files import write_json
 from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
 from crosslens.losses.instance import bank_logits, instance_contrast
+from crosslens.support.files import write_json
 
 T = 0.2
 GATE = 0.2

@@ -25,14 +25,14 @@ import numpy as np
 
 import crosslens
 from crosslens.api import open_catalog
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.datasets.emoji import concept_of, emoji_catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.metrics import average_precision, precision_at
 from crosslens.features.load import Features, features_of
-from crosslens.search.rerank import Neighbours, neighbour_graph
-from crosslens.search.reranking import RERANK_TOP, Candidates, rerank
+from crosslens.search.rerank.rerank import Neighbours, neighbour_graph
+from crosslens.search.rerank.reranking import RERANK_TOP, Candidates, rerank
 
 METRICS = ("map@all", "map@200", "p@10")
 ENCODERS = ("frozen", "centred", "ucdir")
@@ -149,8 +149,8 @@ def ranked(
 
 
 def expanded(query: np.ndarray, gallery: np.ndarray, scores: np.ndarray, head: np.ndarray) -> np.ndarray:
-    from crosslens.search.rerank import expand_query
-    from crosslens.search.reranking import EXPANSION
+    from crosslens.search.rerank.rerank import expand_query
+    from crosslens.search.rerank.reranking import EXPANSION
 
     first = head[:EXPANSION]
     return expand_query(query, gallery[first], scores[first])

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from crosslens.evaluation import RetrievalResults, evaluate_retrieval
-from crosslens.files import write_json
+from crosslens.support.files import write_json
 
 KS = (1, 5, 15, 50, 100, 200)
 

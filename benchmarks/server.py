@@ -38,7 +38,7 @@ def alone(encoder: Any, images: list[bytes]) -> float:
 
 def encoder_process(folder: Path, paths: list[Path]) -> None:
     """Answer each line of standard input with the encoder's images a second."""
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
 
     encoder = Index.open(folder).encoder
     images = [path.read_bytes() for path in paths]

@@ -26,7 +26,7 @@ from crosslens.api import evaluate, open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.lite import imagenet_names
-from crosslens.class_names import read_class_names
+from crosslens.data.class_names import read_class_names
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, ProjectionHead
 from crosslens.evaluation.significance import paired_randomisation
@@ -34,7 +34,7 @@ from crosslens.features.load import features_of
 from crosslens.methods.tki.domain_words import DomainTexts, WordsConfig, expand
 from crosslens.methods.tki.method import TKIConfig
 from crosslens.methods.tki.text_aggregation import aggregate
-from crosslens.similarity import Similarity
+from crosslens.nn.similarity import Similarity
 from crosslens.training.run import Run
 
 HAND = (

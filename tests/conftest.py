@@ -20,7 +20,7 @@ settings.load_profile("crosslens")
 @pytest.fixture(autouse=True)
 def _heard():
     """A command told to be quiet must not silence the tests after it."""
-    from crosslens.progress import set_quiet
+    from crosslens.support.progress import set_quiet
 
     yield
     set_quiet(False)

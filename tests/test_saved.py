@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import crosslens
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 
 SAVED = Path(__file__).parent / "golden" / "saved"
 EXPECTED = json.loads((SAVED / "expected.json").read_text())

@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from crosslens.support.version import __version__
 
 _LAZY = {
-    "Catalog": "crosslens.catalog",
-    "CrosslensError": "crosslens.errors",
+    "Catalog": "crosslens.data.catalog",
+    "CrosslensError": "crosslens.support.errors",
     "Encoder": "crosslens.encoder",
-    "Index": "crosslens.search.index",
+    "Index": "crosslens.search.index.index",
     "compare": "crosslens.api",
     "embed": "crosslens.api",
     "evaluate": "crosslens.api",
@@ -26,10 +26,10 @@ _LAZY = {
 if TYPE_CHECKING:
     from crosslens.api import compare, embed, evaluate, fit
     from crosslens.backbones import load_backbone
-    from crosslens.catalog import Catalog
+    from crosslens.data.catalog import Catalog
     from crosslens.encoder import Encoder, load_encoder
-    from crosslens.errors import CrosslensError
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
+    from crosslens.support.errors import CrosslensError
 
 __all__ = [
     "Catalog",

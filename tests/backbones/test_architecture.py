@@ -15,7 +15,7 @@ from backbones.tiny_models import save_clip, save_dinov2, save_siglip, save_tran
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Fingerprint
 from crosslens.encoder import Encoder
-from crosslens.errors import FingerprintError
+from crosslens.support.errors import FingerprintError
 
 SAVED = {
     "clip": save_clip,

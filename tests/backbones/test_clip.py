@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from backbones.tiny_models import END, START, Malicious, save_clip, save_siglip, save_vit
 from crosslens.backbones import load_backbone
 from crosslens.backbones.clip import ClipBackbone
-from crosslens.errors import BackboneError
 from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD
+from crosslens.support.errors import BackboneError
 
 
 def load(name: str) -> ClipBackbone:

@@ -16,7 +16,7 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.clip import ClipBackbone
 from crosslens.backbones.clip_files import infer_config, to_transformers
 from crosslens.backbones.clip_tokens import MERGES, clip_file_tokens, find_clip_tokenizer, published_tokenizer
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 
 def load(name: str) -> ClipBackbone:

@@ -31,8 +31,8 @@ from crosslens.backbones.engine import (
     make_engine,
 )
 from crosslens.backbones.resnet import ResNetBackbone
-from crosslens.errors import BackboneError
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import BackboneError
 
 
 def squares(backbone: Backbone, count: int) -> NDArray[np.uint8]:

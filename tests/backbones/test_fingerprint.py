@@ -8,8 +8,8 @@ from torch import nn
 
 from crosslens.backbones.base import Fingerprint, hash_weights, load_weights
 from crosslens.backbones.resnet import ResNet, ResNetBackbone
-from crosslens.errors import BackboneError, FingerprintError
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import BackboneError, FingerprintError
 
 
 def fingerprint(**changes: object) -> Fingerprint:

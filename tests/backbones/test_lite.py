@@ -13,7 +13,7 @@ from crosslens.backbones.lite import EfficientNetLite0, LiteBackbone, SameConv, 
 from crosslens.backbones.weights import read_state
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Joint
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 
 @pytest.fixture(scope="module")

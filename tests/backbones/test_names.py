@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from crosslens.backbones import BACKBONES, describe_backbones, load_backbone
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 
 @pytest.mark.parametrize("name", ["?", "", "clipp:x", "LITE", "resnet50"])

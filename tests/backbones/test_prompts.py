@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from backbones.tiny_models import save_clip, save_siglip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import CausalPrompts, find_holes, put_words, word_prompts
-from crosslens.errors import BackboneError, ConfigError
+from crosslens.support.errors import BackboneError, ConfigError
 from tiny import TinyBackbone
 
 TEXTS = ("a X of a cat", "a X of a photo of a dog", "a X of a")

@@ -11,7 +11,7 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.clip_tokens import clip_file_tokens
 from crosslens.backbones.reading import Reading, has_letters, read_pieces
 from crosslens.encoder import Encoder
-from crosslens.errors import BackboneError, ConfigError
+from crosslens.support.errors import BackboneError, ConfigError
 from talker import TalkerBackbone
 from tiny import TinyBackbone
 

@@ -9,7 +9,7 @@ from torch import nn
 from backbones.tiny_models import moco_checkpoint, tiny_resnet
 from crosslens.backbones import load_backbone
 from crosslens.backbones.resnet import Bottleneck, ResNet, load_moco_v2
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 
 def tiny_head() -> nn.Sequential:

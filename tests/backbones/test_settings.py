@@ -15,8 +15,8 @@ from PIL import Image
 
 from crosslens.backbones.pretrained import Pretrained
 from crosslens.backbones.processor import preprocess_from
-from crosslens.errors import BackboneError
 from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from crosslens.support.errors import BackboneError
 
 CLIP = Preprocess(resize=224, crop=224, interpolation="bicubic", mean=CLIP_MEAN, std=CLIP_STD)
 SQUARE = Preprocess(resize=224, crop=224, squash=True)

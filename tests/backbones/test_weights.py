@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from backbones.tiny_models import Malicious
 from crosslens.backbones.weights import read_state
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 
 class Scripted(nn.Module):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from tiny import make_pictures
 
 

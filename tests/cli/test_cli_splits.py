@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 
 
 @pytest.fixture

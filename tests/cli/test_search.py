@@ -5,9 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from tiny import TinyBackbone
 
 A, B = "photo/circle/00.png", "sketch/cross/00.png"

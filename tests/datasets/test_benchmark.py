@@ -6,7 +6,7 @@ import pytest
 from crosslens.datasets import BENCHMARKS, find_benchmark
 from crosslens.datasets.benchmark import all_pairs, both_ways
 from crosslens.datasets.layout import key
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 PACKAGE = files("crosslens.datasets")
 ALL = pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
+from crosslens.data.readers import read_folder
 from crosslens.datasets import BENCHMARKS
 from crosslens.datasets.benchmark import DomainCount, KnownCount
 from crosslens.datasets.check import check
-from crosslens.errors import CatalogError, LabelsHiddenError
-from crosslens.readers import read_folder
+from crosslens.support.errors import CatalogError, LabelsHiddenError
 
 PACS = BENCHMARKS["pacs"]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from crosslens.datasets.domainnet import DOMAINNET, DOMAINNET_7
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 
 def test_folders(tree):

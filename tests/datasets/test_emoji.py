@@ -10,7 +10,7 @@ from PIL import Image
 
 from crosslens.datasets import emoji
 from crosslens.datasets.emoji import concept_of, concepts, emoji_catalog, shared_codes
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 FEW = ("Animals & Nature",)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from crosslens.datasets import emoji, emoji_drawing
 from crosslens.datasets.emoji import concepts
 from crosslens.datasets.emoji_drawing import draw, draw_all, is_whole
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 
 def pixels(path):

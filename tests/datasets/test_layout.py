@@ -2,7 +2,7 @@ import pytest
 
 from crosslens.datasets import find_benchmark
 from crosslens.datasets.layout import Spelling, class_rows, find_domains, find_file, key
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 
 @pytest.mark.parametrize(

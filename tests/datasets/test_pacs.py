@@ -2,7 +2,7 @@ import pytest
 
 from crosslens.datasets.check import check
 from crosslens.datasets.pacs import PACS
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 
 @pytest.mark.parametrize("wrap", ["", "kfold/"])

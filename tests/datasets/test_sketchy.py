@@ -1,7 +1,7 @@
 import pytest
 
 from crosslens.datasets.sketchy import SKETCHY, SKETCHY_ALL, read
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 OFFICIAL = (
     "256x256/sketch/tx_000000000000/hot-air_balloon/n02782093_1-1.png",

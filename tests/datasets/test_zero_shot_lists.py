@@ -1,7 +1,7 @@
 import pytest
 
 from crosslens.datasets.zero_shot_lists import read_zero_shot_lists
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 NAMES = {"cname_cid.txt": "wrist-watch 0\nalarm clock 1\n", "cname_cid_zero.txt": "bottle opener 0\n"}
 

@@ -10,9 +10,9 @@ from PIL import Image
 import crosslens
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.parts import Centre, Heads, Joint
-from crosslens.errors import BackboneError, FingerprintError, ImageError, RunError
 from crosslens.methods import METHODS, method_class
 from crosslens.nn.heads import Head
+from crosslens.support.errors import BackboneError, FingerprintError, ImageError, RunError
 from tiny import TinyBackbone, draw
 
 

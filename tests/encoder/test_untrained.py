@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crosslens.encoder.untrained import centred_encoder, frozen_encoder
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 from talker import TalkerBackbone
 from tiny import TinyBackbone
 

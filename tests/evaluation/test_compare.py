@@ -7,12 +7,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation import compare as module
 from crosslens.evaluation.compare import compare_evaluations
 from crosslens.evaluation.conventions import CONVENTIONS, Metric
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
+from crosslens.support.errors import EvaluationError
 
 DOMAINS = {"photo": 30, "sketch": 12, "clip": 9}
 CODA = Metric("AP", average="class", interpolation="voc", tag="voc-class")

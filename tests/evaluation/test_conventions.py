@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import CONVENTIONS, Metric, choose_metrics
 from crosslens.evaluation.metrics import MetricAccumulator
+from crosslens.support.errors import EvaluationError
 
 A, B, C = [0, 1, 1, 0, 1], [1, 0, 0, 1, 0], [0, 0, 1, 0, 1]
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.metrics import (
     JudgedRanks,
@@ -26,6 +25,7 @@ from crosslens.evaluation.metrics import (
     recall_at,
     reciprocal_rank,
 )
+from crosslens.support.errors import EvaluationError
 
 A, B, C = [0, 1, 1, 0, 1], [1, 0, 0, 1, 0], [0, 0, 1, 0, 1]
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import CONVENTIONS, Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval, label_codes, self_matches
+from crosslens.support.errors import EvaluationError
 
 METRICS = [
     Metric("AP"),

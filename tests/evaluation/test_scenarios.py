@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosslens.catalog import Catalog
-from crosslens.errors import EvaluationError
+from crosslens.data.catalog import Catalog
 from crosslens.evaluation.scenarios import KINDS, Scenario
+from crosslens.support.errors import EvaluationError
 
 NAMES = [f"class-{i:02d}" for i in range(65)]
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import CONVENTIONS
 from crosslens.evaluation.results import evaluate_retrieval
 from crosslens.evaluation.significance import (
@@ -19,6 +18,7 @@ from crosslens.evaluation.significance import (
     mean_and_std,
     paired_randomisation,
 )
+from crosslens.support.errors import EvaluationError
 
 
 def test_golden_intervals(recipe: tuple[np.ndarray, ...], golden: dict[str, Any]) -> None:

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from crosslens.backbones.engine import OnnxEngine
-from crosslens.catalog import Catalog
-from crosslens.errors import CrosslensError, FeatureError, FingerprintError
+from crosslens.data.catalog import Catalog
 from crosslens.features.embed import embed_catalog, view_generator
 from crosslens.features.load import features_of
 from crosslens.features.store import FeatureStore
 from crosslens.images.augment import Augmentation
+from crosslens.support.errors import CrosslensError, FeatureError, FingerprintError
 from tiny import TinyBackbone, make_pictures
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.features import load
 from tiny import TinyBackbone
 

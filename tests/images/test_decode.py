@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.decode import decode
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import ImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images import formats
 from crosslens.images.decode import decode, open_picture
 from crosslens.images.formats import FILM_SUFFIXES, FORMATS, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
+from crosslens.support.errors import ImageError
 from pictures import encoded, gradient
 
 PICTURE = Image.fromarray(gradient())

@@ -5,9 +5,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from crosslens.cli.app import app
-from crosslens.errors import ConfigError, ImageError
 from crosslens.images import limits
 from crosslens.images.decode import decode
+from crosslens.support.errors import ConfigError, ImageError
 from pictures import encoded
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.decode import decode
+from crosslens.support.errors import ImageError
 from pictures import chunk, encoded, gradient, with_chunk
 
 COLOUR = gradient()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from crosslens.errors import ImageError
 from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from crosslens.support.errors import ImageError
 
 
 def noise(width: int, height: int) -> Image.Image:

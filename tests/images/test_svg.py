@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.decode import decode
+from crosslens.support.errors import ImageError
 from pictures import encoded
 
 RED = '<rect width="100" height="25" fill="red"/>'

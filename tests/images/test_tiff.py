@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.decode import decode
+from crosslens.support.errors import ImageError
 from pictures import encoded, gradient, tiff
 
 COLOUR = gradient()

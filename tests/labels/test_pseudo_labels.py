@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosslens.errors import TrainingError
 from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labels, refreshed_scores
+from crosslens.support.errors import TrainingError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "clair.json").read_text())["confidence"]
 

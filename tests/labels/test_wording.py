@@ -4,7 +4,6 @@ from importlib import resources
 import pytest
 import torch
 
-from crosslens.errors import BackboneError, ConfigError
 from crosslens.labels.wording import (
     class_texts,
     clean_name,
@@ -13,6 +12,7 @@ from crosslens.labels.wording import (
     templates_of,
     with_article,
 )
+from crosslens.support.errors import BackboneError, ConfigError
 from talker import TalkerBackbone
 from tiny import TinyBackbone
 

@@ -7,12 +7,12 @@ import torch
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import ConfigError, RunError
 from crosslens.methods import METHODS, method_class
 from crosslens.methods.base import FitJob, Method, MethodConfig, make_config, torch_device
 from crosslens.methods.settings import settings_of
 from crosslens.methods.text_map import MapConfig
 from crosslens.methods.uem.config import UEMConfig
+from crosslens.support.errors import ConfigError, RunError
 
 QUICK = {"epochs": 1, "batch_size": 16, "views": 1, "head": [8, 4], "members": 1, "clusters": 3, "align_epochs": 0}
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import crosslens
-from crosslens.errors import TrainingError
 from crosslens.methods.tuned import TunedHead
 from crosslens.methods.two_view import TwoViewTraining
 from crosslens.methods.uem.method import UEMTraining
+from crosslens.support.errors import TrainingError
 from crosslens.training.run import Run
 
 SETTINGS = {

@@ -7,7 +7,10 @@ import torch
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
-from crosslens.errors import (
+from crosslens.methods import METHODS, method_class
+from crosslens.methods.supervised import Supervised
+from crosslens.methods.two_view import TwoViewTraining
+from crosslens.support.errors import (
     BackboneError,
     CatalogError,
     ConfigError,
@@ -18,9 +21,6 @@ from crosslens.errors import (
     RunError,
     TrainingError,
 )
-from crosslens.methods import METHODS, method_class
-from crosslens.methods.supervised import Supervised
-from crosslens.methods.two_view import TwoViewTraining
 from tiny import make_pictures
 
 QUICK = {"epochs": 4, "batch_size": 16, "views": 2, "head": [32, 16]}
@@ -108,7 +108,7 @@ def test_unsupervised_methods_never_see_a_label(pictures, tmp_path, monkeypatch)
             assert job.oracle is None
             return super().fit(job)
 
-    monkeypatch.setattr("crosslens.fitting.method_class", lambda name: Spy)
+    monkeypatch.setattr("crosslens.api.fitting.method_class", lambda name: Spy)
     fit(pictures, tmp_path / "run", "frozen", {})
     hidden = [m for m in METHODS if "labels" not in method_class(m).learns_from and m != "frozen"]
     assert set(hidden) == {"centred", "instance", "protonce", "ucdir", "uem", "clair", "text-map", "tki"}

@@ -3,7 +3,7 @@
 import pytest
 
 import crosslens
-from crosslens.errors import TrainingError
+from crosslens.support.errors import TrainingError
 from tiny import make_pictures
 
 QUICK = {"epochs": 1, "batch_size": 8, "views": 1, "head": [8, 4], "members": 1}

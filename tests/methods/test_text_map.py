@@ -9,9 +9,9 @@ from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.parts import DomainMap, Heads
-from crosslens.errors import BackboneError, ConfigError
 from crosslens.methods.text_map import MapConfig, fit_map
 from crosslens.nn.heads import Head
+from crosslens.support.errors import BackboneError, ConfigError
 from talker import register_talker
 from tiny import SHAPES
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from crosslens.errors import TrainingError
 from crosslens.nn.batch_norm import SharedBatchNorm2d, SplitBatchNorm2d, replace_batch_norms, set_halves
+from crosslens.support.errors import TrainingError
 from crosslens.training.distributed import require_same_in_parts
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from crosslens.nn.hyperbolic import exp0, log0, mobius_add
 from crosslens.nn.projection import Projection, ProjectionShape
-from crosslens.search.query import mix
-from crosslens.similarity import WIDEST, Similarity
+from crosslens.nn.similarity import WIDEST, Similarity
+from crosslens.search.query.query import mix
 
 GEOMETRIES = ("mobius", "hnnpp", "euclid_exp", "euclid")
 

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
-from crosslens.errors import ConfigError
 from crosslens.nn.momentum import momentum_copy, momentum_update
 from crosslens.nn.prompts import PromptedTower, PromptShape
+from crosslens.support.errors import ConfigError
 from tiny import TinyTower
 
 

@@ -5,9 +5,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 from torch.nn import functional as F
 
-from crosslens.errors import ConfigError, TrainingError
 from crosslens.ops.cluster_count import METHODS, estimate_clusters
 from crosslens.ops.cluster_validity import best_silhouette, gap_statistic
+from crosslens.support.errors import ConfigError, TrainingError
 
 
 def blobs(centres, each=30, dim=16, spread=0.02, seed=0):

@@ -4,7 +4,6 @@ import torch
 from sklearn.cluster import KMeans
 from torch.nn import functional as F
 
-from crosslens.errors import TrainingError
 from crosslens.ops.cluster_count import (
     candidate_counts,
     count_ladder,
@@ -13,6 +12,7 @@ from crosslens.ops.cluster_count import (
     two_segments,
 )
 from crosslens.ops.kmeans import concentration, kmeans, lloyd, spread_start
+from crosslens.support.errors import TrainingError
 
 
 def blobs(centres=6, each=40, dim=8, seed=0, spread=0.1):

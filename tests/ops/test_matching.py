@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from crosslens.errors import TrainingError
 from crosslens.ops.matching import (
     cross_neighbours,
     dissimilarity,
@@ -18,6 +17,7 @@ from crosslens.ops.matching import (
     unify,
     vote_pairs,
 )
+from crosslens.support.errors import TrainingError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())["unify"]
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crosslens.errors import TrainingError
 from crosslens.ops.matching import dissimilarity
 from crosslens.ops.private import cluster_sides, detect_by_spread, detect_private
+from crosslens.support.errors import TrainingError
 
 
 def world(seed=0, shared=3, private=2, each=20, dim=16, noise=0.03):

@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from crosslens.encoder.parts import Whitened
-from crosslens.errors import ConfigError
 from crosslens.labels.naming import centred_rows
 from crosslens.labels.pseudo_labels import calibrated, pseudo_labels
 from crosslens.ops.rounding import difference
 from crosslens.ops.text_map import leave_one_out_score, mean_shift_score, ridge_map
 from crosslens.ops.whitening import within_class_whitening
+from crosslens.support.errors import ConfigError
 
 
 def alike(seed: int, count: int = 7, dim: int = 384) -> torch.Tensor:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from crosslens.errors import ConfigError
 from crosslens.ops.text_map import (
     apply_map,
     blend,
@@ -20,6 +19,7 @@ from crosslens.ops.text_map import (
     ridge_map,
     scaled_strength,
 )
+from crosslens.support.errors import ConfigError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "clair.json").read_text())["map"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import CONVENTIONS
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.results import evaluate_retrieval

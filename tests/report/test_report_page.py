@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from crosslens.catalog import Catalog
-from crosslens.errors import ConfigError, CrosslensError, EvaluationError
+from crosslens.data.catalog import Catalog
 from crosslens.features.store import Skipped
 from crosslens.report import Embeddings, Section, write_report
 from crosslens.report.page import PICTURES
 from crosslens.report.thumbnails import MAX_BYTES
+from crosslens.support.errors import ConfigError, CrosslensError, EvaluationError
 from report.page_parser import Page
 
 LOG = [

@@ -5,12 +5,12 @@ import torch
 
 from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Prompts
 from crosslens.features.load import features_of
 from crosslens.nn.prompts import PromptedTower, PromptShape
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from tiny import TinyBackbone
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.errors import ConfigError, CrosslensError
 from crosslens.search.grid import Tile, hit_tile, write_grid
-from crosslens.search.items import Hit
-from crosslens.search.query import FoundHit
+from crosslens.search.index.items import Hit
+from crosslens.search.query.query import FoundHit
+from crosslens.support.errors import ConfigError, CrosslensError
 
 COLOURS = [(200, 30, 30), (30, 160, 30), (30, 30, 200)]
 

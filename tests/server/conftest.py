@@ -5,11 +5,11 @@ import sys
 import pytest
 import torch
 
-from crosslens.catalog import Catalog
 from crosslens.cli import main
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 
 
 @pytest.fixture(scope="session")

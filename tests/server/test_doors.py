@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from crosslens.server.guards import _is_same
 from serving import encoded, is_problem, plain, running
 

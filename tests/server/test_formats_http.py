@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.images.formats import FORMATS
-from crosslens.search.index import Index
-from crosslens.search.making import UPLOADS, is_upload
+from crosslens.search.index.index import Index
+from crosslens.search.index.making import UPLOADS, is_upload
 from pictures import encoded
 from serving import running
 from tiny import TinyBackbone

@@ -231,9 +231,9 @@ def test_no_address_leads_outside(served, place):
 def test_links_out_of_the_roots_are_not_followed(pictures_root, tmp_path):
     import shutil
 
-    from crosslens.catalog import Catalog
+    from crosslens.data.catalog import Catalog
     from crosslens.encoder import Encoder
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
     from tiny import TinyBackbone
 
     root = tmp_path / "pictures"

@@ -11,11 +11,11 @@ from filelock import FileLock
 from PIL import Image
 
 from crosslens.encoder import Encoder
-from crosslens.errors import StoreError
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from crosslens.server import jobs, working
 from crosslens.server.collection import Collection
 from crosslens.server.jobs import JobTable
+from crosslens.support.errors import StoreError
 from serving import encoded, is_problem, plain, running
 
 PLACE = "/api/v1/collections/own.index"
@@ -293,7 +293,7 @@ def test_a_job_whose_index_cannot_be_read_fails_once(server, monkeypatch):
 
 
 def test_a_job_waits_for_another_writer_as_long_as_it_takes(server, own_index, monkeypatch):
-    monkeypatch.setattr("crosslens.search.writer_lock.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("crosslens.search.index.writer_lock.LOCK_SECONDS", 0.1)
     allowed = slowed(monkeypatch)
     allowed.release(10)
     with FileLock(own_index / ".lock"):
@@ -307,7 +307,7 @@ def test_a_job_waits_for_another_writer_as_long_as_it_takes(server, own_index, m
 
 
 def test_a_writer_that_comes_between_two_batches_only_delays_a_job(server, own_index, monkeypatch):
-    monkeypatch.setattr("crosslens.search.writer_lock.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("crosslens.search.index.writer_lock.LOCK_SECONDS", 0.1)
     allowed = slowed(monkeypatch)
     answer = server.add(*(noise(n) for n in range(6)), name="own.index")
     place = answer.headers["location"]

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from crosslens.errors import ConfigError
 from crosslens.server.keys import Keys, add_key, read_keys, remove_key
+from crosslens.support.errors import ConfigError
 from serving import is_problem, plain, running
 
 

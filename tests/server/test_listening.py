@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from crosslens.errors import CrosslensError
 from crosslens.server import run
 from crosslens.server.listening import listen
+from crosslens.support.errors import CrosslensError
 
 
 @contextlib.contextmanager

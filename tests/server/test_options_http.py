@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crosslens.search.filters import Eq
-from crosslens.search.index import Index
-from crosslens.search.query import QueryPart, SearchOptions
-from crosslens.search.searcher import Searcher
+from crosslens.search.filters.conditions import Eq
+from crosslens.search.index.index import Index
+from crosslens.search.query.query import QueryPart, SearchOptions
+from crosslens.search.query.searcher import Searcher
 
 IMAGE = "sketch/cross/01.png"
 LIKE = "photo/square/02.png"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from crosslens.server.jobs import JobTable
 from serving import encoded, plain
 

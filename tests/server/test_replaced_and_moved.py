@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Heads
 from crosslens.nn.heads import Head
-from crosslens.search.index import Index
-from crosslens.search.matching import Matching
+from crosslens.search.index.index import Index
+from crosslens.search.query.matching import Matching
 from crosslens.server import embedding
 from serving import is_problem, plain, running
 from tiny import TinyBackbone

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from serving import is_problem, plain
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from crosslens.errors import TrainingError
+from crosslens.support.errors import TrainingError
 from crosslens.training.batches import PairBatches
 from crosslens.training.distributed import World
 

@@ -7,7 +7,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from crosslens.errors import RunError, TrainingError
+from crosslens.support.errors import RunError, TrainingError
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
 from crosslens.training.run import Run

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone

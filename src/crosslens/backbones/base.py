@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslens.backbones.reading import Reading, has_letters
-from crosslens.errors import BackboneError, FingerprintError
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import BackboneError, FingerprintError
 
 
 class Fingerprint(BaseModel):

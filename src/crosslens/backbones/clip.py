@@ -14,8 +14,8 @@ from crosslens.backbones.clip_tokens import Tokens, clip_tokens, siglip_tokens
 from crosslens.backbones.pretrained import Pretrained
 from crosslens.backbones.processor import require_side
 from crosslens.backbones.reading import Reading
-from crosslens.errors import BackboneError
 from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD, HALF, Preprocess
+from crosslens.support.errors import BackboneError
 
 
 class ImageTower(nn.Module):

@@ -19,7 +19,7 @@ from crosslens.backbones.clip import ClipBackbone, clip_preprocess
 from crosslens.backbones.clip_tokens import clip_file_tokens
 from crosslens.backbones.open_clip_settings import OpenClipSettings
 from crosslens.backbones.weights import read_state
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 ACTIVATIONS = ("gelu", "quick_gelu")
 

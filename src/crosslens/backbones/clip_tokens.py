@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from crosslens.backbones.reading import Reading, read_by, read_pieces
-from crosslens.errors import BackboneError
-from crosslens.files import read_json
+from crosslens.support.errors import BackboneError
+from crosslens.support.files import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
-from crosslens.errors import BackboneError
-from crosslens.files import atomic_path
 from crosslens.images.preprocess import Preprocess
-from crosslens.places import cache_folder
+from crosslens.support.errors import BackboneError
+from crosslens.support.files import atomic_path
+from crosslens.support.places import cache_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

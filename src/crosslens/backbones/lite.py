@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from crosslens.backbones.base import Backbone, hash_weights, load_weights
 from crosslens.backbones.reading import Reading, read_by
 from crosslens.backbones.weights import read_state
-from crosslens.files import atomic_path
 from crosslens.images.preprocess import Preprocess
-from crosslens.places import cache_folder
+from crosslens.support.files import atomic_path
+from crosslens.support.places import cache_folder
 
 JOINT_TEMPERATURE = 2.0
 """Temperature of the softmax over ImageNet logits; higher mixes more class names into an image's vector."""

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from crosslens.backbones.processor import require_translated
-from crosslens.errors import BackboneError
-from crosslens.files import read_json
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import BackboneError
+from crosslens.support.files import read_json
 
 # What the weights tell by their shapes, or training alone needs; and what has to be as in a plain CLIP.
 _BY_SHAPE = frozenset(

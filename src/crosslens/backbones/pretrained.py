@@ -14,9 +14,9 @@ from typing import Any
 
 from crosslens.backbones.base import describe_faults, hash_settings
 from crosslens.backbones.processor import preprocess_from
-from crosslens.errors import BackboneError
-from crosslens.files import read_json
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import BackboneError
+from crosslens.support.files import read_json
 
 # Settings of training and of outputs that are not used here.
 _UNUSED = re.compile(

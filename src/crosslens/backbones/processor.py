@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from crosslens.errors import BackboneError
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import BackboneError
 
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
 # Processors that resize, crop, rescale and normalise, in this order, with these names for the settings.

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.clip import ClipBackbone
 from crosslens.backbones.lite import LiteBackbone
-from crosslens.errors import BackboneError, ConfigError
+from crosslens.support.errors import BackboneError, ConfigError
 
 HOLE = "X"
 """Where the learned word stands in a template."""

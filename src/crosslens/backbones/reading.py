@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from crosslens.errors import ConfigError
+from crosslens.support.errors import ConfigError
 
 # Letters and a symbol by their category, blank to the eye: fillers of Hangul, an empty Braille cell.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")

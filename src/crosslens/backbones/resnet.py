@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from crosslens.backbones.base import Backbone, list_names, load_weights
 from crosslens.backbones.pretrained import Pretrained
 from crosslens.backbones.weights import read_state
-from crosslens.errors import BackboneError
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.errors import BackboneError
 
 
 class Bottleneck(nn.Module):

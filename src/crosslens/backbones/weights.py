@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:

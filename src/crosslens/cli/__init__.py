@@ -9,11 +9,11 @@ INTERRUPTED = "interrupted; what was finished is kept. Run the same command agai
 
 def main() -> None:
     """Run ``crosslens``; errors that crosslens can explain become one message instead of a traceback."""
-    from crosslens.terminal import accept_every_letter, echo
+    from crosslens.support.terminal import accept_every_letter, echo
 
     accept_every_letter()
     from crosslens.cli.app import app
-    from crosslens.errors import ConfigError, CrosslensError
+    from crosslens.support.errors import ConfigError, CrosslensError
 
     try:
         app()

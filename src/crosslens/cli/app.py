@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from crosslens.cli import data, demo, embed, evaluate, export, fit, index, report, search, serve
-from crosslens.terminal import echo, visible
+from crosslens.support.terminal import echo, visible
 
 _UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong call; it has no public name."""
@@ -53,7 +53,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _version(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
     if version:
-        from crosslens import __version__
+        from crosslens.support.version import __version__
 
         echo(__version__)
         raise typer.Exit

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, split_names
-from crosslens.terminal import echo, print_table
+from crosslens.support.terminal import echo, print_table
 
 app = typer.Typer(help="Look at collections of images before anything is computed.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def check(
     """
     from crosslens.datasets import find_benchmark
     from crosslens.datasets.check import check as check_images
-    from crosslens.progress import counted_progress, set_quiet
+    from crosslens.support.progress import counted_progress, set_quiet
 
     set_quiet(quiet)
     known = find_benchmark(benchmark) if benchmark else None
@@ -69,9 +69,9 @@ def write_list(
     Example: crosslens data list OfficeHome/ --as office-home --out office-home.parquet
     """
     from crosslens.api import open_catalog
+    from crosslens.data.splits import select_splits
     from crosslens.datasets import find_benchmark
-    from crosslens.progress import set_quiet
-    from crosslens.splits import select_splits
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     catalog = find_benchmark(benchmark).read(Path(root)) if benchmark else open_catalog(root)
@@ -105,7 +105,7 @@ def emoji(
     Example: crosslens data emoji --out emoji.csv && crosslens evaluate lite emoji.csv
     """
     from crosslens.datasets.emoji import emoji_catalog
-    from crosslens.progress import counted_progress, set_quiet
+    from crosslens.support.progress import counted_progress, set_quiet
 
     set_quiet(quiet)
     with counted_progress("drawing") as show:

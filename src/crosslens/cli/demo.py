@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.options import Json, Quiet, emit_json
-from crosslens.terminal import echo
+from crosslens.support.terminal import echo
 
 
 def demo(
@@ -21,8 +21,8 @@ def demo(
     Embeds line drawings and flat colour pictures of the same things, trains UCDIR without labels, shows what it
     gained, builds an index, searches it and writes a report.
     """
-    from crosslens.demo import run_demo
-    from crosslens.progress import set_quiet
+    from crosslens.api.demo import run_demo
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     result = run_demo(out, (lambda line: None) if quiet else echo)

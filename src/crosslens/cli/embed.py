@@ -18,7 +18,7 @@ from crosslens.cli.options import (
     Workers,
     emit_json,
 )
-from crosslens.terminal import echo, print_table
+from crosslens.support.terminal import echo, print_table
 
 
 def embed(
@@ -44,8 +44,8 @@ def embed(
     Example: crosslens embed photos/ --out features/ --views 3
     """
     from crosslens import api
-    from crosslens.progress import set_quiet
-    from crosslens.splits import select_splits
+    from crosslens.data.splits import select_splits
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     result = api.embed(

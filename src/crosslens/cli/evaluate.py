@@ -24,8 +24,8 @@ from crosslens.cli.options import (
     left_out_of,
     split_names,
 )
-from crosslens.errors import ConfigError
-from crosslens.terminal import echo, print_table
+from crosslens.support.errors import ConfigError
+from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.evaluation.measured import Evaluation
@@ -85,7 +85,7 @@ def evaluate(
     Example: crosslens evaluate runs/first        crosslens evaluate lite pictures/ --domains sketch,photo
     """
     from crosslens import api
-    from crosslens.progress import set_quiet
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     result = api.evaluate(
@@ -138,7 +138,7 @@ def compare(
     Example: crosslens compare lite runs/first --on pictures/ --domains sketch,photo
     """
     from crosslens import api
-    from crosslens.progress import set_quiet
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     measured, comparisons = api.compare(

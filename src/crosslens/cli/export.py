@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.options import Json, Quiet, emit_json
-from crosslens.terminal import echo
+from crosslens.support.terminal import echo
 
 
 def export(
@@ -29,7 +29,7 @@ def export(
     Example: crosslens export runs/first --format onnx --domain sketch --out sketch-encoder
     """
     from crosslens.encoder import load_encoder
-    from crosslens.export import export_encoder
+    from crosslens.encoder.export import export_encoder
 
     loaded = load_encoder(encoder)
     folder = export_encoder(loaded, out, format, domain)  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def fit(
     Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
     """
     from crosslens import api
-    from crosslens.progress import note, set_quiet
+    from crosslens.support.progress import note, set_quiet
 
     set_quiet(quiet)
     run = api.fit(

@@ -19,10 +19,10 @@ from crosslens.cli.options import (
     emit_json,
     split_names,
 )
-from crosslens.terminal import echo, print_table
+from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
-    from crosslens.catalog import Catalog
+    from crosslens.data.catalog import Catalog
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -39,8 +39,8 @@ StoreName = Annotated[
 
 def _images(root: str, split: str | None) -> Catalog:
     from crosslens.api import open_catalog
-    from crosslens.progress import note
-    from crosslens.splits import mixed_splits, select_splits
+    from crosslens.data.splits import mixed_splits, select_splits
+    from crosslens.support.progress import note
 
     catalog = select_splits(open_catalog(root), split)
     if split is None and (told := mixed_splits(catalog)):
@@ -69,8 +69,8 @@ def build(
     Example: crosslens index build pictures/ --domains photo --encoder runs/first --out photos.index
     """
     from crosslens.encoder import load_encoder
-    from crosslens.progress import set_quiet
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     catalog = _images(root, split)
@@ -110,8 +110,8 @@ def add(
 
     Example: crosslens index add photos.index pictures/
     """
-    from crosslens.progress import note, set_quiet
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
+    from crosslens.support.progress import note, set_quiet
 
     set_quiet(quiet)
     catalog = _images(root, split)
@@ -151,9 +151,9 @@ def delete(
 
     Example: crosslens index delete photos.index --where "id starts with 'photo/dog/'"
     """
-    from crosslens.errors import ConfigError
-    from crosslens.search.filters import parse_filter
-    from crosslens.search.index import Index
+    from crosslens.search.filters.text import parse_filter
+    from crosslens.search.index.index import Index
+    from crosslens.support.errors import ConfigError
 
     if bool(ids) == (where is not None):
         raise ConfigError("say which items to delete: give their ids, or --where, one of the two")
@@ -177,7 +177,7 @@ def relocate(
 
     Example: crosslens index relocate photos.index /media/old-disk/pictures /media/new-disk/pictures
     """
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
 
     opened = Index.open(index)
     report = opened.relocate(old, new, force=force)
@@ -195,7 +195,7 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
     Example: crosslens index info photos.index --json -
     """
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
 
     stats = Index.open(index).stats()
     emit_json(json, stats)
@@ -209,8 +209,8 @@ def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
     Example: crosslens index optimize photos.index
     """
-    from crosslens.progress import set_quiet
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     done = Index.open(index).optimize()
@@ -230,7 +230,7 @@ def snapshot(
 
     Example: crosslens index snapshot photos.index photos-2026-01-31
     """
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
 
     opened = Index.open(index)
     opened.snapshot(target)
@@ -251,7 +251,7 @@ def restore(
 
     Example: crosslens index restore photos-2026-01-31 --out photos.index
     """
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
 
     made = Index.restore(snapshot, out, store=store)
     emit_json(json, {"index": str(out), **made.stats()})
@@ -278,9 +278,9 @@ def bench(
 
     Example: crosslens index bench photos.index --json bench.json
     """
-    from crosslens.progress import set_quiet
-    from crosslens.search.bench import bench_index
-    from crosslens.search.index import Index
+    from crosslens.search.index.bench import bench_index
+    from crosslens.search.index.index import Index
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     found = bench_index(Index.open(index), queries=queries, most=most)

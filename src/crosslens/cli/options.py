@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from crosslens.errors import ConfigError
-from crosslens.names import read_name
-from crosslens.terminal import print_json
+from crosslens.data.names import read_name
+from crosslens.support.errors import ConfigError
+from crosslens.support.terminal import print_json
 
 if TYPE_CHECKING:
     from crosslens.evaluation.scenarios import Scenario
@@ -167,14 +167,14 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 def left_out_of(root: str) -> dict[str, int]:
     """Pictures that the reader of a folder leaves out, by suffix."""
-    from crosslens.catalog import Catalog
+    from crosslens.data.catalog import Catalog
 
     return dict(Catalog.open(root).left_out)
 
 
 def emit_json(target: Path | None, value: Any) -> None:
     """Write a result where ``--json`` says; nowhere without it."""
-    from crosslens.files import write_json
+    from crosslens.support.files import write_json
 
     if target is None:
         return

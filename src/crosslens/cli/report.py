@@ -9,7 +9,7 @@ import typer
 
 from crosslens.cli.evaluate import Convention
 from crosslens.cli.options import Device, Domains, Features, Json, MaxPixels, Quiet, Split, emit_json, split_names
-from crosslens.terminal import echo
+from crosslens.support.terminal import echo
 
 
 def report(
@@ -41,8 +41,8 @@ def report(
 
     Example: crosslens report runs/first        crosslens report runs/first --against lite --against runs/second
     """
-    from crosslens.progress import set_quiet
-    from crosslens.report import report_run
+    from crosslens.api.reporting import report_run
+    from crosslens.support.progress import set_quiet
 
     set_quiet(quiet)
     made = report_run(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json
-from crosslens.terminal import echo, print_table
+from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crosslens.search.index import Index
-    from crosslens.search.query import Answer, QueryPart, SearchOptions
+    from crosslens.search.index.index import Index
+    from crosslens.search.query.query import Answer, QueryPart, SearchOptions
 
 
 def search(
@@ -68,11 +68,11 @@ def search(
 
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
-    from crosslens.progress import note, set_quiet
     from crosslens.search.grid import check_grid_file
-    from crosslens.search.index import Index
-    from crosslens.search.query import AUTO, make_options, weighted_parts
-    from crosslens.search.searcher import Searcher
+    from crosslens.search.index.index import Index
+    from crosslens.search.query.query import AUTO, make_options, weighted_parts
+    from crosslens.search.query.searcher import Searcher
+    from crosslens.support.progress import note, set_quiet
 
     set_quiet(quiet)
     if grid is not None:

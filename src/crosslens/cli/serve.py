@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from crosslens.cli.options import Json, emit_json
-from crosslens.errors import ConfigError
-from crosslens.terminal import echo, print_table
+from crosslens.support.errors import ConfigError
+from crosslens.support.terminal import echo, print_table
 
 
 class ServeGroup(TyperGroup):

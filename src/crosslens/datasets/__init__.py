@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from crosslens.data.names import did_you_mean
+from crosslens.data.names import spelling_key as key
 from crosslens.datasets import domainnet, office31, office_home, pacs, quickdraw, sketchy, tu_berlin
 from crosslens.datasets.benchmark import Benchmark
-from crosslens.errors import CatalogError
-from crosslens.names import did_you_mean
-from crosslens.names import spelling_key as key
+from crosslens.support.errors import CatalogError
 
 BENCHMARKS: dict[str, Benchmark] = {
     "office-31": office31.OFFICE31,

@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from crosslens.catalog import Catalog
-from crosslens.errors import CatalogError
+from crosslens.data.catalog import Catalog
+from crosslens.support.errors import CatalogError
 
 Pair = tuple[str, str]
 """Query domain, gallery domain."""

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import spelt_apart, told_apart
 from crosslens.datasets import find_benchmark
 from crosslens.datasets.benchmark import Benchmark, DomainCount, Split
 from crosslens.datasets.inspect_files import FileState, inspect_files
-from crosslens.names import spelt_apart, told_apart
 
 Severity = Literal["error", "warning", "info"]
 Counts = Mapping[str, Mapping[str, int]]

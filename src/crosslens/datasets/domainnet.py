@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import Spelling
+from crosslens.data.readers import read_list
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, both_ways, read_classes, read_counts
 from crosslens.datasets.layout import (
     DomainFolders,
@@ -17,8 +19,6 @@ from crosslens.datasets.layout import (
     find_file,
     subfolders,
 )
-from crosslens.names import Spelling
-from crosslens.readers import read_list
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 UCDIR_CLASSES = read_classes("domainnet_ucdir")

@@ -18,11 +18,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.datasets.emoji_drawing import SIDE, Job, Look, draw_all, is_whole
-from crosslens.errors import CatalogError
-from crosslens.files import read_json, write_json
-from crosslens.places import cache_folder
+from crosslens.support.errors import CatalogError
+from crosslens.support.files import read_json, write_json
+from crosslens.support.places import cache_folder
 
 Level = Literal["concept", "subgroup", "group"]
 
@@ -118,7 +118,7 @@ def emoji_catalog(
     Args:
         level: what ``label`` is: the ``concept`` (its name), Unicode's ``subgroup`` or ``group``.
         domains: any of ``line``, ``color`` and ``flat``.
-        cache: folder to draw into; ``crosslens.places.cache_folder()`` by default. The pictures of one
+        cache: folder to draw into; ``crosslens.support.places.cache_folder()`` by default. The pictures of one
             version of the packages lie in one subfolder.
         flags: with the flags of countries and regions.
         skin_tones: with the skin-tone variants, labelled as what they vary.

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from crosslens.errors import CatalogError
+from crosslens.support.errors import CatalogError
 
 Look = Literal["line", "color", "flat"]
 

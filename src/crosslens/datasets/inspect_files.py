@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from crosslens.errors import ImageError
 from crosslens.images.decode import decode as decode_image
+from crosslens.support.errors import ImageError
 
 BATCH = 64
 """Files a thread takes at once; a future for each of a million files would cost more memory than the images."""

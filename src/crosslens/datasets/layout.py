@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crosslens.catalog import Catalog
-from crosslens.errors import CatalogError
-from crosslens.names import Spelling, caseless
-from crosslens.names import spelling_key as key
-from crosslens.readers import is_system_folder, list_images
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import Spelling, caseless
+from crosslens.data.names import spelling_key as key
+from crosslens.data.readers import is_system_folder, list_images
+from crosslens.support.errors import CatalogError
 
 MAX_DEPTH = 2
 """How many folders an archive may wrap around the domains, as in ``OfficeHomeDataset_10072016/Art``."""

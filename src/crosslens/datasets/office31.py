@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import Spelling
 from crosslens.datasets.benchmark import Benchmark, Headline, all_pairs, read_classes, read_counts
 from crosslens.datasets.layout import read_folders
-from crosslens.names import Spelling
 
 DOMAINS = ("amazon", "dslr", "webcam")
 CLASSES = read_classes("office31_classes")

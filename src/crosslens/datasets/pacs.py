@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import Spelling
+from crosslens.data.readers import read_list
 from crosslens.datasets.benchmark import Benchmark, Headline, all_pairs, read_classes, read_counts
 from crosslens.datasets.layout import (
     DomainFolders,
@@ -14,9 +16,7 @@ from crosslens.datasets.layout import (
     find_domains,
     find_file,
 )
-from crosslens.errors import CatalogError
-from crosslens.names import Spelling
-from crosslens.readers import read_list
+from crosslens.support.errors import CatalogError
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = read_classes("pacs_classes")

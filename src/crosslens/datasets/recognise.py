@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from crosslens.data.names import Spelling
 from crosslens.datasets import BENCHMARKS
 from crosslens.datasets.benchmark import Benchmark
-from crosslens.names import Spelling
 
 
 def recognise(classes: Collection[str], *, known: int, fewer: int) -> Benchmark | None:

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import Spelling
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
 from crosslens.datasets.layout import catalog_of, class_rows, levels, subfolders
-from crosslens.errors import CatalogError
-from crosslens.names import Spelling
+from crosslens.support.errors import CatalogError
 
 Photos = Literal["extended", "original", "all"]
 

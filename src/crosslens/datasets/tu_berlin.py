@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import Spelling
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
 from crosslens.datasets.layout import read_folders
-from crosslens.names import Spelling
 
 DOMAINS = ("sketch", "photo")
 LAYOUT = "png_ready/<class>/*.png and ImageResized_ready/<class>/*.jpg, or sketches/<class>/ and images/<class>/"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crosslens.catalog import Catalog, concatenate
-from crosslens.errors import CatalogError
-from crosslens.readers import read_class_numbers, read_list
+from crosslens.data.catalog import Catalog, concatenate
+from crosslens.data.readers import read_class_numbers, read_list
+from crosslens.support.errors import CatalogError
 
 SKETCH_STEMS = ("sketch", "png_ready")
 PHOTO_STEMS = ("all_photo", "ImageResized_ready")

@@ -21,16 +21,16 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.backbones.reading import require_readable
+from crosslens.data.names import Spelling
 from crosslens.encoder.header import FORMAT, Header, collect_settings, from_json, to_json
 from crosslens.encoder.model_card import model_card
 from crosslens.encoder.parts import PARTS
 from crosslens.encoder.parts.base import AnyPart, Space
 from crosslens.encoder.parts.tensors import text_bytes
-from crosslens.errors import BackboneError, RunError
-from crosslens.files import atomic_path, read_json, require_known_format, write_json
-from crosslens.names import Spelling
-from crosslens.similarity import Similarity
-from crosslens.utf8 import require_utf8
+from crosslens.nn.similarity import Similarity
+from crosslens.support.errors import BackboneError, RunError
+from crosslens.support.files import atomic_path, read_json, require_known_format, write_json
+from crosslens.support.utf8 import require_utf8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

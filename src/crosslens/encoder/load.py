@@ -8,7 +8,7 @@ from crosslens.backbones import load_backbone
 from crosslens.encoder.encoder import Encoder
 from crosslens.encoder.parts import Joint
 from crosslens.encoder.untrained import frozen_encoder
-from crosslens.errors import BackboneError, RunError
+from crosslens.support.errors import BackboneError, RunError
 
 
 def load_encoder(source: str | Path) -> Encoder:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import yaml
 
 from crosslens.encoder.header import Header, PartsSettings
-from crosslens.similarity import Similarity
+from crosslens.nn.similarity import Similarity
 
 UNTRAINED = {
     "frozen": "the backbone as it is, without training",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from crosslens.evaluation.conventions import CONVENTIONS, Convention, Metric
 from crosslens.evaluation.metrics import MetricAccumulator
-from crosslens.evaluation.ranking import rank_chunks, top_k_chunks
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.significance import bootstrap_classes, bootstrap_queries, paired_randomisation
+from crosslens.ops.ranking import rank_chunks, top_k_chunks
 
 __all__ = [
     "CONVENTIONS",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 

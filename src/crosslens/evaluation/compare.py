@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import ratio
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.results import RetrievalResults
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.evaluation.weighting import definition_of, query_weights
+from crosslens.support.errors import EvaluationError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

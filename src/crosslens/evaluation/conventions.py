@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crosslens.errors import EvaluationError
+from crosslens.support.errors import EvaluationError
 
 Array = NDArray[Any]
 Name = Literal["AP", "P", "R", "CMC", "MRR", "nDCG", "R-precision"]

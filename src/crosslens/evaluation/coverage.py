@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from crosslens.names import spelt_apart, told_apart
+from crosslens.data.names import spelt_apart, told_apart
 
 if TYPE_CHECKING:
     from crosslens.evaluation.results import RetrievalResults

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.labels.wording import comparable
 
 LABELS = "labels.parquet"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.caveats import expected_over_ties
 from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
+from crosslens.support.errors import EvaluationError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import Denominator, Empty, Interpolation, Metric, ratio
-from crosslens.evaluation.ranking import NO_POSITION, positions
+from crosslens.ops.ranking import NO_POSITION, positions
+from crosslens.support.errors import EvaluationError
 
 Array = NDArray[Any]
 

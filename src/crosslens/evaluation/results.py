@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import Metric, choose_metrics, ratio
 from crosslens.evaluation.metrics import CURVE_POINTS, MetricAccumulator
-from crosslens.evaluation.ranking import DEFAULT_MEMORY, Precision, judged_chunks, relevance_of, relevant_counts
-from crosslens.files import atomic_path
+from crosslens.ops.ranking import DEFAULT_MEMORY, Precision, judged_chunks, relevance_of, relevant_counts
+from crosslens.support.errors import EvaluationError
+from crosslens.support.files import atomic_path
 
 Array = NDArray[Any]
 Labels = Sequence[str | None] | Array

@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from crosslens.catalog import Catalog
-from crosslens.errors import EvaluationError
-from crosslens.names import Spelling, nfc
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import Spelling, nfc
+from crosslens.support.errors import EvaluationError
 
 Kind = Literal["close-set", "partial", "open-set"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

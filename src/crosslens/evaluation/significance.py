@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.conventions import ratio
+from crosslens.support.errors import EvaluationError
 
 Array = NDArray[Any]
 Average = Literal["queries", "class"]

@@ -19,12 +19,12 @@ from filelock import FileLock, Timeout
 
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
-from crosslens.catalog import Catalog
-from crosslens.errors import FeatureError, ImageError
+from crosslens.data.catalog import Catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
-from crosslens.file_stamp import FileStamp, content_digest, stamp_of
 from crosslens.images.augment import Augmentation
-from crosslens.progress import note, progress
+from crosslens.support.errors import FeatureError, ImageError
+from crosslens.support.file_stamp import FileStamp, content_digest, stamp_of
+from crosslens.support.progress import note, progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosslens.backbones.base import Backbone, Fingerprint
-from crosslens.catalog import Catalog
-from crosslens.errors import FeatureError, NothingEmbeddedError
+from crosslens.data.catalog import Catalog
 from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.images.augment import Augmentation
 from crosslens.images.decode import REVISION
-from crosslens.places import cache_folder
-from crosslens.progress import note
+from crosslens.support.errors import FeatureError, NothingEmbeddedError
+from crosslens.support.places import cache_folder
+from crosslens.support.progress import note
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

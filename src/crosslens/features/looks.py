@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosslens.catalog import Catalog
-from crosslens.errors import CrosslensError
+from crosslens.data.catalog import Catalog
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
+from crosslens.support.errors import CrosslensError
 
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosslens.catalog import Catalog
-from crosslens.errors import NothingEmbeddedError
+from crosslens.data.catalog import Catalog
 from crosslens.features.load import Features, features_of
 from crosslens.features.store import FeatureStore, Skipped
+from crosslens.support.errors import NothingEmbeddedError
 
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder

@@ -6,7 +6,8 @@
 
 A shard counts only once its done-mark exists, so a killed job loses at most one shard. Where an id occurs in two
 shards the later one holds; that is how changed images are replaced. A row, and a failure, speaks for
-the image of its stamp alone: readers compare the stamp with the file as it is now (``crosslens.file_stamp``).
+the image of its stamp alone: readers compare the stamp with the file as it is now
+(``crosslens.support.file_stamp``).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from crosslens.backbones.base import Fingerprint
-from crosslens.errors import FeatureError
-from crosslens.files import atomic_path, read_json, remove, require_known_format, write_json
 from crosslens.images.augment import Augmentation
+from crosslens.support.errors import FeatureError
+from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

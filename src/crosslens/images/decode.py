@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from crosslens.errors import ImageError
 from crosslens.images import limits
 from crosslens.images.formats import HEAD, HEIC, JPEG, NAMES, PNG, RAW, SVG, TIFF, Format, format_of
 from crosslens.images.jpeg import jpeg_picture
@@ -21,6 +20,7 @@ from crosslens.images.raw import raw_picture
 from crosslens.images.samples import to_eight_bits
 from crosslens.images.svg import svg_picture
 from crosslens.images.tiff import tiff_picture
+from crosslens.support.errors import ImageError
 
 REVISION = 2
 """Grows when the pixels of files that were decoded before change; cached features are kept apart by it."""

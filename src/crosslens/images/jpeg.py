@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from crosslens.errors import ImageError
 from crosslens.images.formats import JPEG
 from crosslens.images.picture import DecodeMode, Picture, Pixels, pillow_picture
 from crosslens.images.samples import to_eight_bits
+from crosslens.support.errors import ImageError
 
 _END = b"\xff\xd9"
 # What may lie between a scan and the next one: tables, another scan, a number of lines, a comment.

@@ -7,7 +7,7 @@ import warnings
 
 from PIL import Image
 
-from crosslens.errors import ConfigError
+from crosslens.support.errors import ConfigError
 
 VARIABLE = "CROSSLENS_MAX_PIXELS"
 """Environment variable of the limit, in million pixels; what ``--max-pixels`` sets."""

@@ -6,9 +6,9 @@ import io
 
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.formats import RAW
 from crosslens.images.picture import Picture, Pixels
+from crosslens.support.errors import ImageError
 
 NOT_INSTALLED = "it holds a camera's raw data; install crosslens[raw] to read such files, or export it as JPEG"
 

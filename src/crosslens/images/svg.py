@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.formats import HEAD, SVG, format_of
 from crosslens.images.picture import Picture, Pixels
+from crosslens.support.errors import ImageError
 
 SIDE = 1024
 """Longer side of the drawing in pixels."""

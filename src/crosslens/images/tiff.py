@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.formats import TIFF
 from crosslens.images.picture import Picture, Pixels, load_pillow, without_empty_alpha
 from crosslens.images.raw import raw_picture
 from crosslens.images.samples import to_eight_bits
+from crosslens.support.errors import ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

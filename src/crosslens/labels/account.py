@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from crosslens.errors import TrainingError
-from crosslens.files import atomic_path, write_json
 from crosslens.labels.pseudo_labels import PseudoLabels
-from crosslens.progress import note
+from crosslens.support.errors import TrainingError
+from crosslens.support.files import atomic_path, write_json
+from crosslens.support.progress import note
 
 
 def write_account(

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from crosslens.errors import TrainingError
 from crosslens.ops.rounding import difference
+from crosslens.support.errors import TrainingError
 
 Calibration = Literal["none", "centre", "standardise"]
 Confidence = Literal["share", "cosine", "margin"]

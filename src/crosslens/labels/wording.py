@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.reading import require_readable, shortened
-from crosslens.errors import BackboneError, ConfigError
-from crosslens.names import Spelling, spelling_key
+from crosslens.data.names import Spelling, spelling_key
+from crosslens.support.errors import BackboneError, ConfigError
 
 
 def clean_name(name: str) -> str:

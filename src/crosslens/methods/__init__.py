@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from crosslens.errors import ConfigError
+from crosslens.support.errors import ConfigError
 
 if TYPE_CHECKING:
     from crosslens.methods.base import Method

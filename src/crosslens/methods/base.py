@@ -12,12 +12,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crosslens.backbones.base import Backbone
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import ConfigError
 from crosslens.features.load import Features, features_of
 from crosslens.images.augment import Augmentation
 from crosslens.methods.oracle import Oracle
+from crosslens.support.errors import ConfigError
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 

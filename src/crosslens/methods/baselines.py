@@ -9,8 +9,8 @@ import numpy as np
 from crosslens.encoder import Encoder
 from crosslens.encoder.model_card import UNTRAINED
 from crosslens.encoder.untrained import centred_encoder, frozen_encoder
-from crosslens.errors import TrainingError
 from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.support.errors import TrainingError
 
 
 class FrozenConfig(MethodConfig):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.methods.base import FitJob
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.results import evaluate_retrieval
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Heads
-from crosslens.errors import TrainingError
 from crosslens.methods.base import FitJob, Method, MethodConfig
 from crosslens.nn.heads import Head
+from crosslens.support.errors import TrainingError
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
 

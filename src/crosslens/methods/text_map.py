@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import DomainMap, Joint
-from crosslens.errors import ConfigError, TrainingError
 from crosslens.features.load import Features
 from crosslens.labels.naming import class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, pseudo_labels
@@ -32,7 +31,8 @@ from crosslens.ops.text_map import (
     ridge_map,
     scaled_strength,
 )
-from crosslens.progress import note
+from crosslens.support.errors import ConfigError, TrainingError
+from crosslens.support.progress import note
 
 Side = Literal["query", "gallery", "both"]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
-from crosslens.errors import ConfigError, TrainingError
 from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
 from crosslens.methods.base import FitJob, Method, MethodConfig
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward
+from crosslens.support.errors import ConfigError, TrainingError
 from crosslens.training.distributed import require_same_in_parts
 from crosslens.training.views import CachedViews, ImageViews, Views
 

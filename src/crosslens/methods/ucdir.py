@@ -22,7 +22,6 @@ from pydantic import Field
 from torch import Tensor
 
 from crosslens.encoder import Encoder
-from crosslens.errors import ConfigError
 from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
 from crosslens.losses.distance import distance_of_distance
 from crosslens.losses.entropy import self_entropy
@@ -33,6 +32,7 @@ from crosslens.methods.tuned import weighted_total
 from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, TwoViewTraining, fit_two_views
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.kmeans import kmeans
+from crosslens.support.errors import ConfigError
 from crosslens.training.schedules import linear_ramp
 
 

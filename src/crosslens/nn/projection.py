@@ -21,7 +21,7 @@ from crosslens.nn.hyperbolic import (
     mobius_add,
     pairwise_distance,
 )
-from crosslens.similarity import WIDEST, Similarity
+from crosslens.nn.similarity import WIDEST, Similarity
 
 Geometry = Literal["mobius", "hnnpp", "euclid_exp", "euclid"]
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from crosslens.errors import ConfigError
+from crosslens.support.errors import ConfigError
 
 
 class PromptShape(BaseModel):

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosslens.errors import ConfigError, TrainingError
 from crosslens.ops.cluster_validity import best_silhouette, gap_statistic
 from crosslens.ops.kmeans import Clusters, kmeans
+from crosslens.support.errors import ConfigError, TrainingError
 
 LEAST_POINTS = 10
 """Fewer points than these have no curve to read a number of clusters from."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosslens.errors import TrainingError
 from crosslens.ops.kmeans import kmeans
+from crosslens.support.errors import TrainingError
 
 RESTARTS = 10
 """Of k-means: one merged and one split pair of clusters looks like another count."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.errors import TrainingError
+from crosslens.support.errors import TrainingError
 
 First = Literal["random", "k-means++"]
 _SMALL = 50_000_000

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.errors import TrainingError
+from crosslens.support.errors import TrainingError
 
 
 class Structure(NamedTuple):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crosslens.errors import TrainingError
 from crosslens.ops.kmeans import Clusters, kmeans
 from crosslens.ops.matching import Structure, dissimilarity, occupied, unify
+from crosslens.support.errors import TrainingError
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.errors import ConfigError
 from crosslens.ops.rounding import NOISE, difference
+from crosslens.support.errors import ConfigError
 
 Solver = Literal["auto", "primal", "dual"]
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)

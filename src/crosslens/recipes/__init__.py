@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from crosslens.errors import ConfigError
+from crosslens.support.errors import ConfigError
 
 _FOLDER = Path(__file__).parent
 _KEYS = {"method", "tune", "settings"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
-from crosslens.report.run import RunReport, report_run
 from crosslens.report.tables import Section
 
-__all__ = ["Embeddings", "RunReport", "Section", "report_run", "write_report"]
+__all__ = ["Embeddings", "Section", "write_report"]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosslens.catalog import Catalog
+from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.errors import EvaluationError
 from crosslens.features.of_encoder import features_of_encoder, folder_for
 from crosslens.features.store import Skipped
+from crosslens.support.errors import EvaluationError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

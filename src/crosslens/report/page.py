@@ -10,10 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from crosslens import __version__
-from crosslens.catalog import Catalog
-from crosslens.errors import ConfigError
-from crosslens.files import write_text
+from crosslens.data.catalog import Catalog
 from crosslens.report import tables
 from crosslens.report.grids import Grid, draw_grids
 from crosslens.report.lines import Line, draw_lines, swatch
@@ -21,6 +18,9 @@ from crosslens.report.maps import EmbeddingMap, Embeddings, draw_maps
 from crosslens.report.tables import Section
 from crosslens.report.thumbnails import Thumbnails
 from crosslens.report.training import read_training
+from crosslens.support.errors import ConfigError
+from crosslens.support.files import write_text
+from crosslens.support.version import __version__
 
 PICTURES = 600
 """Pictures in the grids of a page: with ``thumbnails.MAX_BYTES`` at most 4.8 MB."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from crosslens.errors import EvaluationError
 from crosslens.evaluation.compare import Comparison, compare_evaluations
 from crosslens.evaluation.conventions import ratio
 from crosslens.evaluation.measured import Evaluation, describe_convention
+from crosslens.support.errors import EvaluationError
 
 MAX_CLASSES = 60
 """Classes in a table; of more, those whose value changed most."""

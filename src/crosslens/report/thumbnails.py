@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from crosslens.errors import ImageError
 from crosslens.images.decode import decode
+from crosslens.support.errors import ImageError
 
 SIDE = 96
 """Longer side of a thumbnail in pixels."""

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from crosslens.errors import ConfigError, ImageError
-from crosslens.files import atomic_path
 from crosslens.images.decode import decode
-from crosslens.search.query import FoundHit
-from crosslens.terminal import visible
+from crosslens.search.query.query import FoundHit
+from crosslens.support.errors import ConfigError, ImageError
+from crosslens.support.files import atomic_path
+from crosslens.support.terminal import visible
 
 SIDE = 160
 """Side of a tile in pixels."""

@@ -7,16 +7,16 @@ from typing import BinaryIO
 
 from pydantic_core import to_json
 
-from crosslens.errors import StoreError
-from crosslens.search.calibrate import LEAST
-from crosslens.search.filters import Eq
-from crosslens.search.query import Answer, EmbeddedImage, QueryPart
-from crosslens.search.searcher import Searcher
-from crosslens.search.told_domain import told_domain
+from crosslens.ops.calibration import LEAST
+from crosslens.search.filters.conditions import Eq
+from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
+from crosslens.search.query.searcher import Searcher
+from crosslens.search.query.told_domain import told_domain
 from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
 from crosslens.server.service import Service
+from crosslens.support.errors import StoreError
 
 MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
 """Stages of the searcher, and the names they are measured under."""

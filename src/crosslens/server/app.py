@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from crosslens import __version__
 from crosslens.server import problems, routes_items, routes_jobs, routes_search, routes_service
 from crosslens.server.access import add_security
 from crosslens.server.guards import BodyLimit, HeadAsGet, KnownHosts, SafeHeaders
@@ -22,6 +21,8 @@ from crosslens.server.reference import Reference
 from crosslens.server.schemas import OWN_MODELS
 from crosslens.server.service import Service
 from crosslens.server.settings import LOOPBACK, ServerSettings
+from crosslens.server.threads import one_thread_each
+from crosslens.support.version import __version__
 
 SETTINGS_VARIABLE = "CROSSLENS_SERVER_SETTINGS"
 _DESCRIPTION = (
@@ -72,8 +73,6 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
 def app_from_environment() -> FastAPI:
     """The application of a worker process, whose settings its parent left in the environment."""
-    from crosslens.server.run import one_thread_each
-
     one_thread_each()
     return create_app(ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE]))
 

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from crosslens.errors import ImageError
 from crosslens.images.decode import decode, open_picture
 from crosslens.images.formats import NAMES, Format
 from crosslens.server.problems import Problem, wrong_values
+from crosslens.support.errors import ImageError
 
 Model = TypeVar("Model", bound=BaseModel)
 

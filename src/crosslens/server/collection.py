@@ -11,14 +11,14 @@ from typing import Any
 from urllib.parse import quote
 
 from crosslens.encoder import Encoder
-from crosslens.errors import CrosslensError, ReplacedIndexError, StoreError
-from crosslens.presence import is_gone
-from crosslens.search.calibrate import LEAST
-from crosslens.search.index import Hit, Index
-from crosslens.search.making import UPLOADS, is_upload
-from crosslens.search.searcher import Searcher
+from crosslens.ops.calibration import LEAST
+from crosslens.search.index.index import Hit, Index
+from crosslens.search.index.making import UPLOADS, is_upload
+from crosslens.search.query.searcher import Searcher
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import CollectionInfo
+from crosslens.support.errors import CrosslensError, ReplacedIndexError, StoreError
+from crosslens.support.presence import is_gone
 
 log = logging.getLogger(__name__)
 FOLDERS = 500

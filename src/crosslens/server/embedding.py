@@ -14,13 +14,13 @@ import numpy as np
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import cpu_workers, make_engine
 from crosslens.encoder import Encoder
-from crosslens.errors import ImageError
-from crosslens.search.query import AUTO, EmbeddedImage
+from crosslens.search.query.query import AUTO, EmbeddedImage
 from crosslens.server.batching import Batcher, Embedded
 from crosslens.server.bodies import checked_format
 from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.settings import ServerSettings
+from crosslens.support.errors import ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,8 +18,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from crosslens.errors import StoreError
 from crosslens.server.schemas import Job
+from crosslens.support.errors import StoreError
 
 Kind = Literal["add", "delete"]
 MOST_WAITING = 100

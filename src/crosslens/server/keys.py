@@ -17,8 +17,8 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crosslens.errors import ConfigError
-from crosslens.files import atomic_path, read_json
+from crosslens.support.errors import ConfigError
+from crosslens.support.files import atomic_path, read_json
 
 Role = Literal["read", "write"]
 _KEY = re.compile(r"cl_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")

@@ -7,7 +7,7 @@ import os
 import socket
 from contextlib import ExitStack
 
-from crosslens.errors import CrosslensError
+from crosslens.support.errors import CrosslensError
 
 BACKLOG = 2048
 """Connections that wait for the server to take them."""

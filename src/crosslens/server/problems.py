@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crosslens.errors import BackboneError, ConfigError, CrosslensError, ImageError
+from crosslens.support.errors import BackboneError, ConfigError, CrosslensError, ImageError
 
 log = logging.getLogger(__name__)
 

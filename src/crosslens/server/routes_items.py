@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from crosslens.errors import ImageError
+from crosslens.data.names import read_name
 from crosslens.images.formats import HEAD, format_of
-from crosslens.names import read_name
 from crosslens.server.access import looking, writing
 from crosslens.server.bodies import ImageFile, open_upload, read_form, read_json
 from crosslens.server.jobs import TooManyJobsError
@@ -17,6 +16,7 @@ from crosslens.server.problems import Problem, busy, responses
 from crosslens.server.routes_search import CollectionName
 from crosslens.server.schemas import DeleteRequest, Item, Job, JobAccepted
 from crosslens.server.service import Service, service_of
+from crosslens.support.errors import ImageError
 
 router = APIRouter(prefix="/api/v1/collections/{name}", tags=["items"])
 Id = Annotated[

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 
-from crosslens.errors import StoreError
 from crosslens.server.access import looking, writing
 from crosslens.server.problems import Problem, responses
 from crosslens.server.schemas import Job
 from crosslens.server.service import Service, service_of
+from crosslens.support.errors import StoreError
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(alias="id", min_length=1, max_length=64, description="Id of a job.")]

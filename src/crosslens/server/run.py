@@ -13,13 +13,14 @@ from pathlib import Path
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from crosslens.errors import ConfigError, CrosslensError
-from crosslens.search.index import Index
+from crosslens.search.index.index import Index
 from crosslens.server.app import SETTINGS_VARIABLE, create_app
 from crosslens.server.connections import DeadlineProtocol
 from crosslens.server.keys import Keys
 from crosslens.server.listening import BACKLOG, listen
 from crosslens.server.settings import ServerSettings
+from crosslens.server.threads import one_thread_each
+from crosslens.support.errors import ConfigError, CrosslensError
 
 GRACE = 30
 """Seconds that running requests get when the server stops."""
@@ -89,19 +90,6 @@ def _run(settings: ServerSettings, sockets: list[socket.socket]) -> None:
                 os.environ.pop(name, None)
         if any(worker.process.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
             sys.exit(STARTUP_FAILURE)
-
-
-def one_thread_each() -> None:
-    """Let every numeric library of this process use one thread a call.
-
-    Requests run beside one another already. Two threads for one query's small products gain little and wait for
-    cores that other requests use.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    torch.set_num_threads(1)
 
 
 def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:

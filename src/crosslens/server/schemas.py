@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from crosslens.search.filters import Filter
-from crosslens.search.query import MOST, MOST_LETTERS, SearchOptions, Sort
-from crosslens.search.rerank import Rerank
+from crosslens.search.filters.conditions import Filter
+from crosslens.search.query.query import MOST, MOST_LETTERS, SearchOptions, Sort
+from crosslens.search.rerank.rerank import Rerank
 
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 # Ids are paths or names of a manifest, of any length; the JSON's own limit bounds them.

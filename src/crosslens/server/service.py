@@ -13,9 +13,7 @@ from typing import TypeVar
 from fastapi import Request
 
 from crosslens.backbones.engine import cpu_workers
-from crosslens.errors import CrosslensError
 from crosslens.images.limits import max_pixels, set_max_pixels
-from crosslens.places import cache_folder
 from crosslens.server.access import Access
 from crosslens.server.collection import Collection, open_collections
 from crosslens.server.embedding import Embedding
@@ -28,6 +26,8 @@ from crosslens.server.settings import ServerSettings
 from crosslens.server.thumbnails import Thumbnails
 from crosslens.server.uploads import Uploads
 from crosslens.server.working import Worker
+from crosslens.support.errors import CrosslensError
+from crosslens.support.places import cache_folder
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from crosslens.errors import CrosslensError
-from crosslens.file_stamp import stamp_of
-from crosslens.files import atomic_path
 from crosslens.images.decode import REVISION, decode
+from crosslens.support.errors import CrosslensError
+from crosslens.support.file_stamp import stamp_of
+from crosslens.support.files import atomic_path
 
 QUALITY = 80
 

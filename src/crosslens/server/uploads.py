@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from filelock import FileLock
 
-from crosslens.errors import StoreError
-from crosslens.files import atomic_path
-from crosslens.search.filters import In
-from crosslens.search.index import Index
-from crosslens.search.making import UPLOADS, is_upload
+from crosslens.search.filters.conditions import In
+from crosslens.search.index.index import Index
+from crosslens.search.index.making import UPLOADS, is_upload
 from crosslens.server.bodies import ImageFile
 from crosslens.server.jobs import JobTable
+from crosslens.support.errors import StoreError
+from crosslens.support.files import atomic_path
 
 Kept = TypeVar("Kept")
 

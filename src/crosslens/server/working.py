@@ -14,21 +14,21 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from crosslens.encoder import Encoder
-from crosslens.errors import AnotherWriterError, CrosslensError, ImageError
-from crosslens.search.filters import Filter
-from crosslens.search.index import Index
-from crosslens.search.items import file_columns
-from crosslens.search.making import is_upload
+from crosslens.search.filters.conditions import Filter
+from crosslens.search.index.index import Index
+from crosslens.search.index.items import file_columns
+from crosslens.search.index.making import is_upload
+from crosslens.search.index.unit_rows import faults_of
+from crosslens.search.index.writer_lock import is_being_written
+from crosslens.search.query.told_domain import told_domain
 from crosslens.search.stores.base import ITEM_SCHEMA
-from crosslens.search.told_domain import told_domain
-from crosslens.search.unit_rows import faults_of
-from crosslens.search.writer_lock import is_being_written
 from crosslens.server.collection import Collection
 from crosslens.server.embedding import Embedding
 from crosslens.server.jobs import JobTable
 from crosslens.server.metrics import Meter
 from crosslens.server.schemas import Job
 from crosslens.server.uploads import Uploads
+from crosslens.support.errors import AnotherWriterError, CrosslensError, ImageError
 
 log = logging.getLogger(__name__)
 BATCH = 32

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from crosslens.errors import TrainingError
+from crosslens.support.errors import TrainingError
 from crosslens.training.distributed import World
 from crosslens.training.views import Views
 

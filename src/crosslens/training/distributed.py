@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from crosslens.errors import TrainingError
+from crosslens.support.errors import TrainingError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
-from crosslens.errors import TrainingError
-from crosslens.progress import note, progress
+from crosslens.support.errors import TrainingError
+from crosslens.support.progress import note, progress
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 from crosslens.training.schedules import cosine

@@ -19,9 +19,9 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from crosslens.catalog import Catalog
-from crosslens.errors import RunError
-from crosslens.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
+from crosslens.data.catalog import Catalog
+from crosslens.support.errors import RunError
+from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
 
 FORMAT = 1
 IMAGES = "images.parquet"

@@ -11,9 +11,9 @@ from crosslens.encoder import Encoder, encoder, header
 from crosslens.encoder.header import Header
 from crosslens.encoder.parts import PARTS, Centre, DomainMap, Heads, Joint, Looks, ProjectionHead, Whitened
 from crosslens.encoder.parts.base import Part, PartSettings
-from crosslens.errors import BackboneError
 from crosslens.nn.heads import Head
 from crosslens.nn.projection import Projection, ProjectionShape
+from crosslens.support.errors import BackboneError
 from talker import TalkerBackbone
 from tiny import TinyBackbone
 

@@ -11,11 +11,11 @@ import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Whitened
-from crosslens.errors import BackboneError, ConfigError, TrainingError
 from crosslens.evaluation.label_accuracy import label_accuracy
 from crosslens.methods.base import FitJob
 from crosslens.methods.clair.method import ramp
 from crosslens.methods.two_view import TwoViewTraining
+from crosslens.support.errors import BackboneError, ConfigError, TrainingError
 from talker import register_talker
 from tiny import SHAPES, make_pictures
 

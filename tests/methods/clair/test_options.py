@@ -13,12 +13,12 @@ from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.encoder import load_encoder
 from crosslens.encoder.parts import DomainMap
-from crosslens.errors import BackboneError, ConfigError
 from crosslens.labels.pseudo_labels import PseudoLabels
 from crosslens.labels.wording import class_texts
 from crosslens.methods.clair.labels import held_out, with_noise
 from crosslens.methods.clair.texts import TextContexts
 from crosslens.methods.two_view import TwoViewTraining
+from crosslens.support.errors import BackboneError, ConfigError
 from talker import register_talker
 from tiny import SHAPES
 

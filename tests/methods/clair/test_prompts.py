@@ -11,10 +11,10 @@ from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.backbones.engine import OnnxEngine
 from crosslens.encoder import load_encoder
+from crosslens.encoder.export import export_encoder
 from crosslens.encoder.parts import DomainMap, Prompts
-from crosslens.errors import ConfigError
-from crosslens.export import export_encoder
 from crosslens.methods.two_view import TwoViewTraining
+from crosslens.support.errors import ConfigError
 from tiny import SHAPES
 
 QUICK = {"epochs": 2, "batch_size": 16, "ema": 0.5, "lr": 0.05, "norm_lr": 0.01, "neighbours": 4}

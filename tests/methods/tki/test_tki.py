@@ -13,12 +13,12 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import word_prompts
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, ProjectionHead
-from crosslens.errors import BackboneError, ConfigError, RunError, TrainingError
 from crosslens.methods.base import make_config
 from crosslens.methods.tki.domain_words import WordsConfig, domain_prompt, expand
 from crosslens.methods.tki.method import TKI
 from crosslens.methods.tki.text_aggregation import Aggregation
 from crosslens.recipes import read_recipe
+from crosslens.support.errors import BackboneError, ConfigError, RunError, TrainingError
 from crosslens.training.schedules import cosine
 from tiny import TinyBackbone
 

@@ -12,12 +12,12 @@ import crosslens
 from crosslens.api import open_catalog
 from crosslens.cli.options import parse_settings
 from crosslens.encoder.parts import TrainedTower
-from crosslens.errors import ConfigError, EvaluationError, TrainingError
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods.base import make_config
 from crosslens.methods.ucdir import UCDIRConfig
 from crosslens.methods.uem.config import UEMConfig
 from crosslens.methods.uem.method import UEM, UEMTraining, write_banks
+from crosslens.support.errors import ConfigError, EvaluationError, TrainingError
 from tiny import make_pictures
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "uem.json").read_text())
@@ -272,7 +272,7 @@ class TestScenarios:
         drawn = Scenario.draw_for(open_catalog(pictures), "partial", "photo", "sketch", seed=1)
         fit(pictures, tmp_path / "run", scenario=drawn, domains=["photo", "sketch"])
         other = Scenario.draw_for(open_catalog(pictures), "partial", "photo", "sketch", shared=1)
-        with pytest.raises(crosslens.errors.RunError, match="other settings"):
+        with pytest.raises(crosslens.support.errors.RunError, match="other settings"):
             fit(pictures, tmp_path / "run", scenario=other, domains=["photo", "sketch"], resume=True)
 
     def test_two_domains_are_needed(self, pictures, tmp_path):

@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from crosslens.errors import StoreError
-from crosslens.search.filters import And, Eq, In, Not, Or, Prefix, Range
+from crosslens.nn.similarity import Similarity
+from crosslens.search.filters.conditions import And, Eq, In, Not, Or, Prefix, Range
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.search.stores.snapshot import read_pair
-from crosslens.similarity import Similarity
+from crosslens.support.errors import StoreError
 from stored import ALL, DIM, Place, items, slow_search, unit
 
 COUNT = 240

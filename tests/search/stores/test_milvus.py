@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from crosslens.errors import ConfigError, FingerprintError, StoreError
-from crosslens.search.filters import Eq, In, Not, Prefix, Range
+from crosslens.search.filters.conditions import Eq, In, Not, Prefix, Range
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.milvus import MilvusStore, compile_filter
+from crosslens.support.errors import ConfigError, FingerprintError, StoreError
 from stored import Place, items, needs_milvus, unit
 
 

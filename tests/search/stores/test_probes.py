@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.inverted_lists import Allowed, InvertedLists
 from crosslens.search.stores.probes import choose_probes, held_queries
 from crosslens.search.stores.scoring import exact_top, rescored
-from crosslens.similarity import Similarity
 from stored import unit
 
 

@@ -40,7 +40,7 @@ def indexes(animals, tmp_path_factory):
     """The same pictures under two encoders: ``looks`` without words, ``words`` in the space of words."""
     from crosslens.api import fit
     from crosslens.encoder import load_encoder
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
 
     folder = tmp_path_factory.mktemp("page")
     made = []

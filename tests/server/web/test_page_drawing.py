@@ -115,7 +115,7 @@ def test_a_drawn_cat_finds_cat_faces_among_all_faces_and_animals(visiting, tmp_p
     from crosslens.api import fit
     from crosslens.datasets.emoji import emoji_catalog
     from crosslens.encoder import load_encoder
-    from crosslens.search.index import Index
+    from crosslens.search.index.index import Index
 
     groups = ("Animals & Nature", "Smileys & Emotion")
     catalog = emoji_catalog("concept", ("line", "color"), groups=groups)

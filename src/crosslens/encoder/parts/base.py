@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from crosslens.backbones.base import Backbone
-from crosslens.similarity import Similarity
+from crosslens.nn.similarity import Similarity
 
 
 class PartSettings(BaseModel):

@@ -10,7 +10,7 @@ from torch import Tensor
 from crosslens.backbones.base import Backbone
 from crosslens.encoder.parts.base import Part, PartSettings, Space
 from crosslens.encoder.parts.tensors import text_bytes
-from crosslens.errors import BackboneError
+from crosslens.support.errors import BackboneError
 
 
 class JointSettings(PartSettings):

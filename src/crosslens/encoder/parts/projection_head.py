@@ -11,7 +11,7 @@ from crosslens.backbones.base import Backbone
 from crosslens.encoder.parts.base import Part, PartSettings, Space
 from crosslens.encoder.parts.tensors import add_prefix, take_prefix, text_bytes
 from crosslens.nn.projection import Projection, ProjectionShape
-from crosslens.similarity import ROWS, Similarity
+from crosslens.nn.similarity import ROWS, Similarity
 
 
 class ProjectionHeadSettings(PartSettings):
@@ -25,7 +25,7 @@ class ProjectionHeadSettings(PartSettings):
 
 
 class ProjectionHead(Part[ProjectionHeadSettings]):
-    """A projection whose points are stored as unit rows; see ``crosslens.similarity``.
+    """A projection whose points are stored as unit rows; see ``crosslens.nn.similarity``.
 
     Args:
         projection: trained.

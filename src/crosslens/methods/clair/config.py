@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from crosslens.errors import ConfigError
 from crosslens.labels.pseudo_labels import Calibration, Confidence
 from crosslens.methods.base import FitJob
 from crosslens.methods.clair.prompts import PromptConfig
@@ -15,6 +14,7 @@ from crosslens.methods.clair.texts import TextContextConfig
 from crosslens.methods.clair.whitened import Share
 from crosslens.methods.text_map import MapConfig
 from crosslens.methods.two_view import TwoViewConfig
+from crosslens.support.errors import ConfigError
 
 
 class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.errors import ConfigError
+from crosslens.data.names import Spelling, did_you_mean
 from crosslens.features.load import Features
 from crosslens.labels.naming import centred_rows, class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labels
@@ -16,8 +16,8 @@ from crosslens.labels.spread import spread_labels
 from crosslens.labels.wording import comparable
 from crosslens.methods.base import FitJob
 from crosslens.methods.clair.config import ClairConfig
-from crosslens.names import Spelling, did_you_mean
 from crosslens.ops.kmeans import kmeans
+from crosslens.support.errors import ConfigError
 
 
 def label_domains(

@@ -27,7 +27,6 @@ from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import DomainMap
-from crosslens.errors import ConfigError
 from crosslens.features.load import Features
 from crosslens.labels.account import write_account
 from crosslens.labels.naming import joint_rows
@@ -48,6 +47,7 @@ from crosslens.methods.clair.whitened import whitened_part
 from crosslens.methods.text_map import domain_maps, domain_texts
 from crosslens.methods.tuned import Tuned, TunedHead, members_of, weighted_total
 from crosslens.methods.two_view import Embedded, Objective, TwoViewTraining
+from crosslens.support.errors import ConfigError
 from crosslens.training.schedules import linear_ramp
 
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.prompts import HOLE, MeanPrompts, WordPrompts, word_prompts
 from crosslens.backbones.reading import require_readable
-from crosslens.errors import ConfigError, TrainingError
 from crosslens.labels.wording import clean_name
 from crosslens.losses.text import consistency, diversity
 from crosslens.methods.base import MethodConfig
-from crosslens.progress import progress
+from crosslens.support.errors import ConfigError, TrainingError
+from crosslens.support.progress import progress
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
 from crosslens.training.run import Run

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, ProjectionHead
-from crosslens.errors import ConfigError, RunError, TrainingError
-from crosslens.files import atomic_path
 from crosslens.methods.base import FitJob, Method
 from crosslens.methods.tki.domain_words import DomainTexts, WordsConfig, expand
 from crosslens.methods.tki.text_aggregation import AggregationConfig, aggregate
+from crosslens.support.errors import ConfigError, RunError, TrainingError
+from crosslens.support.files import atomic_path
 
 _CENTRED = (
     "TKI (a reconstruction): domain words and a projection learned from class names, behind images of which the"

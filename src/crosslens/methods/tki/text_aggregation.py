@@ -20,7 +20,7 @@ from crosslens.methods.tki.domain_words import DomainTexts
 from crosslens.nn.hyperbolic import largest_radius
 from crosslens.nn.projection import Projection, ProjectionSettings, ProjectionShape
 from crosslens.ops.rounding import difference
-from crosslens.progress import note
+from crosslens.support.progress import note
 from crosslens.training.batches import generator_for
 from crosslens.training.loop import train
 from crosslens.training.run import Run

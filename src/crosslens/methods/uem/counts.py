@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from crosslens.errors import ConfigError, TrainingError
 from crosslens.methods.uem.config import UEMConfig
 from crosslens.ops.cluster_count import LEAST_POINTS, count_ladder, estimate_clusters
+from crosslens.support.errors import ConfigError, TrainingError
 
 
 class ClusterCounts:

@@ -28,7 +28,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
-from crosslens.errors import TrainingError
 from crosslens.losses.adversarial import domain_accuracy, domain_adversarial
 from crosslens.losses.semantic import (
     neighbour_match_loss,
@@ -47,7 +46,8 @@ from crosslens.methods.uem.counts import ClusterCounts
 from crosslens.methods.uem.structure import Clustering, cluster_domains
 from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
 from crosslens.ops.matching import cross_neighbours, switchable_match
-from crosslens.progress import note
+from crosslens.support.errors import TrainingError
+from crosslens.support.progress import note
 from crosslens.training.batches import PairBatches
 from crosslens.training.loop import train
 from crosslens.training.schedules import sigmoid_step

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosslens.errors import ConfigError
+from crosslens.support.errors import ConfigError
 
 if TYPE_CHECKING:
     from crosslens.search.stores.base import Store

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
-from crosslens.errors import StoreError
-from crosslens.search.filters import Filter
-from crosslens.similarity import Similarity
+from crosslens.nn.similarity import Similarity
+from crosslens.search.filters.conditions import Filter
+from crosslens.support.errors import StoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crosslens.errors import StoreError
-from crosslens.files import read_json, remove, write_json
-from crosslens.search.filters import BaseFilter, Filter
+from crosslens.search.filters.conditions import BaseFilter, Filter
 from crosslens.search.stores.base import ITEM_SCHEMA, Found, StoreContext, missing_item
 from crosslens.search.stores.scoring import exact_top
 from crosslens.search.stores.snapshot import damaged, read_pair, write_pair
+from crosslens.support.errors import StoreError
+from crosslens.support.files import read_json, remove, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from crosslens.errors import StoreError
-from crosslens.files import atomic_path, write_json
+from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.inverted_lists import Allowed, InvertedLists, list_count
 from crosslens.search.stores.probes import choose_probes
 from crosslens.search.stores.scoring import best, exact_top, rescored
@@ -34,7 +33,8 @@ from crosslens.search.stores.structure_files import (
     mark,
     read_manifest,
 )
-from crosslens.similarity import Similarity
+from crosslens.support.errors import StoreError
+from crosslens.support.files import atomic_path, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

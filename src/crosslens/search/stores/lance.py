@@ -19,10 +19,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from crosslens.errors import CrosslensError, StoreError
-from crosslens.files import remove
-from crosslens.progress import note
-from crosslens.search.filters import BaseFilter, Filter
+from crosslens.search.filters.conditions import BaseFilter, Filter
 from crosslens.search.stores.base import LOCK, Found, StoreContext
 from crosslens.search.stores.faiss_structure import Structure, build_structure
 from crosslens.search.stores.lance_table import FOLDER, LanceTable
@@ -30,6 +27,9 @@ from crosslens.search.stores.settings import LanceSettings
 from crosslens.search.stores.snapshot import write_pair
 from crosslens.search.stores.structure_files import folder_of, numbers, remove_old
 from crosslens.search.stores.view import UnfitError, View
+from crosslens.support.errors import CrosslensError, StoreError
+from crosslens.support.files import remove
+from crosslens.support.progress import note
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from crosslens.errors import StoreError
-from crosslens.search.filters import BaseFilter, Filter, literal
+from crosslens.search.filters.conditions import BaseFilter, Filter, literal
 from crosslens.search.stores.base import ITEM_SCHEMA, as_items
 from crosslens.search.stores.snapshot import damaged
+from crosslens.support.errors import StoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from crosslens.errors import FingerprintError, StoreError
-from crosslens.files import read_json, write_json
-from crosslens.search.filters import And, BaseFilter, Eq, Filter, In, Not, Or, Prefix, Range, Value
+from crosslens.search.filters.conditions import And, BaseFilter, Eq, Filter, In, Not, Or, Prefix, Range, Value
 from crosslens.search.stores.base import ITEM_SCHEMA, Found, StoreContext, missing_item
 from crosslens.search.stores.scoring import best, exact_top, rescored
 from crosslens.search.stores.snapshot import gather, write_pair
+from crosslens.support.errors import FingerprintError, StoreError
+from crosslens.support.files import read_json, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

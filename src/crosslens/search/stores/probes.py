@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.inverted_lists import Allowed, InvertedLists
 from crosslens.search.stores.scoring import exact_top, rescored
 from crosslens.search.stores.structure_files import Probe
-from crosslens.similarity import Similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

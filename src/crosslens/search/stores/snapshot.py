@@ -13,9 +13,9 @@ import pyarrow.parquet as pa_parquet
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from crosslens.errors import StoreError
-from crosslens.files import atomic_path
 from crosslens.search.stores.base import ITEM_SCHEMA, as_items
+from crosslens.support.errors import StoreError
+from crosslens.support.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

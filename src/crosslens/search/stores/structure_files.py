@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from crosslens.errors import StoreError
-from crosslens.files import read_json, remove
+from crosslens.support.errors import StoreError
+from crosslens.support.files import read_json, remove
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crosslens.errors import StoreError
-from crosslens.search.filters import Filter
+from crosslens.search.filters.conditions import Filter
 from crosslens.search.stores.base import Found, missing_item
 from crosslens.search.stores.faiss_structure import Structure
 from crosslens.search.stores.inverted_lists import Allowed
 from crosslens.search.stores.scoring import best, exact_top
+from crosslens.support.errors import StoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

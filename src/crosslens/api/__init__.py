@@ -1,0 +1,9 @@
+"""The verbs of the command line as Python functions."""
+
+from __future__ import annotations
+
+from crosslens.api.embedding import embed
+from crosslens.api.evaluating import compare, evaluate
+from crosslens.api.fitting import Source, fit, open_catalog
+
+__all__ = ["Source", "compare", "embed", "evaluate", "fit", "open_catalog"]

@@ -1,0 +1,373 @@
+"""The Catalog: one Arrow table of images, read from folders, manifests or list files.
+
+Columns: ``id`` (unique string), ``path`` (relative to ``root`` or absolute), ``domain``, ``label`` (a class
+*name* or null; never a position in a folder listing), ``split`` and ``role`` (``query``, ``gallery``, ``both``).
+Domains and labels are names as ``crosslens.data.names.read_name`` reads them; ids and paths stay as the disk has
+them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crosslens.data.names import Spelling, caseless, did_you_mean, is_blank, nfc, read_name, told_apart
+from crosslens.support.errors import CatalogError, LabelsHiddenError
+from crosslens.support.files import atomic_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("role", pa.string(), nullable=False),
+    ]
+)
+ROLES = ("query", "gallery", "both")
+_SHOWN = 60
+"""Letters of a wrong cell that a message shows."""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """An immutable table of images.
+
+    Attributes:
+        table: Arrow table with the columns of ``SCHEMA``, one row an image.
+        root: folder that relative paths start from.
+        notes: what the reader left out and why (stray files, symlink loops), one sentence each.
+        left_out: how many files of each suffix are pictures or films that the reader left out.
+
+    Raises:
+        CatalogError: when columns or their types differ, ids repeat or differ in Unicode form alone, a cell is
+            empty or a role is unknown; the message names the row.
+    """
+
+    table: pa.Table
+    root: Path
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    labels_hidden: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.table.schema.names != SCHEMA.names:
+            raise CatalogError(f"a catalog has the columns {SCHEMA.names}, not {self.table.schema.names}")
+        if self.table.schema.types != SCHEMA.types:
+            wrong = [f"{field.name} ({field.type})" for field in self.table.schema if field.type != pa.string()]
+            raise CatalogError(f"every column of a catalog holds text; these do not: {', '.join(wrong)}")
+        _check_rows(self.table)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> list[Any]:
+        """One column as a Python list of N values.
+
+        Raises:
+            LabelsHiddenError: for ``label`` of a catalog whose labels are hidden.
+        """
+        if name == "label" and self.labels_hidden:
+            raise LabelsHiddenError(
+                "labels are hidden: this method learns without them. Class counts are estimated or given as a"
+                " number (--set clusters=N); labels belong to evaluation"
+            )
+        return list(self.table.column(name).to_pylist())
+
+    @property
+    def ids(self) -> list[str]:
+        """The N unique ids."""
+        return self.column("id")
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The N class names; None where unknown.
+
+        Raises:
+            LabelsHiddenError: when labels are hidden.
+        """
+        return self.column("label")
+
+    @property
+    def paths(self) -> list[Path]:
+        """The N paths, absolute when ``root`` is."""
+        return [self.root / path for path in self.column("path")]
+
+    @property
+    def domains(self) -> list[str]:
+        """The domain names, sorted."""
+        return sorted(pc.unique(self.table.column("domain")).to_pylist())
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names that occur, sorted.
+
+        Raises:
+            LabelsHiddenError: when labels are hidden.
+        """
+        return sorted({label for label in self.labels if label is not None})
+
+    def domains_named(self, wanted: str | Sequence[str]) -> tuple[str, ...]:
+        """The domains that are meant, as they are written here, in the order given; see ``crosslens.data.names``.
+
+        Raises:
+            CatalogError: for a name that no domain has, listing those there are and the near ones, or that could
+                be two of them.
+        """
+        return Spelling(self.domains).require(wanted, "domain")
+
+    def select(
+        self,
+        *,
+        domains: Collection[str] | None = None,
+        labels: Collection[str] | None = None,
+        splits: Collection[str] | None = None,
+    ) -> Catalog:
+        """The rows whose domain, label and split are among those given (one name or several), in the same order.
+
+        Names are found in any spelling that fits one name alone; see ``crosslens.data.names``.
+
+        Raises:
+            CatalogError: when a name given does not occur at all, listing those that do, or could be two.
+            LabelsHiddenError: for ``labels`` when labels are hidden.
+        """
+        mask = np.ones(len(self), dtype=bool)
+        for name, wanted in (("domain", domains), ("label", labels), ("split", splits)):
+            if wanted is None:
+                continue
+            values = self.column(name)
+            present = sorted({value for value in values if value is not None})
+            keep = set(Spelling(present).require(wanted if isinstance(wanted, str) else sorted(wanted), name))
+            mask &= np.fromiter((value in keep for value in values), dtype=bool, count=len(self))
+        return self.where(mask)
+
+    def where(self, mask: NDArray[np.bool_]) -> Catalog:
+        """The rows where ``mask (N,)`` is True."""
+        return replace(self, table=self.table.filter(pa.array(mask)))
+
+    def with_ids(self, ids: Container[str]) -> Catalog:
+        """The rows whose id is among ``ids``, in the same order; ids that no row has do not matter."""
+        return self.where(np.fromiter((image in ids for image in self.ids), dtype=bool, count=len(self)))
+
+    def take(self, rows: Sequence[int]) -> Catalog:
+        """The rows at the positions given, in that order."""
+        return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
+
+    def hide_labels(self) -> Catalog:
+        """The same images with labels that raise when asked for: what unsupervised methods are given."""
+        nulls = pa.nulls(len(self), pa.string())
+        table = self.table.set_column(SCHEMA.get_field_index("label"), "label", nulls)
+        return replace(self, table=table, labels_hidden=True)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images per domain and class: ``{domain: {class or "": count}}``, sorted by name."""
+        counts: dict[str, dict[str, int]] = {}
+        for domain, label in zip(self.column("domain"), self.labels, strict=True):
+            row = counts.setdefault(domain, {})
+            row[label or ""] = row.get(label or "", 0) + 1
+        return {domain: dict(sorted(row.items())) for domain, row in sorted(counts.items())}
+
+    def write(self, target: Path) -> None:
+        """Write a manifest (``.parquet`` or ``.csv``) that ``crosslens.data.readers.read_manifest`` reads back.
+
+        A manifest's paths start from its own folder, so they are rewritten when ``target`` lies elsewhere than in
+        ``root``: relative where the image is below the manifest, absolute where it is not. Ids stay as they are.
+
+        Raises:
+            CatalogError: for another suffix.
+            CrosslensError: when the file cannot be written.
+        """
+        import pyarrow.csv as pa_csv
+        import pyarrow.parquet as pa_parquet
+
+        if target.suffix not in (".parquet", ".csv"):
+            raise CatalogError(f"a manifest ends in .parquet or .csv, not {target.suffix!r}")
+        table = self.rooted_at(target.parent).table
+        with atomic_path(target) as temporary:
+            if target.suffix == ".parquet":
+                pa_parquet.write_table(table, temporary)
+            else:
+                pa_csv.write_csv(table, temporary)
+
+    def rooted_at(self, folder: Path) -> Catalog:
+        """The same images with paths that start from ``folder``; those outside it become absolute."""
+        here, there = os.path.abspath(self.root), os.path.abspath(folder)
+        if here == there:
+            return self
+        below = there.rstrip(os.sep) + os.sep
+        whole = [os.path.join(here, path) for path in self.column("path")]
+        paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
+        table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
+        return replace(self, table=table, root=folder)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[dict[str, Any]], root: Path, notes: Sequence[str] = ()) -> Catalog:
+        """Build a catalog from dictionaries with at least ``path`` and ``domain``.
+
+        ``id`` (text or a whole number) defaults to the path, ``role`` to ``both``; other keys are ignored. Case
+        does not matter in ``split`` and ``role``.
+
+        Raises:
+            CatalogError: naming the first row that is wrong: no path or domain, a label that is a number, a name
+                that holds a line end.
+        """
+        columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        for number, row in enumerate(rows, start=1):
+            path, domain = _text(row, "path", number), _name(row, "domain", number)
+            if path is None or domain is None:
+                raise CatalogError(f"row {number} lacks a {'domain' if path else 'path'}: {row}")
+            split, role = _name(row, "split", number), _name(row, "role", number)
+            columns["id"].append(_text(row, "id", number) or path)
+            columns["path"].append(path)
+            columns["domain"].append(domain)
+            columns["label"].append(_name(row, "label", number))
+            columns["split"].append(None if split is None else caseless(split))
+            columns["role"].append("both" if role is None else caseless(role))
+        return cls(pa.table(columns, schema=SCHEMA), root, tuple(notes))
+
+    @classmethod
+    def open(cls, source: str | Path) -> Catalog:
+        """Read whatever ``source`` is: a folder in the domain layout, one image, a manifest or a list file.
+
+        Raises:
+            CatalogError: when it does not exist, holds no image, or is none of these.
+        """
+        from crosslens.data import readers
+
+        return readers.read(Path(source))
+
+    def relabel(self, rename: Callable[[str], str]) -> Catalog:
+        """The same images with every class name passed through ``rename`` (class-name maps, aliases).
+
+        Raises:
+            LabelsHiddenError: when labels are hidden.
+        """
+        labels = [None if label is None else nfc(rename(label)) for label in self.labels]
+        column = pa.array(labels, pa.string())
+        table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
+        return replace(self, table=table)
+
+
+def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
+    """Join catalogs of the same root; ids must stay unique.
+
+    Raises:
+        CatalogError: when there is none, roots differ or an id occurs twice.
+    """
+    if not catalogs:
+        raise CatalogError("there is no catalog to join; give at least one")
+    roots = {catalog.root for catalog in catalogs}
+    if len(roots) != 1:
+        raise CatalogError(f"catalogs of different roots cannot be joined: {sorted(map(str, roots))}")
+    notes = tuple(note for catalog in catalogs for note in catalog.notes)
+    hidden = any(catalog.labels_hidden for catalog in catalogs)
+    left_out = sum((Counter(catalog.left_out) for catalog in catalogs), Counter())
+    return Catalog(pa.concat_tables([c.table for c in catalogs]), roots.pop(), notes, hidden, dict(left_out))
+
+
+def _text(row: dict[str, Any], name: str, number: int) -> str | None:
+    """One cell of row ``number`` as text; None for a data frame's nulls and the empty text."""
+    value = row.get(name)
+    if _is_null(value):
+        return None
+    if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()):
+        # A data frame with an empty cell among whole numbers holds them all as floats.
+        if name == "id" and not isinstance(value, bool):
+            return str(int(value))
+        advice = "; with pandas: frame['label'].astype(str)" if name == "label" else ""
+    elif isinstance(value, str | Path):
+        text = str(value)
+        if "\0" in text or not _is_unicode(text):
+            raise CatalogError(f"row {number}: the {name} {text!r} holds what no file's name in UTF-8 can hold")
+        return text
+    else:
+        advice = ""
+    rule = "a class is given by its name, never by a number" if name == "label" else "it must be text"
+    raise CatalogError(f"row {number}: the {name} is {value!r}; {rule}{advice}")
+
+
+def _name(row: dict[str, Any], column: str, number: int) -> str | None:
+    """One cell of row ``number`` as a name, None where it is blank."""
+    text = _text(row, column, number)
+    if text is None or is_blank(text):
+        return None
+    try:
+        return read_name(text)
+    except ValueError as error:
+        shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+        advice = "; is a quote not closed?" if "line end" in str(error) else ""
+        raise CatalogError(f"row {number}: the {column} {shown} {error}{advice}") from None
+
+
+def _is_null(value: Any) -> bool:
+    """None, the empty text, NaN, and the nulls of pandas, which refuse to be compared."""
+    if value is None or value == "":
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_rows(table: pa.Table) -> None:
+    for name in SCHEMA.names:
+        empty = pc.equal(table.column(name), "")
+        # Null means "unknown" where the schema allows it; an empty text never means anything.
+        empty = pc.fill_null(empty, not SCHEMA.field(name).nullable)
+        if pc.any(empty).as_py():
+            number = empty.to_pylist().index(True) + 1
+            raise CatalogError(f"row {number}: the column {name!r} is empty")
+    _check_ids(table)
+    known = pc.is_in(table.column("role"), value_set=pa.array(ROLES))
+    if pc.all(known).as_py() is False:  # null for no row at all
+        number = known.to_pylist().index(False) + 1
+        value = table.column("role")[number - 1].as_py()
+        raise CatalogError(
+            f"row {number}: the role {value!r} is none of {', '.join(ROLES)}{did_you_mean(value, ROLES)}"
+        )
+
+
+def _check_ids(table: pa.Table) -> None:
+    ids = table.column("id")
+    if pc.all(pc.string_is_ascii(ids)).as_py() is False:
+        ids = pc.utf8_normalize(ids, form="NFC")
+    if len(pc.unique(ids)) == len(ids):
+        return
+    seen: dict[str, int] = {}
+    own, paths = table.column("id").to_pylist(), table.column("path").to_pylist()
+    for number, value in enumerate(ids.to_pylist(), start=1):
+        if value not in seen:
+            seen[value] = number
+            continue
+        first = seen[value]
+        if own[first - 1] != own[number - 1]:
+            both = told_apart((own[first - 1], own[number - 1]))
+            raise CatalogError(
+                f"row {number}: its id and that of row {first} differ in Unicode form alone ({both}); rename one"
+                " of the files, or give them other ids"
+            )
+        advice = ""
+        if own[number - 1] == paths[number - 1] == paths[first - 1]:
+            advice = "; the same image is listed twice, and has one class and one domain: keep one row"
+        raise CatalogError(f"row {number}: the id {own[number - 1]!r} was already used in row {first}{advice}")

@@ -1,0 +1,151 @@
+"""Tables of images, CSV or Parquet, as spreadsheets and data frames write them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crosslens.data.catalog import Catalog
+from crosslens.data.names import did_you_mean
+from crosslens.support.errors import CatalogError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+_USED = ("id", "path", "domain", "label", "class", "split", "role")
+_ACCEPTED = frozenset({*_USED, "width", "height", "sha256"})
+_INDEX = re.compile(r"|index|unnamed: \d+|__index_level_\d+__")
+"""What pandas calls the numbers of a frame's rows, folded."""
+_DELIMITERS = ",;\t|"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_FILE_NAME = re.compile(r".*\.\w{2,5}\s*", re.DOTALL)
+
+
+def read_manifest(path: Path) -> Catalog:
+    """Read a CSV or Parquet manifest; paths are relative to the manifest's folder.
+
+    Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present,
+    ``width, height, sha256`` are accepted. Case and spaces around their names do not matter. Of other columns a
+    note says that they are not used; the numbers of rows that pandas writes are passed over. CSV is UTF-8 (or
+    UTF-16 with its mark) and separated by commas, semicolons, tabs or bars.
+
+    Raises:
+        CatalogError: for missing or repeated columns, one that is nearly called as a known one, or naming the
+            offending row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pa_parquet
+
+    is_text = path.suffix.lower() != ".parquet"
+    delimiter = ","
+    try:
+        if is_text:
+            header, delimiter, encoding = _read_header(path)
+            _require_columns(path, header)
+            table = _read_csv(path, header, delimiter, encoding)
+        else:
+            table = pa_parquet.read_table(path)
+            _require_columns(path, table.column_names)
+    except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
+        advice = "; save it as UTF-8" if isinstance(error, UnicodeError) or "UTF8" in str(error) else ""
+        raise CatalogError(f"{path} cannot be read as a manifest: {error}{advice}") from error
+    if table.num_rows == 0:
+        raise CatalogError(f"{path} lists no image")
+    others = [name for name in table.column_names if _plain(name) not in _ACCEPTED]
+    said = [name for name in others if not _INDEX.fullmatch(_plain(name))]
+    notes = [f"{path}: the columns {', '.join(said)} are not used"] if said else []
+    if is_text:
+        _refuse_swallowed_rows(path, table, delimiter)
+    table = table.select([n for n, name in enumerate(table.column_names) if _plain(name) in _ACCEPTED])
+    names = ["label" if _plain(name) == "class" else _plain(name) for name in table.column_names]
+    try:
+        return Catalog.from_rows(table.rename_columns(names).to_pylist(), path.parent, notes)
+    except CatalogError as error:
+        raise CatalogError(f"{path}: {error}") from error
+
+
+def _read_header(path: Path) -> tuple[list[str], str, str]:
+    """The first row's cells, the delimiter and the encoding of a CSV file."""
+    with open(path, "rb") as handle:
+        encoding = "utf-16" if handle.read(2) in _UTF_16 else "utf-8-sig"
+    with open(path, encoding=encoding, newline="") as text:
+        lines = [line for line, _ in zip(text, range(1), strict=False)]
+    if not lines:
+        raise CatalogError(f"{path} cannot be read as a manifest: it is empty")
+    rows = {delimiter: next(csv.reader(lines, delimiter=delimiter), []) for delimiter in _DELIMITERS}
+    best = max(rows, key=lambda delimiter: len({_plain(name) for name in rows[delimiter]} & _ACCEPTED))
+    return rows[best], best, "utf16" if encoding == "utf-16" else "utf8"
+
+
+def _read_csv(path: Path, header: Sequence[str], delimiter: str, encoding: str) -> pa.Table:
+    """Every cell as the text that is written there, the empty one as null."""
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    return pa_csv.read_csv(
+        path,
+        # One thread: only then does Arrow name the row that cannot be parsed.
+        read_options=pa_csv.ReadOptions(use_threads=False, encoding=encoding),
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types={name: pa.string() for name in header},
+            strings_can_be_null=True,
+            null_values=[""],  # Arrow's own list would swallow classes named "null", "nan" or "NA"
+        ),
+    )
+
+
+def _require_columns(path: Path, header: Sequence[str]) -> None:
+    names = [_plain(name) for name in header]
+    twice = sorted({name for name in names if name in _ACCEPTED and names.count(name) > 1})
+    if twice:
+        raise CatalogError(f"{path} has more than one column {', '.join(map(repr, twice))}; keep one")
+    if "label" in names and "class" in names:
+        raise CatalogError(f"{path}: give either 'label' or 'class', not both")
+    unknown = [name for name in header if _plain(name) not in _ACCEPTED]
+    for name in unknown:
+        absent = [known for known in _USED if known not in names]
+        if {"label", "class"} & set(names):
+            absent = [known for known in absent if known not in ("label", "class")]
+        if near := did_you_mean(name, absent, cutoff=0.8):
+            raise CatalogError(f"{path}: there is no use for a column {name!r}{near}")
+    if not {"path", "domain"} <= set(names):
+        have = ", ".join(header) or "none"
+        raise CatalogError(
+            f"{path}: no column 'path' or no column 'domain'; it has {have}. A manifest has"
+            f" {', '.join(sorted(_ACCEPTED))}"
+        )
+
+
+def _refuse_swallowed_rows(path: Path, table: pa.Table, delimiter: str) -> None:
+    """A quote that is never closed makes one cell of all rows behind it.
+
+    Raises:
+        CatalogError: naming the row with such a cell.
+    """
+    place = [_plain(name) for name in table.column_names].index("path")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for number, cell in _cells_of_several_lines(column):
+            for line in cell.splitlines()[1:]:
+                parts = line.split(delimiter)
+                if len(parts) == table.num_columns and _FILE_NAME.fullmatch(parts[place]):
+                    begin = repr(line[:60])
+                    raise CatalogError(
+                        f"{path}: row {number}: the {name} holds further rows ({begin}); a quote before it is open"
+                    )
+
+
+def _cells_of_several_lines(column: pa.ChunkedArray) -> Iterator[tuple[int, str]]:
+    import pyarrow.compute as pc
+
+    found = pc.fill_null(pc.match_substring_regex(column, "[\r\n]"), False)
+    for row in pc.indices_nonzero(found).to_pylist():
+        yield row + 1, column[row].as_py()
+
+
+def _plain(name: Any) -> str:
+    return str(name).strip().casefold()

@@ -1,0 +1,342 @@
+"""Readers that turn folders, manifests and list files into a Catalog."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from crosslens.data.catalog import Catalog
+from crosslens.data.manifests import MANIFEST_SUFFIXES, read_manifest
+from crosslens.data.names import nfc, read_name
+from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
+from crosslens.support.errors import CatalogError
+
+__all__ = [
+    "read",
+    "read_class_names",
+    "read_class_numbers",
+    "read_folder",
+    "read_lines",
+    "read_list",
+    "read_manifest",
+]
+
+SYSTEM_FOLDERS = frozenset(
+    {
+        "#recycle", "#snapshot", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@snapshot", "@tmp",
+        "$recycle.bin", "recycler", "system volume information", "found.000", "config.msi", "lost+found",
+        "__macosx", "network trash folder", "temporary items", "~snapshot",
+    }
+)  # fmt: skip
+"""Where systems keep what was deleted, thumbnails and copies, folded: NAS, Windows, Unix, macOS. Others start with
+a dot."""
+_UNREAD = "pictures of formats or names that are not read"
+_NO_SUFFIX = "no suffix"
+# What lies beside pictures in great numbers and is never one.
+_TEXTS = frozenset({".txt", ".json", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"})
+_LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
+
+
+def read(source: Path) -> Catalog:
+    """Read a folder, one image, a CSV/Parquet manifest or a ``path label`` list.
+
+    Raises:
+        CatalogError: when ``source`` does not exist or holds no image.
+    """
+    if source.is_dir():
+        for name in ("manifest.parquet", "manifest.csv"):
+            if (source / name).is_file():
+                return read_manifest(source / name)
+        return read_folder(source)
+    if not source.exists():
+        raise CatalogError(f"{source} does not exist; give a folder of images, a manifest or a list file")
+    suffix = source.suffix.lower()
+    if suffix in MANIFEST_SUFFIXES:
+        return read_manifest(source)
+    if suffix == ".txt":
+        return read_list(source)
+    if suffix in SUFFIXES:
+        row = {"path": source.name, "domain": _name_or(source.parent.name, "image")}
+        return Catalog.from_rows([row], source.parent)
+    raise CatalogError(f"{source} is neither an image, a manifest (.csv, .tsv, .parquet) nor a list (.txt)")
+
+
+def read_folder(root: Path) -> Catalog:
+    """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
+
+    A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
+    first two levels. Files are sorted by name, so two machines read the same catalog. Pictures and films that are
+    left out are counted by suffix.
+
+    Raises:
+        CatalogError: when a folder cannot be listed, or there is no image at all.
+    """
+    notes: list[str] = []
+    left_out: Counter[str] = Counter()
+    rows = list(_folder_rows(root, notes, left_out))
+    left_out = Counter(dict(sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))))
+    notes = [*_left_out_notes(left_out), *notes]
+    if not rows:
+        detail = f" ({notes[0]})" if notes else ""
+        raise CatalogError(
+            f"no image below {root}{detail}; expected {root}/<domain>/<class>/* or {root}/<domain>/*"
+            f" with one of {', '.join(sorted(SUFFIXES))}"
+        )
+    return replace(Catalog.from_rows(rows, root, notes), left_out=dict(left_out))
+
+
+def read_list(
+    path: Path,
+    *,
+    root: Path | None = None,
+    domain: str | None = None,
+    class_names: Mapping[int, str] | None = None,
+    split: str | None = None,
+) -> Catalog:
+    """Read a list of ``path label`` lines, split at the *last* space (paths may hold spaces).
+
+    Args:
+        path: the list file, UTF-8.
+        root: folder the paths start from; the list's own folder by default.
+        domain: the domain of every line; by default the first part of each path, ``<domain>/...``.
+        class_names: number to class name (mind the base: some lists count from 1). Without it the class is the
+            folder that holds the image, and the number is not used.
+        split: the split of every line.
+
+    Raises:
+        CatalogError: naming the line that is wrong: no number, a number without a class name, no domain.
+    """
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        match = _LIST_LINE.fullmatch(line.strip())
+        if match is None:
+            raise CatalogError(f"{path} line {number}: expected 'path label' with a whole number, got {line!r}")
+        file = Path(match["name"])
+        if domain is None and (file.is_absolute() or len(file.parts) < 2):
+            raise CatalogError(
+                f"{path} line {number}: {match['name']!r} does not start with a domain's folder; give the domain"
+            )
+        label = _list_label(file, int(match["label"]), class_names, has_domain=domain is None)
+        if class_names is not None and label is None:
+            known = f"{min(class_names)} to {max(class_names)}" if class_names else "none"
+            raise CatalogError(f"{path} line {number}: label {match['label']} has no class name (known: {known})")
+        rows.append({"path": file.as_posix(), "domain": domain or file.parts[0], "label": label, "split": split})
+    if not rows:
+        raise CatalogError(f"{path} lists no image")
+    try:
+        return Catalog.from_rows(rows, root or path.parent)
+    except CatalogError as error:
+        raise CatalogError(f"{path}: {error}") from error
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Read class names, one a line; blank lines are skipped.
+
+    Raises:
+        CatalogError: when there is none, or a name occurs twice.
+    """
+    names = [line.strip() for line in read_lines(path) if line.strip()]
+    if not names:
+        raise CatalogError(f"{path} holds no class name; write one name a line")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CatalogError(f"{path} names {', '.join(twice)} more than once")
+    return names
+
+
+def read_class_numbers(path: Path) -> dict[int, str]:
+    """Read ``class number`` lines, split at the last space: what ``read_list`` takes as ``class_names``.
+
+    Raises:
+        CatalogError: naming the line without a number, or whose number already stands for another class.
+    """
+    names: dict[int, str] = {}
+    for position, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        match = _LIST_LINE.fullmatch(line.strip())
+        if match is None:
+            raise CatalogError(f"{path} line {position}: expected 'class number', got {line!r}")
+        number = int(match["label"])
+        if number in names:
+            raise CatalogError(f"{path} line {position}: the number {number} already stands for {names[number]}")
+        names[number] = match["name"]
+    if not names:
+        raise CatalogError(f"{path} names no class")
+    return names
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file; only a line feed ends one, so any other character may occur in a name.
+
+    Raises:
+        CatalogError: when the file cannot be read or is no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path} cannot be read: {error}") from error
+
+
+def list_images(folder: Path, notes: list[str], left_out: Counter[str] | None = None) -> Iterator[Path]:
+    """Every image file below ``folder``, relative to it, sorted by name within each folder.
+
+    Args:
+        folder: where to look.
+        notes: takes a sentence on what is left out.
+        left_out: counts pictures and films that are left out, by suffix; noted too where there is none.
+
+    Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
+    that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped, and
+    so are ``SYSTEM_FOLDERS``, with one sentence about all of them.
+
+    Raises:
+        CatalogError: when a folder cannot be listed.
+    """
+    of_systems: list[Path] = []
+    yield from _walk(folder, Path(), frozenset(), notes, of_systems, left_out)
+    if of_systems:
+        some = ", ".join(map(str, of_systems[:3])) + (", ..." if len(of_systems) > 3 else "")
+        notes.append(
+            f"{len(of_systems)} folder(s) in {folder} were left out, being a system's own (recycle bin,"
+            f" thumbnails): {some}"
+        )
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether a folder of this name is a system's own, not the user's: hidden, or one of ``SYSTEM_FOLDERS``."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+
+
+def _walk(
+    folder: Path,
+    relative: Path,
+    above: frozenset[str],
+    notes: list[str],
+    of_systems: list[Path],
+    counted: Counter[str] | None,
+) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in above:
+        notes.append(f"{folder} was left out: it is a link to a folder that holds it")
+        return
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: (nfc(entry.name), entry.name))
+    except OSError as error:
+        raise CatalogError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
+    left_out: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        kind = _kind(entry)
+        if kind == "folder" and is_system_folder(entry.name):
+            of_systems.append(relative / entry.name)
+        elif kind == "folder":
+            below = above | {real}
+            yield from _walk(folder / entry.name, relative / entry.name, below, notes, of_systems, counted)
+        elif kind == "image":
+            yield relative / entry.name
+        elif kind == _UNREAD and counted is not None:
+            counted[_suffix(entry.name) or _NO_SUFFIX] += 1
+        else:
+            left_out.setdefault(kind, []).append(entry.name)
+    for kind, names in left_out.items():
+        some = ", ".join(ascii(name)[1:-1] for name in names[:3]) + (", ..." if len(names) > 3 else "")
+        notes.append(f"{len(names)} file(s) in {folder} were left out, being {kind}: {some}")
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """``folder``, ``image``, or in words why the entry is neither."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return "named in an encoding other than UTF-8"
+    try:
+        if entry.is_dir():
+            return "folder"
+        # Only regular files: opening a pipe or a device that is named like an image would wait for ever.
+        if entry.is_file():
+            suffix = _suffix(entry.name)
+            if suffix in SUFFIXES:
+                return "image"
+            unread = suffix in UNREAD_SUFFIXES or suffix in FILM_SUFFIXES or _begins_as_picture(entry.path)
+            return _UNREAD if unread else "no images"
+    except OSError:  # a link to itself
+        return "broken links"
+    return "broken links" if entry.is_symlink() else "no regular files"
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _begins_as_picture(path: str) -> bool:
+    if _suffix(path) in _TEXTS:
+        return False
+    try:
+        with open(path, "rb") as file:
+            return format_of(file.read(HEAD)) is not None
+    except OSError:
+        return False
+
+
+def _left_out_notes(left_out: Counter[str]) -> Iterator[str]:
+    """What was left out and is a picture or a film, a sentence for each reason."""
+    otherwise = left_out.keys() - UNREAD_SUFFIXES - FILM_SUFFIXES
+    for suffixes, noun, what, advice in (
+        (UNREAD_SUFFIXES, "picture", " of formats that are not read", ""),
+        (FILM_SUFFIXES, "film", " beside the pictures", ""),
+        (
+            otherwise,
+            "picture",
+            " left out for the ends of their names",
+            "; rename them, or list them in a manifest",
+        ),
+    ):
+        counts = [(suffix, left_out[suffix]) for suffix in left_out if suffix in suffixes]
+        if counts:
+            each = ", ".join(f"{ascii(suffix)[1:-1]} {count}" for suffix, count in counts)
+            total = sum(count for _, count in counts)
+            yield f"{total} {noun}{'s' if total > 1 else ''}{what}: {each}{advice}"
+
+
+def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    nameless: dict[str, str] = {}
+    for path in list_images(root, notes, left_out):
+        parts = path.parts
+        if len(parts) == 1:
+            yield {"path": str(path), "domain": _name_or(root.resolve().name, "images")}
+            continue
+        folders = parts[: min(len(parts) - 1, 2)]
+        try:
+            names = [read_name(folder) for folder in folders]
+        except ValueError as error:
+            nameless["/".join(folders)] = str(error)
+            continue
+        yield {"path": path.as_posix(), "domain": names[0], "label": names[1] if len(names) > 1 else None}
+    for name, fault in nameless.items():
+        notes.append(
+            f"the images in {root}/{ascii(name)[1:-1]} were left out: the name of the domain or class {fault}"
+        )
+
+
+def _name_or(text: str, otherwise: str) -> str:
+    try:
+        return read_name(text)
+    except ValueError:
+        return otherwise
+
+
+def _list_label(file: Path, number: int, class_names: Mapping[int, str] | None, *, has_domain: bool) -> str | None:
+    if class_names is not None:
+        return class_names.get(number)
+    folders = file.parts[1:-1] if has_domain else file.parts[:-1]
+    return folders[-1] if folders else None

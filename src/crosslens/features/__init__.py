@@ -1,0 +1,1 @@
+"""Features of images: embedding jobs, shards on disk, the cache."""

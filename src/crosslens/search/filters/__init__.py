@@ -1,0 +1,1 @@
+"""Conditions on items, and their text form."""

@@ -1,0 +1,307 @@
+"""Filters over the items of an index: one small tree, the same in Python, in JSON and in text.
+
+    {"op": "and", "filters": [{"op": "eq", "field": "domain", "value": "photo"},
+                              {"op": "range", "field": "size", "min": 1000}]}
+    domain = 'photo' and size >= 1000
+
+Texts are compared as they read: an accent is the same whether one character holds it (NFC) or two (NFD), in the
+filter as in the index. A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it
+matches their ``not``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from crosslens.data.names import stored_forms
+from crosslens.support.errors import ConfigError
+from crosslens.support.utf8 import is_utf8
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TextField = Literal["id", "path", "root", "domain", "label"]
+NumberField = Literal["size", "modified"]
+FieldName = Literal[TextField, NumberField]
+NUMBERS: tuple[str, ...] = get_args(NumberField)
+FIELDS: tuple[str, ...] = get_args(TextField) + NUMBERS
+Value = str | int
+DEEPEST = 32
+"""How many filters may stand inside one another."""
+MOST_VALUES = 10_000
+"""How many values one ``in``, and filters one ``and`` or ``or``, may hold."""
+
+
+def _fitting(value: Any, info: ValidationInfo) -> Any:
+    """A value as it is where it is of its field's type; said here, a wrong one is named once and in its place."""
+    name = info.data.get("field")
+    if name is None:
+        # The field itself is wrong, which is said already.
+        return value
+    wanted = int if name in NUMBERS else str
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        kind = "a whole number" if wanted is int else "text"
+        raise ValueError(f"{name} holds {kind}, not {_told(value)}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"this number is too large for {name}")
+    if isinstance(value, str) and not is_utf8(value):
+        raise ValueError(f"{name} holds UTF-8 text, which this value is not")
+    return value
+
+
+def _told(value: Any) -> str:
+    told = repr(value)
+    return told if len(told) <= 40 else told[:39] + "…"
+
+
+class BaseFilter(BaseModel, ABC):
+    """What every filter can do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @abstractmethod
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which of the N rows of ``table`` match ``(N,)``."""
+
+    @abstractmethod
+    def sql(self) -> str:
+        """The same as an SQL condition that is never null (Lance, DataFusion), with every text quoted."""
+
+    @property
+    def depth(self) -> int:
+        """How many filters stand inside one another, this one included."""
+        return 1
+
+
+class _Leaf(BaseFilter):
+    field: FieldName
+
+    def _known(self, condition: str) -> str:
+        return f"({self.field} IS NOT NULL AND {condition})"
+
+
+class Eq(_Leaf):
+    """The field has this value."""
+
+    op: Literal["eq"] = "eq"
+    value: Value
+
+    _typed = field_validator("value", mode="before")(_fitting)
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return _among(table.column(self.field), _meant([self.value]))
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        values = _meant([self.value])
+        if len(values) > 1:
+            return self._known(f"{self.field} IN ({', '.join(map(literal, values))})")
+        return self._known(f"{self.field} = {literal(self.value)}")
+
+
+class In(_Leaf):
+    """The field has one of these values; with none of them nothing matches."""
+
+    op: Literal["in"] = "in"
+    values: Annotated[tuple[Value, ...], Field(max_length=MOST_VALUES, strict=False)]
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _typed(cls, values: Any, info: ValidationInfo) -> Any:
+        return [_fitting(value, info) for value in values] if isinstance(values, list | tuple) else values
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return _among(table.column(self.field), _meant(self.values))
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        if not self.values:
+            return "false"
+        return self._known(f"{self.field} IN ({', '.join(map(literal, _meant(self.values)))})")
+
+
+class Range(_Leaf):
+    """The field lies between ``min`` and ``max``, both included; either may be missing.
+
+    Without both, every row matches that has a value at all. Texts compare by code points.
+    """
+
+    op: Literal["range"] = "range"
+    min: Value | None = None
+    max: Value | None = None
+
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _typed(cls, value: Any, info: ValidationInfo) -> Any:
+        return None if value is None else _fitting(value, info)
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        column = table.column(self.field)
+        found = _truth(pc.is_valid(column))
+        if self.min is not None:
+            found &= _truth(pc.greater_equal(column, self.min))
+        if self.max is not None:
+            found &= _truth(pc.less_equal(column, self.max))
+        return found
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        conditions = [f"{self.field} IS NOT NULL"]
+        if self.min is not None:
+            conditions.append(f"{self.field} >= {literal(self.min)}")
+        if self.max is not None:
+            conditions.append(f"{self.field} <= {literal(self.max)}")
+        return f"({' AND '.join(conditions)})"
+
+
+class Prefix(BaseFilter):
+    """The text starts with ``value``; every letter stands for itself."""
+
+    op: Literal["prefix"] = "prefix"
+    field: TextField
+    value: str
+
+    _typed = field_validator("value", mode="before")(_fitting)
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        column = table.column(self.field)
+        found = [_truth(pc.starts_with(column, value)) for value in stored_forms(self.value)]
+        return np.array(np.logical_or.reduce(found), dtype=bool)
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        starts = [f"starts_with({self.field}, {literal(value)})" for value in stored_forms(self.value)]
+        return f"({self.field} IS NOT NULL AND ({' OR '.join(starts)}))"
+
+
+class _Several(BaseFilter):
+    filters: Annotated[tuple[Filter, ...], Field(min_length=1, max_length=MOST_VALUES, strict=False)]
+
+    @property
+    def depth(self) -> int:
+        return 1 + max(part.depth for part in self.filters)
+
+    @model_validator(mode="after")
+    def _shallow(self) -> _Several:
+        _require_shallow(self)
+        return self
+
+
+class And(_Several):
+    """All of the filters match."""
+
+    op: Literal["and"] = "and"
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return np.logical_and.reduce([part.mask(table) for part in self.filters])
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return f"({' AND '.join(part.sql() for part in self.filters)})"
+
+
+class Or(_Several):
+    """At least one of the filters matches."""
+
+    op: Literal["or"] = "or"
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return np.logical_or.reduce([part.mask(table) for part in self.filters])
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return f"({' OR '.join(part.sql() for part in self.filters)})"
+
+
+class Not(BaseFilter):
+    """The filter does not match."""
+
+    op: Literal["not"] = "not"
+    filter: Filter
+
+    @property
+    def depth(self) -> int:
+        """How many filters stand inside one another."""
+        return 1 + self.filter.depth
+
+    @model_validator(mode="after")
+    def _shallow(self) -> Not:
+        _require_shallow(self)
+        return self
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return ~self.filter.mask(table)
+
+    def sql(self) -> str:
+        """As an SQL condition."""
+        return f"(NOT {self.filter.sql()})"
+
+
+Filter = Annotated[Eq | In | Range | Prefix | And | Or | Not, Field(discriminator="op")]
+for _model in (And, Or, Not):
+    _model.model_rebuild()
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Filter)
+
+
+def load_filter(value: Any) -> Filter:
+    """A filter from its JSON form, as plain values.
+
+    Raises:
+        ConfigError: naming what is wrong and where.
+    """
+    try:
+        return _ADAPTER.validate_python(value)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(map(str, wrong["loc"]))
+        why = wrong["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"the filter cannot be read{f' at {place}' if place else ''}: {why}") from error
+
+
+def literal(value: Value) -> str:
+    """A value as an SQL literal: numbers as they are, texts in single quotes, those inside doubled."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def _meant(values: Sequence[Value]) -> list[Value]:
+    """The values that may be stored where these are asked for."""
+    meant: dict[Value, None] = {}
+    for value in values:
+        meant |= dict.fromkeys(stored_forms(value) if isinstance(value, str) else (value,))
+    return list(meant)
+
+
+def _among(column: pa.ChunkedArray, values: Sequence[Value]) -> NDArray[np.bool_]:
+    return _truth(pc.is_in(column, value_set=pa.array(values, column.type), skip_nulls=True))
+
+
+def _truth(found: pa.ChunkedArray) -> NDArray[np.bool_]:
+    return np.array(found.fill_null(False).to_numpy(), dtype=bool)
+
+
+def _require_shallow(found: BaseFilter) -> None:
+    if found.depth > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} filters stand inside one another")

@@ -1,0 +1,1 @@
+"""The index: a folder of encoded images that grows, shrinks, moves and is restored."""

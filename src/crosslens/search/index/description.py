@@ -1,0 +1,147 @@
+"""``index.json``: what an index says of itself."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crosslens.backbones.base import Fingerprint
+from crosslens.encoder import Encoder
+from crosslens.nn.similarity import Similarity
+from crosslens.search.stores.base import StoreContext
+from crosslens.support.errors import FingerprintError, StoreError
+from crosslens.support.files import read_json
+
+FORMAT = 3
+_OLDEST = 2
+"""Format 2 kept no stamps of files; the first change of such an index makes it one of format 3."""
+SNAPSHOT = "snapshot.json"
+"""What a snapshot says of itself; it is the description of its index and more."""
+
+
+def new_description(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings."""
+    return {
+        "format": FORMAT,
+        "collection": f"crosslens_{secrets.token_hex(8)}",
+        "fingerprint": encoder.fingerprint.model_dump(mode="json"),
+        "encoder": encoder.name,
+        "similarity": encoder.similarity.model_dump(mode="json"),
+        "store": {"kind": store, "settings": settings},
+        "roots": [],
+        "domains": {},
+    }
+
+
+def read_description(folder: Path, name: str = "index.json") -> dict[str, Any]:
+    """What an index, or a snapshot of one, says of itself in its file ``name``.
+
+    Raises:
+        StoreError: when the file is damaged or of another version of crosslens.
+    """
+    description = read_json(folder / name, StoreError)
+    try:
+        form = int(description.get("format", 0))
+    except (TypeError, ValueError):
+        form = 0
+    if form > FORMAT:
+        raise StoreError(f"{folder} was written by a newer crosslens; upgrade to read it")
+    if form < _OLDEST:
+        raise StoreError(
+            f"{folder} was written by an older crosslens; delete it and build it again with"
+            f" 'crosslens index build ROOT --out {folder}'"
+        )
+    if not isinstance(description.get("roots"), list) or not isinstance(description.get("domains", {}), dict):
+        raise StoreError(f"{folder}/{name} is damaged: it lists no roots, or no domains of them")
+    return description
+
+
+def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
+    """What an index says of itself, what its store is told, and the store's kind.
+
+    Raises:
+        StoreError: when there is no index, or ``index.json`` is damaged or of another version of crosslens.
+    """
+    if not (folder / "index.json").is_file():
+        if (folder / SNAPSHOT).is_file():
+            raise StoreError(
+                f"{folder} is a snapshot; make an index of it with 'crosslens index restore {folder} --out INDEX'"
+            )
+        raise StoreError(f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'")
+    description = read_description(folder)
+    try:
+        return description, context_of(folder, description), str(description["store"]["kind"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{folder}/index.json is damaged: {error}") from error
+
+
+def domains_of(description: dict[str, Any], root: str) -> list[str] | None:
+    """The domains chosen of a folder that was added; None where all are wanted."""
+    found: list[str] | None = description.get("domains", {}).get(root)
+    return found
+
+
+def with_root(description: dict[str, Any], root: str, domains: Sequence[str] | None) -> dict[str, Any]:
+    """A description that lists a folder whose images were added, and the domains chosen of it.
+
+    Args:
+        description: is not changed.
+        root: absolute.
+        domains: besides those chosen before; None keeps what was chosen, which at first is all there will be.
+    """
+    known, before = root in description["roots"], domains_of(description, root)
+    roots = description["roots"] if known else [*description["roots"], root]
+    chosen = dict(description.get("domains", {}))
+    if domains is not None and (not known or before is not None):
+        chosen[root] = sorted({*(before or ()), *domains})
+    return {**description, "roots": roots, "domains": chosen}
+
+
+def moved_roots(description: dict[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    """A description whose folders lie elsewhere, old place to new; two that become one keep both their choices."""
+    roots = list(dict.fromkeys(places.get(root, root) for root in description["roots"]))
+    chosen: dict[str, list[str]] = {}
+    everything = set()
+    for root in description["roots"]:
+        place, domains = places.get(root, root), domains_of(description, root)
+        if domains is None:
+            everything.add(place)
+        else:
+            chosen[place] = sorted({*chosen.get(place, ()), *domains})
+    domains_left = {place: domains for place, domains in chosen.items() if place not in everything}
+    return {**description, "roots": roots, "domains": domains_left}
+
+
+def of_newest_format(description: dict[str, Any]) -> dict[str, Any]:
+    """A description of an index that is about to be written as this version writes it."""
+    return {**description, "format": FORMAT}
+
+
+def context_of(folder: Path, description: dict[str, Any]) -> StoreContext:
+    """What its store is told."""
+    fingerprint = Fingerprint.model_validate(description["fingerprint"])
+    return StoreContext(
+        folder=folder,
+        name=str(description["collection"]),
+        dim=fingerprint.dim,
+        similarity=Similarity.model_validate(description["similarity"]),
+        fingerprint=fingerprint.digest,
+        settings=dict(description["store"]["settings"]),
+    )
+
+
+def require_same(own: Fingerprint, other: Fingerprint, what: str) -> None:
+    """Check that ``what`` was made with an index's own embedding.
+
+    Raises:
+        FingerprintError: saying how to make the one fit the other.
+    """
+    try:
+        own.require(other, what)
+    except FingerprintError as error:
+        raise FingerprintError(
+            f"{error}. To index with the other one instead, build another index:"
+            " 'crosslens index build ROOT --encoder ENCODER --out FOLDER'"
+        ) from error

@@ -1,0 +1,163 @@
+"""From a catalog's images to the items of an index, and from found rows to hits."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crosslens.data.catalog import Catalog
+from crosslens.ops.sampling import drawn_rows
+from crosslens.search.index.unit_rows import faults_of, unit_rows
+from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
+from crosslens.support.errors import CatalogError, StoreError
+from crosslens.support.file_stamp import stamp_of
+from crosslens.support.progress import note
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One found item.
+
+    Attributes:
+        id: of the item.
+        score: similarity with the query, in [-1, 1]: the cosine, or what ``Similarity`` says.
+        path: where the image lay when it was indexed, absolute; its name, not what a link leads to.
+        domain: its domain.
+        label: its class name, where known.
+        root: the absolute folder that the id starts from, where there is one.
+        size: of the file in bytes, when it was indexed.
+        modified: when the file was last changed before it was indexed, in seconds since 1970.
+    """
+
+    id: str
+    score: float
+    path: str
+    domain: str
+    label: str | None
+    root: str | None = None
+    size: int | None = None
+    modified: int | None = None
+
+
+def hits_of(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
+    """Rows of ``ITEM_SCHEMA`` with their scores as hits."""
+    columns = [rows.column(entry.name).to_pylist() for entry in fields(Hit) if entry.name != "score"]
+    return [Hit(image, float(score), *known) for score, image, *known in zip(scores, *columns, strict=True)]
+
+
+def items_of(catalog: Catalog) -> pa.Table:
+    """The images of a catalog as items, in its order; size and time are null where a file is gone."""
+    root = root_of(catalog)
+    columns = {
+        "id": catalog.ids,
+        "path": [_named(root, path) for path in catalog.column("path")],
+        "root": [root] * len(catalog),
+        "domain": catalog.column("domain"),
+        "label": catalog.labels,
+        **file_columns(catalog.paths),
+    }
+    return pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def gallery_of(catalog: Catalog) -> Catalog:
+    """The images that may be found: all but those whose role is ``query``, which is noted.
+
+    Raises:
+        CatalogError: when no image is left.
+    """
+    may = np.array([role != "query" for role in catalog.column("role")], dtype=bool)
+    if may.all():
+        return catalog
+    if not may.any():
+        raise CatalogError("the column 'role' marks every image as a query, so there is none to find")
+    note(f"{int((~may).sum())} image(s) with the role query are not indexed")
+    return catalog.where(may)
+
+
+def rows_of(items: pa.Table, ids: Sequence[str]) -> pa.Table:
+    """The items of these ids, in their order; all must be there."""
+    return items.take(pc.index_in(pa.array(ids, pa.string()), value_set=items.column("id")))
+
+
+def checked_items(
+    items: pa.Table, vectors: NDArray[np.floating[Any]], dim: int
+) -> tuple[pa.Table, NDArray[np.float32]]:
+    """Items with exactly the columns of ``ITEM_SCHEMA`` and their vectors, as a store takes them.
+
+    Args:
+        items: n rows, ids distinct; columns that may hold null may be missing.
+        vectors: ``(n, dim)`` unit rows; lengths that were rounded, as fp16 does, are made 1 again.
+        dim: how many numbers a vector has.
+
+    Raises:
+        StoreError: for wrong shapes or columns, vectors that are not finite or not of length 1, or repeated ids.
+    """
+    table = as_items(items)
+    if vectors.shape != (table.num_rows, dim):
+        raise StoreError(f"{table.num_rows} items need vectors ({table.num_rows}, {dim})")
+    if not np.isfinite(vectors).all():
+        bad = int((~np.isfinite(vectors).all(1)).sum())
+        raise StoreError(f"{bad} of {len(vectors)} vectors hold NaN or infinity; nothing was added")
+    faults = faults_of(vectors)
+    if faults:
+        row, fault = next(iter(faults.items()))
+        raise StoreError(
+            f"{len(faults)} of {len(vectors)} vectors do not have length 1; the first, of"
+            f" {table.column('id')[row].as_py()!r}, {fault}. Divide each by its length, and leave out those of"
+            " length 0; nothing was added"
+        )
+    if len(set(table.column("id").to_pylist())) != table.num_rows:
+        raise StoreError("the items to add repeat an id; nothing was added")
+    return table, unit_rows(vectors)
+
+
+def sample_items(store: Store, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
+    """Rows and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
+    ids = [image for table, _ in store.scan() for image in table.column("id").to_pylist()]
+    return store.get([ids[row] for row in drawn_rows(len(ids), n, seed)])
+
+
+def count_domains(store: Store) -> dict[str, int]:
+    """Items by domain, in the order of names."""
+    counted: Counter[str] = Counter()
+    for table, _ in store.scan():
+        counted.update(table.column("domain").to_pylist())
+    return dict(sorted(counted.items()))
+
+
+def file_columns(paths: Sequence[Path]) -> dict[str, list[Any]]:
+    """The columns ``size``, ``modified`` in whole seconds and ``stamp`` of files; null for one that is gone."""
+    found: dict[str, list[Any]] = {"size": [], "modified": [], "stamp": []}
+    for path in paths:
+        try:
+            stamp = stamp_of(path)
+            values: tuple[Any, ...] = stamp.size, stamp.modified // 10**9, str(stamp)
+        except OSError:
+            values = None, None, None
+        for column, value in zip(found.values(), values, strict=True):
+            column.append(value)
+    return found
+
+
+def root_of(catalog: Catalog) -> str:
+    """The absolute folder that a catalog's paths start from."""
+    return str(catalog.root.resolve())
+
+
+def _named(root: str, path: str) -> str:
+    """The absolute name of a catalog's file; links to folders above ``root`` alone are followed."""
+    if os.path.isabs(path) or ".." in Path(path).parts:
+        folder, name = os.path.split(os.path.join(root, path))
+        return os.path.join(os.path.realpath(folder), name)
+    return str(Path(root, path))

@@ -1,0 +1,172 @@
+"""Making an index: all it holds is in place before ``index.json``, without which there is no index.
+
+A process killed meanwhile leaves a folder that a second one may take over, and never an index of less than was
+asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from crosslens.data.catalog import Catalog
+from crosslens.encoder import Encoder
+from crosslens.features.of_encoder import features_of_encoder
+from crosslens.features.store import Skipped
+from crosslens.search.index.description import context_of
+from crosslens.search.index.items import rows_of
+from crosslens.search.index.unit_rows import faults_of
+from crosslens.search.index.writer_lock import only_writer
+from crosslens.search.stores import store_class
+from crosslens.search.stores.base import Store
+from crosslens.support.errors import NothingEmbeddedError, StoreError
+from crosslens.support.files import atomic_path, read_json, remove, write_json
+from crosslens.support.progress import note
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+UPLOADS = "uploads"
+"""Folder in an index of the images that came by the server; ids of such items start with it."""
+_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z0-9]{{3,4}}")
+_DRAFT = ".unfinished.json"
+"""The description of an index that is being made."""
+_OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
+
+
+def is_upload(image: str) -> bool:
+    """Whether an id has the form of an upload's, which starts from the index folder wherever that lies."""
+    return _UPLOAD.fullmatch(image) is not None
+
+
+def require_free(folder: Path) -> None:
+    """Check that an index may be made in a folder: it is missing, empty, or holds what an interruption left.
+
+    Raises:
+        StoreError: when there is an index already, or the folder holds something else.
+    """
+    if (folder / "index.json").exists():
+        raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
+    own = _OWN_ENTRIES | ({UPLOADS} if (folder / _DRAFT).exists() else set())
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; choose another folder")
+    if folder.is_dir() and any(entry.name not in own and entry.name[0] != "." for entry in folder.iterdir()):
+        raise StoreError(f"{folder} is not empty and holds no index; choose another folder")
+
+
+def make_index(
+    folder: Path,
+    encoder: Encoder,
+    description: dict[str, Any],
+    items: pa.Table | None = None,
+    vectors: NDArray[np.float32] | None = None,
+    uploads: Path | None = None,
+) -> tuple[dict[str, Any], Store]:
+    """Make an index with its first items, all or nothing.
+
+    Args:
+        folder: made when missing; see ``require_free``.
+        encoder: copied into it.
+        description: what the index will say of itself.
+        items: N rows of ``ITEM_SCHEMA``, checked; none makes an empty index.
+        vectors: of the items ``(N, d)``.
+        uploads: a folder of images to copy into the index.
+
+    Returns:
+        The description as it was written, and the store.
+
+    Raises:
+        StoreError: when the folder is in use or cannot be written, or no store can be made.
+        CrosslensError: when the disk is full.
+    """
+    require_free(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
+    with only_writer(folder):
+        # Again under the lock: another process may have made one meanwhile.
+        require_free(folder)
+        description = _taken_over(folder, description)
+        write_json(folder / _DRAFT, description)
+        encoder.save(folder / "encoder")
+        if uploads is not None and uploads.is_dir():
+            copy_files(uploads, folder / UPLOADS)
+        made = store_class(description["store"]["kind"]).create(context_of(folder, description))
+        if items is not None and vectors is not None and items.num_rows:
+            made.upsert(items, vectors)
+        write_json(folder / "index.json", description)
+        remove(folder / _DRAFT)
+    return description, made
+
+
+def embedded_items(
+    catalog: Catalog, known: pa.Table, encoder: Encoder, device: str | None = None
+) -> tuple[pa.Table, NDArray[np.float32], tuple[Skipped, ...]]:
+    """The images of a catalog as items with their vectors ``(N, d)``.
+
+    Args:
+        catalog: the images.
+        known: items that hold them, with sizes and times from before the images are read, so that a file which
+            changes meanwhile is seen as changed by the next ``Index.add``.
+        encoder: makes the vectors.
+        device: see ``crosslens.backbones.engine.make_engine``.
+
+    Returns:
+        Items, vectors, and the images that were left out: they cannot be read, or have no vector of length 1.
+
+    Raises:
+        NothingEmbeddedError: when no image can be embedded.
+    """
+    found = features_of_encoder(catalog, encoder, device=device)
+    vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
+    faults = faults_of(vectors)
+    if not faults:
+        return rows_of(known, found.catalog.ids), vectors, found.skipped
+    ids, paths = found.catalog.ids, found.catalog.paths
+    unfit = [
+        Skipped(ids[row], str(paths[row]), f"{paths[row]}: its vector {fault}", "")
+        for row, fault in faults.items()
+    ]
+    skipped = (*found.skipped, *unfit)
+    if len(faults) == len(vectors):
+        raise NothingEmbeddedError(
+            f"none of the {len(catalog)} images could be embedded; the first: {skipped[0].reason}",
+            {entry.id: entry.reason for entry in skipped},
+        )
+    note(f"{len(unfit)} image(s) left out, the first: {unfit[0].reason}")
+    kept = [row for row in range(len(vectors)) if row not in faults]
+    return rows_of(known, [ids[row] for row in kept]), vectors[kept], skipped
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the files below a folder, links left out, to a new place, all or nothing.
+
+    Raises:
+        CrosslensError: when the disk is full or the folder cannot be written.
+    """
+    with atomic_path(target) as temporary:
+        temporary.mkdir(parents=True)
+        for file in sorted(source.rglob("*")):
+            if file.is_file() and not file.is_symlink():
+                place = temporary / file.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)
+
+
+def _taken_over(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """The description with the collection's name of an interrupted start, so that a server's is made anew."""
+    if not (folder / _DRAFT).exists():
+        return description
+    remove(folder / UPLOADS)
+    try:
+        before = read_json(folder / _DRAFT, StoreError)
+    except StoreError:
+        return description
+    same = before.get("store") == description["store"] and isinstance(before.get("collection"), str)
+    return {**description, "collection": before["collection"]} if same else description

@@ -1,0 +1,202 @@
+"""What is asked and what is answered: parts of a query, options, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crosslens.nn.similarity import Similarity
+from crosslens.search.filters.conditions import Filter
+from crosslens.search.filters.text import parse_filter
+from crosslens.search.index.items import Hit
+from crosslens.search.rerank.rerank import Rerank
+from crosslens.support.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from crosslens.encoder import ImageSource
+
+    Array = NDArray[np.float32]
+
+Kind = Literal["image", "text", "like", "vector"]
+Sort = Literal[
+    "score", "id", "-id", "path", "-path", "domain", "-domain", "label", "-label", "size", "-size", "modified",
+    "-modified",
+]  # fmt: skip
+AUTO = "auto"
+"""In place of a domain's name: detect it."""
+MOST = 1000
+"""Most hits of one answer."""
+MOST_LETTERS = 2000
+"""Most letters of one text of a query; encoders read far fewer."""
+
+
+@dataclass(frozen=True)
+class EmbeddedImage:
+    """A query picture after the network; as the value of a query's part it is not embedded again.
+
+    Attributes:
+        vector: ``(d,)``, unit length, in the encoder's space.
+        domain: told or detected; None where unknown.
+        features: of the frozen backbone ``(D,)``; None where an encoder with prompts had no need of them.
+    """
+
+    vector: Array
+    domain: str | None = None
+    features: Array | None = None
+
+
+@dataclass(frozen=True)
+class QueryPart:
+    """One of the things a query is made of.
+
+    Attributes:
+        kind: ``image``, ``text``, ``like`` (an indexed item) or ``vector``.
+        value: a picture (path, encoded bytes, Pillow image; transparency counts as white) or an `EmbeddedImage`;
+            words; an id; a unit vector ``(d,)``.
+        weight: finite; a negative one pushes away.
+    """
+
+    kind: Kind
+    value: ImageSource | EmbeddedImage | Array
+    weight: float = 1.0
+
+
+class SearchOptions(BaseModel):
+    """How to answer.
+
+    Attributes:
+        top: at most this many hits.
+        min_score: leave out what is less similar; a copy of the query reaches 1.
+        min_match: answer "no match" below this probability of a counterpart.
+        where: look at these items alone.
+        sort: order of the hits that are shown, among them best first where equal; ``-`` in front turns it round.
+            Missing values come last.
+        fold: cosine from which a hit is shown under a better one it nearly equals; None folds nothing. The best
+            5,000 items are looked at, and 100 near-duplicates listed under a hit; the answer says what was cut.
+        rerank: how the list is put in a new order; scores stay similarities with the query.
+        include_self: whether an indexed item finds itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    top: int = Field(20, ge=1, le=MOST)
+    min_score: float = Field(-1.0, ge=-1, le=1, allow_inf_nan=False)
+    min_match: float | None = Field(None, ge=0, le=1)
+    where: Filter | None = None
+    sort: Sort = "score"
+    fold: float | None = Field(None, gt=0, le=1)
+    rerank: Rerank | None = None
+    include_self: bool = False
+
+
+@dataclass(frozen=True)
+class FoundHit:
+    """A hit, and the ids of the near-duplicates that were folded under it, best first, at most 100 of them."""
+
+    hit: Hit
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found.
+
+    Attributes:
+        hits: at most ``top``; none where there is no match.
+        match_probability: that there is a counterpart of the query among the items that were searched; None where
+            it was not asked for.
+        no_match: whether it lies below ``min_match``.
+        domain: of the query's pictures, told or detected; None where unknown or where they differ.
+        seconds: taken by each stage.
+        notes: one sentence for each thing about the answer that one should know.
+    """
+
+    hits: tuple[FoundHit, ...]
+    match_probability: float | None = None
+    no_match: bool = False
+    domain: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain values."""
+        return {
+            "hits": [vars(found.hit) | {"duplicates": list(found.duplicates)} for found in self.hits],
+            "match_probability": self.match_probability,
+            "no_match": self.no_match,
+            "domain": self.domain,
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+        }
+
+
+def make_options(**settings: Any) -> SearchOptions:
+    """Options from plain values; a filter may be given as text.
+
+    Raises:
+        ConfigError: naming the option that is wrong.
+    """
+    if isinstance(settings.get("where"), str):
+        settings["where"] = parse_filter(settings["where"])
+    try:
+        return SearchOptions(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "options"
+        raise ConfigError(f"{name} = {first['input']!r}: {first['msg']}") from error
+
+
+def weighted_parts(
+    *,
+    images: Sequence[ImageSource] = (),
+    texts: Sequence[str] = (),
+    like: Sequence[str] = (),
+    weights: Sequence[float] = (),
+) -> list[QueryPart]:
+    """Pictures, then texts, then ids as the parts of one query, with one weight each; 1 each without weights.
+
+    Raises:
+        ConfigError: for another number of weights.
+    """
+    kinds: list[tuple[Kind, Sequence[Any]]] = [("image", images), ("text", texts), ("like", like)]
+    values = [(kind, value) for kind, several in kinds for value in several]
+    if weights and len(weights) != len(values):
+        raise ConfigError(f"{len(values)} queries need {len(values)} weights, not {len(weights)}")
+    factors = list(weights) or [1.0] * len(values)
+    return [QueryPart(kind, value, weight) for (kind, value), weight in zip(values, factors, strict=True)]
+
+
+def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None = None) -> Array:
+    """The weighted sum of unit vectors ``(n, d)``, as one unit vector ``(d,)`` to look for.
+
+    ``similarity`` says how vectors are compared, by the cosine if it is None; see ``Similarity.mixed``.
+
+    Raises:
+        ConfigError: without vectors, for one of length 0 or not finite, with another number of weights or one that
+            is not finite, or when they cancel each other out.
+    """
+    if not len(vectors):
+        raise ConfigError("give at least one query: a picture, a text or an indexed item")
+    if len(weights) != len(vectors):
+        raise ConfigError(f"{len(vectors)} queries need {len(vectors)} weights, not {len(weights)}")
+    factors = np.asarray(weights, np.float64)
+    if not np.isfinite(factors).all():
+        raise ConfigError("weights must be finite numbers")
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    empty = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 1e-6)))
+    if len(empty):
+        raise ConfigError(
+            f"query {empty[0] + 1} of {len(vectors)} has no direction to search in: the encoder sees nothing in it"
+        )
+    mixed = factors @ vectors.astype(np.float64)
+    length, most = float(np.linalg.norm(mixed)), float(np.abs(factors).sum())
+    # What is left of two nearly equal vectors is rounding, not a direction.
+    if length <= 1e-3 * most:
+        raise ConfigError("these queries and weights cancel each other out")
+    return (similarity or Similarity()).mixed(mixed, most)

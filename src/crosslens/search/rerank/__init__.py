@@ -1,0 +1,1 @@
+"""Re-ranking on neighbour graphs, and the graphs' upkeep."""

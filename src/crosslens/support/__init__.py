@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files and their state, places on disk, the terminal."""

@@ -1,0 +1,159 @@
+"""Writing files so that a killed process or a full disk never leaves half a file under its final name."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+from crosslens.support.errors import CrosslensError
+from crosslens.support.utf8 import is_utf8
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; on success fsync it and rename it over ``target``.
+
+    On any exception the temporary file or folder is removed and ``target`` is left as it was. A link is followed;
+    a device, a pipe or an open stream (``/dev/stdout``) takes the bytes as they come.
+
+    Raises:
+        CrosslensError: when the disk is full or the folder cannot be written.
+    """
+    if _is_stream(target):
+        with _then_copied(target) as temporary:
+            yield temporary
+        return
+    target = Path(os.path.realpath(target))
+    temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if temporary.is_dir():
+            _replace_folder(temporary, target)
+        else:
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
+    finally:
+        # What stopped the writing may stop this too; the first reason is the one to tell.
+        with suppress(OSError):
+            remove(temporary)
+
+
+def _is_stream(target: Path) -> bool:
+    """Whether bytes go through the target, not into it. An open stream may well lead to a file."""
+    followed = target
+    for _ in range(40):
+        if Path(os.path.abspath(followed)).is_relative_to("/proc"):
+            return True
+        if not followed.is_symlink():
+            break
+        followed = followed.parent / os.readlink(followed)
+    return followed.exists() and not (followed.is_file() or followed.is_dir())
+
+
+@contextmanager
+def _then_copied(target: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / target.name
+        yield temporary
+        try:
+            # At the end, in case the stream leads to a file that holds something.
+            with open(target, "ab") as stream:
+                stream.write(temporary.read_bytes())
+        except OSError as error:
+            raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write ``text`` to ``target`` atomically (UTF-8)."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write ``value`` to ``target`` atomically as indented JSON; NaN and infinity are refused.
+
+    Letters stand as they are; text that is no UTF-8, such as a path with other bytes, makes all of it ASCII.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if not is_utf8(text):
+        text = json.dumps(value, indent=2, allow_nan=False)
+    write_text(target, text + "\n")
+
+
+def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CrosslensError: (or the subclass given) when the file is missing, unreadable or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path} is missing") from None
+    except (OSError, ValueError) as cause:
+        raise error(f"{path} cannot be read as JSON: {cause}") from cause
+    if not isinstance(value, dict):
+        raise error(f"{path} must hold a JSON object, not {type(value).__name__}")
+    return cast(dict[str, Any], value)
+
+
+def require_known_format(
+    description: Mapping[str, Any], place: Path, newest: int, error: type[CrosslensError]
+) -> None:
+    """Check the number under ``format`` that a file of ours says of itself; one without it is of the first kind.
+
+    Raises:
+        CrosslensError: (the subclass given) when it is no number, or larger than the ``newest`` that is read here.
+    """
+    found = description.get("format", 0)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise error(f"{place} is damaged: its format is {found!r}, which is no whole number")
+    if found > newest:
+        raise error(f"{place} was written by a newer crosslens (format {found}); upgrade to read it")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all it holds; a missing one is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    for file in new.rglob("*"):
+        if file.is_file():
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+    if not target.exists():
+        os.rename(new, target)
+        return
+    # A folder cannot be renamed over a full one: park the old one, so one of the two always exists.
+    parked = target.parent / f".{target.name}.{secrets.token_hex(4)}.old"
+    os.rename(target, parked)
+    try:
+        os.rename(new, target)
+    except OSError:
+        os.rename(parked, target)
+        raise
+    remove(parked)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

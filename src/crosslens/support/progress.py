@@ -1,0 +1,83 @@
+"""Progress bars on a terminal, silence elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+from crosslens.support.terminal import visible
+
+console = Console(stderr=True)
+"""Where progress and notes go; results go to standard output."""
+
+
+class Advance(Protocol):
+    """Move a bar on by ``steps`` and show ``note`` at its end; ``total`` corrects what was not known before."""
+
+    def __call__(self, steps: int = 1, note: str = "", total: int | None = None) -> None:
+        """Move on."""
+        ...
+
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Turn progress bars and notes off (``--quiet``) or on, for the whole process."""
+    global _quiet
+    _quiet = quiet
+
+
+def note(text: str, style: str = "") -> None:
+    """Print one line of information to standard error, unless quiet; ``style`` is Rich's, such as ``yellow``."""
+    if not _quiet:
+        # Plain strings would be read as markup, and cut into lines where nothing is a terminal.
+        console.print(Text(visible(text), style), soft_wrap=True)
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Advance]:
+    """Show a bar of ``total`` steps on a terminal; elsewhere, or when quiet, show nothing."""
+    if _quiet or not console.is_terminal:
+
+        def silent(steps: int = 1, note: str = "", total: int | None = None) -> None:
+            return
+
+        yield silent
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(visible(label), total=total, note="")
+
+        def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
+            bar.update(task, advance=steps, total=total)
+            if note:
+                bar.update(task, note=visible(note))
+
+        yield advance
+
+
+@contextmanager
+def counted_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that reports how far it is: call what is given with the steps done so far and their total."""
+    done = 0
+    with progress(0, label) as advance:
+
+        def show(now: int, total: int) -> None:
+            nonlocal done
+            advance(now - done, total=total)
+            done = now
+
+        yield show

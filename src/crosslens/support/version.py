@@ -1,0 +1,3 @@
+"""The version of the package, where every room can see it."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,150 @@
+"""``report_run`` and ``crosslens report`` on a real, tiny run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import crosslens
+from crosslens import api
+from crosslens.api.reporting import report_run
+from crosslens.cli.report import report as report_command
+from crosslens.support.errors import ConfigError, EvaluationError, FingerprintError, RunError
+from crosslens.training.run import Run
+from report.page_parser import Page
+from tiny import make_pictures, register_tiny
+
+app = typer.Typer()
+app.command()(report_command)
+
+QUICK = {"epochs": 2, "clusters": 4, "cluster_epoch": 0, "align_epoch": 1, "head": [16, 8], "views": 2}
+QUICK |= {"batch_size": 8, "members": 2}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """Pictures, a run without labels and one with, and features of the backbone."""
+    folder = tmp_path_factory.mktemp("report-run")
+    register_tiny()
+    pictures = make_pictures(folder / "pictures", count=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSLENS_CACHE", str(folder / "cache"))
+        api.fit("ucdir", pictures, out=folder / "first", backbone="tiny", settings=QUICK)
+        api.fit("supervised", pictures, out=folder / "taught", backbone="tiny", settings={"epochs": 2})
+        api.embed(pictures, out=folder / "features", backbone="tiny")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _cache(work, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(work / "cache"))
+
+
+def test_a_run_beside_its_baselines(work):
+    report = report_run(work / "first")
+    assert report.path == work / "first" / "report.html"
+    assert list(report.evaluations) == ["frozen", "centred", "ucdir (first)"]
+    assert all(not evaluation.marks for evaluation in report.evaluations.values())
+    page = Page.read(report.path)
+    assert "tiny+ucdir on photo, sketch" in page.text
+    assert len(page.all("img", "map")) == 4
+    assert {"loss total", "loss instance", "loss cluster"} <= {e.text for e in page.all("strong")}
+    assert "settings.epochs" in page.text
+    assert "one line for each of the trainings member-0, member-1" in page.text
+    assert "from" in next(e.text for e in page.all("p", "unseen"))
+    assert Run(work / "first").read_metrics() is None
+    measured = api.evaluate(crosslens.load_encoder(work / "first"), work / "pictures")
+    assert report.evaluations["ucdir (first)"].metrics == measured.metrics
+
+
+def test_baselines_are_those_of_the_methods(work, tmp_path):
+    fitted = api.fit("centred", work / "pictures", out=tmp_path / "centred", backbone="tiny")
+    report = report_run(work / "first", against=["centred", str(fitted.folder)], out=tmp_path / "r.html")
+    first, second, _ = report.evaluations.values()
+    assert first.metrics == pytest.approx(second.metrics)
+    own = report_run(fitted.folder)
+    assert list(own.evaluations) == ["frozen", "centred (centred)"]
+
+
+def test_an_encoder_that_saw_labels_is_marked_and_all_keep_to_what_it_did_not_see(work, tmp_path):
+    report = report_run(work / "first", against=["frozen", str(work / "taught")], out=tmp_path / "r.html")
+    assert list(report.evaluations) == ["frozen", "supervised (taught)", "ucdir (first)"]
+    marks = {name: evaluation.marks for name, evaluation in report.evaluations.items()}
+    assert marks["supervised (taught)"][0].startswith("supervised")
+    assert not marks["frozen"]
+    held_out = Run(work / "taught").read_held_out()
+    for evaluation in report.evaluations.values():
+        for result in evaluation.directions:
+            assert set(result.query_ids.tolist()) <= held_out
+    page = Page.read(report.path)
+    assert f"measured on the {len(held_out)} images it did not see" in page.text
+    assert any("supervised" in e.text for e in page.all("span", "mark"))
+
+
+def test_an_oracle_run_shows_its_best_epoch(work, tmp_path):
+    settings = QUICK | {"members": 1}
+    run = api.fit(
+        "ucdir", work / "pictures", out=tmp_path / "told", backbone="tiny", settings=settings, oracle=True
+    )
+    report = report_run(run.folder, against=[])
+    assert list(report.evaluations) == ["ucdir (told), best epoch", "ucdir (told)"]
+    assert [len(evaluation.marks) for evaluation in report.evaluations.values()] == [2, 1]
+    assert "oracle: labels chose the epoch" in Page.read(report.path).text
+
+
+def test_the_same_encoder_twice_keeps_both_names(work, tmp_path):
+    report = report_run(work / "first", against=["tiny", "tiny", str(work / "first")], out=tmp_path / "r.html")
+    assert list(report.evaluations) == ["tiny", "tiny #2", "ucdir (first)", "ucdir (first) #2"]
+
+
+def test_features_serve_the_backbone_that_made_them(work, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "cache"))
+    report_run(work / "first", features=work / "features", out=tmp_path / "r.html")
+    assert not (tmp_path / "cache" / "features").exists()
+    report_run(work / "first", against=["tiny:1"], features=work / "features", out=tmp_path / "r.html")
+    other = tmp_path / "other"
+    api.embed(work / "pictures", out=other, backbone="tiny:1")
+    with pytest.raises(FingerprintError):
+        report_run(work / "first", features=other, out=tmp_path / "r.html")
+
+
+def test_what_cannot_be_reported_is_explained(work, tmp_path):
+    with pytest.raises(RunError, match="no run folder"):
+        report_run(tmp_path)
+    (tmp_path / "config.yaml").write_text("format: 1\nmethod: ucdir\n")
+    with pytest.raises(RunError, match="no encoder yet"):
+        report_run(tmp_path)
+    with pytest.raises(ConfigError, match="is a folder"):
+        report_run(work / "first", out=tmp_path)
+
+
+def test_runs_that_saw_all_labels_leave_nothing_to_measure(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "read_held_out", lambda self: {"another image"})
+    with pytest.raises(EvaluationError, match="saw labels of all"):
+        report_run(work / "first", out=tmp_path / "r.html")
+
+
+def test_the_command_prints_the_path_and_writes_json(work, tmp_path):
+    target, values = tmp_path / "page.html", tmp_path / "values.json"
+    run = str(work / "first")
+    result = CliRunner().invoke(app, [run, "--out", str(target), "--against", "frozen", "--json", str(values)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(target)
+    assert target.is_file()
+    written = json.loads(values.read_text())
+    assert written["report"] == str(target)
+    assert set(written["encoders"]) == {"frozen", "ucdir (first)"}
+    assert 0 < written["encoders"]["frozen"]["metrics"]["map@all"] < 1
+
+
+def test_the_command_is_quiet_when_asked_and_takes_domains_and_convention(work, tmp_path):
+    target = tmp_path / "page.html"
+    arguments = [str(work / "first"), "--out", str(target), "--quiet", "--convention", "ucdir"]
+    result = CliRunner().invoke(app, [*arguments, "--domains", "sketch,photo"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "sketch → photo" in Page.read(target).text

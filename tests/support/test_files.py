@@ -1,0 +1,90 @@
+"""Whole files or none, wherever the target points."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from crosslens.support.errors import CrosslensError
+from crosslens.support.files import atomic_path, write_json, write_text
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a.json"
+    write_text(target, "old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(target, {"a": float("nan")})
+
+    def half():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert target.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_link_stays_one(tmp_path):
+    real, link = tmp_path / "there" / "real.txt", tmp_path / "link.txt"
+    real.parent.mkdir()
+    real.write_text("old")
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_a_pipe_takes_the_bytes(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_json(pipe, {"a": 1})
+    reader.join(10)
+    assert read == ['{\n  "a": 1\n}\n']
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="no name for standard output")
+@pytest.mark.parametrize("where", ["file", "pipe"])
+def test_standard_output_keeps_what_was_printed_before(tmp_path, where):
+    program = (
+        "from pathlib import Path\nfrom crosslens.support.files import write_text\nprint('before', flush=True)\n"
+        "write_text(Path('/dev/stdout'), 'content\\n')\nprint('after', flush=True)"
+    )
+    if where == "pipe":
+        shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    else:
+        with open(tmp_path / "out.txt", "a") as out:
+            subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
+        shown = (tmp_path / "out.txt").read_text()
+    assert shown.splitlines() == ["before", "content", "after"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_device_is_told_and_stays_a_device(tmp_path):
+    link = tmp_path / "full"
+    link.symlink_to("/dev/full")
+    with pytest.raises(CrosslensError, match="No space left"):
+        write_text(link, "x" * 100_000)
+    assert not os.path.isfile("/dev/full")
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CrosslensError, match=r"could not write .*sub"):
+        write_text(tmp_path / "file" / "sub", "text")
+
+
+def test_text_that_is_no_utf8_is_kept_in_json(tmp_path):
+    value = {"path": "caf\udce9/é"}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_bytes()) == value
+    write_json(tmp_path / "b.json", {"path": "é"})
+    assert "é" in (tmp_path / "b.json").read_text(encoding="utf-8")
