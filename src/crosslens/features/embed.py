@@ -277,7 +277,7 @@ class _Work:
         with self.timed("infer"):
             rows = self.engine.run(np.stack(squares))
         values = rows.reshape(len(kept), per_image, dim)
-        sound = np.isfinite(values).all((1, 2))
+        sound = np.array([np.isfinite(own).all() for own in values], bool)
         if not sound.all():
             reason = f"the backbone {self.config.fingerprint.model} gave NaN or infinity"
             skipped += [
