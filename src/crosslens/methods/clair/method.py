@@ -1,7 +1,7 @@
 """CLAIR (Tan, Hu and Lee, 2025): class names and a vision-language model's noisy labels. A reconstruction.
 
 Only the paper's abstract could be read; its loss names and purposes are the paper's, every formula is a proposal
-(named [U] in the specification), and no result here may be held against the paper's.
+and no result here may be held against the paper's.
 
     L = 1/2 sum_D (g L_plain^D + l1 L_inst^D + l2(e) L_clu^D) + l3(e) L_dom + l4 L_gen
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
-from crosslens.encoder.parts import DomainMap, Heads
+from crosslens.encoder.parts import DomainMap
 from crosslens.features.load import Features
 from crosslens.labels.account import write_account
 from crosslens.labels.naming import joint_rows
@@ -36,36 +36,35 @@ from crosslens.losses.consistency import consistency
 from crosslens.losses.instance import bank_logits, instance_contrast
 from crosslens.losses.inter_cluster import class_prototypes, inter_cluster_contrast, prototype_separation
 from crosslens.losses.inter_domain import inter_domain_contrast, inter_domain_instances
-from crosslens.losses.inter_instance import dropped_instance_contrast, inter_instance_contrast
+from crosslens.losses.inter_instance import inter_instance_contrast
 from crosslens.losses.text_contexts import text_consistency, text_contrast
-from crosslens.methods.base import FitJob
-from crosslens.methods.clair_config import ClairConfig, require_fitting
-from crosslens.methods.clair_labels import filtered, held_out, label_domains
-from crosslens.methods.clair_prompts import PromptTuning
-from crosslens.methods.clair_texts import TextContexts
-from crosslens.methods.text_map import domain_maps, domain_texts, fit_map
-from crosslens.methods.two_view import Embedded, weighted_total
-from crosslens.methods.whitened import whitened_part
-from crosslens.nn.heads import Head, TunedNetwork
-from crosslens.ops.text_map import blend
+from crosslens.methods.base import FitJob, Method
+from crosslens.methods.clair.config import ClairConfig, require_fitting
+from crosslens.methods.clair.labels import filtered, held_out, label_domains
+from crosslens.methods.clair.prompts import TunedPrompts
+from crosslens.methods.clair.texts import TextContexts
+from crosslens.methods.clair.whitened import whitened_part
+from crosslens.methods.text_map import domain_maps, domain_texts
+from crosslens.methods.tuned import Tuned, TunedHead, members_of, weighted_total
+from crosslens.methods.two_view import Embedded, Objective, TwoViewTraining
 from crosslens.support.errors import ConfigError
 from crosslens.training.schedules import linear_ramp
-from crosslens.training.views import Views
 
 
-class Clair(PromptTuning):
+class Clair(Method[ClairConfig]):
     """CLAIR on a head behind cached features, or on prompts in a CLIP vision transformer."""
 
     name = "clair"
+    summary = (
+        "a reconstruction of CLAIR from its abstract: class names, a vision-language model's noisy labels, no"
+        " label of an image"
+    )
     Config = ClairConfig
-    needs_classes = True
+    learns_from = frozenset({"images", "names"})
     tunes = ("head", "prompts")
-
-    @property
-    def config(self) -> ClairConfig:
-        """The settings, typed."""
-        assert isinstance(self.settings, ClairConfig)
-        return self.settings
+    reconstruction_of = "CLAIR"
+    oracle_mark = "taught"
+    oracle_fact = "true labels stood in for the pseudo-labels"
 
     def fit(self, job: FitJob) -> Encoder:
         """Label, train, map; writes ``labels.json`` and ``labels.parquet`` into the run.
@@ -86,132 +85,78 @@ class Clair(PromptTuning):
         require_fitting(self.config, job)
         one_network = job.tune != "head" or job.oracle is not None
         if one_network and "members" not in self.config.model_fields_set:
-            self.settings = self.config.model_copy(update={"members": 1})
-        self.names = job.classes
+            self.config = self.config.model_copy(update={"members": 1})
         # First of all: names that cannot be read are told before any image is embedded.
-        self.texts = domain_texts(job, self.config)
-        self.first_labels: list[PseudoLabels] = []
-        self.handed_over: list[bool] = []
-        self.learned_texts: list[Tensor] = []
-        encoder = super().fit(job)
-        serves_text = job.tune == "head" and self.config.space == "joint"
-        if serves_text and (heads := encoder.part(Heads)):
-            encoder = encoder.with_part(Heads(heads.group.members, text=True))
-        if job.tune == "prompts" or serves_text:
-            labels = self._chosen_on()
-            texts = self._final_texts()
-            maps = domain_maps(encoder, job, self.config, self.features, labels, texts)
+        texts = domain_texts(job, self.config)
+        members = members_of(self, job)
+        tuned = self._tuned(job)
+        labels = _label(job, self.config, tuned.features, texts)
+        networks, learned = [], []
+        for member in members:
+            objective = partial(ClairLosses, config=self.config, first_labels=labels)
+            training = TwoViewTraining(self, job, tuned, objective, member.seed)
+            training.run(member)
+            networks.append(training.slow)
+            learned.append(training.objective.learned_texts())
+        encoder = tuned.encoder(networks, self.name, self.facts(job))
+        if job.tune == "prompts" or self.config.space == "joint":
+            texts = _mean_texts(job, learned) or texts
+            chosen_on = _chosen_on(job, self.config, labels)
+            maps = domain_maps(encoder, job, self.config, tuned.features, chosen_on, texts)
             encoder = encoder.with_part(DomainMap(maps))
         if job.tune == "head" and self.config.whitened_share != 0:
             config = self.config
             ratio = config.new_class_ratio if job.new_classes else config.known_class_ratio
             strengths = config.whitening, config.whitened_share, ratio, config.whitened_power
-            part = whitened_part(encoder, self.features, self.first_labels, *strengths)
-            encoder = encoder.with_part(part)
+            encoder = encoder.with_part(whitened_part(encoder, tuned.features, labels, *strengths))
         return encoder
 
     def facts(self, job: FitJob) -> dict[str, Any]:
         """What the model card says."""
-        facts = super().facts(job) | {"reconstruction": "of CLAIR from its abstract", "classes": list(job.classes)}
-        if job.oracle is not None:
-            facts["oracle"] = "true labels stood in for the pseudo-labels"
-        return facts
+        return super().facts(job) | {"reconstruction": "of CLAIR from its abstract", "classes": list(job.classes)}
 
-    def remember(self, by_domain: Mapping[str, Features]) -> None:
-        """Keep the frozen features for labelling and consistency."""
-        self.features = [by_domain[domain] for domain in self.job.domains]
+    def _tuned(self, job: FitJob) -> Tuned:
+        if job.tune == "prompts":
+            return TunedPrompts(job, self.config)
+        widths, is_joint = self.config.head, self.config.space == "joint"
+        if is_joint:
+            widths = (*widths[:-1], job.backbone.joint_dim or 0)
+        return TunedHead(job, self.config, widths, serves_text=is_joint)
+
+
+class ClairLosses(Objective):
+    """Labels and prototypes of an epoch, and the losses over them.
+
+    Args:
+        training: the training it is for.
+        config: the settings.
+        first_labels: pseudo-labels of both domains' images from before training.
+    """
+
+    def __init__(
+        self, training: TwoViewTraining[Any], config: ClairConfig, first_labels: Sequence[PseudoLabels]
+    ) -> None:
+        super().__init__(training)
+        self.config, self.job, self.names = config, training.job, training.job.classes
+        self.first_labels = first_labels
+        self.held = [mask.to(training.device) for mask in _held(self.job, config, first_labels)]
+        self.labels = [self._teaching(n, found) for n, found in enumerate(first_labels)]
         # Centred as what is trained is centred: before its first step it then stays where it is.
-        is_centred = self.job.tune == "head" and self.config.centre
+        is_centred = self.job.tune == "head" and config.centre
         self.teachers = [
-            joint_rows(self.job.backbone, features.values[:, :1], is_centred).to(self.job.torch_device)
-            for features in self.features
+            joint_rows(self.job.backbone, features.values[:, :1], is_centred).to(training.device)
+            for features in training.tuned.features
         ]
-        self.vocabulary: Tensor | None = None
-        if self.config.vocabulary_weight:
-            rows = self.job.backbone.embed_texts(self.job.nouns)
-            self.vocabulary = rows.to(self.job.torch_device)
-
-    def _cached_views(self, job: FitJob) -> tuple[Views, Views]:
-        by_domain = job.features_by_domain(self.config.views, self.config.augmentation)
-        self.remember(by_domain)
-        return self.views_of(by_domain)
-
-    def _network(self, job: FitJob) -> Any:
-        if job.tune != "head":
-            return super()._network(job)
-        sizes = self.config.head
-        if self.config.space == "joint":
-            sizes = (*sizes[:-1], job.backbone.joint_dim or 0)
-        return TunedNetwork(Head((job.backbone.dim, *sizes)))
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        optimizer = super()._optimizer()
-        self.contexts: TextContexts | None = None
-        if self.config.text_tokens:
-            looks = [look_of(domain, self.config.looks) for domain in self.job.domains]
-            place = self.job.torch_device
-            self.contexts = TextContexts(
-                self.job.backbone, self.names, looks, self.config.text_tokens, self.seed, place
-            )
-            group = {"params": [self.contexts.vectors], "lr": self.config.text_lr, "weight_decay": 0.0}
-            optimizer.add_param_group(group)
-        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
-        return optimizer
-
-    def _train(self, name: str, label: str) -> None:
-        super()._train(name, label)
-        if self.contexts is not None:
-            with torch.no_grad():
-                self.learned_texts.append(self.contexts().cpu())
-
-    def _final_texts(self) -> dict[str, Tensor]:
-        """The class texts the map is fitted on; where they were learned the mean over the members."""
-        if not self.learned_texts:
-            return self.texts
-        mean = F.normalize(torch.stack(self.learned_texts).mean(0), dim=2)
-        return dict(zip(self.job.domains, mean, strict=True))
-
-    def reset(self) -> None:
-        """Labels of the start, the same for every member."""
-        job = self.job
-        if not self.first_labels:
-            found, self.handed_over = label_domains(job, self.config, self.features, self.texts)
-            self.first_labels = job.world.share(found)
-            if job.world.is_main:
-                self._write_account()
-        self.held = [
-            held_out(found, self.config.map_holdout, job.seed + 17 * number).to(job.torch_device)
-            for number, found in enumerate(self.first_labels)
-        ]
-        self.labels = [self._teaching(n, found) for n, found in enumerate(self.first_labels)]
         self.prototypes: list[Tensor] = []
-        self.is_settled = not self.config.relabel
-        self.training_maps: list[Tensor] = []
-        if self.config.map_in_training:
-            a, b = self.texts.values()
-            self.training_maps = [
-                fit_map(source, target, self.config)[0].float().to(job.torch_device)
-                for source, target in ((a, b), (b, a))
-            ]
-
-    def _teaching(self, number: int, found: PseudoLabels) -> PseudoLabels:
-        """Labels on the training's device, without those held out for the map."""
-        found = self._on_device(found)
-        return PseudoLabels(found.posteriors, found.labels, found.confidence, found.kept & ~self.held[number])
-
-    def _chosen_on(self) -> list[PseudoLabels]:
-        """The labels that the share of the map is chosen on: those held out, else all."""
-        if not self.config.map_holdout:
-            return self.first_labels
-        return [
-            PseudoLabels(found.posteriors, found.labels, found.confidence, held.cpu())
-            for found, held in zip(self.first_labels, self.held, strict=True)
-        ]
+        self.is_settled = not config.relabel
+        self.contexts = self._add_contexts() if config.text_tokens else None
+        self.rates = [float(group["lr"]) for group in training.optimizer.param_groups]
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Refresh prototypes, and labels where that is asked for; how far labels and features agree."""
         is_fresh = self.config.prototypes_of == "centre"
-        features = [self.centre_features(domain) for domain in (0, 1)] if is_fresh else self.banks
+        banks = self.training.banks
+        features = [self.training.centre_features(domain) for domain in (0, 1)] if is_fresh else banks
         info: dict[str, float] = {}
         if not self.is_settled and epoch >= 2:
             info |= self._relabel(features)
@@ -227,14 +172,14 @@ class Clair(PromptTuning):
             info[f"agreement_across_{name}"] = _agreement(rows, other, found.labels)
         return info
 
-    def step(self, epoch: int, step: int) -> dict[str, Tensor]:
-        """One step's losses."""
-        self.progress = (epoch * self.steps + step) / (self.epochs * self.steps)
+    def start_step(self, epoch: int, step: int) -> None:
+        """How far training is, which classes stand for new ones, and the learning rate of a warm-up."""
+        steps = self.training.steps
+        self.progress = (epoch * steps + step) / (self.training.epochs * steps)
         self.novel = self._novel_classes(epoch, step)
         if self.config.warmup and epoch == 0:
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * (step + 1) / self.steps
-        return super().step(epoch, step)
+            for group, rate in zip(self.training.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * (step + 1) / steps
 
     def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
         """All terms; those over prototypes grow by the share of steps done."""
@@ -259,7 +204,7 @@ class Clair(PromptTuning):
         # Stand-ins for new classes teach nothing about classes; the instance terms keep them.
         w, anchors = found.weights, weights[number][part.index]
         q, own = part.q, found.labels[part.index]
-        cluster = config.cluster_weight * self._ramp(config.cluster_ramp)
+        cluster = config.cluster_weight * ramp(self.progress, config.cluster_ramp)
         terms: dict[str, tuple[float, Tensor]] = {}
         logits = bank_logits(q, part.bank, config.temperature)
         if config.plain_weight:
@@ -274,12 +219,6 @@ class Clair(PromptTuning):
             batch = w[part.index]
             instance = inter_instance_contrast(q, part.keys, part.keys, places, own, batch, config.temperature)
         terms["instance"] = config.instance_weight, instance
-        if config.dropped_weight:
-            near = found.posteriors[part.index].topk(min(config.near_classes, len(self.names)), dim=1).indices
-            dropped = dropped_instance_contrast(
-                q, part.keys, part.bank, part.index, found.labels, w, near, config.temperature
-            )
-            terms["dropped"] = config.dropped_weight, dropped
         prototypes = self.prototypes[number]
         near_own = inter_cluster_contrast(q, prototypes, own, anchors, config.cluster_temperature)
         terms["cluster"] = cluster, near_own
@@ -287,23 +226,45 @@ class Clair(PromptTuning):
             apart = prototype_separation(q, prototypes, own, anchors, config.cluster_temperature)
             terms["separation"] = config.separation_weight, apart
         far = self._inter_domain(number, part, own, anchors, other, weights[1 - number])
-        terms["domain"] = config.domain_weight * self._ramp(config.domain_ramp), far
+        terms["domain"] = config.domain_weight * ramp(self.progress, config.domain_ramp), far
         teacher = self.teachers[number]
         if config.consistency_weight and q.shape[1] == teacher.shape[1]:
-            kept = consistency(
-                q,
-                teacher[part.index],
-                self.vocabulary,
-                config.vocabulary_weight,
-                config.vocabulary_temperature,
-            )
-            terms["consistency"] = config.consistency_weight, kept
+            terms["consistency"] = config.consistency_weight, consistency(q, teacher[part.index])
         if texts is not None and self.contexts is not None:
             read = text_contrast(q, texts[number], own, anchors, config.text_temperature)
             terms["text"] = config.text_weight, read
             true = text_consistency(texts[number], self.contexts.written_texts(number))
             terms["text_consistency"] = config.text_consistency_weight, true
         return terms
+
+    def _inter_domain(
+        self, number: int, part: Embedded, own: Tensor, anchors: Tensor, other: Embedded, weights: Tensor
+    ) -> Tensor:
+        temperature, found = self.config.domain_temperature, []
+        if self.config.level != "instance":
+            found.append(inter_domain_contrast(part.q, self.prototypes[1 - number], own, anchors, temperature))
+        if self.config.level != "prototype":
+            labels = self.labels[1 - number].labels
+            found.append(inter_domain_instances(part.q, own, anchors, other.bank, labels, weights, temperature))
+        return torch.stack(found).mean()
+
+    def learned_texts(self) -> Tensor | None:
+        """Class texts ``(2, C, J)`` of the learned contexts, on the CPU; None without contexts."""
+        if self.contexts is None:
+            return None
+        with torch.no_grad():
+            texts: Tensor = self.contexts()
+        return texts.cpu()
+
+    def _add_contexts(self) -> TextContexts:
+        """Text contexts, whose vectors the optimiser learns too."""
+        looks = [look_of(domain, self.config.looks) for domain in self.job.domains]
+        training, count = self.training, self.config.text_tokens
+        contexts = TextContexts(self.job.backbone, self.names, looks, count, training.seed, self.job.torch_device)
+        training.optimizer.add_param_group(
+            {"params": [contexts.vectors], "lr": self.config.text_lr, "weight_decay": 0.0}
+        )
+        return contexts
 
     def _texts(self) -> Tensor | None:
         """Learned class texts ``(2, C, J)``; every process computes them whole, so their gradient is shared."""
@@ -317,7 +278,7 @@ class Clair(PromptTuning):
     def _move_prototypes(self, parts: Sequence[Embedded], weights: Sequence[Tensor]) -> None:
         """``mu_c <- normalise(m mu_c + (1 - m) mean of the batch's keys)`` for the classes of the batch."""
         share = self.config.prototype_momentum
-        self._undo.append(partial(self.prototypes.__setitem__, slice(None), list(self.prototypes)))
+        self.training.undo.append(partial(self.prototypes.__setitem__, slice(None), list(self.prototypes)))
         for number, (part, w) in enumerate(zip(parts, weights, strict=True)):
             own = self.labels[number].labels[part.index]
             found = class_prototypes(part.keys, own, w[part.index], len(self.names))
@@ -325,28 +286,12 @@ class Clair(PromptTuning):
             moved = F.normalize(share * self.prototypes[number] + (1 - share) * found, dim=1)
             self.prototypes[number] = torch.where(here, moved, self.prototypes[number])
 
-    def _inter_domain(
-        self, number: int, part: Embedded, own: Tensor, anchors: Tensor, other: Embedded, weights: Tensor
-    ) -> Tensor:
-        temperature, found, q = self.config.domain_temperature, [], part.q
-        if self.training_maps:
-            matrix = blend(self.training_maps[number].cpu(), self._ramp(self.config.domain_ramp)).to(q.device)
-            q = F.normalize(q @ matrix, dim=1)
-        if self.config.level != "instance":
-            found.append(inter_domain_contrast(q, self.prototypes[1 - number], own, anchors, temperature))
-        if self.config.level != "prototype":
-            labels = self.labels[1 - number].labels
-            found.append(inter_domain_instances(q, own, anchors, other.bank, labels, weights, temperature))
-        return torch.stack(found).mean()
-
-    def _ramp(self, share: float) -> float:
-        return linear_ramp(round(1e6 * self.progress) + 1, 0, round(1e6 * share))
-
     def _novel_classes(self, epoch: int, step: int) -> Tensor | None:
         count = round(self.config.novel_share * len(self.names))
         if not count:
             return None
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch * self.steps + step)
+        training = self.training
+        generator = torch.Generator().manual_seed(training.seed * 1_000_003 + epoch * training.steps + step)
         return torch.randperm(len(self.names), generator=generator)[:count]
 
     def _weights(self, found: PseudoLabels) -> Tensor:
@@ -355,7 +300,7 @@ class Clair(PromptTuning):
         return found.weights * ~torch.isin(found.labels, self.novel.to(found.labels.device))
 
     def _relabel(self, features: list[Tensor]) -> dict[str, float]:
-        """R2: half the first posteriors, half what the class prototypes of the moment say."""
+        """New labels: half the first posteriors, half what the class prototypes of the moment say."""
         info: dict[str, float] = {}
         fresh = []
         sides = zip(features, self.first_labels, self.labels, strict=True)
@@ -371,17 +316,15 @@ class Clair(PromptTuning):
         self.is_settled = max(info.values()) < 0.01
         return info
 
-    def _write_account(self) -> None:
-        ids = {d: f.catalog.ids for d, f in zip(self.job.domains, self.features, strict=True)}
-        labels = dict(zip(self.job.domains, self.first_labels, strict=True))
-        took = dict(zip(self.job.domains, self.handed_over, strict=False))
-        write_account(self.job.run.folder, self.names, ids, labels, took)
+    def _teaching(self, number: int, found: PseudoLabels) -> PseudoLabels:
+        """Labels on the training's device, without those held out for the map."""
+        found = self._on_device(found)
+        return PseudoLabels(found.posteriors, found.labels, found.confidence, found.kept & ~self.held[number])
 
     def _on_device(self, found: PseudoLabels) -> PseudoLabels:
-        device = self.job.torch_device
-        return PseudoLabels(*(part.to(device) for part in vars(found).values()))
+        return PseudoLabels(*(part.to(self.training.device) for part in vars(found).values()))
 
-    def extra_state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Labels and prototypes of the epoch."""
         return {
             "labels": [list(vars(found).values()) for found in self.labels],
@@ -390,14 +333,60 @@ class Clair(PromptTuning):
             "contexts": None if self.contexts is None else self.contexts.vectors.detach(),
         }
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what ``extra_state`` gave."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
         self.labels = [self._on_device(PseudoLabels(*parts)) for parts in state["labels"]]
-        self.prototypes = [rows.to(self.job.torch_device) for rows in state["prototypes"]]
+        self.prototypes = [rows.to(self.training.device) for rows in state["prototypes"]]
         self.is_settled = state["is_settled"]
         if self.contexts is not None:
             with torch.no_grad():
                 self.contexts.vectors.copy_(state["contexts"])
+
+
+def ramp(progress: float, share: float) -> float:
+    """What a growing term counts after ``progress`` of all steps, of which ``share`` let it grow from 0 to 1."""
+    return linear_ramp(round(1e6 * progress) + 1, 0, round(1e6 * share))
+
+
+def _label(
+    job: FitJob, config: ClairConfig, features: Sequence[Features], texts: Mapping[str, Tensor]
+) -> list[PseudoLabels]:
+    """Labels of the start, the same for every head; their account goes into the run."""
+    found, took = label_domains(job, config, features, texts)
+    labels: list[PseudoLabels] = job.world.share(found)
+    if job.world.is_main:
+        write_account(
+            job.run.folder,
+            job.classes,
+            {domain: part.catalog.ids for domain, part in zip(job.domains, features, strict=True)},
+            dict(zip(job.domains, labels, strict=True)),
+            dict(zip(job.domains, took, strict=False)),
+        )
+    return labels
+
+
+def _held(job: FitJob, config: ClairConfig, labels: Sequence[PseudoLabels]) -> list[Tensor]:
+    """Per domain the images ``(N,)`` whose labels teach nothing, so that the share of the map is chosen on
+    them."""
+    return [held_out(found, config.map_holdout, job.seed + 17 * number) for number, found in enumerate(labels)]
+
+
+def _chosen_on(job: FitJob, config: ClairConfig, labels: Sequence[PseudoLabels]) -> Sequence[PseudoLabels]:
+    """The labels that the share of the map is chosen on: those held out, else all."""
+    if not config.map_holdout:
+        return labels
+    return [
+        PseudoLabels(found.posteriors, found.labels, found.confidence, held)
+        for found, held in zip(labels, _held(job, config, labels), strict=True)
+    ]
+
+
+def _mean_texts(job: FitJob, learned: Sequence[Tensor | None]) -> dict[str, Tensor] | None:
+    """The class texts that were learned, the mean over the heads; None where none were."""
+    found = [texts for texts in learned if texts is not None]
+    if not found:
+        return None
+    return dict(zip(job.domains, F.normalize(torch.stack(found).mean(0), dim=2), strict=True))
 
 
 def _agreement(rows: Tensor, prototypes: Tensor, labels: Tensor) -> float:

@@ -15,12 +15,12 @@ from crosslens.encoder.parts import TrainedTower
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods.base import make_config
 from crosslens.methods.ucdir import UCDIRConfig
-from crosslens.methods.uem import UEM
-from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem.config import UEMConfig
+from crosslens.methods.uem.method import UEM, UEMTraining, write_banks
 from crosslens.support.errors import ConfigError, EvaluationError, TrainingError
 from tiny import make_pictures
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "uem.json").read_text())
 QUICK = {
     "epochs": 6,
     "align_epochs": 3,
@@ -53,7 +53,7 @@ def steps_forbidden(monkeypatch):
         pytest.fail("trained before it complained")
 
     with monkeypatch.context() as patch:
-        patch.setattr(UEM, "step", step)
+        patch.setattr(UEMTraining, "step", step)
         yield
 
 
@@ -91,14 +91,14 @@ def test_totals_are_the_papers_sums(pictures, tmp_path):
 
 def test_the_regulariser_starts_at_zero_and_the_reversal_too(pictures, tmp_path, monkeypatch):
     seen = []
-    original = UEM._alignment_losses
+    original = UEMTraining._alignment_losses
 
     def spying(self, epoch, parts, frozen, strength):
         losses = original(self, epoch, parts, frozen, strength)
         seen.append((strength, float(losses["preserve_a"].detach())))
         return losses
 
-    monkeypatch.setattr(UEM, "_alignment_losses", spying)
+    monkeypatch.setattr(UEMTraining, "_alignment_losses", spying)
     fit(pictures, tmp_path / "run")
     assert seen[0] == (0.0, pytest.approx(0, abs=1e-9))
     assert seen[-1][0] > 0.9
@@ -106,20 +106,19 @@ def test_the_regulariser_starts_at_zero_and_the_reversal_too(pictures, tmp_path,
 
 
 def test_fifty_visits_leave_the_golden_share_of_a_bank_row():
-    uem = UEM(UEMConfig(bank_momentum=0.99, unit_bank=False))
-    uem.banks = [torch.eye(3, dtype=torch.float64) for _ in (0, 1)]
+    banks = [torch.eye(3, dtype=torch.float64) for _ in (0, 1)]
     for _ in range(50):
-        uem.pending = [(torch.tensor([1]), torch.tensor([[0.0, 0, 1]]).double())] * 2
-        uem._write_bank()
+        visited = [(torch.tensor([1]), torch.tensor([[0.0, 0, 1]]).double())] * 2
+        write_banks(banks, visited, 0.99, unit=False)
     share = GOLDEN["first_row_after_50_visits"]
-    for bank in uem.banks:
+    for bank in banks:
         assert torch.allclose(bank, torch.tensor([[1, 0, 0], [0, share, 1 - share], [0, 0, 1]]).double())
 
 
 @pytest.mark.parametrize("unit_bank", [True, False])
 def test_a_visited_bank_row_is_the_mean_and_others_stay(pictures, tmp_path, monkeypatch, unit_bank):
     checks = []
-    original = UEM._write_bank
+    original = UEMTraining._write_bank
 
     def spying(self):
         before = [bank.clone() for bank in self.banks]
@@ -136,7 +135,7 @@ def test_a_visited_bank_row_is_the_mean_and_others_stay(pictures, tmp_path, monk
                 assert torch.allclose(bank[slot], row / row.norm() if unit_bank else row, atol=1e-6)
                 checks.append(float(bank[slot].norm()))
 
-    monkeypatch.setattr(UEM, "_write_bank", spying)
+    monkeypatch.setattr(UEMTraining, "_write_bank", spying)
     fit(pictures, tmp_path / "run", {"bank_momentum": 0.9, "unit_bank": unit_bank})
     assert len(checks) > 20
     assert (min(checks) > 0.9999) == unit_bank
@@ -147,7 +146,7 @@ def test_a_fit_killed_at_any_step_of_either_stage_resumes_to_the_same_bits(
     pictures, tmp_path, killed_after, stop_after
 ):
     whole = fit(pictures, tmp_path / "whole")
-    with killed_after(stop_after, UEM) as calls:
+    with killed_after(stop_after, UEMTraining) as calls:
         fit(pictures, tmp_path / "broken")
     assert calls[-1][0].stage == (1 if stop_after < 18 else 2)
     resumed = fit(pictures, tmp_path / "broken", resume=True)
@@ -162,7 +161,7 @@ def test_the_clusters_it_remembers_are_the_estimates(pictures, tmp_path, monkeyp
         assert (points.shape, method, seed) == ((48, 16), "silhouette", 3)
         return next(found)
 
-    monkeypatch.setattr("crosslens.methods.uem_counts.estimate_clusters", estimate)
+    monkeypatch.setattr("crosslens.methods.uem.counts.estimate_clusters", estimate)
     settings = {"clusters": "auto", "ladder": [0.25, 0.5, 1, 2], "epochs": 1, "count_method": "silhouette"}
     run = fit(pictures, tmp_path / "once", settings, seed=3)
     assert entries(run, 1)[0]["clusters_a"] == 4
@@ -191,10 +190,10 @@ def test_members_are_joined_and_seeds_differ(pictures, tmp_path):
         {"match": "neighbour"},
         {"match": "none", "semantic_weight": 0.0, "preserve_weight": 0.0},
         {"match_epoch": 2, "exclude_same_prototype": True, "keep_stage1": 0.5},
-        {"matching": "votes", "votes": "bank", "frame": "common", "foreign_negatives": False},
+        {"matching": "votes", "frame": "common", "foreign_negatives": False},
         {"unit_prototypes": False, "detach_weights": True, "warm_start": False},
-        {"ema": 0.9, "clusters": "auto", "count_every": 1, "ladder": [0.5, 1, 2]},
-        {"unit_bank": False, "votes": "bank", "bank": "ema", "reduction": "sum", "reversal_ramp": None},
+        {"clusters": "auto", "count_every": 1, "ladder": [0.5, 1, 2]},
+        {"unit_bank": False, "bank": "ema", "reduction": "sum", "reversal_ramp": None},
         {"kmeans_start": "k-means++", "clusters": [3, 6]},
         {"align_epochs": 0, "optimizer": "sgd", "centre": True},
     ],
@@ -220,13 +219,13 @@ def test_too_few_merges_fall_back_to_the_quantile_and_say_so(pictures, tmp_path)
 
 def test_full_tuning_trains_the_tower_and_leaves_the_frozen_one(pictures, tmp_path, monkeypatch):
     frozen = []
-    original = UEM._begin_alignment
+    original = UEMTraining._begin_alignment
 
     def spying(self):
         original(self)
         frozen.append((self.frozen, {k: v.clone() for k, v in self.frozen.state_dict().items()}))
 
-    monkeypatch.setattr(UEM, "_begin_alignment", spying)
+    monkeypatch.setattr(UEMTraining, "_begin_alignment", spying)
     run = fit(pictures, tmp_path / "run", {"epochs": 2, "align_epochs": 1, "lr": 0.01}, tune="full")
     encoder = crosslens.load_encoder(run.folder)
     assert encoder.part(TrainedTower)

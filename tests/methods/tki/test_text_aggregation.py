@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from crosslens.methods.domain_words import DomainTexts
-from crosslens.methods.text_aggregation import Aggregation
-from crosslens.methods.tki import TKIConfig
+from crosslens.methods.tki.domain_words import DomainTexts
+from crosslens.methods.tki.method import TKIConfig
+from crosslens.methods.tki.text_aggregation import Aggregation
 from domain_texts import synthetic
 
 
@@ -53,16 +53,9 @@ def text_retrieval(job, raw=False):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"loss": "proxy_anchor"},
-        {"loss": "arcface"},
         {"proxies": "class"},
-        {"proxies": "learned"},
-        {"proxies": "domain_mean"},
-        {"margin": 0.3},
-        {"noise": 0.5},
-        {"relation": 1.0},
         {"slope": 1.0},
-        {"proxies": "domain_mean", "geometry": "euclid"},
+        {"proxies": "class", "geometry": "euclid"},
     ],
 )
 def test_every_variant_lowers_its_loss(settings):

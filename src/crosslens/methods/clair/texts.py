@@ -1,4 +1,4 @@
-"""Learnable text contexts (CLAIR 4.7, G2; CoOp's form): word vectors before every class name, one set a domain."""
+"""Learnable text contexts in CoOp's form: word vectors before every class name, one set a domain."""
 
 from __future__ import annotations
 
@@ -15,23 +15,19 @@ from crosslens.methods.base import MethodConfig
 
 
 class TextContextConfig(MethodConfig):
-    """Settings of learnable text contexts.
-
-    Attributes:
-        text_tokens: word vectors before every class name, learned for each domain (4 to 16); 0 for none. They
-            start from the domain's first template, and the class texts they give are what the text map is fitted
-            on.
-        text_weight: of the contrast of images with the class texts.
-        text_consistency_weight: of the nearness of those texts to the written ones.
-        text_temperature: T of that contrast.
-        text_lr: learning rate of the vectors.
-    """
+    """Settings of learnable text contexts."""
 
     text_tokens: int = Field(0, ge=0)
+    """Word vectors before every class name, learned for each domain (4 to 16); 0 for none. They start from the
+    domain's first template, and the class texts they give are what the text map is fitted on."""
     text_weight: float = Field(1.0, ge=0)
+    """Of the contrast of images with the class texts."""
     text_consistency_weight: float = Field(1.0, ge=0)
+    """Of the nearness of those texts to the written ones."""
     text_temperature: float = Field(0.2, gt=0)
+    """T of that contrast."""
     text_lr: float = Field(2e-3, gt=0)
+    """Learning rate of the vectors."""
 
 
 class TextContexts(nn.Module):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 import crosslens
 from backbones import tiny_models
@@ -16,9 +15,9 @@ from crosslens.encoder import load_encoder
 from crosslens.encoder.parts import DomainMap
 from crosslens.labels.pseudo_labels import PseudoLabels
 from crosslens.labels.wording import class_texts
-from crosslens.methods import method_class
-from crosslens.methods.clair_labels import held_out, with_noise
-from crosslens.methods.clair_texts import TextContexts
+from crosslens.methods.clair.labels import held_out, with_noise
+from crosslens.methods.clair.texts import TextContexts
+from crosslens.methods.two_view import TwoViewTraining
 from crosslens.support.errors import BackboneError, ConfigError
 from talker import register_talker
 from tiny import SHAPES
@@ -49,46 +48,29 @@ def vectors(run, pictures, domain="photo"):
     return load_encoder(run.folder).encode_images(open_catalog(pictures).paths, domain)
 
 
-def test_dropped_images_keep_their_own_term(pictures, tmp_path):
-    run = fit(pictures, tmp_path / "run", {"keep": 0.5, "dropped_weight": 0.4})
-    losses = run.read_log()[-1]["losses"]
-    assert losses["dropped_a"] > 0
-    kept = fit(pictures, tmp_path / "kept", {"dropped_weight": 0.4, "floor": 0.0})
-    assert kept.read_log()[-1]["losses"]["dropped_a"] == 0
-    every = fit(pictures, tmp_path / "every", {"keep": 0.5, "dropped_weight": 0.4, "near_classes": 9})
-    # With every class spared nothing is left to be told apart from.
-    assert every.read_log()[-1]["losses"]["dropped_a"] == pytest.approx(0, abs=1e-6)
-
-
 def test_every_new_term_counts_with_its_weight(pictures, tmp_path):
     weights = {
         "keep": 0.6,
-        "dropped_weight": 0.3,
         "separation_weight": 0.7,
-        "vocabulary_weight": 0.5,
-        "vocabulary_temperature": 0.1,
         "cluster_ramp": 0.0,
         "domain_ramp": 0.0,
         "candidates": "batch",
         "prototype_momentum": 0.9,
-        "map_in_training": True,
         "warmup": True,
     }
     losses = fit(pictures, tmp_path / "run", weights).read_log()[-1]["losses"]
-    factors = {"instance": 1, "cluster": 1, "domain": 1, "consistency": 1, "dropped": 0.3, "separation": 0.7}
+    factors = {"instance": 1, "cluster": 1, "domain": 1, "consistency": 1, "separation": 0.7}
     expected = sum(f * (losses[f"{k}_a"] + losses[f"{k}_b"]) / 2 for k, f in factors.items())
     assert losses["total"] == pytest.approx(expected, rel=1e-4)
-    plain = fit(pictures, tmp_path / "plain").read_log()[-1]["losses"]
-    assert losses["consistency_a"] > plain["consistency_a"]
 
 
 def test_stand_ins_for_new_classes_keep_the_instance_terms_and_consistency(pictures, tmp_path):
-    still = {"lr": 1e-12, "epochs": 1, "cluster_ramp": 0.0, "domain_ramp": 0.0, "keep": 0.6, "dropped_weight": 0.3}
+    still = {"lr": 1e-12, "epochs": 1, "cluster_ramp": 0.0, "domain_ramp": 0.0, "keep": 0.6}
     plain, novel = (
         fit(pictures, tmp_path / f"run{share}", {**still, "novel_share": share}).read_log()[-1]["losses"]
         for share in (0.0, 0.5)
     )
-    for term in ("instance", "dropped", "consistency"):
+    for term in ("instance", "consistency"):
         assert novel[f"{term}_a"] == pytest.approx(plain[f"{term}_a"], rel=1e-6)
     for term in ("cluster", "domain"):
         assert novel[f"{term}_a"] != pytest.approx(plain[f"{term}_a"], rel=1e-3)
@@ -102,8 +84,6 @@ def test_stand_ins_for_new_classes_keep_the_instance_terms_and_consistency(pictu
         {"prototypes_of": "bank"},
         {"novel_share": 0.3},
         {"separation_weight": 1.0},
-        {"vocabulary_weight": 1.0},
-        {"map_in_training": True},
         {"map_holdout": 0.3},
         {"warmup": True},
     ],
@@ -113,7 +93,7 @@ def test_an_option_changes_the_result_and_resumes_to_the_same_bits(pictures, tmp
     plain = fit(pictures, tmp_path / "plain")
     whole = fit(pictures, tmp_path / "whole", settings)
     assert not np.array_equal(vectors(plain, pictures), vectors(whole, pictures))
-    with killed_after(7, method_class("clair")):
+    with killed_after(7, TwoViewTraining):
         fit(pictures, tmp_path / "broken", settings)
     resumed = fit(pictures, tmp_path / "broken", settings, resume=True)
     assert np.array_equal(vectors(whole, pictures), vectors(resumed, pictures))
@@ -129,7 +109,7 @@ def test_text_contexts_are_learned_and_give_the_map_its_texts(pictures, tmp_path
     unmoved = fit(pictures, tmp_path / "unmoved", settings | {"text_lr": 1e-9}, clip)
     maps = [load_encoder(run.folder).part(DomainMap).maps["photo"] for run in (whole, unmoved)]
     assert not torch.allclose(*maps, atol=1e-4)
-    with killed_after(8, method_class("clair")):
+    with killed_after(8, TwoViewTraining):
         fit(pictures, tmp_path / "broken", settings, clip)
     resumed = fit(pictures, tmp_path / "broken", settings, clip, resume=True)
     assert torch.equal(load_encoder(resumed.folder).part(DomainMap).maps["photo"], maps[0])
@@ -154,49 +134,16 @@ def test_text_contexts_need_a_text_tower_that_takes_vectors(pictures, tmp_path):
         fit(pictures, tmp_path / "run", {"text_tokens": 4})
 
 
-def test_a_map_on_centred_vectors(pictures, tmp_path):
-    run = fit(pictures, tmp_path / "run", {"map_centre": True, "map_share": 0.5, "members": 2})
-    encoder = load_encoder(run.folder)
-    assert list(encoder.part(DomainMap).maps) == ["photo", "sketch"]
-    assert encoder.trained["map"]["centred"]
-    again = load_encoder(run.folder)
-    plain, maps = again.with_part(DomainMap({})), again.part(DomainMap).maps
-    catalog = open_catalog(pictures)
-    for domain in ("photo", "sketch"):
-        paths = catalog.select(domains=[domain]).paths
-        parts = torch.from_numpy(plain.encode_images(paths, domain)).view(len(paths), 2, -1) * 2**0.5
-        matrix = maps[domain][:64]
-        # The means come from cached features in half precision.
-        centred = (parts - parts.mean(0)) @ matrix
-        expected = F.normalize(centred, dim=2).flatten(1) / 2**0.5
-        assert np.allclose(again.encode_images(paths, domain), expected, atol=3e-3)
-    assert torch.allclose(maps["sketch"][:64], torch.eye(64))
-
-
 def test_an_epoch_can_be_cut_short(pictures, tmp_path, monkeypatch):
     """48 images a domain are three steps."""
     counted = []
-    kind = method_class("clair")
-    original = kind.step
-    monkeypatch.setattr(kind, "step", lambda *given: (counted.append(given[1:]), original(*given))[1])
+    original = TwoViewTraining.step
+    monkeypatch.setattr(TwoViewTraining, "step", lambda *given: (counted.append(given[1:]), original(*given))[1])
     whole, short = fit(pictures, tmp_path / "whole"), fit(pictures, tmp_path / "short", {"most_steps": 2})
     assert counted[9:] == [(epoch, step) for epoch in range(3) for step in range(2)]
     same = fit(pictures, tmp_path / "same", {"most_steps": 3})
     assert np.array_equal(vectors(whole, pictures), vectors(same, pictures))
     assert not np.array_equal(vectors(whole, pictures), vectors(short, pictures))
-
-
-def test_nouns_leave_out_what_is_unseen(pictures, tmp_path, monkeypatch):
-    seen = []
-    kind = method_class("clair")
-    original = kind.remember
-    monkeypatch.setattr(
-        kind, "remember", lambda self, found: (seen.append(self.job.nouns), original(self, found))[1]
-    )
-    fit(pictures, tmp_path / "all", {"epochs": 1})
-    fit(pictures, tmp_path / "some", {"epochs": 1}, unseen="circle")
-    assert "circle" in seen[0]
-    assert set(seen[0]) - set(seen[1]) == {"circle"}
 
 
 def test_label_noise_is_for_measuring_with_an_oracle(pictures, tmp_path):
@@ -227,13 +174,9 @@ def test_held_out_images_are_kept_ones():
     assert not bool(held_out(labels, 0.0, seed=0).any())
 
 
-@pytest.mark.parametrize("key", ["map_in_training", "text_tokens", "vocabulary_weight"])
-def test_options_of_the_joint_space_need_it(pictures, tmp_path, key):
-    with pytest.raises(ConfigError, match=f"{key} works in the space of texts"):
-        fit(pictures, tmp_path / "run", {"space": "free", key: 1})
-    if key == "map_in_training":
-        with pytest.raises(ConfigError, match="needs a map"):
-            fit(pictures, tmp_path / "none", {"map": "none", key: True})
+def test_text_contexts_need_the_joint_space(pictures, tmp_path):
+    with pytest.raises(ConfigError, match="text_tokens works in the space of texts"):
+        fit(pictures, tmp_path / "run", {"space": "free", "text_tokens": 1})
 
 
 def test_the_recipe_holds_images_out_for_the_map(pictures, tmp_path):

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem.config import UEMConfig
 from crosslens.ops.kmeans import kmeans
-from crosslens.ops.matching import Structure, cross_neighbours, dissimilarity, occupied, unify, vote_pairs
+from crosslens.ops.matching import Structure, dissimilarity, occupied, unify, vote_pairs
 
 
 class Clustering(NamedTuple):
@@ -69,13 +68,11 @@ def cluster_domains(
         quantile: see ``ops.matching.merge_threshold``.
         seed: of k-means.
         before: the previous epoch's clusterings, for a warm start.
-        neighbours: of the bank slots across the domains, where votes do not take the banks' own.
+        neighbours: of the bank slots across the domains, by which clusters are matched; None matches by distance.
 
     Raises:
         TrainingError: when a bank is not finite or smaller than a count.
     """
-    if config.matching == "votes" and neighbours is None:
-        neighbours = cross_neighbours(*(F.normalize(bank, dim=1) for bank in banks))
     common = torch.zeros_like(banks[0][0]) if config.frame == "common" else None
     made = []
     for position, pair in enumerate(counts):

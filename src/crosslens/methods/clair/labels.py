@@ -15,7 +15,7 @@ from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labe
 from crosslens.labels.spread import spread_labels
 from crosslens.labels.wording import comparable
 from crosslens.methods.base import FitJob
-from crosslens.methods.clair_config import ClairConfig
+from crosslens.methods.clair.config import ClairConfig
 from crosslens.ops.kmeans import kmeans
 from crosslens.support.errors import ConfigError
 

@@ -7,10 +7,10 @@ from torch.nn import functional as F
 from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import MeanPrompts, word_prompts
-from crosslens.losses.text import arcface, proxy_anchor, proxy_nca, relation_keeping
-from crosslens.methods.domain_words import JointWords, SequentialWords, WordsConfig, expand
-from crosslens.methods.text_aggregation import Aggregation
-from crosslens.methods.tki import TKIConfig
+from crosslens.losses.text import proxy_nca
+from crosslens.methods.tki.domain_words import JointWords, SequentialWords, WordsConfig, expand
+from crosslens.methods.tki.method import TKIConfig
+from crosslens.methods.tki.text_aggregation import Aggregation
 from crosslens.training.batches import generator_for
 from domain_texts import synthetic
 
@@ -42,67 +42,13 @@ def take_steps(job, count=1):
 
 
 class TestAggregation:
-    @pytest.mark.parametrize("margin", [0.0, 0.3])
+    @pytest.mark.parametrize("proxies", ["text", "class"])
     @pytest.mark.parametrize("temperature", [0.2, 1.0])
-    def test_proxy_nca_has_its_temperature_and_margin(self, margin, temperature):
-        job = job_of(margin=margin, temperature=temperature)
+    def test_proxy_nca_has_its_temperature_and_proxies(self, proxies, temperature):
+        job = job_of(proxies=proxies, temperature=temperature)
         rows, index = batch_of(job)
-        expected = proxy_nca(distances_of(job, rows), index, temperature, margin)
+        expected = proxy_nca(distances_of(job, rows), index, temperature)
         assert job.step(0, 0)["total"].item() == pytest.approx(expected.item(), rel=1e-6)
-
-    def test_proxy_anchor(self):
-        job = job_of(loss="proxy_anchor")
-        rows, index = batch_of(job)
-        assert job.step(0, 0)["total"].item() == pytest.approx(
-            proxy_anchor(distances_of(job, rows), index).item(), rel=1e-6
-        )
-
-    def test_arcface_has_a_head_that_learns(self):
-        job = job_of(loss="arcface")
-        rows, index = batch_of(job)
-        tangents = job.projection.tangent(job.projection(rows))
-        cosines = F.normalize(tangents, dim=1) @ F.normalize(job.head, dim=1).t()
-        assert job.step(0, 0)["total"].item() == pytest.approx(arcface(cosines, index).item(), rel=1e-6)
-        before = job.head.detach().clone()
-        take_steps(job)
-        assert (job.head - before).abs().max() > 1e-4
-
-    def test_learned_proxies_begin_at_the_names_and_learn(self):
-        job = job_of(proxies="learned")
-        assert torch.allclose(job._proxies(), job.places, atol=1e-6)
-        take_steps(job)
-        assert (job._proxies() - job.places).norm(dim=1).min() > 1e-4
-
-    def test_domain_means_are_of_the_words_that_train_alone(self):
-        job = job_of(proxies="domain_mean", hold_out=0.3)
-        assert job.train_words == 7
-        job.start_epoch(0)
-        with torch.no_grad():
-            for place, name in enumerate(job.names.tolist()):
-                own = [job.projection.tangent(job.projection(job.u[w, name][None]))[0] for w in range(7)]
-                assert torch.allclose(job.means[place], torch.stack(own).mean(0), atol=1e-6)
-            z = job.projection(batch_of(job)[0])
-            expected = proxy_nca(job.projection.distance(z, job._proxies()), batch_of(job)[1], job.temperature)
-        assert job.step(0, 0)["total"].item() == pytest.approx(expected.item(), rel=1e-6)
-
-    def test_noise_disturbs_the_descriptions(self):
-        job = job_of(noise=0.5)
-        rows, index = batch_of(job)
-        drawn = torch.randn(rows.shape, generator=generator_for(0, 0, 0))
-        noisy = F.normalize(rows + 0.5 * drawn / rows.shape[1] ** 0.5, dim=1)
-        expected = proxy_nca(distances_of(job, noisy), index, job.temperature)
-        assert job.step(0, 0)["total"].item() == pytest.approx(expected.item(), rel=1e-5)
-        assert abs(expected.item() - job_of().step(0, 0)["total"].item()) > 1e-4
-
-    def test_relation_keeping_has_its_weight(self):
-        job = job_of(relation=2.5)
-        losses = job.step(0, 0)
-        classes = job.t[job.names]
-        p = job.projection(classes)
-        relation = relation_keeping(classes, job.projection.distance(p, p), job.temperature).item()
-        assert relation > 1e-3
-        expected = losses["aggregation"].item() + 2.5 * relation
-        assert losses["total"].item() == pytest.approx(expected, rel=1e-5)
 
     def test_gradients_are_clipped(self):
         job = job_of(clip_gradient=1e-3)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from crosslens.methods.uem_config import UEMConfig
+from crosslens.methods.uem.config import UEMConfig
 from crosslens.ops.cluster_count import LEAST_POINTS, count_ladder, estimate_clusters
 from crosslens.support.errors import ConfigError, TrainingError
 

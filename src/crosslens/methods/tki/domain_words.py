@@ -32,43 +32,42 @@ _ENCODED_AT_ONCE = 256
 
 
 class WordsConfig(MethodConfig):
-    """Settings of the expansion.
-
-    Attributes:
-        words: K, domain words to learn.
-        learn: ``joint``, ``sequential``, or ``random``: vectors as they were drawn, a control.
-        given: words written by hand (``sketch``, ``oil painting``) instead of learned ones, a control.
-        template: a prompt with ``X`` for the domain word and ``{class}`` for the class; of several the mean
-            feature is taken, as of CLIP's prompt ensembles.
-        steps: of the joint training.
-        iterations: a word, in sequential training.
-        words_per_step: of the joint training.
-        gram: the other words' features that a word of the joint training is held against: the latest ones from a
-            ``bank``, or those of all words computed in each step (``full``), which also learn from it.
-        classes_per_step: names drawn a step; 0 takes all, as PromptStyler does.
-        word_lr: of Adam in joint training; sequential training has SGD, lr 0.002, momentum 0.9 and starts anew
-            for every word.
-        word_schedule: of the joint training's learning rate, ``cosine`` or ``constant``; the other's is constant.
-        word_std: entries are drawn from N(0, word_std^2), as CLIP's own table was.
-        diversity_weight, consistency_weight: of the two losses.
-        consistency_temperature: tau_e.
-    """
+    """Settings of the expansion."""
 
     words: int = Field(80, ge=1)
+    """K, domain words to learn."""
     learn: Literal["joint", "sequential", "random"] = "joint"
+    """``joint`` learns all words together, ``sequential`` one after the other; ``random`` leaves them as they were
+    drawn, a control."""
     given: tuple[str, ...] = ()
+    """Words written by hand (``sketch``, ``oil painting``) instead of learned ones, a control."""
     template: str | tuple[str, ...] = f"a {HOLE} style of a {CLASS}"
+    """A prompt with ``X`` for the domain word and ``{class}`` for the class; of several the mean feature is taken,
+    as of CLIP's prompt ensembles."""
     steps: int = Field(150, ge=1)
+    """Of the joint training."""
     iterations: int = Field(100, ge=1)
+    """A word, in sequential training."""
     words_per_step: int = Field(8, ge=1)
+    """Of the joint training."""
     classes_per_step: int = Field(4, ge=0)
+    """Names drawn a step; 0 takes all, as PromptStyler does."""
     gram: Literal["bank", "full"] = "bank"
+    """The other words' features that a word of the joint training is held against: the latest ones from a
+    ``bank``, or those of all words computed in each step (``full``), which also learn from it."""
     word_lr: float | None = Field(None, gt=0)
+    """Learning rate of the words; None takes 0.005 of Adam in joint training and 0.002 of SGD with momentum 0.9 in
+    sequential training, which starts anew for every word."""
     word_schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the joint training's learning rate; the other's is constant."""
     word_std: float = Field(0.02, gt=0)
+    """Entries are drawn from N(0, word_std^2), as CLIP's own table was."""
     diversity_weight: float = Field(1.0, ge=0)
+    """Of the words' distance from each other."""
     consistency_weight: float = Field(1.0, ge=0)
+    """Of the nearness of a description to its class."""
     consistency_temperature: float = Field(1.0, gt=0)
+    """tau_e, of that nearness."""
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -312,7 +311,7 @@ class JointWords(WordTraining):
 
 
 class SequentialWords(WordTraining):
-    """One word after the other, each with an optimiser of its own, against the words before it (E1)."""
+    """One word after the other, each with an optimiser of its own, against the words before it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

@@ -9,8 +9,8 @@ from backbones import tiny_models
 from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
 from crosslens.encoder.parts import Whitened
-from crosslens.methods import clair_labels
-from crosslens.methods.clair_prompts import PromptTuning
+from crosslens.methods.clair import labels as clair_labels
+from crosslens.methods.clair.prompts import TunedPrompts
 from crosslens.ops.whitening import powered
 from talker import register_talker
 from tiny import SHAPES
@@ -62,10 +62,10 @@ def test_clip_norm_bounds_the_gradient_of_every_step(pictures, tmp_path, monkeyp
     monkeypatch.setattr(tiny_models, "WORDS", words)
     save_clip(tmp_path / "clip", max_position_embeddings=64)
     norms = []
-    original = PromptTuning._optimizer
+    original = TunedPrompts.optimizer
 
-    def watched(self):
-        optimizer = original(self)
+    def watched(self, network):
+        optimizer = original(self, network)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
         def measure(*_):
@@ -75,7 +75,7 @@ def test_clip_norm_bounds_the_gradient_of_every_step(pictures, tmp_path, monkeyp
         optimizer.register_step_pre_hook(measure)
         return optimizer
 
-    monkeypatch.setattr(PromptTuning, "_optimizer", watched)
+    monkeypatch.setattr(TunedPrompts, "optimizer", watched)
     settings = QUICK | {"ema": 0.5, "lr": 0.05, "clip_norm": most}
     fit(pictures, tmp_path / "run", settings, backbone=f"clip:{tmp_path / 'clip'}", tune="prompts")
     assert len(norms) == 6

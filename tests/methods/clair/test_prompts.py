@@ -13,7 +13,7 @@ from crosslens.backbones.engine import OnnxEngine
 from crosslens.encoder import load_encoder
 from crosslens.encoder.export import export_encoder
 from crosslens.encoder.parts import DomainMap, Prompts
-from crosslens.methods import method_class
+from crosslens.methods.two_view import TwoViewTraining
 from crosslens.support.errors import ConfigError
 from tiny import SHAPES
 
@@ -79,8 +79,7 @@ def load_weights(folder):
 
 def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, clip, killed_after):
     whole = fit(pictures, tmp_path / "whole", clip)
-    kind = method_class("clair")
-    with killed_after(4, kind):
+    with killed_after(4, TwoViewTraining):
         fit(pictures, tmp_path / "broken", clip)
     resumed = fit(pictures, tmp_path / "broken", clip, resume=True)
     first, second = (load_weights(run.encoder_folder) for run in (whole, resumed))

@@ -21,21 +21,23 @@ from torch import Tensor
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, ProjectionHead
 from crosslens.methods.base import FitJob, Method
-from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
-from crosslens.methods.text_aggregation import AggregationConfig, aggregate
+from crosslens.methods.tki.domain_words import DomainTexts, WordsConfig, expand
+from crosslens.methods.tki.text_aggregation import AggregationConfig, aggregate
 from crosslens.support.errors import ConfigError, RunError, TrainingError
 from crosslens.support.files import atomic_path
 
+_CENTRED = (
+    "TKI (a reconstruction): domain words and a projection learned from class names, behind images of which the"
+    " mean of their domain's unlabelled images is taken off"
+)
+
 
 class TKIConfig(WordsConfig, AggregationConfig):
-    """Settings of TKI: those of the expansion (``WordsConfig``) and of the aggregation (``AggregationConfig``).
-
-    Attributes:
-        class_vocabulary: what becomes of the names of classes that are unseen (``--unseen``): ``seen`` leaves them
-            out, ``all`` keeps them, which every result says. An open vocabulary is another file of names.
-    """
+    """Settings of TKI: those of the expansion (``WordsConfig``) and of the aggregation (``AggregationConfig``)."""
 
     class_vocabulary: Literal["seen", "all"] = "seen"
+    """What becomes of the names of classes that are unseen (``--unseen``): ``seen`` leaves them out, ``all`` keeps
+    them, which every result says. An open vocabulary is another file of names."""
 
     @property
     def keeps_unseen_names(self) -> bool:
@@ -48,19 +50,17 @@ class TKIConfig(WordsConfig, AggregationConfig):
         return ("transductive gallery mean, of each domain on its own",) if self.centre else ()
 
 
-class TKI(Method):
+class TKI(Method[TKIConfig]):
     """TKI on the joint space of a vision-language backbone."""
 
     name = "tki"
+    summary = (
+        "TKI (a reconstruction): domain words and a projection learned from class names alone, without images"
+    )
     Config = TKIConfig
-    needs_classes = True
+    learns_from = frozenset({"names"})
     needs_images = False
-
-    @property
-    def config(self) -> TKIConfig:
-        """The settings, typed."""
-        assert isinstance(self.settings, TKIConfig)
-        return self.settings
+    reconstruction_of = "TKI"
 
     def fit(self, job: FitJob) -> Encoder:
         """Learn domain words and the projection, resuming where the run stopped.
@@ -89,6 +89,12 @@ class TKI(Method):
             method=self.name,
             trained=self.facts(job) | {"classes": list(job.classes), "texts": facts},
         )
+
+    def facts(self, job: FitJob) -> dict[str, Any]:
+        """What the model card says; with ``centre`` images were seen after all."""
+        if not self.config.centre:
+            return super().facts(job)
+        return super().facts(job) | {"summary": _CENTRED}
 
     def _expanded(self, job: FitJob) -> tuple[DomainTexts, dict[str, Any]]:
         """Domain words and texts, from ``RUN/words.safetensors`` where a run that stopped left them."""

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 import crosslens
-from crosslens.methods import uem_structure
-from crosslens.methods.uem import UEM
+from crosslens.methods.uem import structure as uem_structure
+from crosslens.methods.uem.method import UEMTraining
 from crosslens.nn.gradient_reversal import DomainClassifier
 from crosslens.ops.matching import cross_neighbours, vote_pairs
 
@@ -267,7 +267,7 @@ def test_losses_and_gradients_are_the_equations(pictures, tmp_path, monkeypatch,
     checked = {1: 0, 2: 0}
     reordered, merged, rates = [], [], []
     started = {}
-    start, original = UEM.start_epoch, UEM.step
+    start, original = UEMTraining.start_epoch, UEMTraining.step
 
     def starting(self, epoch):
         info = start(self, epoch)
@@ -293,8 +293,8 @@ def test_losses_and_gradients_are_the_equations(pictures, tmp_path, monkeypatch,
             reordered.append(any(at_b[u] != i for i, u in places[0].items() if u in both))
         return losses
 
-    monkeypatch.setattr(UEM, "start_epoch", starting)
-    monkeypatch.setattr(UEM, "step", stepping)
+    monkeypatch.setattr(UEMTraining, "start_epoch", starting)
+    monkeypatch.setattr(UEMTraining, "step", stepping)
     fit(pictures, tmp_path / "run", settings)
     assert checked == {1: 3, 2: 3}
     # Otherwise the checks above could not tell a wrong order of clusters, or a match that never switches.
@@ -307,7 +307,7 @@ def test_losses_and_gradients_are_the_equations(pictures, tmp_path, monkeypatch,
 def test_clusters_start_from_the_epoch_before_where_that_is_asked_for(pictures, tmp_path, monkeypatch, warm):
     kmeans = {"kmeans_start": "k-means++", "restarts": 2, "iterations": 9}
     starts, before = [], []
-    start, original = UEM.start_epoch, uem_structure.kmeans
+    start, original = UEMTraining.start_epoch, uem_structure.kmeans
 
     def starting(self, epoch):
         before.append([c for clustering in self.clusterings for c in clustering.centroids])
@@ -318,7 +318,7 @@ def test_clusters_start_from_the_epoch_before_where_that_is_asked_for(pictures, 
         assert (options["first"], options["restarts"], options["iterations"]) == ("k-means++", 2, 9)
         return original(points, count, **options)
 
-    monkeypatch.setattr(UEM, "start_epoch", starting)
+    monkeypatch.setattr(UEMTraining, "start_epoch", starting)
     monkeypatch.setattr(uem_structure, "kmeans", clustering)
     fit(pictures, tmp_path / "run", {"clusters": [3, 5], "warm_start": warm} | kmeans)
     assert len(starts) == 8 * 4
@@ -331,14 +331,14 @@ def test_clusters_start_from_the_epoch_before_where_that_is_asked_for(pictures, 
 
 def test_each_part_of_stage_2_has_its_learning_rate(pictures, tmp_path, monkeypatch):
     seen = []
-    original = UEM.step
+    original = UEMTraining.step
 
     def stepping(self, epoch, step):
         if self.stage == 2:
             seen.append((epoch, self.optimizer.param_groups, self.network, self.classifier))
         return original(self, epoch, step)
 
-    monkeypatch.setattr(UEM, "step", stepping)
+    monkeypatch.setattr(UEMTraining, "step", stepping)
     fit(pictures, tmp_path / "run", {"lr": 0.01, "align_lr": 0.5, "classifier_lr": 7.0, "hidden": 24})
     epoch, groups, network, classifier = seen[-1]
     assert [len(group["params"]) for group in groups] == [len(list(m.parameters())) for m in (network, classifier)]

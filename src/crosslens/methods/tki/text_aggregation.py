@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosslens.losses.text import arcface, proxy_anchor, proxy_nca, relation_keeping
+from crosslens.losses.text import proxy_nca
 from crosslens.methods.base import MethodConfig
-from crosslens.methods.domain_words import DomainTexts
-from crosslens.nn.hyperbolic import exp0, largest_radius
+from crosslens.methods.tki.domain_words import DomainTexts
+from crosslens.nn.hyperbolic import largest_radius
 from crosslens.nn.projection import Projection, ProjectionSettings, ProjectionShape
 from crosslens.ops.rounding import difference
 from crosslens.support.progress import note
@@ -33,55 +33,45 @@ ALIVE = (0.65, 0.90)
 
 
 class AggregationConfig(ProjectionSettings, MethodConfig):
-    """Settings of the aggregation.
-
-    Attributes:
-        geometry, curvature, scale, radius_in, radius_out, slope, start, ranking: see
-            ``ProjectionSettings``.
-        hidden: width of the projection's middle; 0 takes D.
-        dim: d, width of its output; 0 takes D.
-        loss: ``proxy_nca`` (A2), ``proxy_anchor``, or ``arcface`` with a head that is thrown away (PromptStyler).
-        proxies: ``text`` are the plain class names where the untrained projection puts them, so that classes keep
-            their places and only the domains go; ``class`` projects them anew each step (A2), which also drives
-            classes apart; ``learned`` are free points that start there; ``domain_mean`` are the means of each
-            class's descriptions, without gradient.
-        temperature: tau > 0 of ``proxy_nca``; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first loss is 65 to
-            90 % of log N.
-        margin: of ``proxy_nca``, off the distance to other classes' proxies.
-        noise: nu; descriptions are disturbed by nu g / sqrt(D), against the gap between texts and images.
-        relation: weight of keeping the neighbourhoods of classes.
-        centre: take the mean text off all texts, and the mean image of each domain off its images, which needs
-            ROOT (unlabelled images are seen, so it is no longer TKI's setting).
-        epochs, batch_size, lr, clip_gradient: of Adam.
-        schedule: of the learning rate; ``cosine`` over ``epochs``, or ``constant``.
-        hold_out: share of the domain words, and of 20 or more classes also of the names, that only choose the
-            epoch.
-        keep_start: where no epoch is as good on these as the start was, the projection stays as it began.
-        ties: an epoch as good as the best is as good a one; else only a better one is, and the first is kept.
-        stop_at: share of log N at which (A2) is low enough and training stops; 0 never. With few names it is the
-            brake that matters: a projection trained further forgets all that sets images apart but these names.
-        patience: epochs without a rise of the held-out retrieval among texts before training stops; 0 never.
-    """
+    """Settings of the aggregation; those of the projection come from ``ProjectionSettings``."""
 
     hidden: int = Field(0, ge=0)
+    """Width of the projection's middle; 0 takes D."""
     dim: int = Field(0, ge=0)
-    loss: Literal["proxy_nca", "proxy_anchor", "arcface"] = "proxy_nca"
-    proxies: Literal["text", "class", "learned", "domain_mean"] = "text"
+    """d, width of the projection's output; 0 takes D."""
+    proxies: Literal["text", "class"] = "text"
+    """``text`` are the plain class names where the untrained projection puts them, so that classes keep their
+    places and only the domains go; ``class`` projects them anew each step, as the specification has it, which also
+    drives classes apart."""
     temperature: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
-    margin: float = Field(0.0, ge=0)
-    noise: float = Field(0.0, ge=0)
-    relation: float = Field(0.0, ge=0)
+    """tau > 0 of the softmax over distances to the proxies; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first
+    loss is 65 to 90 % of log N."""
     centre: bool = False
+    """Take the mean text off all texts, and the mean image of each domain off its images, which needs ROOT
+    (unlabelled images are seen, so it is no longer TKI's setting)."""
     epochs: int = Field(20, ge=1)
+    """Passes over all descriptions at most."""
     batch_size: int = Field(256, ge=2)
+    """Descriptions a step."""
     lr: float = Field(1e-3, gt=0)
+    """Learning rate of Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate; ``cosine`` over ``epochs``, or ``constant``."""
     clip_gradient: float = Field(1.0, gt=0)
+    """Largest gradient norm of a step."""
     hold_out: float = Field(0.1, ge=0, lt=0.9)
+    """Share of the domain words, and of 20 or more classes also of the names, that only choose the epoch."""
     keep_start: bool = True
+    """Where no epoch is as good on these as the start was, leave the projection as it began."""
     ties: bool = True
+    """Take an epoch as good as the best for as good a one; else only a better one is, and the first is kept."""
     stop_at: float = Field(0.3, ge=0, lt=1)
+    """Share of log N at which the loss is low enough and training stops; 0 never. With few names it is the brake
+    that matters: a projection trained further forgets all that sets images apart but these names."""
     patience: int = Field(3, ge=0)
+    """Epochs without a rise of the held-out retrieval among texts before training stops; 0 never."""
+
+    removed: ClassVar[Mapping[str, Any]] = {"loss": "proxy_nca", "margin": 0.0, "noise": 0.0, "relation": 0.0}
 
     def shape(self, dim: int) -> ProjectionShape:
         """The projection for a joint space of ``dim`` numbers."""
@@ -145,15 +135,6 @@ class Aggregation:
         self.temperature = self._choose_temperature() if config.temperature == "auto" else config.temperature
         self.first_loss = float(self._probe())
         parameters = list(self.projection.parameters())
-        width, names = self.projection.shape.sizes[-1], len(self.names)
-        self.proxies: nn.Parameter | None = None
-        self.head: nn.Parameter | None = None
-        if config.proxies == "learned":
-            self.proxies = nn.Parameter(self.projection.tangent(self.places))
-            parameters.append(self.proxies)
-        if config.loss == "arcface":
-            self.head = nn.Parameter(torch.randn(names, width, device=self.t.device) / width**0.5)
-            parameters.append(self.head)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=config.lr)
 
         def clip(*_: Any) -> None:
@@ -161,7 +142,7 @@ class Aggregation:
 
         self.optimizer.register_step_pre_hook(clip)
         self.epochs = config.epochs
-        self.pairs = self.train_words * names
+        self.pairs = self.train_words * len(self.names)
         self.steps = max(1, self.pairs // config.batch_size)
         # Epoch -1 is the projection before training, which stays where no epoch is as good on held-out texts.
         self.first_held = self.held_score()
@@ -170,52 +151,22 @@ class Aggregation:
         self.best_weights = self._weights()
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
-        """Where proxies are means of descriptions, compute them."""
-        if self.config.proxies == "domain_mean":
-            with torch.no_grad():
-                self.means = torch.stack(
-                    [self._tangents(self.u[: self.train_words, name]).mean(0) for name in self.names]
-                )
+        """Nothing to prepare."""
         return {}
 
     def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
-        """The aggregation loss of one batch of descriptions."""
+        """The loss of one batch of descriptions: a softmax over distances to the classes' proxies."""
         order = torch.randperm(self.pairs, generator=generator_for(self.seed, epoch, -1))
         chosen = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
         words, index = chosen % self.train_words, (chosen // self.train_words).to(self.t.device)
         rows = self.u[words.to(self.t.device), self.names.to(self.t.device)[index]]
-        if self.config.noise:
-            drawn = torch.randn(rows.shape, generator=generator_for(self.seed, epoch, step))
-            rows = F.normalize(rows + self.config.noise * drawn.to(rows.device) / rows.shape[1] ** 0.5, dim=1)
-        z = self.projection(rows)
-        losses = {"aggregation": self._loss(z, index)}
-        if self.config.relation:
-            classes = self.t[self.names]
-            p = self.projection(classes)
-            losses["relation"] = relation_keeping(classes, self.projection.distance(p, p), self.temperature)
-        total = losses["aggregation"] + self.config.relation * losses.get("relation", torch.zeros(()))
-        return {"total": total, **losses}
+        loss = self._loss(self.projection(rows), index)
+        return {"total": loss, "aggregation": loss}
 
     def _loss(self, z: Tensor, index: Tensor) -> Tensor:
-        if self.config.loss == "arcface":
-            assert self.head is not None
-            cosines = F.normalize(self.projection.tangent(z), dim=1) @ F.normalize(self.head, dim=1).t()
-            return arcface(cosines, index)
-        distances = self.projection.distance(z, self._proxies())
-        if self.config.loss == "proxy_anchor":
-            return proxy_anchor(distances, index)
-        return proxy_nca(distances, index, self.temperature, self.config.margin)
+        return proxy_nca(self.projection.distance(z, self._proxies()), index, self.temperature)
 
     def _proxies(self) -> Tensor:
-        if self.config.proxies in ("text", "class"):
-            return self._anchors()
-        tangents = self.proxies if self.config.proxies == "learned" else self.means
-        assert tangents is not None
-        if self.config.geometry == "euclid":
-            return F.normalize(tangents, dim=1)
-        return exp0(tangents, self.config.curvature)
-
-    def _anchors(self) -> Tensor:
         """Where the class names are: fixed with ``text``, otherwise projected."""
         return self.places if self.config.proxies == "text" else self.projection(self.t[self.names])
 
@@ -312,7 +263,7 @@ class Aggregation:
                 " more words (--set words) or other names may help"
             )
         share = self.first_loss / math.log(len(self.names))
-        if self.config.loss == "proxy_nca" and share < ALIVE[0] / 2:
+        if share < ALIVE[0] / 2:
             found.append(
                 f"the first loss is only {share:.0%} of log N: the texts are told apart already, and little is"
                 " learned; raise the temperature (--set temperature=1)"
@@ -330,12 +281,12 @@ class Aggregation:
 
     @torch.no_grad()
     def _probe(self, temperature: float | None = None) -> Tensor:
-        """(A2) of up to 2,048 descriptions before training."""
+        """The loss of up to 2,048 descriptions before training."""
         order = torch.randperm(self.train_words * len(self.names), generator=generator_for(self.seed, -1, -4))
         chosen = order[:2048]
         index = (chosen // self.train_words).to(self.t.device)
         rows = self.u[(chosen % self.train_words).to(self.t.device), self.names.to(self.t.device)[index]]
-        distances = self.projection.distance(self.projection(rows), self._anchors())
+        distances = self.projection.distance(self.projection(rows), self._proxies())
         return proxy_nca(distances, index, temperature or self.temperature)
 
     def _weights(self) -> dict[str, Tensor]:
@@ -348,8 +299,6 @@ class Aggregation:
         """Weights, the best ones so far, and the optimiser."""
         return {
             "projection": self.projection.state_dict(),
-            "extra": [p.detach() for p in (self.proxies, self.head) if p is not None],
-            "means": getattr(self, "means", None),
             "optimizer": self.optimizer.state_dict(),
             "best": (self.best, self.best_epoch, self.epoch, self.share),
             "best_weights": self.best_weights,
@@ -358,13 +307,6 @@ class Aggregation:
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
         self.projection.load_state_dict(state["projection"])
-        with torch.no_grad():
-            for own, saved in zip(
-                (p for p in (self.proxies, self.head) if p is not None), state["extra"], strict=True
-            ):
-                own.copy_(saved)
-        if state["means"] is not None:
-            self.means = state["means"].to(self.t.device)
         self.optimizer.load_state_dict(state["optimizer"])
         self.best, self.best_epoch, self.epoch, self.share = state["best"]
         self.best_weights = {key: value.to(self.t.device) for key, value in state["best_weights"].items()}

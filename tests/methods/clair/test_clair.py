@@ -12,8 +12,9 @@ from crosslens.api import open_catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Whitened
 from crosslens.evaluation.label_accuracy import label_accuracy
-from crosslens.methods import method_class
 from crosslens.methods.base import FitJob
+from crosslens.methods.clair.method import ramp
+from crosslens.methods.two_view import TwoViewTraining
 from crosslens.support.errors import BackboneError, ConfigError, TrainingError
 from talker import register_talker
 from tiny import SHAPES, make_pictures
@@ -67,10 +68,8 @@ def test_the_total_is_the_weighted_sum_with_its_ramps(pictures, tmp_path):
     expected = sum(f * (losses[f"{k}_a"] + losses[f"{k}_b"]) / 2 for k, f in factors.items())
     assert losses["total"] == pytest.approx(expected, rel=1e-4)
     ramped = fit(pictures, tmp_path / "ramp", {"cluster_ramp": 1.0, "domain_ramp": 1.0, "epochs": 1})
-    method = method_class("clair")()
-    method.progress = 0.125
-    assert method._ramp(0.25) == pytest.approx(0.5, abs=1e-4)
-    assert method._ramp(0.0) == 1.0
+    assert ramp(0.125, 0.25) == pytest.approx(0.5, abs=1e-4)
+    assert ramp(0.125, 0.0) == 1.0
     assert ramped.is_finished
 
 
@@ -128,8 +127,7 @@ def test_the_whitened_part_stands_beside_the_head(pictures, tmp_path):
 def test_a_killed_fit_resumes_to_the_same_bits(pictures, tmp_path, killed_after, stop_after):
     settings = {"members": 2, "relabel": True}
     whole = fit(pictures, tmp_path / "whole", settings)
-    kind = method_class("clair")
-    with killed_after(stop_after, kind):
+    with killed_after(stop_after, TwoViewTraining):
         fit(pictures, tmp_path / "broken", settings)
     resumed = fit(pictures, tmp_path / "broken", settings, resume=True)
     assert np.array_equal(vectors(whole, pictures), vectors(resumed, pictures))
