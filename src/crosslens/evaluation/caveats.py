@@ -93,10 +93,10 @@ def _shared_files(catalog: Catalog) -> dict[str, str]:
             continue
         groups.setdefault((label, size), []).append((image, domain, path))
     shared: dict[str, str] = {}
-    for members in groups.values():
-        if len({domain for _, domain, _ in members}) < 2:
+    for alike in groups.values():
+        if len({domain for _, domain, _ in alike}) < 2:
             continue
-        digests = {image: _digest(path) for image, _, path in members}
+        digests = {image: _digest(path) for image, _, path in alike}
         shared |= {image: digest for image, digest in digests.items() if digest}
     return shared
 

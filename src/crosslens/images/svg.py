@@ -108,7 +108,7 @@ def _close(root: ET.Element, embedded: Callable[[bytes], bool]) -> None:
 
 
 def _data(uri: str) -> bytes:
-    """The bytes of a ``data:`` address; none where it is another or holds a drawing."""
+    """The bytes of a ``data:`` address; empty where the address is another or holds a drawing."""
     head, comma, body = uri.partition(",")
     if not comma or not head.lower().startswith("data:image/"):
         return b""

@@ -125,7 +125,7 @@ def comparable(name: str) -> str:
 
 
 def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str]) -> None:
-    """A text tower cuts what is too long without a word: more words behind such a text change nothing."""
+    """Refuse names that the text tower would cut silently: words added behind such a text change nothing."""
     texts = [text.rstrip(".") for text in texts]
     rows = backbone.embed_texts([*texts, *(f"{text} and something else beside it" for text in texts)])
     cut = (rows[: len(texts)] - rows[len(texts) :]).abs().amax(dim=1) < 1e-7

@@ -112,7 +112,7 @@ def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[
 def require_known_format(
     description: Mapping[str, Any], place: Path, newest: int, error: type[CrosslensError]
 ) -> None:
-    """Check the number under ``format`` that a file of ours says of itself; one without it is of the first kind.
+    """Check the number under ``format`` in a description that crosslens wrote; without one it counts as 0.
 
     Raises:
         CrosslensError: (the subclass given) when it is no number, or larger than the ``newest`` that is read here.

@@ -1,4 +1,4 @@
-"""What people read in a terminal: the one way of every text to it, so that no name is taken for a command.
+"""What people read in a terminal: every text goes through here, so that no name is taken for a command.
 
 File names, labels and error messages hold whatever somebody typed: markup of Rich, escape sequences, letters that
 turn the line round, bytes that are no UTF-8. JSON keeps them as they are; here they are made visible.
