@@ -74,42 +74,37 @@ def _answered(
     if any(isinstance(part, TextPart) for part in asked.parts) and not encoder.has_text:
         raise Problem(422, f"{collection.name} does not understand text: its encoder is {encoder.name}")
     parts = [_part(part, pictures) for part in asked.parts]
-    found = _found(collection.name, searcher, asked, parts)
+    result = _result(collection.name, searcher, asked, parts)
     for stage, name in MEASURED.items():
-        if stage in found.seconds:
-            service.meter.took(name, found.seconds[stage])
-    for stage, duration in found.seconds.items():
+        if stage in result.seconds:
+            service.meter.took(name, result.seconds[stage])
+    for stage, duration in result.seconds.items():
         seconds[stage] = seconds.get(stage, 0.0) + duration
     shown = [
-        collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in found.hits
+        collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in result.hits
     ]
     return to_json(
         {
             "hits": shown,
-            "match_probability": found.match_probability,
-            "no_match": found.no_match,
-            "domain": found.domain,
+            "match_probability": result.match_probability,
+            "no_match": result.no_match,
+            "domain": result.domain,
             "items": items,
             "version": version,
             "seconds": seconds,
-            "notes": found.notes,
+            "notes": result.notes,
         }
     )
 
 
-def _found(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
-    index = searcher.index
-    version = index.version
+def _result(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
     try:
         return searcher.answer(parts, asked.options, asked.domain)
     except StoreError:
         for part in asked.parts:
-            if isinstance(part, LikePart) and not index.count(Eq(field="id", value=part.like)):
+            if isinstance(part, LikePart) and not searcher.index.count(Eq(field="id", value=part.like)):
                 raise Problem(422, f"there is no item {part.like[:200]!r} in {name}") from None
-        if index.version == version:
-            raise
-        # Items that were found went away before they were looked at again.
-        return searcher.answer(parts, asked.options, asked.domain)
+        raise
 
 
 def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:

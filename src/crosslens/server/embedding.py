@@ -14,6 +14,7 @@ import numpy as np
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import cpu_workers, make_engine
 from crosslens.encoder import Encoder
+from crosslens.search.query.embedding import embedded_images, needs_frozen, place, rows_by_domain
 from crosslens.search.query.query import AUTO, EmbeddedImage
 from crosslens.server.batching import Batcher, Embedded
 from crosslens.server.bodies import checked_format
@@ -59,41 +60,28 @@ class Embedding:
         Args:
             encoder: whose vectors are wanted.
             images: open files, N of them; each is read when its turn comes.
-            domain: their look; ``auto`` detects it, None where it is unknown.
+            domain: of all of them; ``auto`` detects it, None where it is unknown.
             seconds: gets the stages decode, queue and embed.
             detect: tells domains from the frozen backbone's features ``(N, D)``.
 
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
         """
-        frozen = await self._ready_batcher(encoder.backbone)
+        batcher, told = await self._ready_batcher(encoder.backbone), [domain] * len(images)
         started = time.perf_counter()
-        with frozen.coming(len(images)):
+        with batcher.coming(len(images)):
             squares = await self._squares(encoder.backbone, images)
             seconds["decode"] = time.perf_counter() - started
-            plain: NDArray[np.float32] | None = None
-            if not encoder.embeds_by_domain or domain == AUTO:
-                waiting = [frozen.submit(square) for square in squares]
-        if not encoder.embeds_by_domain or domain == AUTO:
-            plain = await self._embedded(waiting, seconds)
-        names = [domain] * len(images)
-        if domain == AUTO:
-            assert plain is not None
-            names = await asyncio.to_thread(detect, plain)
-        if not encoder.embeds_by_domain:
-            assert plain is not None
-            vectors = encoder.encode_features(plain, names)
-        else:
-            vectors = np.empty((len(images), encoder.dim), np.float32)
-            for name in dict.fromkeys(names):
-                rows = [row for row, own in enumerate(names) if own == name]
+            is_needed = needs_frozen(encoder, told)
+            waiting = [batcher.submit(square) for square in squares] if is_needed else []
+        frozen = await self._embedded(waiting, seconds) if is_needed else None
+        placed = await asyncio.to_thread(place, told, frozen, detect) if domain == AUTO else told
+        features: dict[str | None, NDArray[np.float32]] = {}
+        if encoder.embeds_by_domain:
+            for name, rows in rows_by_domain(placed).items():
                 batcher = await self._ready_batcher(encoder.backbone_of(name))
-                features = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
-                vectors[rows] = encoder.encode_features(features, name)
-        return [
-            EmbeddedImage(vectors[row], name, None if plain is None else plain[row])
-            for row, name in enumerate(names)
-        ]
+                features[name] = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
+        return embedded_images(encoder, placed, frozen, features)
 
     def features_of_squares(
         self, encoder: Encoder, squares: Sequence[NDArray[np.uint8]], domain: str | None

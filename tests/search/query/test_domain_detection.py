@@ -118,7 +118,7 @@ def test_no_item_is_looked_at_where_a_domain_would_change_nothing(index, monkeyp
 
 
 def test_means_of_items_are_taken_once_a_version(index, monkeypatch):
-    index.encoder = index.encoder.with_part(DomainMap({"sketch": torch.eye(64)}))
+    index.contents.encoder = index.encoder.with_part(DomainMap({"sketch": torch.eye(64)}))
     detector, scans = DomainDetector(index), []
     scan = index.scan
     monkeypatch.setattr(index, "scan", lambda *arguments: scans.append(1) or scan(*arguments))
@@ -137,7 +137,7 @@ def test_what_cannot_be_detected_is_said(prompted, pictures, tmp_path):
     assert detector(np.ones((1, prompted.backbone.dim), np.float32)) == [None]
     assert "no domain can be detected" in detector.notes()[0]
     looks = {"photo": torch.zeros(prompted.backbone.dim), "line": torch.ones(prompted.backbone.dim)}
-    index.encoder = index.encoder.with_part(Looks(looks))
+    index.contents.encoder = index.encoder.with_part(Looks(looks))
     assert detector.notes() == ("sketch cannot be detected; name that domain where a picture is of it",)
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosslens.search.rerank import graph_cache, graph_update
+from crosslens.search.rerank.graph import neighbour_graph
 from crosslens.search.rerank.graph_cache import GraphCache
 from crosslens.search.rerank.graph_update import updated_graph
-from crosslens.search.rerank.rerank import neighbour_graph
 
 
 def unit(rng, count, dim=8):
@@ -60,7 +60,7 @@ def test_a_cache_follows_every_version_of_its_index(index, monkeypatch):
     def check():
         ids = index.items.column("id").to_pylist()
         found = cache.of(ids)
-        assert np.array_equal(found.places, np.arange(len(ids)))
+        assert np.array_equal(found.positions, np.arange(len(ids)))
         assert np.array_equal(found.vectors, index.vectors)
         same(found.graph, neighbour_graph(index.vectors, graph_cache.GRAPH_NEIGHBOURS))
 
@@ -74,4 +74,4 @@ def test_a_cache_follows_every_version_of_its_index(index, monkeypatch):
     check()
     assert whole == []
     with pytest.raises(KeyError):
-        cache._made.places["x"]
+        cache._made.positions["x"]

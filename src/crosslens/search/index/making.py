@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,12 @@ from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.features.store import Skipped
-from crosslens.search.index.description import context_of
-from crosslens.search.index.items import rows_of
+from crosslens.search.index.contents import Contents
+from crosslens.search.index.description import context_of, new_description, with_root
+from crosslens.search.index.items import checked_items, gallery_of, items_of, root_of, rows_of
 from crosslens.search.index.unit_rows import faults_of
 from crosslens.search.index.writer_lock import only_writer
-from crosslens.search.stores import store_class
-from crosslens.search.stores.base import Store
+from crosslens.search.stores import parse_store, store_class
 from crosslens.support.errors import NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, write_json
 from crosslens.support.progress import note
@@ -66,7 +67,7 @@ def make_index(
     items: pa.Table | None = None,
     vectors: NDArray[np.float32] | None = None,
     uploads: Path | None = None,
-) -> tuple[dict[str, Any], Store]:
+) -> Contents:
     """Make an index with its first items, all or nothing.
 
     Args:
@@ -76,9 +77,6 @@ def make_index(
         items: N rows of ``ITEM_SCHEMA``, checked; none makes an empty index.
         vectors: of the items ``(N, d)``.
         uploads: a folder of images to copy into the index.
-
-    Returns:
-        The description as it was written, and the store.
 
     Raises:
         StoreError: when the folder is in use or cannot be written, or no store can be made.
@@ -97,12 +95,32 @@ def make_index(
         encoder.save(folder / "encoder")
         if uploads is not None and uploads.is_dir():
             copy_files(uploads, folder / UPLOADS)
-        made = store_class(description["store"]["kind"]).create(context_of(folder, description))
+        store = store_class(description["store"]["kind"]).create(context_of(folder, description))
         if items is not None and vectors is not None and items.num_rows:
-            made.upsert(items, vectors)
+            store.upsert(items, vectors)
         write_json(folder / "index.json", description)
         remove(folder / _DRAFT)
-    return description, made
+    return Contents(folder, description, store)
+
+
+def build_index(
+    source: Catalog,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    store: str,
+    domains: Sequence[str] | None = None,
+    device: str | None = None,
+) -> tuple[Contents, list[str]]:
+    """Embed the images of a catalog and make an index of them, all or nothing; see ``Index.build``."""
+    domains = None if domains is None else source.domains_named(list(domains))
+    description = with_root(new_description(encoder, *parse_store(store)), root_of(source), domains)
+    # Before the hours that embedding may take.
+    require_free(folder)
+    chosen = gallery_of(source if domains is None else source.select(domains=list(domains)))
+    embedded, vectors, skipped = embedded_items(chosen, items_of(chosen), encoder, device)
+    items, rows = checked_items(embedded, vectors, encoder.dim)
+    return make_index(folder, encoder, description, items, rows), [entry.reason for entry in skipped]
 
 
 def embedded_items(

@@ -13,7 +13,7 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.items import Hit
-from crosslens.search.rerank.rerank import Rerank
+from crosslens.search.rerank.base import Rerank
 from crosslens.support.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from crosslens.nn.similarity import Similarity
 from crosslens.ops.ranking import top_k_chunks
-from crosslens.search.rerank.rerank import NONE, Neighbours, neighbour_graph
+from crosslens.search.rerank.graph import NONE, Neighbours, neighbour_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +44,11 @@ def updated_graph(
     """
     count, k = len(vectors), before.rows.shape[1]
     new, old = np.flatnonzero(origins == NONE), np.flatnonzero(origins != NONE)
-    place = np.full(len(before.rows) + 1, NONE, np.int64)
-    place[origins[old]] = old
+    moved_to = np.full(len(before.rows) + 1, NONE, np.int64)
+    moved_to[origins[old]] = old
     listed, scores_listed = before.rows[origins[old]], before.scores[origins[old]]
-    # The place behind the last one answers for positions that hold no neighbour.
-    near = place[listed]
+    # The entry behind the last one answers for positions that hold no neighbour.
+    near = moved_to[listed]
     lost = ((listed != NONE) & (near == NONE)).any(1)
     anew = np.concatenate([old[lost], new])
     if len(anew) > MOST_ANEW * count:

@@ -20,7 +20,8 @@ from crosslens.ops.sampling import drawn_rows
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import Hit, sample_items
-from crosslens.search.query.combining import Combiner
+from crosslens.search.query.combining import Combiner, answer_in_groups
+from crosslens.search.query.question import Course, Question
 from crosslens.search.query.told_domain import told_domain
 from crosslens.support.errors import CatalogError, ConfigError, FeatureError
 from crosslens.support.progress import note
@@ -54,8 +55,8 @@ class _Calibrated(NamedTuple):
     ids: frozenset[str] = frozenset()
 
 
-class Matching:
-    """Says how likely queries have a counterpart in an index.
+class MatchEstimator:
+    """Estimates how likely queries have a counterpart in an index.
 
     With unlabelled queries, and queries made of pictures alone, it rests on the frozen backbone's centred
     features, which tell a missing counterpart best; those of the indexed images come from the cache, or are
@@ -86,12 +87,23 @@ class Matching:
         self.device = device
         self._made: dict[bool, _Calibrated] = {}
         self._making = Lock()
-        self._asking = Combiner(_probabilities)
+        self._together = Combiner(probabilities)
 
     @property
     def ready(self) -> bool:
         """Whether the index as it is now was calibrated already, so that asking costs nothing."""
         return any(made.version == self.index.version for made in list(self._made.values()))
+
+    def __call__(self, question: Question, course: Course, nearest: Sequence[Hit] = ()) -> float:
+        """The step of a query's way: ``probability`` of a question; ``nearest`` is what its own vector found."""
+        with course.stage("match"):
+            return self.probability(
+                question.vector,
+                question.features,
+                nearest,
+                where=question.options.where,
+                exclude=question.exclude,
+            )
 
     def probability(
         self,
@@ -113,8 +125,8 @@ class Matching:
             features: of the frozen backbone ``(n, D)``, of the pictures the query is made of; None when words,
                 indexed items or negative weights are part of it.
             nearest: what a search with the vector through the items that match ``where`` found, best first, where
-                there was one: the first hit that the calibration knows has the largest cosine, which need not be
-                looked for again.
+                there was one: the first of them that the calibration holds has the largest cosine, which need not
+                be looked for again.
             where: the items that are searched; all by default.
             exclude: ids that are not to be found, such as the query's own.
 
@@ -130,25 +142,25 @@ class Matching:
         if narrowed:
             left = _left(made.items, where, exclude)
             if left.sum() < LEAST and made.items.num_rows < len(self.index):
-                return self._beside(vector, where, exclude)
+                return self._from_nearest(vector, where, exclude)
             if not left.any():
                 return 0.0
         if made.centre is None or features is None:
-            known = next((hit.score for hit in nearest if hit.id in made.ids and hit.id not in exclude), None)
-            if known is not None:
-                return float(made.calibration.curve(np.array([known], np.float32))[0])
+            largest = next((hit.score for hit in nearest if hit.id in made.ids and hit.id not in exclude), None)
+            if largest is not None:
+                return float(made.calibration.curve(np.array([largest], np.float32))[0])
             asked = vector
         else:
             asked = _mixed(features - made.centre)
         if narrowed:
             among = replace(made.calibration, gallery=made.calibration.gallery[left])
             return float(among.probability(asked[None])[0])
-        return self._asking((made.calibration, asked))
+        return self._together((made.calibration, asked))
 
-    def _beside(self, vector: Array, where: Filter | None, exclude: Collection[str]) -> float:
+    def _from_nearest(self, vector: Array, where: Filter | None, exclude: Collection[str]) -> float:
         """The probability from the nearest items that are searched, whether they were sampled or not."""
-        found = self.index.search(vector[None], LEAST + len(exclude), where)[0]
-        ids = [hit.id for hit in found if hit.id not in exclude]
+        nearest = self.index.search(vector[None], LEAST + len(exclude), where)[0]
+        ids = [hit.id for hit in nearest if hit.id not in exclude]
         if not ids:
             return 0.0
         among = replace(self._calibrated(False).calibration, gallery=self.index.store.get(ids)[1])
@@ -170,8 +182,8 @@ class Matching:
             if self.domain is not None:
                 domain, _ = told_domain(self.domain, self.index.encoder.domains)
                 drawn = in_domain(drawn, str(domain))
-            found = features_of_encoder(drawn, self.index.encoder, device=self.device)
-            queries = self.index.encoder.encode_features(found.centre, found.catalog.column("domain"))
+            features = features_of_encoder(drawn, self.index.encoder, device=self.device)
+            queries = self.index.encoder.encode_features(features.centre, features.catalog.column("domain"))
         try:
             made = MatchCalibration.fit(gallery, queries)
         except ConfigError as error:
@@ -193,9 +205,9 @@ class Matching:
         failed = None
         for catalog in indexed_images(self.index, self.sample):
             try:
-                found = features_of(catalog, backbone, device=self.device)
-                parts.append(found.centre)
-                ids += found.catalog.ids
+                features = features_of(catalog, backbone, device=self.device)
+                parts.append(features.centre)
+                ids += features.catalog.ids
             except (FeatureError, CatalogError) as error:
                 failed = error
         if len(ids) < LEAST:
@@ -222,15 +234,9 @@ def _mixed(rows: Array) -> Array:
     return np.asarray(mixed, np.float32)
 
 
-def _probabilities(asked: Sequence[tuple[MatchCalibration, Array]]) -> list[float]:
+def probabilities(asked: Sequence[tuple[MatchCalibration, Array]]) -> list[float]:
     """Probabilities of vectors ``(d,)`` by their calibrations; those of one calibration in one pass."""
-    found = [0.0] * len(asked)
-    for made in dict.fromkeys(calibration for calibration, _ in asked):
-        places = [place for place, (calibration, _) in enumerate(asked) if calibration is made]
-        values = made.probability(np.stack([asked[place][1] for place in places]))
-        for place, value in zip(places, values.tolist(), strict=True):
-            found[place] = value
-    return found
+    return answer_in_groups(asked, lambda calibration, rows: calibration.probability(rows).tolist())
 
 
 def indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
@@ -244,8 +250,8 @@ def indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
             seen += 1
             if len(kept) < most:
                 kept.append(row)
-            elif (place := int(rng.integers(seen))) < most:
-                kept[place] = row
+            elif (replaced := int(rng.integers(seen))) < most:
+                kept[replaced] = row
     folders: dict[str, list[dict[str, str]]] = {}
     for row in kept:
         inside = row["root"] and row["path"] == f"{row['root'].rstrip('/')}/{row['id']}"
