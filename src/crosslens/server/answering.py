@@ -10,8 +10,8 @@ from pydantic_core import to_json
 from crosslens.ops.calibration import LEAST
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
+from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
-from crosslens.search.query.told_domain import told_domain
 from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
@@ -54,8 +54,10 @@ async def answer(
     pictures: list[EmbeddedImage] = []
     if images:
         # What there is to say of the name, the searcher says in its answer.
-        domain, _ = told_domain(asked.domain, searcher.encoder.domains)
-        pictures = await service.embedding.pictures(searcher.encoder, images, domain, seconds, searcher.detector)
+        domain, _ = resolve_domain(asked.domain, searcher.encoder.domains)
+        pictures = await service.embedding.embed_pictures(
+            searcher.encoder, images, domain, seconds, searcher.detector
+        )
     return await service.thread(_answered, service, collection, searcher, asked, pictures, seconds)
 
 

@@ -9,7 +9,7 @@ from crosslens.encoder.parts import Centre, DomainMap, Looks, Whitened
 from crosslens.features.load import features_of
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.index import Index
-from crosslens.search.query.domain_detection import DomainDetector, detect_domains, nearest_domain
+from crosslens.search.query.domain_detection import DomainDetector, detect_domains, find_nearest_domain
 from crosslens.search.query.query import SearchOptions, weighted_parts
 from crosslens.search.query.searcher import Searcher
 from tiny import SHAPES, TinyBackbone, make_pictures
@@ -20,7 +20,7 @@ def test_the_nearest_mean_is_the_one_with_the_largest_cosine():
     rows, means = rng.normal(size=(20, 6)), rng.normal(size=(3, 6))
     cosines = rows @ means.T / np.linalg.norm(rows, axis=1)[:, None] / np.linalg.norm(means, axis=1)
     names = ["line", "photo", "clipart"]
-    found = nearest_domain(torch.from_numpy(rows), dict(zip(names, torch.from_numpy(means), strict=True)))
+    found = find_nearest_domain(torch.from_numpy(rows), dict(zip(names, torch.from_numpy(means), strict=True)))
     assert found == [names[place] for place in cosines.argmax(1)]
 
 

@@ -6,12 +6,12 @@ import pytest
 
 from crosslens.data.catalog import Catalog
 from crosslens.features.of_encoder import features_of_encoder
-from crosslens.ops.calibration import MatchCalibration, centred_rows
+from crosslens.ops.calibration import MatchCalibration, centre_features
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import sample_items
 from crosslens.search.query import match_estimator as module
-from crosslens.search.query.match_estimator import MatchEstimator, drawn_catalog, in_domain, indexed_images
+from crosslens.search.query.match_estimator import MatchEstimator, assign_domain, draw_images, draw_indexed_images
 from crosslens.support.errors import StoreError
 from tiny import make_pictures
 
@@ -27,7 +27,7 @@ def test_with_queries_it_rests_on_the_backbones_centred_features(index, pictures
     backbone = index.encoder.backbone
     gallery = index.encoder.image_features(Catalog.open(pictures).paths, frozen=True)
     queries = index.encoder.image_features(sketches.paths, frozen=True)
-    calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(queries))
+    calibration = MatchCalibration.fit(centre_features(gallery), centre_features(queries))
     asked = (queries[3] - queries.mean(0))[None]
     expected = calibration.probability((asked / np.linalg.norm(asked)).astype(np.float32))[0]
     found = MatchEstimator(index, sketches).probability(
@@ -74,7 +74,7 @@ def test_prompts_are_used_where_the_index_answers_with_its_own_vectors(prompted,
     made = MatchEstimator(index, sketches, device="torch-cpu")
     assert made.probability(vector) == pytest.approx(expected, abs=1e-4)
     # The same pictures said to be photos pass through the photos' prompts.
-    as_photos = features_of_encoder(in_domain(sketches, "photo"), prompted, device="torch-cpu")
+    as_photos = features_of_encoder(assign_domain(sketches, "photo"), prompted, device="torch-cpu")
     others = prompted.encode_features(as_photos.centre, "photo")
     expected = MatchCalibration.fit(gallery, others).probability(vector[None])[0]
     told = MatchEstimator(index, sketches, "photo", device="torch-cpu")
@@ -91,8 +91,8 @@ def test_images_that_are_gone_leave_the_others_or_the_indexs_vectors(index, pict
 
     def on_features(catalog):
         gallery = index.encoder.image_features(catalog.paths, frozen=True)
-        calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(queries))
-        return calibration.probability(centred_rows(queries))
+        calibration = MatchCalibration.fit(centre_features(gallery), centre_features(queries))
+        return calibration.probability(centre_features(queries))
 
     indexed = Catalog.open(pictures)
     expected = {
@@ -123,20 +123,20 @@ def test_small_indexes_say_so(index):
 
 
 def test_samples_are_bounded_and_even(index, pictures):
-    (everything,) = indexed_images(index, 1000)
+    (everything,) = draw_indexed_images(index, 1000)
     assert sorted(everything.ids) == sorted(Catalog.open(pictures).ids)
     assert all(path.is_file() for path in everything.paths)
     counts = dict.fromkeys(everything.ids, 0)
     for seed in range(200):
-        (drawn,) = indexed_images(index, 24, seed)
+        (drawn,) = draw_indexed_images(index, 24, seed)
         assert len(set(drawn.ids)) == 24
         for image in drawn.ids:
             counts[image] += 1
     # Binomial(200, 1/4): 50, and seven standard deviations are 43.
     assert min(counts.values()) > 7
     assert max(counts.values()) < 93
-    assert len(drawn_catalog(Catalog.open(pictures), 10)) == 10
-    assert len(drawn_catalog(Catalog.open(pictures), 1000)) == 96
+    assert len(draw_images(Catalog.open(pictures), 10)) == 10
+    assert len(draw_images(Catalog.open(pictures), 1000)) == 96
 
 
 def test_the_nearest_hit_that_the_sample_holds_has_its_largest_cosine(index):
@@ -207,9 +207,9 @@ def test_a_filter_holds_for_pictures_and_their_features_too(index, pictures):
     features = index.encoder.image_features(sketches.paths[:1], frozen=True)
     vector = index.encoder.encode_features(features)[0]
     catalog = Catalog.open(pictures)
-    gallery = centred_rows(index.encoder.image_features(catalog.paths, frozen=True))
+    gallery = centre_features(index.encoder.image_features(catalog.paths, frozen=True))
     queries = index.encoder.image_features(sketches.paths, frozen=True)
-    calibration = MatchCalibration.fit(gallery, centred_rows(queries))
+    calibration = MatchCalibration.fit(gallery, centre_features(queries))
     photos = np.array([domain == "photo" for domain in catalog.column("domain")])
     asked = features - queries.mean(0)
     asked /= np.linalg.norm(asked)
@@ -234,4 +234,4 @@ def test_vectors_asked_about_together_have_their_own_probabilities(index):
     rows = index.sample(6, seed=3)
     asked = [(calibration if place % 2 else other, row) for place, row in enumerate(rows)]
     alone = [float(made.probability(row[None])[0]) for made, row in asked]
-    assert module.probabilities(asked) == pytest.approx(alone, abs=1e-6)
+    assert module.estimate_together(asked) == pytest.approx(alone, abs=1e-6)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosslens.nn.similarity import Similarity
-from crosslens.search.rerank.graph import neighbour_graph, restrict, with_neighbours
+from crosslens.search.rerank.graph import add_neighbours, neighbour_graph, restrict
 from crosslens.search.rerank.k_reciprocal import k_reciprocal
 from search.rerank.clusters import world
 
@@ -59,7 +59,7 @@ def test_k_reciprocal_on_a_part_is_that_of_the_whole_for_what_the_part_holds():
     graph = neighbour_graph(vectors, 20)
     scores = vectors @ query
     top = np.argsort(-scores, kind="stable")[:10]
-    rows = with_neighbours(graph, with_neighbours(graph, with_neighbours(graph, top, 20), 20), 20)
+    rows = add_neighbours(graph, add_neighbours(graph, add_neighbours(graph, top, 20), 20), 20)
     assert len(rows) < len(vectors)
     part = k_reciprocal(scores[rows], vectors[rows], restrict(graph, rows))
     assert np.allclose(part[:10], k_reciprocal(scores, vectors, graph)[top], atol=1e-6)

@@ -15,10 +15,10 @@ from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.contents import Contents
-from crosslens.search.index.gone import by_name, gone_items, refuse_loss, renamed_items
-from crosslens.search.index.items import gallery_of, items_of, root_of
-from crosslens.search.index.making import embedded_items
-from crosslens.search.index.unit_rows import faults_of
+from crosslens.search.index.gone import find_gone, find_renamed, refuse_loss, restore_names
+from crosslens.search.index.items import make_items, resolve_root, select_gallery
+from crosslens.search.index.making import embed_items
+from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.support.errors import FeatureError, NothingEmbeddedError, StoreError
 from crosslens.support.presence import can_be_read
@@ -63,14 +63,14 @@ def add_catalog(
 ) -> AddReport:
     """Add the images of a catalog that an index lacks; see ``Index.add``."""
     contents.refresh()
-    root = root_of(catalog)
+    root = resolve_root(catalog)
     domains = None if domains is None else catalog.domains_named(list(domains))
-    catalog = gallery_of(_chosen(catalog, contents.domains_of(root), domains))
-    items = items_of(catalog)
+    catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))
+    items = make_items(catalog)
     indexed = _items_of_root(contents, root)
     _refuse_collisions(contents, items, indexed, root)
-    named = by_name(indexed) if catalog.ids == catalog.column("path") else indexed
-    gone = gone_items(named, items) if remove_gone else []
+    named = restore_names(indexed) if catalog.ids == catalog.column("path") else indexed
+    gone = find_gone(named, items) if remove_gone else []
     if not force:
         refuse_loss(indexed, gone, items, root)
     contents.add_root(root, domains)
@@ -95,8 +95,8 @@ def add_catalog(
         if on_progress is not None:
             on_progress(start + len(rows), len(todo))
     # Once more: a disk may have come back, or a file, in the hours that embedding may take.
-    still = gone_items(named, items, gone) if gone else []
-    renamed = renamed_items(named, items) if remove_gone else []
+    still = find_gone(named, items, gone) if gone else []
+    renamed = find_renamed(named, items) if remove_gone else []
     if still or renamed:
         report.removed += contents.delete(list(dict.fromkeys([*still, *renamed])))
     return report
@@ -175,7 +175,7 @@ def rewrite(contents: Contents, items: pa.Table) -> None:
             lost = [ids[row] for row in np.flatnonzero(~kept)]
             note(f"{len(lost)} item(s) deleted, the first {lost[0]}: a vector of length 0 is like no other")
             contents.delete(lost)
-        faulty = list(faults_of(vectors))
+        faulty = list(find_faults(vectors))
         vectors[faulty] /= np.maximum(lengths[faulty, None], 1e-6)
         contents.upsert(part.filter(pa.array(kept)), vectors[kept], contents.fingerprint)
 
@@ -189,7 +189,7 @@ def _embed(
         Which of them are in the index as they are now ``(n,)``, and why others cannot be read, by id.
     """
     try:
-        embedded, vectors, skipped = embedded_items(catalog, items, contents.encoder, device)
+        embedded, vectors, skipped = embed_items(catalog, items, contents.encoder, device)
     except NothingEmbeddedError as error:
         return np.zeros(len(catalog), dtype=bool), error.reasons
     except FeatureError as error:

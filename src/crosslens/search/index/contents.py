@@ -16,17 +16,17 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import BaseFilter, Filter
 from crosslens.search.index.description import (
     domains_of,
-    moved_roots,
-    of_newest_format,
+    list_root,
     open_description,
     read_description,
+    relist_roots,
     require_same,
-    with_root,
+    upgrade_format,
 )
-from crosslens.search.index.items import checked_items
+from crosslens.search.index.items import check_items
 from crosslens.search.index.occupancy import Occupancy
-from crosslens.search.index.stored_ids import stored_ids
-from crosslens.search.index.writer_lock import only_writer
+from crosslens.search.index.stored_ids import find_stored_ids
+from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import store_class
 from crosslens.search.stores.base import Store
 from crosslens.support.errors import StoreError
@@ -84,10 +84,10 @@ class Contents:
 
     def refresh(self) -> bool:
         """Take over what other processes committed; see ``Index.refresh``."""
-        self._occupancy.look()
+        self._occupancy.check()
         changed = self.store.refresh()
         # Once more: the folder may have been replaced while the store was read.
-        self.description = self._occupancy.look()
+        self.description = self._occupancy.check()
         return changed
 
     @contextmanager
@@ -95,20 +95,20 @@ class Contents:
         """Hold the folder for one writer, on its newest version.
 
         Raises:
-            AnotherWriterError, ReplacedIndexError: see ``only_writer`` and ``refresh``.
+            AnotherWriterError, ReplacedIndexError: see ``hold_for_writing`` and ``refresh``.
         """
-        with only_writer(self.folder):
+        with hold_for_writing(self.folder):
             self.refresh()
             yield
 
     def upsert(self, items: pa.Table, vectors: NDArray[np.floating[Any]], fingerprint: Fingerprint) -> None:
         """Add items, or replace those whose id is here already, in one step; see ``Index.upsert``."""
         self.require(fingerprint, "what you add")
-        table, rows = checked_items(items, vectors, self.fingerprint.dim)
+        table, rows = check_items(items, vectors, self.fingerprint.dim)
         if not table.num_rows:
             return
         with self.writing():
-            self._describe(of_newest_format(self.description))
+            self._describe(upgrade_format(self.description))
             self.store.upsert(table, rows)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
@@ -116,20 +116,22 @@ class Contents:
         if isinstance(which, str):
             raise StoreError(f"delete takes a list of ids or a filter, not the text {which!r}")
         with self.writing():
-            return self.store.delete(which if isinstance(which, BaseFilter) else stored_ids(self.store, which))
+            return self.store.delete(
+                which if isinstance(which, BaseFilter) else find_stored_ids(self.store, which)
+            )
 
     def add_root(self, root: str, domains: Sequence[str] | None = None) -> None:
-        """Remember a folder whose images were added, and the domains chosen of it; see ``with_root``."""
+        """Remember a folder whose images were added, and the domains chosen of it; see ``list_root``."""
         with self.writing():
             # Read again under the lock: another process may have added one.
             self.description = read_description(self.folder)
-            self._describe(with_root(self.description, root, domains))
+            self._describe(list_root(self.description, root, domains))
 
     def move_roots(self, moves: Mapping[str, str]) -> None:
         """Remember that folders whose images were added lie elsewhere, old path to new."""
         with self.writing():
             self.description = read_description(self.folder)
-            self._describe(moved_roots(self.description, moves))
+            self._describe(relist_roots(self.description, moves))
 
     def _describe(self, description: dict[str, Any]) -> None:
         """Write another description, for who holds the folder for writing."""

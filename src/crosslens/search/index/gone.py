@@ -18,7 +18,7 @@ MOST_LOST = 0.5
 _FILE = ["size", "modified", "stamp"]
 
 
-def by_name(indexed: pa.Table) -> pa.Table:
+def restore_names(indexed: pa.Table) -> pa.Table:
     """Items of a source whose ids are paths, under the names by which they were indexed.
 
     Format 2 held what a link led to instead.
@@ -30,7 +30,7 @@ def by_name(indexed: pa.Table) -> pa.Table:
     return indexed.set_column(column, indexed.schema.field(column), paths)
 
 
-def gone_items(indexed: pa.Table, items: pa.Table, among: Sequence[str] | None = None) -> list[str]:
+def find_gone(indexed: pa.Table, items: pa.Table, among: Sequence[str] | None = None) -> list[str]:
     """Ids of the items of a root whose file is gone (``crosslens.support.presence``).
 
     Args:
@@ -78,7 +78,7 @@ def _identities(row: dict[str, Any]) -> list[str]:
     return [*whole, f"{row['size']} {row['modified']}"]
 
 
-def renamed_items(indexed: pa.Table, items: pa.Table) -> list[str]:
+def find_renamed(indexed: pa.Table, items: pa.Table) -> list[str]:
     """Ids of items whose very file the catalog has under another id, as where accents are spelt otherwise."""
     ids, paths = set(items.column("id").to_pylist()), set(items.column("path").to_pylist())
     return [
@@ -86,6 +86,6 @@ def renamed_items(indexed: pa.Table, items: pa.Table) -> list[str]:
         for row in indexed.select(["id", "path", "root", "stamp"]).to_pylist()
         if row["id"] not in ids
         and row["path"] in paths
-        # Otherwise the path may be that of what a link led to; see ``by_name``.
+        # Otherwise the path may be that of what a link led to; see ``restore_names``.
         and (row["stamp"] is not None or row["path"] == str(Path(row["root"], row["id"])))
     ]

@@ -25,12 +25,12 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.adding import AddReport, add_catalog
 from crosslens.search.index.contents import Contents
-from crosslens.search.index.description import new_description
-from crosslens.search.index.items import Hit, count_domains, hits_of, sample_items
+from crosslens.search.index.description import describe_index
+from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
 from crosslens.search.index.making import build_index, make_index
 from crosslens.search.index.relocating import RelocateReport, relocate_roots
 from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
-from crosslens.search.index.stored_ids import stored_ids
+from crosslens.search.index.stored_ids import find_stored_ids
 from crosslens.search.stores import DEFAULT, parse_store
 from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
@@ -68,7 +68,7 @@ class Index:
             ConfigError: for an unknown kind of store.
             StoreError: when there is an index already, the folder holds something else, or no store can be made.
         """
-        return cls(make_index(Path(folder), encoder, new_description(encoder, *parse_store(store))))
+        return cls(make_index(Path(folder), encoder, describe_index(encoder, *parse_store(store))))
 
     @classmethod
     def open(cls, folder: str | Path) -> Index:
@@ -279,7 +279,7 @@ class Index:
         asked = np.ascontiguousarray(self.similarity.as_queries(queries))
         # Rounding may take a copy's score beyond the 1 that scores are promised to stay below.
         return [
-            hits_of(best.rows, np.minimum(best.scores, 1).tolist())
+            make_hits(best.rows, np.minimum(best.scores, 1).tolist())
             for best in self.store.search(asked, k, where, exact)
         ]
 
@@ -294,11 +294,11 @@ class Index:
         except StoreError:
             # Only now, since looking for another form costs as much again.
             rows, vectors = self.store.get(self.ids_of([image]))
-        return hits_of(rows, [1.0])[0], vectors[0]
+        return make_hits(rows, [1.0])[0], vectors[0]
 
     def ids_of(self, ids: Sequence[str]) -> list[str]:
-        """The ids of items as they are stored, for ids in any form of Unicode; see ``stored_ids``."""
-        return stored_ids(self.store, ids)
+        """The ids of items as they are stored, for ids in any form of Unicode; see ``find_stored_ids``."""
+        return find_stored_ids(self.store, ids)
 
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""
@@ -371,12 +371,12 @@ class Index:
         """Hold the index for one writer, on its newest version.
 
         Raises:
-            AnotherWriterError, ReplacedIndexError: on entry; see ``only_writer`` and ``refresh``.
+            AnotherWriterError, ReplacedIndexError: on entry; see ``hold_for_writing`` and ``refresh``.
         """
         return self.contents.writing()
 
     def add_root(self, root: str, domains: Sequence[str] | None = None) -> None:
-        """Remember a folder whose images were added, and the domains chosen of it; see ``with_root``."""
+        """Remember a folder whose images were added, and the domains chosen of it; see ``list_root``."""
         self.contents.add_root(root, domains)
 
     def domains_of(self, root: str) -> list[str] | None:
@@ -386,7 +386,7 @@ class Index:
     def relocate(self, old: str | Path, new: str | Path, *, force: bool = False) -> RelocateReport:
         """Say that the images of a folder lie in another one now; nothing is embedded again.
 
-        A process killed meanwhile leaves some items at the old place, and a second call goes on.
+        A process killed meanwhile leaves some items with their old paths, and a second call goes on.
 
         Args:
             old: a folder that was added, or one above several.

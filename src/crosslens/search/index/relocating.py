@@ -12,7 +12,7 @@ import pyarrow as pa
 from crosslens.search.filters.conditions import In
 from crosslens.search.index.adding import rewrite
 from crosslens.search.index.contents import Contents
-from crosslens.search.index.items import file_columns
+from crosslens.search.index.items import read_file_columns
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.support.errors import StoreError
 from crosslens.support.presence import is_gone
@@ -90,7 +90,7 @@ def _moved_items(contents: Contents, report: RelocateReport) -> pa.Table:
             row["path"] = str(name)
         elif path.is_relative_to(before):
             row["path"] = str(row["root"] / path.relative_to(before))
-    files = file_columns([Path(row["path"]) for row in rows])
+    files = read_file_columns([Path(row["path"]) for row in rows])
     for row, size, modified, stamp in zip(rows, *files.values(), strict=True):
         if is_gone(row["path"], row["root"]):
             report.missing.append(row["id"])

@@ -23,10 +23,10 @@ import pyarrow.parquet as pa_parquet
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.index.contents import Contents
-from crosslens.search.index.description import SNAPSHOT, new_description, read_description
-from crosslens.search.index.items import checked_items
+from crosslens.search.index.description import SNAPSHOT, describe_index, read_description
+from crosslens.search.index.items import check_items
 from crosslens.search.index.making import UPLOADS, is_upload, make_index, require_free
-from crosslens.search.index.unit_rows import faults_of
+from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.snapshot import ITEMS, VECTORS, damaged, read_pair
 from crosslens.support.errors import StoreError
@@ -85,7 +85,7 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
     kind, settings = parse_store(store)
     manifest = read_description(snapshot, SNAPSHOT)
     encoder = Encoder.load(snapshot / "encoder")
-    description = new_description(encoder, kind, settings)
+    description = describe_index(encoder, kind, settings)
     items, vectors = _read_items(snapshot, manifest, encoder)
     for key in ("encoder", "roots", "domains"):
         description[key] = manifest.get(key, description[key])
@@ -113,7 +113,7 @@ def _read_items(
     items, vectors = read_pair(snapshot, fingerprint.dim)
     if items.num_rows != manifest.get("items", items.num_rows):
         raise damaged(snapshot / ITEMS, f"{items.num_rows} items, not {manifest['items']}")
-    faults = faults_of(vectors)
+    faults = find_faults(vectors)
     if faults and vectors[list(faults)].any():
         raise damaged(snapshot, "not all vectors have length 1")
     if faults:
@@ -122,7 +122,7 @@ def _read_items(
         note(f"{len(faults)} item(s) left out, the first {ids[next(iter(faults))]}: a vector of length 0")
         kept = [row for row in range(len(ids)) if row not in faults]
         items, vectors = items.take(pa.array(kept, pa.int64())), vectors[kept]
-    return checked_items(items, vectors, fingerprint.dim)
+    return check_items(items, vectors, fingerprint.dim)
 
 
 def _move_uploads(items: pa.Table, folder: Path) -> pa.Table:

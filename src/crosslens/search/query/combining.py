@@ -51,16 +51,16 @@ class Combiner(Generic[Asked, Answered]):
         Raises:
             Exception: what ``run`` raised for it.
         """
-        own: _Waiting[Asked, Answered] = _Waiting(asked)
-        self._waiting.append(own)
-        while not own.done:
+        mine: _Waiting[Asked, Answered] = _Waiting(asked)
+        self._waiting.append(mine)
+        while not mine.done:
             with self._turn:
                 # Another thread may have answered this one while it waited for its turn.
-                if not own.done:
+                if not mine.done:
                     self._answer([self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))])
-        if own.error is not None:
-            raise own.error
-        return own.answered  # type: ignore[return-value]
+        if mine.error is not None:
+            raise mine.error
+        return mine.answered  # type: ignore[return-value]
 
     def _answer(self, batch: list[_Waiting[Asked, Answered]]) -> None:
         try:

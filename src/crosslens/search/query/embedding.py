@@ -1,4 +1,4 @@
-"""Embed, place, mix: the parts of a query to one vector, each picture as of the domain it comes from.
+"""Embed, tell the domain, mix: from the parts of a query, each picture as of its domain, to one vector.
 
 The network runs here one call after the other, and in a server in batches shared by many requests; which calls a
 query needs, and what is made of their results, is the same.
@@ -19,7 +19,7 @@ from crosslens.search.index.index import Index
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.query import AUTO, MOST_LETTERS, EmbeddedImage, QueryPart, SearchOptions, mix
 from crosslens.search.query.question import Course, Question
-from crosslens.search.query.told_domain import told_domain
+from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.support.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def needs_frozen(encoder: Encoder, domains: Sequence[str | None]) -> bool:
     return not encoder.embeds_by_domain or AUTO in domains
 
 
-def place(
+def assign_domains(
     domains: Sequence[str | None], frozen: Array | None, detect: Callable[[Array], list[str | None]]
 ) -> list[str | None]:
-    """The domain of each picture: as it was told, or detected where that is ``auto``.
+    """The domain of each picture: as it was names, or detected where that is ``auto``.
 
     Args:
         domains: N names.
@@ -48,12 +48,12 @@ def place(
     return [made if name == AUTO else name for name, made in zip(domains, detect(frozen), strict=True)]
 
 
-def rows_by_domain(domains: Sequence[str | None]) -> dict[str | None, list[int]]:
+def group_by_domain(domains: Sequence[str | None]) -> dict[str | None, list[int]]:
     """Which pictures are of each domain, as rows of one call of that domain's network."""
     return {name: [row for row, other in enumerate(domains) if other == name] for name in dict.fromkeys(domains)}
 
 
-def embedded_images(
+def encode_pictures(
     encoder: Encoder,
     domains: Sequence[str | None],
     frozen: Array | None,
@@ -65,11 +65,11 @@ def embedded_images(
         encoder: makes their vectors.
         domains: of N pictures, none of them ``auto``.
         frozen: of the frozen backbone ``(N, D)``, where they are there.
-        features: of each domain's own network, where an encoder has those; in the order of ``rows_by_domain``.
+        features: of each domain's own network, where an encoder has those; in the order of ``group_by_domain``.
     """
     if encoder.embeds_by_domain:
         vectors = np.empty((len(domains), encoder.dim), np.float32)
-        for name, rows in rows_by_domain(domains).items():
+        for name, rows in group_by_domain(domains).items():
             vectors[rows] = encoder.encode_features(features[name], name)
     else:
         assert frozen is not None
@@ -123,21 +123,21 @@ class QueryEmbedding:
     ) -> list[EmbeddedImage]:
         """Query pictures through the network, those of one domain in one batch; see ``Searcher.embed``."""
         encoder = self.encoder
-        told = [domains] * len(images) if domains is None or isinstance(domains, str) else list(domains)
-        if len(told) != len(images):
-            raise ConfigError(f"{len(images)} pictures need {len(images)} domains, not {len(told)}")
-        told = [told_domain(name, encoder.domains)[0] for name in told]
+        names = [domains] * len(images) if domains is None or isinstance(domains, str) else list(domains)
+        if len(names) != len(images):
+            raise ConfigError(f"{len(images)} pictures need {len(images)} domains, not {len(names)}")
+        names = [resolve_domain(name, encoder.domains)[0] for name in names]
         if not images:
             return []
         frozen: Array | None = None
-        if self._keeps_features or needs_frozen(encoder, told):
+        if self._keeps_features or needs_frozen(encoder, names):
             frozen = encoder.image_features(images, frozen=True, device=self._device)
-        placed = place(told, frozen, self._detect)
+        assigned = assign_domains(names, frozen, self._detect)
         features: dict[str | None, Array] = {}
         if encoder.embeds_by_domain:
-            for name, rows in rows_by_domain(placed).items():
+            for name, rows in group_by_domain(assigned).items():
                 features[name] = encoder.image_features([images[row] for row in rows], name, device=self._device)
-        return embedded_images(encoder, placed, frozen, features)
+        return encode_pictures(encoder, assigned, frozen, features)
 
     def texts(self, texts: Sequence[str]) -> Array:
         """Words to unit vectors ``(T, d)``; see ``Searcher.embed_texts``."""

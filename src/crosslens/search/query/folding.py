@@ -11,7 +11,7 @@ import numpy as np
 from crosslens.nn.similarity import Similarity, reaches
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import Hit
-from crosslens.search.query.query import FoundHit
+from crosslens.search.query.query import FoldedHit
 from crosslens.search.query.question import Course
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class Folding:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def __call__(self, batches: Iterable[list[Hit]], threshold: float, course: Course) -> Iterator[list[FoundHit]]:
+    def __call__(
+        self, batches: Iterable[list[Hit]], threshold: float, course: Course
+    ) -> Iterator[list[FoldedHit]]:
         """The hits that are kept of all batches so far, best first, after each batch.
 
         Args:
@@ -86,14 +88,14 @@ class Folding:
             course: gets a sentence where not all near-duplicates are listed.
         """
         folds = Folds(threshold, self._index.similarity)
-        kept: list[FoundHit] = []
+        kept: list[FoldedHit] = []
         for hits in batches:
             if hits:
                 with course.stage("fold"):
                     vectors = self._index.store.get([hit.id for hit in hits])[1]
                     for hit, number in zip(hits, folds.add(vectors), strict=True):
                         if number == len(kept):
-                            kept.append(FoundHit(hit))
+                            kept.append(FoldedHit(hit))
                         elif len(kept[number].duplicates) == LISTED:
                             course.note(f"at most {LISTED} near-duplicates are listed under a hit; there are more")
                         else:
@@ -101,9 +103,9 @@ class Folding:
             yield kept
 
 
-def keep_all(batches: Iterable[list[Hit]]) -> Iterator[list[FoundHit]]:
+def keep_all(batches: Iterable[list[Hit]]) -> Iterator[list[FoldedHit]]:
     """In place of folding: all hits so far, after each batch."""
-    kept: list[FoundHit] = []
+    kept: list[FoldedHit] = []
     for hits in batches:
-        kept += [FoundHit(hit) for hit in hits]
+        kept += [FoldedHit(hit) for hit in hits]
         yield kept

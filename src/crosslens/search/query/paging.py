@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from crosslens.search.query.query import FoundHit, Sort
+from crosslens.search.query.query import FoldedHit, Sort
 
 
-def take_page(growing: Iterable[list[FoundHit]], top: int) -> list[FoundHit]:
+def take_page(growing: Iterable[list[FoldedHit]], top: int) -> list[FoldedHit]:
     """The best ``top`` hits of a list that grows, which is asked for no more than that takes."""
-    hits: list[FoundHit] = []
+    hits: list[FoldedHit] = []
     for hits in growing:
         if len(hits) >= top:
             break
     return hits[:top]
 
 
-def sort_hits(hits: Sequence[FoundHit], key: Sort) -> list[FoundHit]:
+def sort_hits(hits: Sequence[FoldedHit], key: Sort) -> list[FoldedHit]:
     """Hits that come best first, by another key; equal ones stay best first, missing values come last."""
     if key == "score":
         return list(hits)

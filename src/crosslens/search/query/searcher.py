@@ -18,7 +18,7 @@ from crosslens.search.query.paging import sort_hits, take_page
 from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart, SearchOptions
 from crosslens.search.query.question import Course, Question
 from crosslens.search.query.reranking import Reranking
-from crosslens.search.query.told_domain import told_domain
+from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.rerank.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.support.errors import StoreError
 
@@ -116,7 +116,7 @@ class Searcher:
             StoreError: for an unknown id or a vector of the wrong length.
         """
         options, course = options or SearchOptions(), Course()
-        domain, notes = told_domain(domain, self.encoder.domains, self.index)
+        domain, notes = resolve_domain(domain, self.encoder.domains, self.index)
         course.notes += notes
         embedded = self._embedding.embed(parts, domain, course)
         return self._on_one_version(

@@ -10,9 +10,9 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.rerank.graph import (
     GRAPH_NEIGHBOURS,
     Neighbours,
+    add_neighbours,
     neighbour_graph,
     restrict,
-    with_neighbours,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Reranker:
             graph = neighbour_graph(vectors, GRAPH_NEIGHBOURS, compare)
         else:
             positions, everything, whole = candidates.gallery
-            rows = with_neighbours(whole, positions, self.reach) if self.reach else positions
+            rows = add_neighbours(whole, positions, self.reach) if self.reach else positions
             vectors, graph = everything[rows], restrict(whole, rows)
             scores = np.concatenate([candidates.scores, vectors[count:] @ asked])
         values = self.values(asked, scores, vectors, graph, compare)[:count]

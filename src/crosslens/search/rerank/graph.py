@@ -63,7 +63,7 @@ def neighbour_graph(
     return Neighbours(rows, scores)
 
 
-def with_neighbours(graph: Neighbours, rows: Rows, k: int) -> Rows:
+def add_neighbours(graph: Neighbours, rows: Rows, k: int) -> Rows:
     """``rows (n,)`` first, then whatever is among the k nearest of one of them; no row twice."""
     near = graph.rows[rows, :k].ravel()
     return np.concatenate([rows, np.setdiff1d(near[near != NONE], rows)])

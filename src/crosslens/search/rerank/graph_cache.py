@@ -10,7 +10,7 @@ import numpy as np
 from crosslens.search.index.index import Index
 from crosslens.search.rerank.base import Gallery
 from crosslens.search.rerank.graph import GRAPH_NEIGHBOURS, NONE, Neighbours, neighbour_graph
-from crosslens.search.rerank.graph_update import updated_graph
+from crosslens.search.rerank.graph_update import update_graph
 from crosslens.support.progress import note, progress
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class GraphCache:
                 graph = neighbour_graph(everything, GRAPH_NEIGHBOURS, self.index.similarity, advance)
             else:
                 origins = _origins(self._made, ids, everything)
-                graph = updated_graph(self._made.graph, origins, everything, self.index.similarity, advance)
+                graph = update_graph(self._made.graph, origins, everything, self.index.similarity, advance)
         return _Graph(version, {image: row for row, image in enumerate(ids)}, everything, graph)
 
 

@@ -23,7 +23,7 @@ MOST_ANEW = 0.1
 """Share of the items beyond which a graph is made whole: looking up the rest would save little."""
 
 
-def updated_graph(
+def update_graph(
     before: Neighbours,
     origins: Rows,
     vectors: Array,

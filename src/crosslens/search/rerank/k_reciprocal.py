@@ -79,11 +79,11 @@ def _with_query(scores: Array, graph: Neighbours, k: int) -> Rows:
     near = np.full((count + 1, k + 1), NONE, np.int64)
     near[:, 0] = np.arange(count + 1)
     near[:count, 1 : width + 1] = graph.rows[:, :width]
-    own = np.argsort(-scores, kind="stable")[:k]
-    near[count, 1 : len(own) + 1] = own
-    place = 1 + (graph.scores[:, :width] >= scores[:, None]).sum(1)
-    for item in np.flatnonzero(place <= k):
-        at = place[item]
+    of_query = np.argsort(-scores, kind="stable")[:k]
+    near[count, 1 : len(of_query) + 1] = of_query
+    rank = 1 + (graph.scores[:, :width] >= scores[:, None]).sum(1)
+    for item in np.flatnonzero(rank <= k):
+        at = rank[item]
         near[item, at + 1 :] = near[item, at:-1].copy()
         near[item, at] = count
     return near
@@ -113,14 +113,14 @@ def _pair_scores(
     source = np.repeat(np.arange(count + 1), np.diff(pairs.indptr))
     target = pairs.indices
     asking = similarity.as_queries(vectors)
-    found = np.empty(len(target))
+    values = np.empty(len(target))
     for start in range(0, len(target), chunk):
         a, b = source[start : start + chunk], target[start : start + chunk]
         inner = np.einsum("nd,nd->n", asking[np.minimum(a, count - 1)], vectors[np.minimum(b, count - 1)])
-        known = np.where(a == count, scores[np.minimum(b, count - 1)], scores[np.minimum(a, count - 1)])
-        found[start : start + chunk] = np.where((a == count) | (b == count), known, inner)
-    found[source == target] = 1
-    return found
+        of_query = np.where(a == count, scores[np.minimum(b, count - 1)], scores[np.minimum(a, count - 1)])
+        values[start : start + chunk] = np.where((a == count) | (b == count), of_query, inner)
+    values[source == target] = 1
+    return values
 
 
 def _shares(matrix: csr_array) -> csr_array:
