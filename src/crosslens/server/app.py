@@ -89,9 +89,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         models = [(model, "validation") for model in OWN_MODELS] + [(ProblemDocument, "serialization")]
-        _, own = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        _, defined = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        for name, schema in own.get("$defs", {}).items():
+        for name, schema in defined.get("$defs", {}).items():
             schemas.setdefault(name, schema)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)

@@ -171,9 +171,9 @@ async def add(request: Request, name: CollectionName) -> Response:
                 422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
             )
         checked: list[ImageFile] = []
-        for place, file in enumerate(form.images):
+        for number, file in enumerate(form.images):
             content = await file.read()
-            opened = await service.picture_thread(open_upload, content, place, service.settings.max_pixels)
+            opened = await service.picture_thread(open_upload, content, number, service.settings.max_pixels)
             checked.append(opened[0])
     finally:
         await form.data.close()

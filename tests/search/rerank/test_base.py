@@ -1,5 +1,7 @@
 """Re-ranked lists are the same in every store, also where many items are copies of one."""
 
+from typing import get_args
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +10,39 @@ from crosslens.encoder import Encoder
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import SearchOptions
 from crosslens.search.query.searcher import Searcher
+from crosslens.search.rerank import RERANKERS
+from crosslens.search.rerank.base import Rerank, Reranker
 from tiny import TinyBackbone
+
+
+def test_every_name_has_its_reranker():
+    assert set(RERANKERS) == set(get_args(Rerank))
+    assert all(reranker.expands or reranker.reorders for reranker in RERANKERS.values())
+
+
+def test_a_reranker_may_expand_and_reorder(index, monkeypatch):
+    """A new one is a class and an entry: this one asks with the best hit and turns the head round."""
+
+    class Backwards(Reranker):
+        name = "aqe"
+        expands, reorders = 1, 3
+
+        def expand(self, query, vectors, scores):
+            return vectors[0]
+
+        def values(self, asked, scores, vectors, graph, similarity):
+            return -scores
+
+    query = index.get("photo/circle/00.png")[1] + 0.3 * index.get("photo/cross/00.png")[1]
+    query /= np.linalg.norm(query)
+    best = index.search(query[None], 1)[0][0]
+    expected = [hit.id for hit in index.search(index.get(best.id)[1][None], 6)[0]]
+    monkeypatch.setitem(RERANKERS, "aqe", Backwards())
+    answer = Searcher(index).answer_vector(query, SearchOptions(top=6, rerank="aqe"))
+    scores = [shown.hit.score for shown in answer.hits]
+    assert scores[:3] == sorted(scores[:3])
+    assert {shown.hit.id for shown in answer.hits[:3]} == set(expected[:3])
+    assert [shown.hit.id for shown in answer.hits[3:]] == expected[3:]
 
 
 @pytest.mark.parametrize("method", ["dba", "k-reciprocal", "diffusion"])

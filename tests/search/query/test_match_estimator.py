@@ -6,12 +6,12 @@ import pytest
 
 from crosslens.data.catalog import Catalog
 from crosslens.features.of_encoder import features_of_encoder
-from crosslens.ops.calibration import MatchCalibration, centred_rows
+from crosslens.ops.calibration import MatchCalibration, centre_features
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import sample_items
-from crosslens.search.query import matching as module
-from crosslens.search.query.matching import Matching, drawn_catalog, in_domain, indexed_images
+from crosslens.search.query import match_estimator as module
+from crosslens.search.query.match_estimator import MatchEstimator, assign_domain, draw_images, draw_indexed_images
 from crosslens.support.errors import StoreError
 from tiny import make_pictures
 
@@ -19,7 +19,7 @@ from tiny import make_pictures
 def test_without_queries_it_is_the_rehearsal_on_the_gallery(index):
     vector = index.get("photo/circle/00.png")[1]
     expected = MatchCalibration.fit(index.sample(1000)).probability(vector[None])[0]
-    assert Matching(index).probability(vector) == pytest.approx(expected, abs=1e-6)
+    assert MatchEstimator(index).probability(vector) == pytest.approx(expected, abs=1e-6)
 
 
 def test_with_queries_it_rests_on_the_backbones_centred_features(index, pictures):
@@ -27,10 +27,12 @@ def test_with_queries_it_rests_on_the_backbones_centred_features(index, pictures
     backbone = index.encoder.backbone
     gallery = index.encoder.image_features(Catalog.open(pictures).paths, frozen=True)
     queries = index.encoder.image_features(sketches.paths, frozen=True)
-    calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(queries))
+    calibration = MatchCalibration.fit(centre_features(gallery), centre_features(queries))
     asked = (queries[3] - queries.mean(0))[None]
     expected = calibration.probability((asked / np.linalg.norm(asked)).astype(np.float32))[0]
-    found = Matching(index, sketches).probability(index.encoder.encode_features(queries[3:4])[0], queries[3:4])
+    found = MatchEstimator(index, sketches).probability(
+        index.encoder.encode_features(queries[3:4])[0], queries[3:4]
+    )
     assert backbone.name == "tiny"
     # The cache holds features in half precision.
     assert found == pytest.approx(expected, abs=0.02)
@@ -40,7 +42,7 @@ def test_it_is_calibrated_once_for_each_version_of_the_index(index, monkeypatch)
     fits = []
     real = MatchCalibration.fit
     monkeypatch.setattr(module.MatchCalibration, "fit", lambda *a, **k: fits.append(len(a[0])) or real(*a, **k))
-    made = Matching(index, sample=50)
+    made = MatchEstimator(index, sample=50)
     vector = index.get("photo/circle/00.png")[1]
     assert not made.ready
     assert made.probability(vector) == made.probability(vector)
@@ -69,13 +71,13 @@ def test_prompts_are_used_where_the_index_answers_with_its_own_vectors(prompted,
     gallery = index.sample(1000)
     expected = MatchCalibration.fit(gallery, right).probability(vector[None])[0]
     assert abs(expected - MatchCalibration.fit(gallery, wrong).probability(vector[None])[0]) > 0.01
-    made = Matching(index, sketches, device="torch-cpu")
+    made = MatchEstimator(index, sketches, device="torch-cpu")
     assert made.probability(vector) == pytest.approx(expected, abs=1e-4)
     # The same pictures said to be photos pass through the photos' prompts.
-    as_photos = features_of_encoder(in_domain(sketches, "photo"), prompted, device="torch-cpu")
+    as_photos = features_of_encoder(assign_domain(sketches, "photo"), prompted, device="torch-cpu")
     others = prompted.encode_features(as_photos.centre, "photo")
     expected = MatchCalibration.fit(gallery, others).probability(vector[None])[0]
-    told = Matching(index, sketches, "photo", device="torch-cpu")
+    told = MatchEstimator(index, sketches, "photo", device="torch-cpu")
     assert told.probability(vector) == pytest.approx(expected, abs=1e-4)
 
 
@@ -89,8 +91,8 @@ def test_images_that_are_gone_leave_the_others_or_the_indexs_vectors(index, pict
 
     def on_features(catalog):
         gallery = index.encoder.image_features(catalog.paths, frozen=True)
-        calibration = MatchCalibration.fit(centred_rows(gallery), centred_rows(queries))
-        return calibration.probability(centred_rows(queries))
+        calibration = MatchCalibration.fit(centre_features(gallery), centre_features(queries))
+        return calibration.probability(centre_features(queries))
 
     indexed = Catalog.open(pictures)
     expected = {
@@ -107,7 +109,7 @@ def test_images_that_are_gone_leave_the_others_or_the_indexs_vectors(index, pict
         path.unlink()
     # A few pictures say too little, so then the index's vectors decide as when none is left.
     expected["all but a few"] = expected["all"]
-    made = Matching(index, asked)
+    made = MatchEstimator(index, asked)
     found = [made.probability(vector, row[None]) for vector, row in zip(vectors, queries, strict=True)]
     # The cache holds features in half precision.
     assert np.allclose(found, expected[gone], atol=0.02)
@@ -117,28 +119,28 @@ def test_small_indexes_say_so(index):
     ids = [image for table, _ in index.scan() for image in table.column("id").to_pylist()]
     index.delete(ids[5:])
     with pytest.raises(StoreError, match="5 items are too few"):
-        Matching(index).probability(index.get(ids[0])[1])
+        MatchEstimator(index).probability(index.get(ids[0])[1])
 
 
 def test_samples_are_bounded_and_even(index, pictures):
-    (everything,) = indexed_images(index, 1000)
+    (everything,) = draw_indexed_images(index, 1000)
     assert sorted(everything.ids) == sorted(Catalog.open(pictures).ids)
     assert all(path.is_file() for path in everything.paths)
     counts = dict.fromkeys(everything.ids, 0)
     for seed in range(200):
-        (drawn,) = indexed_images(index, 24, seed)
+        (drawn,) = draw_indexed_images(index, 24, seed)
         assert len(set(drawn.ids)) == 24
         for image in drawn.ids:
             counts[image] += 1
     # Binomial(200, 1/4): 50, and seven standard deviations are 43.
     assert min(counts.values()) > 7
     assert max(counts.values()) < 93
-    assert len(drawn_catalog(Catalog.open(pictures), 10)) == 10
-    assert len(drawn_catalog(Catalog.open(pictures), 1000)) == 96
+    assert len(draw_images(Catalog.open(pictures), 10)) == 10
+    assert len(draw_images(Catalog.open(pictures), 1000)) == 96
 
 
 def test_the_nearest_hit_that_the_sample_holds_has_its_largest_cosine(index):
-    made = Matching(index, sample=60)
+    made = MatchEstimator(index, sample=60)
     for image in ("photo/circle/00.png", "sketch/cross/01.png", "sketch/circle/02.png"):
         vector = index.get(image)[1]
         nearest = index.search(vector[None], len(index))[0]
@@ -160,7 +162,7 @@ def by_hand(index, calibration, vector, keep):
 
 
 def test_a_query_is_no_counterpart_of_itself(index):
-    made, own = Matching(index), "photo/circle/00.png"
+    made, own = MatchEstimator(index), "photo/circle/00.png"
     vector = index.get(own)[1]
     calibration = MatchCalibration.fit(index.sample(1000))
     expected = by_hand(index, calibration, vector, lambda row: row["id"] != own)
@@ -171,7 +173,7 @@ def test_a_query_is_no_counterpart_of_itself(index):
 
 
 def test_only_what_is_searched_can_be_a_counterpart(index):
-    made, own = Matching(index), "sketch/cross/00.png"
+    made, own = MatchEstimator(index), "sketch/cross/00.png"
     vector = index.get(own)[1]
     calibration = MatchCalibration.fit(index.sample(1000))
     where = parse_filter("label = 'circle' and domain = 'photo'")
@@ -186,7 +188,7 @@ def test_only_what_is_searched_can_be_a_counterpart(index):
 
 
 def test_few_sampled_items_give_way_to_the_nearest_that_are_searched(index):
-    made = Matching(index, sample=20)
+    made = MatchEstimator(index, sample=20)
     own = "sketch/cross/00.png"
     vector = index.get(own)[1]
     calibration = MatchCalibration.fit(sample_items(index.store, 20)[1])
@@ -201,13 +203,13 @@ def test_few_sampled_items_give_way_to_the_nearest_that_are_searched(index):
 
 def test_a_filter_holds_for_pictures_and_their_features_too(index, pictures):
     sketches = Catalog.open(pictures).select(domains=["sketch"])
-    made = Matching(index, sketches)
+    made = MatchEstimator(index, sketches)
     features = index.encoder.image_features(sketches.paths[:1], frozen=True)
     vector = index.encoder.encode_features(features)[0]
     catalog = Catalog.open(pictures)
-    gallery = centred_rows(index.encoder.image_features(catalog.paths, frozen=True))
+    gallery = centre_features(index.encoder.image_features(catalog.paths, frozen=True))
     queries = index.encoder.image_features(sketches.paths, frozen=True)
-    calibration = MatchCalibration.fit(gallery, centred_rows(queries))
+    calibration = MatchCalibration.fit(gallery, centre_features(queries))
     photos = np.array([domain == "photo" for domain in catalog.column("domain")])
     asked = features - queries.mean(0)
     asked /= np.linalg.norm(asked)
@@ -220,7 +222,7 @@ def test_a_filter_holds_for_pictures_and_their_features_too(index, pictures):
 
 def test_curves_over_queries_look_at_more_than_the_nearest_hit(index, pictures):
     sketches = Catalog.open(pictures).select(domains=["sketch"])
-    made = Matching(index, sketches)
+    made = MatchEstimator(index, sketches)
     vector = index.get("photo/circle/00.png")[1]
     nearest = index.search(vector[None], 5)[0]
     assert made.probability(vector, nearest=nearest) == made.probability(vector)
@@ -232,4 +234,4 @@ def test_vectors_asked_about_together_have_their_own_probabilities(index):
     rows = index.sample(6, seed=3)
     asked = [(calibration if place % 2 else other, row) for place, row in enumerate(rows)]
     alone = [float(made.probability(row[None])[0]) for made, row in asked]
-    assert module._probabilities(asked) == pytest.approx(alone, abs=1e-6)
+    assert module.estimate_together(asked) == pytest.approx(alone, abs=1e-6)

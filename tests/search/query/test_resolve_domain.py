@@ -11,8 +11,8 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.untrained import frozen_encoder
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import MOST_LETTERS, QueryPart, SearchOptions, weighted_parts
+from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
-from crosslens.search.query.told_domain import told_domain
 from crosslens.support.errors import ConfigError
 from stored import needs_milvus
 from talker import register_talker
@@ -107,19 +107,19 @@ KNOWN = ["photo", "peinture_é", "sketch"]
     ],
 )
 def test_the_domain_that_is_meant(name, meant, said):
-    found, notes = told_domain(name, KNOWN)
+    found, notes = resolve_domain(name, KNOWN)
     assert found == meant
     assert len(notes) == bool(said)
     assert all(part in notes[0] for part in said)
     # Where no domain is treated apart every name is as good.
-    assert told_domain("anything", []) == ("anything", ())
+    assert resolve_domain("anything", []) == ("anything", ())
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\u200b", "a\nb", "a\x1b[31m", "caf\udce9"])
 def test_names_that_are_none(name):
     for known in (KNOWN, []):
         with pytest.raises(ConfigError, match="the domain '"):
-            told_domain(name, known)
+            resolve_domain(name, known)
 
 
 def test_an_unknown_domain_is_said_with_the_answer(centred, pictures, tmp_path):

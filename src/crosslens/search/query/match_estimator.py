@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 from crosslens.data.catalog import Catalog
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import features_of_encoder
-from crosslens.ops.calibration import LEAST, MatchCalibration, centred_rows
+from crosslens.ops.calibration import LEAST, MatchCalibration, centre_features
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import Hit, sample_items
-from crosslens.search.query.combining import Combiner
-from crosslens.search.query.told_domain import told_domain
+from crosslens.search.query.combining import Combiner, answer_in_groups
+from crosslens.search.query.question import Course, Question
+from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.support.errors import CatalogError, ConfigError, FeatureError
 from crosslens.support.progress import note
 
@@ -42,20 +43,21 @@ class _Calibrated(NamedTuple):
     Attributes:
         version: of the index.
         calibration: how a query becomes a probability.
-        centre: ``(D,)``, taken from a query's backbone features; None where its vector is asked with.
+        mean: of the unlabelled queries' backbone features ``(D,)``, subtracted from a query's; None where the
+            query's vector serves.
         items: of ``ITEM_SCHEMA``, those whose vectors are the calibration's gallery ``(G, d)``, in its order.
         ids: of the indexed items that the largest cosine is taken over; none where more than that counts.
     """
 
     version: str
     calibration: MatchCalibration
-    centre: Array | None
+    mean: Array | None
     items: pa.Table
     ids: frozenset[str] = frozenset()
 
 
-class Matching:
-    """Says how likely queries have a counterpart in an index.
+class MatchEstimator:
+    """Estimates how likely queries have a counterpart in an index.
 
     With unlabelled queries, and queries made of pictures alone, it rests on the frozen backbone's centred
     features, which tell a missing counterpart best; those of the indexed images come from the cache, or are
@@ -86,12 +88,23 @@ class Matching:
         self.device = device
         self._made: dict[bool, _Calibrated] = {}
         self._making = Lock()
-        self._asking = Combiner(_probabilities)
+        self._together = Combiner(estimate_together)
 
     @property
     def ready(self) -> bool:
         """Whether the index as it is now was calibrated already, so that asking costs nothing."""
         return any(made.version == self.index.version for made in list(self._made.values()))
+
+    def __call__(self, question: Question, course: Course, nearest: Sequence[Hit] = ()) -> float:
+        """The step of a query's way: ``probability`` of a question; ``nearest`` is what its own vector found."""
+        with course.stage("match"):
+            return self.probability(
+                question.vector,
+                question.features,
+                nearest,
+                where=question.options.where,
+                exclude=question.exclude,
+            )
 
     def probability(
         self,
@@ -113,8 +126,8 @@ class Matching:
             features: of the frozen backbone ``(n, D)``, of the pictures the query is made of; None when words,
                 indexed items or negative weights are part of it.
             nearest: what a search with the vector through the items that match ``where`` found, best first, where
-                there was one: the first hit that the calibration knows has the largest cosine, which need not be
-                looked for again.
+                there was one: the first of them that the calibration holds has the largest cosine, which need not
+                be looked for again.
             where: the items that are searched; all by default.
             exclude: ids that are not to be found, such as the query's own.
 
@@ -128,27 +141,27 @@ class Matching:
         made = self._calibrated(self.unlabelled is not None and features is not None)
         narrowed = where is not None or bool(exclude)
         if narrowed:
-            left = _left(made.items, where, exclude)
+            left = _mask_left(made.items, where, exclude)
             if left.sum() < LEAST and made.items.num_rows < len(self.index):
-                return self._beside(vector, where, exclude)
+                return self._from_nearest(vector, where, exclude)
             if not left.any():
                 return 0.0
-        if made.centre is None or features is None:
-            known = next((hit.score for hit in nearest if hit.id in made.ids and hit.id not in exclude), None)
-            if known is not None:
-                return float(made.calibration.curve(np.array([known], np.float32))[0])
-            asked = vector
+        if made.mean is None or features is None:
+            largest = next((hit.score for hit in nearest if hit.id in made.ids and hit.id not in exclude), None)
+            if largest is not None:
+                return float(made.calibration.curve(np.array([largest], np.float32))[0])
+            row = vector
         else:
-            asked = _mixed(features - made.centre)
+            row = _add_directions(features - made.mean)
         if narrowed:
             among = replace(made.calibration, gallery=made.calibration.gallery[left])
-            return float(among.probability(asked[None])[0])
-        return self._asking((made.calibration, asked))
+            return float(among.probability(row[None])[0])
+        return self._together((made.calibration, row))
 
-    def _beside(self, vector: Array, where: Filter | None, exclude: Collection[str]) -> float:
+    def _from_nearest(self, vector: Array, where: Filter | None, exclude: Collection[str]) -> float:
         """The probability from the nearest items that are searched, whether they were sampled or not."""
-        found = self.index.search(vector[None], LEAST + len(exclude), where)[0]
-        ids = [hit.id for hit in found if hit.id not in exclude]
+        nearest = self.index.search(vector[None], LEAST + len(exclude), where)[0]
+        ids = [hit.id for hit in nearest if hit.id not in exclude]
         if not ids:
             return 0.0
         among = replace(self._calibrated(False).calibration, gallery=self.index.store.get(ids)[1])
@@ -166,12 +179,12 @@ class Matching:
         items, gallery = sample_items(self.index.store, self.sample)
         queries = None
         if self.unlabelled is not None:
-            drawn = drawn_catalog(self.unlabelled, self.sample)
+            drawn = draw_images(self.unlabelled, self.sample)
             if self.domain is not None:
-                domain, _ = told_domain(self.domain, self.index.encoder.domains)
-                drawn = in_domain(drawn, str(domain))
-            found = features_of_encoder(drawn, self.index.encoder, device=self.device)
-            queries = self.index.encoder.encode_features(found.centre, found.catalog.column("domain"))
+                domain, _ = resolve_domain(self.domain, self.index.encoder.domains)
+                drawn = assign_domain(drawn, str(domain))
+            features = features_of_encoder(drawn, self.index.encoder, device=self.device)
+            queries = self.index.encoder.encode_features(features.centre, features.catalog.column("domain"))
         try:
             made = MatchCalibration.fit(gallery, queries)
         except ConfigError as error:
@@ -186,27 +199,27 @@ class Matching:
     def _on_features(self, version: str) -> _Calibrated:
         assert self.unlabelled is not None
         backbone = self.index.encoder.backbone
-        drawn = drawn_catalog(self.unlabelled, self.sample)
+        drawn = draw_images(self.unlabelled, self.sample)
         queries = features_of(drawn, backbone, device=self.device).centre
         parts: list[Array] = []
         ids: list[str] = []
         failed = None
-        for catalog in indexed_images(self.index, self.sample):
+        for catalog in draw_indexed_images(self.index, self.sample):
             try:
-                found = features_of(catalog, backbone, device=self.device)
-                parts.append(found.centre)
-                ids += found.catalog.ids
+                features = features_of(catalog, backbone, device=self.device)
+                parts.append(features.centre)
+                ids += features.catalog.ids
             except (FeatureError, CatalogError) as error:
                 failed = error
         if len(ids) < LEAST:
             if failed or len(self.index) >= LEAST:
                 note("the indexed images are gone, so the probability of a match rests on the index's vectors")
             return self._on_vectors(version)
-        made = MatchCalibration.fit(centred_rows(np.concatenate(parts)), centred_rows(queries))
+        made = MatchCalibration.fit(centre_features(np.concatenate(parts)), centre_features(queries))
         return _Calibrated(version, made, queries.mean(0), self.index.store.get(ids)[0])
 
 
-def _left(items: pa.Table, where: Filter | None, exclude: Collection[str]) -> NDArray[np.bool_]:
+def _mask_left(items: pa.Table, where: Filter | None, exclude: Collection[str]) -> NDArray[np.bool_]:
     """Which of G items match a filter and are not left out ``(G,)``."""
     left = np.ones(items.num_rows, dtype=bool) if where is None else where.mask(items)
     if exclude:
@@ -215,25 +228,19 @@ def _left(items: pa.Table, where: Filter | None, exclude: Collection[str]) -> ND
     return left
 
 
-def _mixed(rows: Array) -> Array:
+def _add_directions(rows: Array) -> Array:
     """The direction ``(D,)`` of the sum of rows ``(n, D)``, each of the same weight."""
     mixed = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).sum(0)
     mixed /= max(float(np.linalg.norm(mixed)), 1e-12)
     return np.asarray(mixed, np.float32)
 
 
-def _probabilities(asked: Sequence[tuple[MatchCalibration, Array]]) -> list[float]:
+def estimate_together(asked: Sequence[tuple[MatchCalibration, Array]]) -> list[float]:
     """Probabilities of vectors ``(d,)`` by their calibrations; those of one calibration in one pass."""
-    found = [0.0] * len(asked)
-    for made in dict.fromkeys(calibration for calibration, _ in asked):
-        places = [place for place, (calibration, _) in enumerate(asked) if calibration is made]
-        values = made.probability(np.stack([asked[place][1] for place in places]))
-        for place, value in zip(places, values.tolist(), strict=True):
-            found[place] = value
-    return found
+    return answer_in_groups(asked, lambda calibration, rows: calibration.probability(rows).tolist())
 
 
-def indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
+def draw_indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
     """At most ``most`` indexed images, drawn at random, as one catalog for each folder they were indexed from."""
     rng = np.random.default_rng(seed)
     kept: list[dict[str, str]] = []
@@ -244,8 +251,8 @@ def indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
             seen += 1
             if len(kept) < most:
                 kept.append(row)
-            elif (place := int(rng.integers(seen))) < most:
-                kept[place] = row
+            elif (replaced := int(rng.integers(seen))) < most:
+                kept[replaced] = row
     folders: dict[str, list[dict[str, str]]] = {}
     for row in kept:
         inside = row["root"] and row["path"] == f"{row['root'].rstrip('/')}/{row['id']}"
@@ -255,14 +262,14 @@ def indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
     return [Catalog.from_rows(rows, Path(root)) for root, rows in folders.items()]
 
 
-def drawn_catalog(catalog: Catalog, most: int, seed: int = 0) -> Catalog:
+def draw_images(catalog: Catalog, most: int, seed: int = 0) -> Catalog:
     """At most ``most`` images of a catalog, drawn at random."""
     if len(catalog) <= most:
         return catalog
     return catalog.take(drawn_rows(len(catalog), most, seed).tolist())
 
 
-def in_domain(catalog: Catalog, domain: str) -> Catalog:
+def assign_domain(catalog: Catalog, domain: str) -> Catalog:
     """The same images, all of one domain."""
     rows = [
         {"id": image, "path": path, "domain": domain}
