@@ -69,7 +69,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "episodes": ("clair", {"settings": {**ONE, "novel_share": 0.1}}),
     "oracle-noise-0.2": ("clair", {"settings": {**ONE, "label_noise": 0.2}, "oracle": True}),
     "oracle-noise-0.4": ("clair", {"settings": {**ONE, "label_noise": 0.4}, "oracle": True}),
-    "specification": ("clair", {"recipe": "clair-spec"}),
+    "first-proposal": ("clair", {"recipe": "clair-spec"}),
     "oracle": ("clair", {"settings": ONE, "oracle": True}),
     "kmeans": ("clair", {"settings": {**ONE, "labels_from": "kmeans"}}),
 }

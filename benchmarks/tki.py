@@ -43,11 +43,11 @@ HAND = (
     *("mosaic", "blueprint"),
 )
 TEMPLATES = ("a X style of a {class}", "a {class} in a X style", "a photo of a {class} with X like style")
-SPECIFICATION = {
+FIRST_PROPOSAL = {
     **{"start": "identity", "slope": 0.1, "proxies": "class", "stop_at": 0.0},
     **{"schedule": "constant", "ties": False, "keep_start": False},
 }
-"""The proposals of the reconstruction for the aggregation, as in the recipe ``tki-spec``."""
+"""The first proposal for the aggregation (docs/methods/tki.md), as in the recipe ``tki-spec``."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ ROWS: dict[str, Row | None] = {
     "identity start": Row({}, {"start": "identity"}),
     "identity start; slope=0.5": Row({}, {"start": "identity", "slope": 0.5}),
     "random start": Row({}, {"start": "random"}),
-    "specification": Row({}, SPECIFICATION),
-    "specification; euclid": Row({}, SPECIFICATION | {"geometry": "euclid"}),
+    "first proposal": Row({}, FIRST_PROPOSAL),
+    "first proposal; euclid": Row({}, FIRST_PROPOSAL | {"geometry": "euclid"}),
     "tki; centred (sees images)": Row({}, {"centre": True}),
 }
 

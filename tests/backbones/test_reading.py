@@ -10,7 +10,7 @@ from backbones.tiny_models import save_clip, save_siglip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.clip_tokens import clip_file_tokens
 from crosslens.backbones.reading import Reading, has_letters, read_pieces
-from crosslens.encoder import Encoder
+from crosslens.encoder.untrained import frozen_encoder
 from crosslens.support.errors import BackboneError, ConfigError
 from talker import TalkerBackbone
 from tiny import TinyBackbone
@@ -68,7 +68,7 @@ def test_marks_and_blanks_are_no_letters(text):
 
 
 def test_encoders_refuse_what_nobody_can_read():
-    encoder = Encoder(TalkerBackbone(), space="joint")
+    encoder = frozen_encoder(TalkerBackbone(), joint=True)
     assert encoder.encode_texts("circle").shape == (1, 64)
     for text in UNSEEN:
         with pytest.raises(ConfigError, match="talker reads no word in the text"):

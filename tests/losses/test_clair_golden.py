@@ -1,4 +1,4 @@
-"""CLAIR's losses against the specification's golden values, slow formulas and properties, in float64."""
+"""CLAIR's losses against golden values, slow formulas and properties, in float64."""
 
 import json
 from pathlib import Path

@@ -81,7 +81,7 @@ def test_consistency_at_temperature_one_of_300_classes_is_almost_log_300():
     t = F.normalize(torch.randn(300, 64, generator=generator), dim=1)
     u = F.normalize(t + 0.05 * torch.randn(300, 64, generator=generator), dim=1)
     flat = consistency(u, t, torch.arange(300)).item()
-    assert flat == pytest.approx(GOLDEN["specification"]["log_300"] - 1, abs=0.2)
+    assert flat == pytest.approx(GOLDEN["constants"]["log_300"] - 1, abs=0.2)
     assert consistency(u, t, torch.arange(300), 0.01).item() < 0.01
 
 

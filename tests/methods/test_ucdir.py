@@ -49,7 +49,7 @@ def test_recipes_hold_the_published_values(name):
 
 @pytest.mark.parametrize("row", TRAJECTORY, ids=lambda row: f"epoch-{row['epoch']}")
 def test_the_total_of_the_authors_log(row):
-    """The meters of a published log add up to its total with the recipe's weights and schedule (spec 4.6, 8.2)."""
+    """The meters of a published log add up to its total with the recipe's weights and schedule."""
     config = recipe_config("ucdir-office-home")
     epoch = row["epoch"]
     terms = [(0.5, v) for v in row["instance"]] + [

@@ -1,4 +1,4 @@
-"""Ball operations against geoopt, plain formulas and the specification's constants, in float64."""
+"""Ball operations against geoopt, plain formulas and known constants, in float64."""
 
 import json
 import math
@@ -56,14 +56,14 @@ def test_golden_values():
     assert layer(x[1:2])[0].tolist() == pytest.approx(GOLDEN["mobius_layer"], abs=1e-12)
 
 
-def test_the_specifications_constants():
-    spec = GOLDEN["specification"]
+def test_constants_of_the_ball():
+    known = GOLDEN["constants"]
     unit = exp0(point(0, 1.0), 0.1).norm() * math.sqrt(0.1)
     clipped = exp0(point(0, 2.3), 0.1).norm() * math.sqrt(0.1)
-    assert float(unit) == pytest.approx(spec["ball_share_of_unit_vector"], abs=0.005)
-    assert float(clipped) == pytest.approx(spec["ball_share_of_2.3"], abs=0.005)
-    assert largest_radius(1.0) == pytest.approx(spec["edge_radius_times_root_c"], abs=5e-4)
-    assert largest_radius(0.1) == pytest.approx(spec["edge_radius_c_0.1"], abs=5e-3)
+    assert float(unit) == pytest.approx(known["ball_share_of_unit_vector"], abs=0.005)
+    assert float(clipped) == pytest.approx(known["ball_share_of_2.3"], abs=0.005)
+    assert largest_radius(1.0) == pytest.approx(known["edge_radius_times_root_c"], abs=5e-4)
+    assert largest_radius(0.1) == pytest.approx(known["edge_radius_c_0.1"], abs=5e-3)
 
 
 def test_float32_points_beyond_the_largest_radius_lie_on_one_shell():
@@ -91,7 +91,7 @@ def test_distances_equal_geoopt_the_lorentz_form_and_arcosh(c):
     assert torch.allclose(found, slow, atol=1e-9)
     assert torch.allclose(pairwise_distance(y, x, c), found.t())
     a, b = lorentz_coordinates(x, c), lorentz_coordinates(y, c)
-    # The Lorentz form of the specification (5.3), from these coordinates.
+    # The distance in Lorentz coordinates (docs/methods/tki.md), from these rows.
     time_a, time_b = (1 / math.sqrt(c) + 2 * math.sqrt(c) * rows[:, -1:] for rows in (a, b))
     inner = time_a @ time_b.t() - 4 * a[:, :-1] @ b[:, :-1].t()
     assert torch.allclose(torch.acosh((c * inner).clamp_min(1)) / math.sqrt(c), slow, atol=1e-7)

@@ -75,8 +75,8 @@ class Fingerprint(BaseModel):
 
     def _differences(self, other: Fingerprint) -> list[str]:
         mine, theirs = self.identity, other.identity
-        told = [key for key in mine if key in theirs]
-        return [f"{key}: {mine[key]} here, {theirs[key]} there" for key in told if mine[key] != theirs[key]]
+        shared = [key for key in mine if key in theirs]
+        return [f"{key}: {mine[key]} here, {theirs[key]} there" for key in shared if mine[key] != theirs[key]]
 
     def require(self, other: Fingerprint, what: str) -> None:
         """Check that ``other`` is this very embedding.
@@ -219,8 +219,8 @@ class VisionLanguageBackbone(Backbone):
 
 def hash_settings(settings: Mapping[str, Any]) -> str:
     """16 hexadecimal characters from plain values by name, in sorted order; empty where there are none."""
-    told = json.dumps(settings, sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:16] if settings else ""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if settings else ""
 
 
 def hash_weights(state: Mapping[str, Tensor]) -> str:

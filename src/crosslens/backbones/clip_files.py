@@ -90,12 +90,12 @@ def load_clip_file(kind: str, source: str) -> ClipBackbone:
     file = Path(path)
     state = _plain_names(read_state(file))
     _require_vit(state, file)
-    told = OpenClipSettings.beside(file) if kind == "open-clip" else OpenClipSettings()
+    settings = OpenClipSettings.beside(file) if kind == "open-clip" else OpenClipSettings()
     usual = "quick_gelu" if kind == "openai-clip" else "gelu"
-    activation = wanted or ("quick_gelu" if told.quick_gelu else usual)
+    activation = wanted or ("quick_gelu" if settings.quick_gelu else usual)
     try:
         config = infer_config(state, activation)
-        heads = told.heads(config)
+        heads = settings.heads(config)
         model = CLIPModel(config)
     except BackboneError:
         raise
@@ -103,7 +103,7 @@ def load_clip_file(kind: str, source: str) -> ClipBackbone:
         # transformers refuses sizes that do not go together with errors of its own.
         raise BackboneError(f"{path} has sizes that no CLIP has: {error}") from error
     load_weights(model, to_transformers(state), path, ignore=_IGNORED)
-    preprocess = told.preprocess(clip_preprocess(config.vision_config.image_size))
+    preprocess = settings.preprocess(clip_preprocess(config.vision_config.image_size))
     # The activation is part of the fingerprint through the name, as the weights do not tell it.
     name = f"{kind}:{path}" if activation == usual else f"{kind}:{path}?act={activation}"
     length = config.text_config.max_position_embeddings

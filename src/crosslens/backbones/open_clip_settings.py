@@ -67,12 +67,12 @@ class OpenClipSettings:
         """
         vision, text = config.vision_config, config.text_config
         width = self._part("model_cfg", "vision_cfg").get("head_width")
-        told = {
+        towers = {
             "vision": (vision, vision.hidden_size / width if width else None),
             "text": (text, self._part("model_cfg", "text_cfg").get("heads")),
         }
         changed = {}
-        for name, (tower, heads) in told.items():
+        for name, (tower, heads) in towers.items():
             if heads is None or heads == tower.num_attention_heads:
                 continue
             if heads < 1 or heads != int(heads) or tower.hidden_size % int(heads):
@@ -86,20 +86,20 @@ class OpenClipSettings:
         Raises:
             BackboneError: when it asks for something that ``Preprocess`` cannot do.
         """
-        told = {key: value for key, value in self._part("preprocess_cfg").items() if value is not None}
-        require_translated(told, _OF_PIXELS, self.what)
-        mode, size = told.get("resize_mode", "shortest"), told.get("size", usual.crop)
+        settings = {key: value for key, value in self._part("preprocess_cfg").items() if value is not None}
+        require_translated(settings, _OF_PIXELS, self.what)
+        mode, size = settings.get("resize_mode", "shortest"), settings.get("size", usual.crop)
         if mode not in ("shortest", "squash"):
             raise BackboneError(
                 f"{self.what} scales pictures by resize_mode {mode!r}; only 'shortest' and 'squash' are known"
             )
-        if told.get("mode", "RGB") != "RGB":
-            raise BackboneError(f"{self.what} is for pictures of mode {told['mode']!r}, not RGB")
+        if settings.get("mode", "RGB") != "RGB":
+            raise BackboneError(f"{self.what} is for pictures of mode {settings['mode']!r}, not RGB")
         if set(size if isinstance(size, list) else [size]) != {usual.crop}:
             raise BackboneError(f"{self.what} scales pictures to {size}, but the weights are for {usual.crop}")
-        channels: dict[str, Any] = {key: told[key] for key in ("mean", "std") if key in told}
+        channels: dict[str, Any] = {key: settings[key] for key in ("mean", "std") if key in settings}
         own: dict[str, Any] = {key: (v,) * 3 if isinstance(v, int | float) else v for key, v in channels.items()}
-        own |= {"interpolation": told["interpolation"]} if "interpolation" in told else {}
+        own |= {"interpolation": settings["interpolation"]} if "interpolation" in settings else {}
         try:
             return Preprocess.model_validate({**usual.model_dump(), **own, "squash": mode == "squash"})
         except ValidationError as error:

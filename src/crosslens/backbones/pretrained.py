@@ -108,8 +108,8 @@ class Pretrained:
         usual = type(config)().to_dict()
         names = usual.keys() - PretrainedConfig().to_dict().keys()
         own = {name: getattr(config, name) for name in names if not _UNUSED.search(name)}
-        told = {name: value for name, value in own.items() if value != usual[name]}
-        return hash_settings({"type": config.model_type, **told})
+        changed = {name: value for name, value in own.items() if value != usual[name]}
+        return hash_settings({"type": config.model_type, **changed})
 
     def file(self, name: str) -> Path | None:
         """A file of the model; None when the model has no such file.

@@ -54,19 +54,21 @@ def preprocess_from(settings: Mapping[str, Any], default: Preprocess, what: str)
         raise BackboneError(
             f"{what} resamples with Pillow's filter {code}; only 2 (bilinear) and 3 (bicubic) are known"
         )
-    factor = _told(settings, "rescale_factor", 1 / 255)
-    if not _told(settings, "do_rescale", True) or abs(factor * 255 - 1) > 1e-6:
+    factor = _get_setting(settings, "rescale_factor", 1 / 255)
+    if not _get_setting(settings, "do_rescale", True) or abs(factor * 255 - 1) > 1e-6:
         raise BackboneError(f"{what} does not scale pixels to [0, 1], which is the only scaling known")
     if not squash and crop > resize:
         raise BackboneError(f"{what} cuts {crop} pixels out of pictures of {resize}, which is not known here")
-    normalises = _told(settings, "do_normalize", True)
+    normalises = _get_setting(settings, "do_normalize", True)
+    mean = _get_setting(settings, "image_mean", default.mean)
+    std = _get_setting(settings, "image_std", default.std)
     return Preprocess(
         resize=resize,
         crop=crop,
         squash=squash,
         interpolation=default.interpolation if code is None else _RESAMPLE[code],
-        mean=_channels(_told(settings, "image_mean", default.mean), what) if normalises else (0.0, 0.0, 0.0),
-        std=_channels(_told(settings, "image_std", default.std), what) if normalises else (1.0, 1.0, 1.0),
+        mean=_channels(mean, what) if normalises else (0.0, 0.0, 0.0),
+        std=_channels(std, what) if normalises else (1.0, 1.0, 1.0),
     )
 
 
@@ -107,7 +109,7 @@ def require_translated(
 def _require_known(settings: Mapping[str, Any], kind: str, what: str, *, is_convnext: bool) -> None:
     if kind and not _FAMILIES.fullmatch(kind):
         raise BackboneError(f"{what} is that of a {kind}, which is not known here")
-    if not _told(settings, "do_resize", True):
+    if not _get_setting(settings, "do_resize", True):
         raise BackboneError(
             f"{what} does not scale pictures (do_resize), but the network takes squares of one size"
         )
@@ -127,7 +129,7 @@ def _geometry(
     if size is None:
         size, settings = default.resize, {"crop_size": default.crop, **settings}
     if isinstance(size, int):
-        is_square = _told(settings, "default_to_square", default.squash and not is_convnext)
+        is_square = _get_setting(settings, "default_to_square", default.squash and not is_convnext)
         size = {"height": size, "width": size} if is_square else {"shortest_edge": size}
     short = size.get("shortest_edge")
     if short is not None:
@@ -145,14 +147,14 @@ def _geometry(
         # This family names the side of the crop; from 384 on it scales without keeping the aspect ratio.
         if short >= 384:
             return short, short, True
-        return int(short / _told(settings, "crop_pct", 0.875)), short, False
-    if not _told(settings, "do_center_crop", not default.squash):
+        return int(short / _get_setting(settings, "crop_pct", 0.875)), short, False
+    if not _get_setting(settings, "do_center_crop", not default.squash):
         # The network takes squares, so the central one is cut out.
         return short, short, False
     return short, _side(settings.get("crop_size") or short, what), False
 
 
-def _told(settings: Mapping[str, Any], name: str, usual: Any) -> Any:
+def _get_setting(settings: Mapping[str, Any], name: str, usual: Any) -> Any:
     """A setting's value; ``usual`` where it is absent or null."""
     value = settings.get(name)
     return usual if value is None else value

@@ -97,31 +97,31 @@ class MeanPrompts(WordPrompts):
     """Several templates' prompts of the same N texts as one: the mean of their features, of unit length.
 
     Args:
-        members: prompts of one tower, N each, in the same order.
+        templates: prompts of one tower, N each, in the same order.
     """
 
-    def __init__(self, members: Sequence[WordPrompts]) -> None:
-        self._members = members
-        self.width, self.dim, self.texts = members[0].width, members[0].dim, members[0].texts
-        self.lengths = torch.stack([one.lengths for one in members]).amax(0)
+    def __init__(self, templates: Sequence[WordPrompts]) -> None:
+        self._templates = templates
+        self.width, self.dim, self.texts = templates[0].width, templates[0].dim, templates[0].texts
+        self.lengths = torch.stack([one.lengths for one in templates]).amax(0)
 
     @classmethod
-    def of(cls, members: Sequence[WordPrompts]) -> WordPrompts:
-        """The only member itself, or the mean of several."""
-        return members[0] if len(members) == 1 else cls(members)
+    def of(cls, templates: Sequence[WordPrompts]) -> WordPrompts:
+        """Those of the only template, or the mean of several."""
+        return templates[0] if len(templates) == 1 else cls(templates)
 
     def embed(self, words: Tensor, prompts: Tensor) -> Tensor:
         """See ``WordPrompts``."""
-        return F.normalize(torch.stack([one.embed(words, prompts) for one in self._members]).mean(0), dim=2)
+        return F.normalize(torch.stack([one.embed(words, prompts) for one in self._templates]).mean(0), dim=2)
 
     def word_vector(self, word: str) -> Tensor:
         """See ``WordPrompts``."""
-        return self._members[0].word_vector(word)
+        return self._templates[0].word_vector(word)
 
     @property
     def tokens(self) -> str:
         """See ``WordPrompts``."""
-        return " ".join(one.tokens for one in self._members)
+        return " ".join(one.tokens for one in self._templates)
 
 
 class SentencePrompts(WordPrompts):

@@ -102,13 +102,14 @@ def require_readable(tower: Reader, texts: Sequence[str], what: str) -> None:
 def unread(tower: Reader, text: str) -> list[str]:
     """What the tower leaves unread of a text that it reads, in sentences."""
     reading = tower.reading(text)
-    said = []
+    sentences = []
     if reading.unknown:
         unknown = ", ".join(repr(shortened(part)) for part in reading.unknown[:5])
-        said.append(f"{tower.name} does not know {unknown} in the text {shortened(text)!r}")
+        sentences.append(f"{tower.name} does not know {unknown} in the text {shortened(text)!r}")
     if reading.lost:
-        said.append(f"the text is longer than {tower.name} reads at once; left out is {shortened(reading.lost)!r}")
-    return said
+        lost = repr(shortened(reading.lost))
+        sentences.append(f"the text is longer than {tower.name} reads at once; left out is {lost}")
+    return sentences
 
 
 def shortened(text: str, most: int = 40) -> str:

@@ -36,10 +36,10 @@ def copied_queries(directions: Sequence[RetrievalResults], catalog: Catalog) -> 
             example = f"{found[0]} and {answers[digests[found[0]]]}"
     if not example:
         return counts, ""
-    told = (
+    sentence = (
         f"{sum(counts)} queries have the very same file in the gallery, such as {example}: a hit that is easy to"
     )
-    return counts, f"{told} find and says little; 'crosslens data check --duplicates' lists such files"
+    return counts, f"{sentence} find and says little; 'crosslens data check --duplicates' lists such files"
 
 
 def expected_over_ties(
@@ -93,10 +93,10 @@ def _shared_files(catalog: Catalog) -> dict[str, str]:
             continue
         groups.setdefault((label, size), []).append((image, domain, path))
     shared: dict[str, str] = {}
-    for members in groups.values():
-        if len({domain for _, domain, _ in members}) < 2:
+    for alike in groups.values():
+        if len({domain for _, domain, _ in alike}) < 2:
             continue
-        digests = {image: _digest(path) for image, _, path in members}
+        digests = {image: _digest(path) for image, _, path in alike}
         shared |= {image: digest for image, digest in digests.items() if digest}
     return shared
 

@@ -28,7 +28,7 @@ def gallery_marks(
         return []
     found = len(here.intersection(wanted))
     return [
-        f"{found} of {len(wanted)} of these classes in the gallery; queries of {_some(lost)} have no relevant item"
+        f"{found} of {len(wanted)} of these classes in the gallery; queries of {_join(lost)} have no relevant item"
         " and count 0"
     ]
 
@@ -49,10 +49,10 @@ def unmatched_marks(directions: Sequence[RetrievalResults]) -> list[str]:
             )
             marks.append(
                 f"{found.query_domain} to {found.gallery_domain}: {len(lost)} of {len(asking)} queries have no"
-                f" relevant item, since the gallery has no image of {_some(sorted(names))}{alike}"
+                f" relevant item, since the gallery has no image of {_join(sorted(names))}{alike}"
             )
     return marks
 
 
-def _some(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

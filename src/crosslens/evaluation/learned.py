@@ -45,7 +45,7 @@ def own_images(run: Run, catalog: Catalog) -> Catalog:
     Where the run's images are gone, as after a move, there is nothing to hold the files against: an image then is
     the run's where its id is.
     """
-    images = _still_there(run)
+    images = _read_images(run)
     if images is None:
         return catalog
     known = dict(zip(_keys(images), images.ids, strict=True))
@@ -63,7 +63,7 @@ def unlearned_ids(run: Run, catalog: Catalog) -> set[str] | None:
     held_out = run.read_held_out()
     if held_out is None:
         return None
-    images = _still_there(run)
+    images = _read_images(run)
     if images is None:
         # Of a folder that moved the held-out ids are here; where none is, these are other images.
         return (held_out & set(catalog.ids)) or set(catalog.ids)
@@ -77,7 +77,7 @@ def unlearned_ids(run: Run, catalog: Catalog) -> set[str] | None:
     return {image for image, (_, file) in zip(catalog.ids, _keys(catalog), strict=True) if file not in files}
 
 
-def _still_there(run: Run) -> Catalog | None:
+def _read_images(run: Run) -> Catalog | None:
     """The run's images; None where they are gone."""
     try:
         images = run.catalog()

@@ -139,15 +139,15 @@ def features_of(
 
 def _drawn_by(config: FeatureConfig) -> str:
     settings = config.augmentation.model_dump(mode="json", exclude_defaults=True) if config.augmentation else {}
-    told = ", ".join(f"{name}={value}" for name, value in settings.items()) or "the usual ones"
-    return f"seed {config.seed} and augmentation {told}"
+    shown = ", ".join(f"{name}={value}" for name, value in settings.items()) or "the usual ones"
+    return f"seed {config.seed} and augmentation {shown}"
 
 
 def _cache_place(catalog: Catalog, wanted: FeatureConfig) -> Path:
     """The folder in the cache; without views, one with views serves too if it has every image already."""
     root = catalog.root.resolve()
     base = cache_folder() / "features" / f"{root.name or 'root'}-{_short_hash(str(root))}"
-    # Not part of the fingerprint: encoders and indexes of before are right for all files but a few.
+    # Not part of the fingerprint: what an earlier decoder made is right for all files but a few.
     digest = f"{wanted.fingerprint.digest}-d{REVISION}"
     if wanted.views:
         return base / f"{digest}-v{wanted.views}-{_short_hash(wanted.model_dump_json())}"

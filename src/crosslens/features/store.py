@@ -109,7 +109,7 @@ class FeatureStore:
         """Open an existing feature folder.
 
         Raises:
-            FeatureError: when it is none, is of a newer crosslens, or its description is damaged.
+            FeatureError: when it is no feature folder, is of a newer crosslens, or its description is damaged.
         """
         if not (folder / "features.json").is_file():
             raise FeatureError(

@@ -1,1 +1,1 @@
-"""Decoding, preprocessing and augmenting images, with Pillow alone."""
+"""The formats of pictures: decoding, preprocessing and augmenting."""

@@ -109,8 +109,8 @@ def _opened(content: bytes, kind: Format) -> Picture:
     except (ImageError, Image.DecompressionBombError):
         raise
     except Exception as error:
-        told = "" if isinstance(error, UnidentifiedImageError) else f": {error or type(error).__name__}"
-        raise ImageError(f"the header of the {kind.name} is damaged{told}") from error
+        reason = "" if isinstance(error, UnidentifiedImageError) else f": {error or type(error).__name__}"
+        raise ImageError(f"the header of the {kind.name} is damaged{reason}") from error
 
 
 def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
@@ -141,7 +141,7 @@ def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
 
 
 def _on_ground(colours: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Transparency falls on white, or on black where nothing of a drawing would be seen on white."""
+    """Put a transparent picture on white, or on black where nothing of a drawing would be seen on white."""
     opacity = np.asarray(alpha)
     low, high = int(opacity.min()), int(opacity.max())
     if low == 255:

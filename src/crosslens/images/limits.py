@@ -54,10 +54,10 @@ def allow(pixels: int) -> None:
 
 
 def _from_environment() -> int:
-    told = os.environ.get(VARIABLE, "").strip()
-    if not told:
+    value = os.environ.get(VARIABLE, "").strip()
+    if not value:
         return DEFAULT
     try:
-        return max(1, round(float(told) * 1e6))
+        return max(1, round(float(value) * 1e6))
     except (ValueError, OverflowError):
-        raise ConfigError(f"{VARIABLE} is a number of million pixels such as 200, not {told!r}") from None
+        raise ConfigError(f"{VARIABLE} is a number of million pixels such as 200, not {value!r}") from None

@@ -18,7 +18,7 @@ _TURN = {
 
 
 def orientation_of(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 where there is none or it is none of these.
+    """EXIF's orientation, 1 to 8; 1 where there is none, or another value.
 
     The value is taken whatever type it was written as, and nothing else of the block has to be sound.
     """

@@ -99,7 +99,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def _deep(content: bytes, pixels: Pixels) -> Pixels:
-    """Pillow keeps the upper bytes of 16-bit colour alone; here all bits count."""
+    """Decode 16-bit colour with all its bits, of which Pillow keeps the upper eight."""
     import imagecodecs
 
     values = np.asarray(imagecodecs.png_decode(content))

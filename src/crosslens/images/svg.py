@@ -96,10 +96,10 @@ def _close(root: ET.Element, embedded: Callable[[bytes], bool]) -> None:
     for element in root.iter():
         for name, value in list(element.attrib.items()):
             if _local(name) == "href":
-                told = value.strip()
-                inside = told.startswith("#")
+                target = value.strip()
+                inside = target.startswith("#")
                 if not inside and _local(element.tag) in _EMBEDDED:
-                    inside = embedded(_data(told))
+                    inside = embedded(_data(target))
                 if not inside:
                     del element.attrib[name]
             elif name == "numOctaves":
@@ -108,7 +108,7 @@ def _close(root: ET.Element, embedded: Callable[[bytes], bool]) -> None:
 
 
 def _data(uri: str) -> bytes:
-    """The bytes of a ``data:`` address; none where it is another or holds a drawing."""
+    """The bytes of a ``data:`` address; empty where the address is another or holds a drawing."""
     head, comma, body = uri.partition(",")
     if not comma or not head.lower().startswith("data:image/"):
         return b""
@@ -139,9 +139,9 @@ def _work(root: ET.Element) -> float:
             total += sum(work(child, inner) for child in element)
             # A marker is drawn at every corner of a path.
             corners = 1 + len(element.attrib.get("d", element.attrib.get("points", ""))) // 4
-            for told in _told(element, rules):
-                times = corners if "marker" in told else 1
-                targets = [named[target] for target in _REFERENCE.findall(told) if target in named]
+            for text in _list_references(element, rules):
+                times = corners if "marker" in text else 1
+                targets = [named[target] for target in _REFERENCE.findall(text) if target in named]
                 total += times * sum(work(target, inner) for target in targets)
             known[id(element)] = min(total, 10.0 * _MOST_WORK)
         return known[id(element)]
@@ -149,7 +149,7 @@ def _work(root: ET.Element) -> float:
     return work(root, frozenset())
 
 
-def _told(element: ET.Element, rules: list[tuple[str, str]]) -> Iterator[str]:
+def _list_references(element: ET.Element, rules: list[tuple[str, str]]) -> Iterator[str]:
     """What may refer to other elements: an element's attributes and the rules of style sheets for it."""
     for name, value in element.attrib.items():
         if _local(name) == "href" and value.startswith("#"):

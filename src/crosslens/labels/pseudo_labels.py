@@ -1,4 +1,4 @@
-"""Labels and confidences from a vision-language model's scores, without any true label (CLAIR 4.2 and 4.3)."""
+"""Labels and confidences from a vision-language model's scores, without any true label (CLAIR)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def pseudo_labels(
 
 
 def refreshed_scores(prior: Tensor, rows: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
-    """Relabelling (R2): log of ``0.5 p_i + 0.5 softmax_c(M_i.mu_c / T)``, to be used with temperature 1.
+    """Scores for labelling anew: log of ``0.5 p_i + 0.5 softmax_c(M_i.mu_c / T)``, to be used with temperature 1.
 
     Args:
         prior: posteriors ``(N, C)``.

@@ -57,14 +57,14 @@ def spread_labels(
     for _ in range(rounds):
         sums = [_class_sums(rows, z / temperature) for rows, z in zip(features, current, strict=True)]
         total = torch.stack(sums).sum(0)
-        told = [
+        from_others = [
             calibrated(rows @ F.normalize(total - own, dim=1).t(), "standardise")
             for rows, own in zip(features, sums, strict=True)
         ]
-        takes = takes or [agrees(heard, own) for heard, own in zip(told, current, strict=True)]
+        takes = takes or [agrees(foreign, own) for foreign, own in zip(from_others, current, strict=True)]
         current = [
-            spread(graph, torch.softmax(s + handover * heard, dim=1), reach) if is_taking else own
-            for graph, s, heard, own, is_taking in zip(graphs, scores, told, current, takes, strict=True)
+            spread(graph, torch.softmax(s + handover * foreign, dim=1), reach) if is_taking else own
+            for graph, s, foreign, own, is_taking in zip(graphs, scores, from_others, current, takes, strict=True)
         ]
     return current, takes or [False] * len(features)
 

@@ -53,11 +53,11 @@ def look_of(domain: str, looks: Mapping[str, str] | None = None) -> str:
         ConfigError: when the user chose a look that does not exist, listing those that do.
     """
     known = _wording()["templates"]
-    told = Spelling(looks or {}).find(domain)
-    if looks and told is not None:
-        if looks[told] not in known:
-            raise ConfigError(f"there is no look {looks[told]!r} for {domain}; known: {', '.join(known)}")
-        return looks[told]
+    named = Spelling(looks or {}).find(domain)
+    if looks and named is not None:
+        if looks[named] not in known:
+            raise ConfigError(f"there is no look {looks[named]!r} for {domain}; known: {', '.join(known)}")
+        return looks[named]
     plain = " ".join(domain.replace("_", " ").replace("-", " ").split()).casefold()
     return str(_wording()["domains"].get(plain, "any"))
 
@@ -125,7 +125,7 @@ def comparable(name: str) -> str:
 
 
 def _require_short(backbone: Backbone, names: Sequence[str], texts: Sequence[str]) -> None:
-    """A text tower cuts what is too long without a word: more words behind such a text change nothing."""
+    """Refuse names that the text tower would cut silently: words added behind such a text change nothing."""
     texts = [text.rstrip(".") for text in texts]
     rows = backbone.embed_texts([*texts, *(f"{text} and something else beside it" for text in texts)])
     cut = (rows[: len(texts)] - rows[len(texts) :]).abs().amax(dim=1) < 1e-7

@@ -1,4 +1,4 @@
-"""Consistency with the frozen model: what keeps a tuned encoder open to new classes (CLAIR 4.7; CoPrompt)."""
+"""Consistency with the frozen model: what keeps a tuned encoder open to new classes (CLAIR, after CoPrompt)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inter-cluster contrast: images against the prototypes of pseudo-classes (CLAIR; a reconstruction: 4.5)."""
+"""Inter-cluster contrast: images against the prototypes of pseudo-classes (CLAIR; a reconstruction)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inter-domain contrast: images against the other domain (CLAIR; a reconstruction: specification 4.6).
+"""Inter-domain contrast: images against the other domain (CLAIR; a reconstruction).
 
 Pseudo-classes have names, so both domains share them and a positive in the other domain is known without matching.
 """

@@ -1,4 +1,4 @@
-"""Inter-instance contrast with pseudo-labels (CLAIR; a reconstruction: specification 4.4).
+"""Inter-instance contrast with pseudo-labels (CLAIR; a reconstruction).
 
 The paper states the term's name and purpose; the form is UCDIR's cluster-wise contrast with the pseudo-class in
 the place of the cluster, and a confidence on every image.
@@ -70,7 +70,7 @@ def dropped_instance_contrast(
     near: Tensor,
     temperature: float = 0.07,
 ) -> Tensor:
-    """What images of no trusted label may still teach (R3): instance contrast that spares the likeliest classes.
+    """What images of no trusted label may still teach: instance contrast that spares the likeliest classes.
 
     ``mean_i -log( exp(q_i.k_i/T) / (exp(q_i.k_i/T) + sum_j exp(q_i.M_j/T)) )`` over the images of the batch with
     weight 0; j runs over the kept entries whose pseudo-class is not among the ``near`` classes of i, since those

@@ -1,7 +1,7 @@
 """Losses of TKI (reconstruction), on texts alone: domain words that differ, keep the class, and are then dropped.
 
-Equation numbers are those of PromptStyler's family as TKI's abstract names its parts; the paper's own were not
-available. Shapes: K domain words, N classes, D dimensions, B texts a step.
+TKI's abstract names its parts; their forms are those of PromptStyler and its relatives, since the paper's own were
+not available (docs/methods/tki.md). Shapes: K domain words, N classes, D dimensions, B texts a step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def diversity(features: Tensor, others: Tensor, own: Tensor | None = None) -> Tensor:
-    """L_div (E1): mean absolute cosine of words' class-free features with those of other words.
+    """L_div: mean absolute cosine of words' class-free features with those of other words.
 
     Args:
         features: ``(B, D)`` unit rows, one a word being learned.
@@ -32,7 +32,7 @@ def diversity(features: Tensor, others: Tensor, own: Tensor | None = None) -> Te
 
 
 def consistency(texts: Tensor, classes: Tensor, index: Tensor, temperature: float = 1.0) -> Tensor:
-    """L_sem (E2): a text with a domain word must stay nearest to its own class.
+    """L_sem: a text with a domain word must stay nearest to its own class.
 
     Args:
         texts: ``(B, D)`` unit rows, "a [w] style of a [c]".
@@ -47,7 +47,7 @@ def consistency(texts: Tensor, classes: Tensor, index: Tensor, temperature: floa
 
 
 def proxy_nca(distances: Tensor, index: Tensor, temperature: float, margin: float = 0.0) -> Tensor:
-    """L_agg (A2): softmax over the class proxies of minus the distance.
+    """L_agg: softmax over the class proxies of minus the distance.
 
     Args:
         distances: ``(B, N)`` of each text to every proxy.

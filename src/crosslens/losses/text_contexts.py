@@ -1,4 +1,4 @@
-"""Losses of learnable text contexts (CLAIR 4.7, G2): images against class texts, texts near the written ones."""
+"""Losses of learnable text contexts (CLAIR, as in CoOp): images against class texts, texts near written ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``text-map``: a closed-form map between domains from class names alone, for any encoder that understands text.
 
-Part of a reconstruction of CLAIR (specification 6): the paper states that the map is closed, learned from text
-embeddings alone and applied to image features; objective, regulariser and side are proposals.
+Part of a reconstruction of CLAIR (docs/methods/clair.md): the paper states that the map is closed, learned from
+text embeddings alone and applied to image features; objective, regulariser and side are proposals.
 """
 
 from __future__ import annotations

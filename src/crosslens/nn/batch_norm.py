@@ -72,7 +72,7 @@ class SplitBatchNorm2d(SharedBatchNorm2d):
         if not self.training or not self.track_running_stats:
             return super().forward(x)
         if self.total is not None and self.halves is not None:
-            return self._of_a_part(x, self.total, self.halves.to(x.device))
+            return self._normalise_part(x, self.total, self.halves.to(x.device))
         n, c, h, w = x.shape
         if n % self.splits:
             raise ValueError(f"split batch normalisation needs an even batch, not {n}")
@@ -96,7 +96,7 @@ class SplitBatchNorm2d(SharedBatchNorm2d):
         self.running_var.copy_(variances.view(self.splits, c).mean(0))
         return y.reshape(n, c, h, w)
 
-    def _of_a_part(self, x: Tensor, total: Total, halves: Tensor) -> Tensor:
+    def _normalise_part(self, x: Tensor, total: Total, halves: Tensor) -> Tensor:
         y = torch.empty_like(x)
         found = []
         for half in range(self.splits):

@@ -57,7 +57,7 @@ def mobius_matvec(weight: Tensor, z: Tensor, c: float) -> Tensor:
 def pairwise_distance(x: Tensor, y: Tensor, c: float) -> Tensor:
     """Geodesic distances between all points of two sets, through one matrix product.
 
-    ``d_c = 2 / sqrt(c) asinh(sqrt(c |x - y|^2 / ((1 - c |x|^2)(1 - c |y|^2))))``, the Gram form of spec (A0).
+    ``d_c = 2 / sqrt(c) asinh(sqrt(c |x - y|^2 / ((1 - c |x|^2)(1 - c |y|^2))))``.
 
     Args:
         x: ``(B, d)`` points of the ball.

@@ -85,7 +85,7 @@ class ProjectionShape(ProjectionSettings):
 class Projection(nn.Module):
     """Phi: vectors of the joint space ``(N, D)`` to points of the ball ``(N, d)``, or to unit rows (``euclid``).
 
-    ``Phi(x) = exp0(clip(log0(f(exp0(clip(sigma x / |x|))))))`` (A1); with ``start="residual"``, ``z (+) f(z)``
+    ``Phi(x) = exp0(clip(log0(f(exp0(clip(sigma x / |x|))))))`` ; with ``start="residual"``, ``z (+) f(z)``
     takes the place of ``f(z)``. The output radius is bounded, because a loss on distances is otherwise lowered by
     moving everything outwards.
 

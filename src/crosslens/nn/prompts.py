@@ -1,4 +1,4 @@
-"""Learnable prompts in a frozen CLIP vision transformer (CLAIR 3.1 and 4.7; CLIP-AT's placing)."""
+"""Learnable prompts in a frozen CLIP vision transformer (CLAIR, a reconstruction; placed as in CLIP-AT)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pure functions on tensors: clustering, counts of clusters."""
+"""Pure functions on tensors and arrays: ranking, clustering, matching, maps, calibration."""

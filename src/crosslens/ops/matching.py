@@ -168,10 +168,10 @@ def cross_neighbours(a: Tensor, b: Tensor, *, hub: int = 10, chunk: int = 2048) 
 def vote_pairs(
     assignments_a: Tensor, assignments_b: Tensor, neighbours: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Clusters that are each other's first choice when their members vote for their neighbours' clusters.
+    """Clusters that are each other's first choice when their images vote for their neighbours' clusters.
 
     A deviation from the paper's matching by centroid distance, which rests on a translation that is wrong when the
-    domains show different classes. A pair's votes are the shares of both clusters' members that name the other.
+    domains show different classes. A pair's votes are the shares of both clusters' images that name the other.
 
     Args:
         assignments_a: cluster of every row of A ``(N,)``.
@@ -230,7 +230,7 @@ def switchable_match(
 
 
 def occupied(assignments: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Drop clusters without a member, which would shrink the merge threshold.
+    """Drop clusters without a point, which would shrink the merge threshold.
 
     Args:
         assignments: cluster of each point ``(N,)``.

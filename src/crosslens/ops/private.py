@@ -63,7 +63,7 @@ def detect_private(
 
     Both sides are clustered again, the gallery's prototypes translated into the queries' frame and merged. A query
     whose nearest own prototype stayed unmerged is private. Otherwise ``D_c``, the largest dissimilarity between
-    the members of its cluster and of the gallery's merged with it, is held against ``D_i``, the query's smallest
+    the rows of its cluster and of the gallery's merged with it, is held against ``D_i``, the query's smallest
     to any gallery item: private when ``D_c < D_i``.
 
     With the maximum the second test cannot fire on queries that were clustered themselves, since a query's own
@@ -162,6 +162,6 @@ def detect_by_spread(
     nearest = torch.cat([torch.cdist(part, gallery).min(1).values for part in queries.split(1024)])
     width = torch.zeros(clusters, device=queries.device)
     for cluster in own.unique().tolist():
-        members = queries[own == cluster]
-        width[cluster] = max(float(torch.cdist(part, members).max()) for part in members.split(1024))
+        inside = queries[own == cluster]
+        width[cluster] = max(float(torch.cdist(part, inside).max()) for part in inside.split(1024))
     return nearest > width[own]

@@ -1,4 +1,4 @@
-"""Telling what is there from what rounding left, wherever a small number would be divided by or normalised.
+"""Telling content from rounding, wherever something small would be divided by or normalised.
 
 Vectors here come out of networks in float32, so their last digits depend on the processor, whatever type they are
 kept in. A difference of two that are the same is not 0 but a few such digits; made a unit vector, or divided by

@@ -1,4 +1,4 @@
-"""Closed-form maps between domains, fitted on text embeddings alone (CLAIR; a reconstruction: specification 6).
+"""Closed-form maps between domains, fitted on text embeddings alone (CLAIR; a reconstruction).
 
 Rows of ``source`` and ``target`` are the same class names, worded for one domain and for the other. A map acts on
 row vectors, ``z -> z W``. Everything is solved in float64 with a Cholesky factorisation; nothing is inverted.

@@ -30,8 +30,8 @@ def within_class_whitening(
         rounding are 0.
     """
     rows, weights = rows.double(), weights.double()
-    members = F.one_hot(labels, classes).double() * weights[:, None]
-    means = (members / members.sum(0).clamp_min(1e-12)).t() @ rows
+    shares = F.one_hot(labels, classes).double() * weights[:, None]
+    means = (shares / shares.sum(0).clamp_min(1e-12)).t() @ rows
     residual = (rows - means[labels]) * weights.sqrt()[:, None]
     scatter = residual.t() @ residual / weights.sum().clamp_min(1e-12)
     scale = rows.square().sum() / rows.numel()

@@ -1,4 +1,4 @@
-"""What tells that a file is still the one that was read: the one answer that all rooms share."""
+"""Whether a file is still the one that was read: all rooms compare the same stamp."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
     if _is_stream(target):
-        with _then_copied(target) as temporary:
+        with _copy_afterwards(target) as temporary:
             yield temporary
         return
     target = Path(os.path.realpath(target))
@@ -63,7 +63,7 @@ def _is_stream(target: Path) -> bool:
 
 
 @contextmanager
-def _then_copied(target: Path) -> Iterator[Path]:
+def _copy_afterwards(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / target.name
         yield temporary
@@ -112,7 +112,7 @@ def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[
 def require_known_format(
     description: Mapping[str, Any], place: Path, newest: int, error: type[CrosslensError]
 ) -> None:
-    """Check the number under ``format`` that a file of ours says of itself; one without it is of the first kind.
+    """Check the number under ``format`` in a description that crosslens wrote; without one it counts as 0.
 
     Raises:
         CrosslensError: (the subclass given) when it is no number, or larger than the ``newest`` that is read here.

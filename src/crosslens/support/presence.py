@@ -39,7 +39,7 @@ def is_gone(path: str | Path, root: str | Path | None = None) -> bool:
 
 
 def can_be_read(path: str | Path) -> bool:
-    """Whether a file's bytes can be had, whatever they are."""
+    """Whether a file can be opened and read, whatever it holds."""
     try:
         with open(path, "rb") as handle:
             handle.read(1)

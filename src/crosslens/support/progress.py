@@ -71,7 +71,7 @@ def progress(total: int, label: str) -> Iterator[Advance]:
 
 @contextmanager
 def counted_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that reports how far it is: call what is given with the steps done so far and their total."""
+    """A bar for work that counts its own steps: call what is yielded with the steps done and their total."""
     done = 0
     with progress(0, label) as advance:
 

@@ -1,4 +1,4 @@
-"""What people read in a terminal: the one way of every text to it, so that no name is taken for a command.
+"""What people read in a terminal: every text goes through here, so that no name is taken for a command.
 
 File names, labels and error messages hold whatever somebody typed: markup of Rich, escape sequences, letters that
 turn the line round, bytes that are no UTF-8. JSON keeps them as they are; here they are made visible.
@@ -27,10 +27,10 @@ def visible(text: object) -> str:
     Control characters, surrogates, line separators and the formatting characters that turn or hide letters become
     ``\\n``, ``\\x1b``, ``\\u202e``; a byte of a name that is no UTF-8 becomes ``\\xe9``.
     """
-    told = str(text)
-    if told.isprintable():
-        return told
-    return "".join(_escaped(letter) for letter in told)
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(_escaped(letter) for letter in shown)
 
 
 def echo(text: object, err: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Text that can be kept: Python also holds half characters, and bytes of file names that are no text."""
+"""Text that can be written: Python's also holds half characters, and bytes of file names that are no text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_utf8(text: str) -> bool:
 
 
 def require_utf8(texts: Iterable[str], what: str) -> None:
-    """Refuse texts that are none; ``what`` they are goes into the message.
+    """Refuse texts that cannot be written as UTF-8; ``what`` names them in the message.
 
     Raises:
         ConfigError: naming the first.

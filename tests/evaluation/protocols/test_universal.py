@@ -31,7 +31,7 @@ from crosslens.support.errors import EvaluationError
 from talker import register_talker
 from tiny import TinyBackbone
 
-SPEC = json.loads((Path(__file__).parents[2] / "golden" / "tki.json").read_text())["specification"]
+KNOWN = json.loads((Path(__file__).parents[2] / "golden" / "tki.json").read_text())["constants"]
 SPLIT = DOMAINNET.splits["ucdr"]
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 SEEN, UNSEEN = SPLIT.seen[:50], SPLIT.unseen[:4]
@@ -64,15 +64,15 @@ def named(images, rows):
 
 def test_the_published_class_lists():
     split = BENCHMARKS["domainnet"].split
-    assert (len(split.train), len(split.validation)) == (SPEC["domainnet_train"], SPEC["domainnet_validation"])
-    assert len(split.unseen) == SPEC["domainnet_unseen"]
+    assert (len(split.train), len(split.validation)) == (KNOWN["domainnet_train"], KNOWN["domainnet_validation"])
+    assert len(split.unseen) == KNOWN["domainnet_unseen"]
     assert not set(split.seen) & set(split.unseen)
     assert len(split.seen) == len(set(split.seen)) == 300
     # The order fixes the seeds.
     assert (split.seen[0], split.seen[44], split.seen[245]) == ("aircraft_carrier", "church", "angel")
-    assert len(BENCHMARKS["sketchy"].split.unseen) == SPEC["sketchy_unseen"]
-    assert len(BENCHMARKS["sketchy-random"].split.unseen) == SPEC["sketchy_random_unseen"]
-    assert len(BENCHMARKS["tu-berlin"].split.unseen) == SPEC["tu_berlin_unseen"]
+    assert len(BENCHMARKS["sketchy"].split.unseen) == KNOWN["sketchy_unseen"]
+    assert len(BENCHMARKS["sketchy-random"].split.unseen) == KNOWN["sketchy_random_unseen"]
+    assert len(BENCHMARKS["tu-berlin"].split.unseen) == KNOWN["tu_berlin_unseen"]
     assert (len(BENCHMARKS["sketchy"].split.seen), len(BENCHMARKS["tu-berlin"].split.seen)) == (104, 220)
 
 

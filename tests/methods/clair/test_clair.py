@@ -163,7 +163,7 @@ def test_oracle_labels_teach_and_are_marked(pictures, tmp_path):
     assert crosslens.evaluate(spelt.folder).extra["pseudo_labels"]["sketch"]["all"] == 1.0
 
 
-def test_kmeans_labels_and_the_specifications_recipe(pictures, tmp_path):
+def test_kmeans_labels_and_the_recipe_of_the_first_proposal(pictures, tmp_path):
     run = fit(pictures, tmp_path / "kmeans", {"labels_from": "kmeans"})
     assert crosslens.evaluate(run.folder).metrics["map@all"] > 0.2
     spec = crosslens.fit(

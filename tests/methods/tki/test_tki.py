@@ -244,7 +244,7 @@ def test_names_of_unseen_classes_stay_out_unless_the_vocabulary_is_all(clip, pic
     assert "names of unseen classes" in (whole.encoder_folder / "README.md").read_text()
 
 
-def test_the_recipe_of_the_specification_is_read_and_runs(clip, tmp_path):
+def test_the_recipe_of_the_first_proposal_is_read_and_runs(clip, tmp_path):
     content = read_recipe("tki-spec")
     config = make_config(TKI.Config, content["settings"], "tki")
     # Every setting that the method has is named, but for hand-written words.

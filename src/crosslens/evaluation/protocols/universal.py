@@ -277,7 +277,7 @@ def learned_marks(
     source: str,
     domains: Sequence[str] = (),
 ) -> list[str]:
-    """What must be said where training knew what the protocol holds unseen (specification of TKI, 2.2).
+    """What must be said where training knew what the protocol holds unseen.
 
     Args:
         benchmark: what is measured on.

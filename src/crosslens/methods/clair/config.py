@@ -22,11 +22,11 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
 
     epochs: int = Field(10, ge=1)
 
-    # Labels: what the paper's abstract asks for, in the specification's proposals.
+    # Labels: what the paper's abstract asks for, in forms of the first proposal (docs/methods/clair.md).
     label_temperature: float = Field(0.5, gt=0)
     """Of the softmax that gives confidences; 0.01 fits uncalibrated cosines of CLIP."""
     keep: float = Field(1.0, gt=0, le=1)
-    """Share of each class's images whose labels are trusted; the specification keeps 0.7."""
+    """Share of each class's images whose labels are trusted; the first proposal keeps 0.7."""
     floor: float = Field(0.1, ge=0, le=1)
     """Least confidence of a trusted label."""
     threshold: float | None = Field(None, ge=0, le=1)
@@ -39,7 +39,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
     """Label anew after every epoch, half by the first posteriors and half by the class prototypes of the moment,
     until fewer than 1 % change."""
 
-    # Losses: the terms are the paper's, every formula is the specification's.
+    # Losses: the terms are the paper's, every formula is a proposal.
     plain_weight: float = Field(0.0, ge=0)
     """g, of instance contrast over all images, labels unused."""
     instance_weight: float = Field(1.0, ge=0)
@@ -47,7 +47,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
     cluster_weight: float = Field(1.0, ge=0)
     """l2, of the inter-cluster contrast."""
     domain_weight: float = Field(1.0, ge=0)
-    """l3, of the inter-domain contrast; the specification has 0.5."""
+    """l3, of the inter-domain contrast; the first proposal has 0.5."""
     consistency_weight: float = Field(1.0, ge=0)
     """l4, of the consistency with the frozen joint space."""
     cluster_ramp: float = Field(0.1, ge=0, le=1)
@@ -55,14 +55,14 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
     domain_ramp: float = Field(0.25, ge=0, le=1)
     """Share of all steps over which l3 grows from 0."""
     cluster_temperature: float = Field(0.2, gt=0)
-    """Of the inter-cluster contrast; the specification has 0.07, for CLIP."""
+    """Of the inter-cluster contrast; the first proposal has 0.07, for CLIP."""
     domain_temperature: float = Field(0.2, gt=0)
-    """Of the inter-domain contrast; the specification has 0.07, for CLIP."""
+    """Of the inter-domain contrast; the first proposal has 0.07, for CLIP."""
     candidates: Literal["bank", "batch"] = "bank"
     """What the inter-instance contrast compares with: the whole memory bank or the batch's keys."""
     prototypes_of: Literal["centre", "bank"] = "centre"
     """What prototypes and new labels are made of: every image's ``centre`` view, embedded anew, or the memory
-    ``bank``, as the specification has it."""
+    ``bank``, as the first proposal has it."""
     prototype_momentum: float = Field(0.0, ge=0, lt=1)
     """Let prototypes also move with every step, ``mu <- normalise(m mu + (1 - m) batch mean)``; 0 refreshes them
     once an epoch."""
@@ -86,7 +86,7 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
     """``joint`` gives the head the joint space's width and keeps it there by the consistency, so that texts and
     the text map apply to its vectors; ``free`` takes the width from ``head``."""
     calibration: Calibration = "standardise"
-    """What is taken from each domain's scores; ``none`` is the specification's."""
+    """What is taken from each domain's scores; ``none`` is the first proposal's."""
     label_views: bool = True
     """Score the mean of all cached views instead of the centre view."""
     spread: bool = True

@@ -10,9 +10,9 @@ neighbours and handing over between domains, then filtered and weighted by confi
 inter-cluster and inter-domain contrast over pseudo-classes, which have names and so are shared by both domains;
 consistency with the frozen joint space, in which the encoder stays. Last, a closed-form map from text alone.
 
-Where proposals of the specification failed on frozen ``lite`` features, others are the defaults: scores are
-calibrated and labels refined before anything is trained, no label is filtered away, L_dom counts fully and
-temperatures are higher. ``recipes/clair-spec.yaml`` has the specification's own.
+Where the first proposal (docs/methods/clair.md, ``recipes/clair-spec.yaml``) failed on frozen ``lite`` features,
+the defaults are others: scores are calibrated and labels refined before anything is trained, no label is filtered
+away, L_dom counts fully and temperatures are higher.
 """
 
 from __future__ import annotations

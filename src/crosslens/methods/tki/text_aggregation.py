@@ -41,8 +41,8 @@ class AggregationConfig(ProjectionSettings, MethodConfig):
     """d, width of the projection's output; 0 takes D."""
     proxies: Literal["text", "class"] = "text"
     """``text`` are the plain class names where the untrained projection puts them, so that classes keep their
-    places and only the domains go; ``class`` projects them anew each step, as the specification has it, which also
-    drives classes apart."""
+    places and only the domains go; ``class`` projects them anew each step, as the first proposal has it, which
+    also drives classes apart."""
     temperature: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     """tau > 0 of the softmax over distances to the proxies; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first
     loss is 65 to 90 % of log N."""
