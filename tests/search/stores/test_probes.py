@@ -71,6 +71,6 @@ def test_lists_without_an_allowed_row_are_passed_over(world):
 def test_held_queries_lie_where_they_should():
     vectors = clustered(500)
     items, away = held_queries(vectors, Similarity(), 50)
-    assert np.array_equal(items.vectors, vectors[items.own])
+    assert np.array_equal(items.vectors, vectors[items.left_out])
     assert np.allclose(np.einsum("nd,nd->n", away.vectors, items.vectors), 0.7, atol=1e-5)
     assert np.allclose(np.linalg.norm(away.vectors, axis=1), 1, atol=1e-5)
