@@ -82,7 +82,7 @@ def _listed(root: Path, found: DomainFolders, domain: str, classes: Spelling) ->
         path = find_file(root, found.base, f"{domain}_{split}.txt")
         if path is None:
             continue
-        listed = read_list(path, domain=domain)
+        listed = Catalog.from_listing(read_list(path, domain=domain))
         for file, label in zip(listed.column("path"), listed.labels, strict=True):
             inside = "/".join(Path(file).parts[-2:])
             yield {
