@@ -59,8 +59,8 @@ def read_folder(root: Path) -> Listing:
     """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
 
     A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
-    first two levels. Files are sorted by name, so two machines read the same list. Pictures and films that are left
-    out are counted by suffix.
+    first two levels. Files are sorted by name, so two machines read the same list. Pictures and films that are
+    left out are counted by suffix.
 
     Raises:
         CatalogError: when a folder cannot be listed, or there is no image at all.

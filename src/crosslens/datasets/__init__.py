@@ -5,7 +5,7 @@ from __future__ import annotations
 from crosslens.data.names import did_you_mean
 from crosslens.data.names import spelling_key as key
 from crosslens.datasets import domainnet, office31, office_home, pacs, quickdraw, sketchy, tu_berlin
-from crosslens.datasets.benchmark import Benchmark
+from crosslens.datasets.benchmark import Benchmark, Split
 from crosslens.support.errors import CatalogError
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -20,6 +20,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "quickdraw": quickdraw.QUICKDRAW,
 }
 """Every benchmark by the name that ``--as`` takes."""
+SPLITS: dict[str, Split] = {}
+"""Every published split by the name that ``--unseen`` takes."""
+for _split in (split for benchmark in BENCHMARKS.values() for split in benchmark.splits.values()):
+    # Benchmarks that differ in their photos alone share the lists of classes.
+    SPLITS.setdefault(_split.full_name, _split)
 
 
 def find_benchmark(name: str) -> Benchmark:

@@ -27,6 +27,7 @@ LAYOUT = "<domain>/<class>/* with the domains clipart, infograph, painting, quic
 _HEADLINE = Headline(("map@200", "p@200"), "sempcyc")
 SPLIT = Split(
     name="ucdr",
+    full_name="domainnet",
     train=read_classes("domainnet_train"),
     validation=read_classes("domainnet_validation"),
     unseen=read_classes("domainnet_unseen"),
