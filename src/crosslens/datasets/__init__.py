@@ -20,11 +20,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "quickdraw": quickdraw.QUICKDRAW,
 }
 """Every benchmark by the name that ``--as`` takes."""
-SPLITS: dict[str, Split] = {}
-"""Every published split by the name that ``--unseen`` takes."""
-for _split in (split for benchmark in BENCHMARKS.values() for split in benchmark.splits.values()):
-    # Benchmarks that differ in their photos alone share the lists of classes.
-    SPLITS.setdefault(_split.full_name, _split)
 
 
 def find_benchmark(name: str) -> Benchmark:
@@ -38,3 +33,13 @@ def find_benchmark(name: str) -> Benchmark:
             return benchmark
     near = did_you_mean(name, BENCHMARKS)
     raise CatalogError(f"there is no benchmark {name!r}{near}; known are {', '.join(BENCHMARKS)}")
+
+
+def published_splits() -> dict[str, Split]:
+    """Every published split by the name that ``--unseen`` takes."""
+    found: dict[str, Split] = {}
+    for benchmark in BENCHMARKS.values():
+        for split in benchmark.splits.values():
+            # Benchmarks that differ in their photos alone share the lists of classes.
+            found.setdefault(split.full_name, split)
+    return found

@@ -8,12 +8,19 @@ import pytest
 
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import And, Eq, In, Not, Or, Prefix, Range
+from crosslens.search.stores import STORES
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.search.stores.snapshot import read_pair
 from crosslens.support.errors import StoreError
 from stored import ALL, DIM, Place, items, slow_search, unit
+from testing.toy_store import LINE
 
 COUNT = 240
+
+
+@pytest.fixture(autouse=True)
+def _with_the_toy_store(monkeypatch):
+    monkeypatch.setattr("crosslens.search.stores.STORES", STORES | LINE)
 
 
 @pytest.fixture(params=ALL)

@@ -10,7 +10,7 @@ import numpy as np
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling, did_you_mean
-from crosslens.datasets import SPLITS
+from crosslens.datasets import published_splits
 from crosslens.encoder import Encoder
 from crosslens.evaluation.conventions import DEFAULT_KS, Ties
 from crosslens.evaluation.measured import (
@@ -29,9 +29,8 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     """The unseen classes of a collection, in its own spelling and sorted.
 
     Args:
-        rule: the name of a published split (``datasets.SPLITS``); a number of classes to draw, also as text; or
-            class names, as a list or separated by commas. The exact name goes first, then any spelling of it; see
-            ``crosslens.data.names``.
+        rule: the name of a published split; a number of classes to draw, also as text; or class names, as a list
+            or separated by commas. The exact name goes first, then any spelling of it; see ``data.names``.
         classes: the class names of the collection.
         seed: of the draw.
 
@@ -42,15 +41,16 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     own = sorted(set(classes))
     known = Spelling(own, key=comparable)
     text = rule.strip() if isinstance(rule, str) else ""
-    if text in own and (text in SPLITS or text.isdecimal()):
-        other = "a published split" if text in SPLITS else "a number of classes to draw"
+    published = published_splits()
+    if text in own and (text in published or text.isdecimal()):
+        other = "a published split" if text in published else "a number of classes to draw"
         raise EvaluationError(
             f"{text} is a class here, and could be {other} too; for the class put a comma behind it: {text},"
         )
-    if text in SPLITS:
-        wanted = set(map(comparable, SPLITS[text].unseen))
-        published = Spelling((), SPLITS[text].aliases)
-        chosen = [name for name in own if comparable(published(name)) in wanted]
+    if text in published:
+        wanted = set(map(comparable, published[text].unseen))
+        spelling = Spelling((), published[text].aliases)
+        chosen = [name for name in own if comparable(spelling(name)) in wanted]
         if not chosen:
             raise EvaluationError(
                 f"none of the unseen classes of {rule} occurs here; the classes are {', '.join(own)}"
@@ -66,10 +66,10 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     else:
         names = [part.strip() for part in rule.split(",")] if isinstance(rule, str) else list(rule)
         names = [name for name in names if name]
-        splits = f"; the published splits are {', '.join(SPLITS)}"
+        splits = f"; the published splits are {', '.join(published)}"
         if not names:
             raise EvaluationError(f"no unseen class (none given); the classes are {', '.join(own)}{splits}")
-        near = "".join(did_you_mean(name, SPLITS) for name in names if name not in known)
+        near = "".join(did_you_mean(name, published) for name in names if name not in known)
         chosen = sorted(known.require(names, "class", EvaluationError, splits + near))
     if len(chosen) == len(own):
         raise EvaluationError("every class is unseen; leave at least one to learn from")

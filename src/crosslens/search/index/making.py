@@ -21,7 +21,7 @@ from crosslens.search.index.description import context_of
 from crosslens.search.index.items import rows_of
 from crosslens.search.index.unit_rows import faults_of
 from crosslens.search.index.writer_lock import only_writer
-from crosslens.search.stores import store_class
+from crosslens.search.stores import store_class, store_entries
 from crosslens.search.stores.base import Store
 from crosslens.support.errors import NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, write_json
@@ -36,7 +36,6 @@ UPLOADS = "uploads"
 _UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z0-9]{{3,4}}")
 _DRAFT = ".unfinished.json"
 """The description of an index that is being made."""
-_OWN_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
 
 
 def is_upload(image: str) -> bool:
@@ -52,7 +51,7 @@ def require_free(folder: Path) -> None:
     """
     if (folder / "index.json").exists():
         raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
-    own = _OWN_ENTRIES | ({UPLOADS} if (folder / _DRAFT).exists() else set())
+    own = {"encoder", *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; choose another folder")
     if folder.is_dir() and any(entry.name not in own and entry.name[0] != "." for entry in folder.iterdir()):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
+FILE = "milvus.db"
+COUNTER = "milvus.json"
 _WINDOW = 16_384
 """Most rows that Milvus gives at once."""
 _MESSAGE = 2**24
@@ -44,6 +46,7 @@ class MilvusStore:
     """Items in a Milvus collection of the index's own."""
 
     kind = "milvus"
+    entries = frozenset({COUNTER, FILE})
 
     def __init__(self, context: StoreContext, client: Any, uri: str) -> None:
         self._context = context
@@ -343,7 +346,7 @@ def _make_collection(client: Any, context: StoreContext, uri: str) -> None:
 
 
 def _connect(context: StoreContext) -> tuple[Any, str]:
-    uri = str(context.settings.get("uri") or "milvus.db")
+    uri = str(context.settings.get("uri") or FILE)
     if "://" not in uri:
         # A relative file lies in the index folder, so that the two can be moved together.
         uri = str(context.folder / uri)
@@ -360,7 +363,7 @@ def _connect(context: StoreContext) -> tuple[Any, str]:
 
 
 def _counter(context: StoreContext) -> Path:
-    return context.folder / "milvus.json"
+    return context.folder / COUNTER
 
 
 @contextmanager
