@@ -15,8 +15,9 @@ from crosslens.api.reporting import report_run
 from crosslens.cli.report import report as report_command
 from crosslens.support.errors import ConfigError, EvaluationError, FingerprintError, RunError
 from crosslens.training.run import Run
-from report.page_parser import Page
-from tiny import make_pictures, register_tiny
+from testing.page_parser import Page
+from testing.tiny_backbone import register_tiny
+from testing.tiny_pictures import make_pictures
 
 app = typer.Typer()
 app.command()(report_command)

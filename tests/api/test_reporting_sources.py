@@ -5,11 +5,11 @@ import typer
 from typer.testing import CliRunner
 
 import crosslens
-from backbones.tiny_models import save_clip
 from crosslens.api.reporting import report_run
 from crosslens.cli.report import report
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.support.errors import RunError
+from testing.published_models import save_clip
 
 
 def test_a_run_of_names_is_shown_on_images_that_are_named(pictures, tmp_path):

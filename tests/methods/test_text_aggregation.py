@@ -7,7 +7,7 @@ import torch
 from crosslens.methods.domain_words import DomainTexts
 from crosslens.methods.text_aggregation import Aggregation
 from crosslens.methods.tki import TKIConfig
-from domain_texts import synthetic
+from testing.domain_texts import synthetic
 
 
 def trained(texts, seed=0, **settings):

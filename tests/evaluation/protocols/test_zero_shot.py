@@ -12,8 +12,8 @@ from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.evaluation.protocols.zero_shot import unseen_classes, without_classes
 from crosslens.methods import method_class
 from crosslens.support.errors import ConfigError, EvaluationError
-from talker import register_talker
-from tiny import SHAPES, make_pictures
+from testing.reading_backbone import register_talker
+from testing.tiny_pictures import SHAPES, make_pictures
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from crosslens.search.index.items import sample_items
 from crosslens.search.query import matching as module
 from crosslens.search.query.matching import Matching, drawn_catalog, in_domain, indexed_images
 from crosslens.support.errors import StoreError
-from tiny import make_pictures
+from testing.tiny_pictures import make_pictures
 
 
 def test_without_queries_it_is_the_rehearsal_on_the_gallery(index):

@@ -16,7 +16,7 @@ from crosslens.search.query.query import QueryPart, SearchOptions, weighted_part
 from crosslens.search.query.searcher import Searcher
 from crosslens.search.rerank.rerank import diffuse, expand_query, k_reciprocal, neighbour_graph
 from crosslens.support.errors import BackboneError, ConfigError, ImageError, StoreError
-from talker import register_talker
+from testing.reading_backbone import register_talker
 
 
 def everything(index):
@@ -386,7 +386,7 @@ def test_bad_queries_are_named(searcher, tmp_path):
 
 
 def test_an_empty_index_answers_nothing(tmp_path, tiny_world):
-    from tiny import TinyBackbone
+    from testing.tiny_backbone import TinyBackbone
 
     index = Index.create(tmp_path / "e", Encoder(TinyBackbone()), store="exact")
     vector = np.eye(64, dtype=np.float32)[0]

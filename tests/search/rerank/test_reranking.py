@@ -8,7 +8,7 @@ from crosslens.encoder import Encoder
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import SearchOptions
 from crosslens.search.query.searcher import Searcher
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 @pytest.mark.parametrize("method", ["dba", "k-reciprocal", "diffusion"])

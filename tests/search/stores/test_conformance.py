@@ -12,7 +12,7 @@ from crosslens.search.stores import STORES
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.search.stores.snapshot import read_pair
 from crosslens.support.errors import StoreError
-from stored import ALL, DIM, Place, items, slow_search, unit
+from testing.stores import ALL, DIM, Place, items, slow_search, unit
 from testing.toy_store import LINE
 
 COUNT = 240

@@ -9,7 +9,7 @@ from crosslens.search.filters.conditions import Eq, In, Not, Prefix, Range
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.milvus import MilvusStore, compile_filter
 from crosslens.support.errors import ConfigError, FingerprintError, StoreError
-from stored import Place, items, needs_milvus, unit
+from testing.stores import Place, items, needs_milvus, unit
 
 
 @pytest.mark.parametrize(

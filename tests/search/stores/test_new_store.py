@@ -7,8 +7,8 @@ from crosslens.encoder import Encoder
 from crosslens.search.index.index import Index
 from crosslens.search.stores import STORES, describe_stores, parse_store, store_class
 from crosslens.support.errors import ConfigError
+from testing.tiny_backbone import TinyBackbone
 from testing.toy_store import LINE, ToyStore
-from tiny import TinyBackbone
 
 
 def test_every_store_has_its_own_names_for_its_files():
