@@ -29,6 +29,7 @@ from crosslens.api import open_catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import DomainMap, Joint
 from crosslens.evaluation.significance import paired_randomisation
+from crosslens.methods import METHODS, method_class
 from crosslens.methods.base import FitJob
 from crosslens.methods.text_map import MapConfig, domain_maps, domain_texts, label_images
 from crosslens.support.progress import set_quiet
@@ -62,10 +63,6 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "no-map": ("clair", {"settings": {**ONE, "map": "none"}}),
     "full-map": ("clair", {"settings": {**ONE, "map_share": 1.0}}),
     "text-contexts": ("clair", {"settings": {**ONE, "text_tokens": 4}}),
-    "vocabulary": ("clair", {"settings": {**ONE, "vocabulary_weight": 1.0}}),
-    "map-in-training": ("clair", {"settings": {**ONE, "map_in_training": True}}),
-    "map-centre": ("clair", {"settings": {**ONE, "map_centre": True}}),
-    "filter-0.7-dropped": ("clair", {"settings": {**ONE, "keep": 0.7, "dropped_weight": 0.1}}),
     "batch": ("clair", {"settings": {**ONE, "candidates": "batch"}}),
     "prototype-momentum": ("clair", {"settings": {**ONE, "prototype_momentum": 0.9}}),
     "separation": ("clair", {"settings": {**ONE, "separation_weight": 1.0}}),
@@ -76,7 +73,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "oracle": ("clair", {"settings": ONE, "oracle": True}),
     "kmeans": ("clair", {"settings": {**ONE, "labels_from": "kmeans"}}),
 }
-NAMED = {"clair", "text-map"}
+NAMED = {name for name in METHODS if "names" in method_class(name).learns_from}
 UNSEEDED = {"frozen", "centred"}
 
 

@@ -31,13 +31,14 @@ from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.metrics import average_precision, precision_at
 from crosslens.features.load import Features, features_of
-from crosslens.search.rerank.rerank import Neighbours, neighbour_graph
-from crosslens.search.rerank.reranking import RERANK_TOP, Candidates, rerank
+from crosslens.search.rerank import RERANKERS, Rerank
+from crosslens.search.rerank.base import RERANK_TOP, Candidates, Gallery
+from crosslens.search.rerank.graph import Neighbours, neighbour_graph
 
 METRICS = ("map@all", "map@200", "p@10")
 ENCODERS = ("frozen", "centred", "ucdir")
 # Row: which re-ranker, and the graph it has.
-ROWS: dict[str, tuple[str | None, str]] = {
+ROWS: dict[str, tuple[Rerank | None, str]] = {
     "none": (None, "list"),
     "aqe": ("aqe", "list"),
     "dba list": ("dba", "list"),
@@ -132,28 +133,24 @@ def measure(
 
 
 def ranked(
-    queries: np.ndarray, gallery: np.ndarray, graph: Neighbours | None, method: Any, top: int
+    queries: np.ndarray, gallery: np.ndarray, graph: Neighbours | None, method: Rerank | None, top: int
 ) -> Iterator[np.ndarray]:
     """The whole gallery in its new order, for each query."""
     for query in queries:
         scores = gallery @ query
         before = np.argsort(-scores, kind="stable")
-        head = before[:top]
         if method is None:
             yield before
-        elif method == "aqe":
-            yield np.argsort(-(gallery @ expanded(query, gallery, scores, head)), kind="stable")
+            continue
+        reranker, head = RERANKERS[method], before[:top]
+        if reranker.expands:
+            first = before[: reranker.expands]
+            expanded = reranker.expand(query, gallery[first], scores[first])
+            yield np.argsort(-(gallery @ expanded), kind="stable")
         else:
-            candidates = Candidates(gallery[head], scores[head], None if graph is None else (head, gallery, graph))
-            yield np.concatenate([head[rerank(method, query, candidates)], before[top:]])
-
-
-def expanded(query: np.ndarray, gallery: np.ndarray, scores: np.ndarray, head: np.ndarray) -> np.ndarray:
-    from crosslens.search.rerank.rerank import expand_query
-    from crosslens.search.rerank.reranking import EXPANSION
-
-    first = head[:EXPANSION]
-    return expand_query(query, gallery[first], scores[first])
+            whole = None if graph is None else Gallery(head, gallery, graph)
+            order = reranker.order(query, Candidates(gallery[head], scores[head], whole))
+            yield np.concatenate([head[order], before[top:]])
 
 
 def judged(

@@ -31,9 +31,9 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, ProjectionHead
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.features.load import features_of
-from crosslens.methods.domain_words import DomainTexts, WordsConfig, expand
-from crosslens.methods.text_aggregation import aggregate
-from crosslens.methods.tki import TKIConfig
+from crosslens.methods.tki.domain_words import DomainTexts, WordsConfig, expand
+from crosslens.methods.tki.method import TKIConfig
+from crosslens.methods.tki.text_aggregation import aggregate
 from crosslens.nn.similarity import Similarity
 from crosslens.training.run import Run
 
@@ -91,15 +91,7 @@ ROWS: dict[str, Row | None] = {
     "tau=0.2": Row({}, {"temperature": 0.2}),
     "tau=0.4": Row({}, {"temperature": 0.4}),
     "tau=1": Row({}, {"temperature": 1.0}),
-    "proxy_anchor": Row({}, {"loss": "proxy_anchor"}),
-    "arcface": Row({}, {"loss": "arcface"}),
-    "margin=0.1": Row({}, {"margin": 0.1}),
-    "margin=0.3": Row({}, {"margin": 0.3}),
-    "projected proxies (A2)": Row({}, {"proxies": "class"}),
-    "learned proxies": Row({}, {"proxies": "learned"}),
-    "domain-mean proxies": Row({}, {"proxies": "domain_mean"}),
-    "noise": Row({}, {"noise": 0.5}),
-    "relation": Row({}, {"relation": 1.0}),
+    "projected proxies": Row({}, {"proxies": "class"}),
     "no stop at 30 %": Row({}, {"stop_at": 0.0}),
     "100 epochs; no stop": Row({}, {"stop_at": 0.0, "epochs": 100, "patience": 0}),
     "slope=0.5": Row({}, {"slope": 0.5}),
@@ -116,7 +108,7 @@ ROWS: dict[str, Row | None] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="a folder root/<domain>/<class>/*")
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}".replace("%", "%%"))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--backbones", default="lite", help="for example lite,lite:blend")
     parser.add_argument("--names", default="own", help="own, imagenet or a file with one name a line")

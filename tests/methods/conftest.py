@@ -19,7 +19,7 @@ def killed_after(monkeypatch):
     """
 
     @contextmanager
-    def killed(steps, *kinds, modules=("crosslens.methods.two_view",)):
+    def killed(steps, *kinds, modules=("crosslens.methods.two_view", "crosslens.methods.uem.method")):
         calls = []
 
         def dying(original):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import crosslens
-from crosslens.methods import method_class
-from crosslens.methods.two_view import TwoViewMethod
+from crosslens.methods.tuned import TunedHead
+from crosslens.methods.two_view import TwoViewTraining
+from crosslens.methods.uem.method import UEMTraining
 from crosslens.support.errors import TrainingError
 from crosslens.training.run import Run
 
@@ -30,8 +31,8 @@ def tensors(state):
 @pytest.mark.parametrize("tune", ["head", "full"])
 @pytest.mark.parametrize("method", SETTINGS)
 def test_failed_pt_is_the_state_before_the_step(pictures, tmp_path, monkeypatch, method, tune):
-    kind, states = method_class(method), []
-    forward = kind._forward
+    kind, states = (UEMTraining if method == "uem" else TwoViewTraining), []
+    forward = TunedHead._rows
 
     def failing(self, network, inputs):
         rows = forward(self, network, inputs)
@@ -45,7 +46,7 @@ def test_failed_pt_is_the_state_before_the_step(pictures, tmp_path, monkeypatch,
         states.append([tensor.clone() for tensor in tensors(self.state())])
         return step(self, epoch, number)
 
-    monkeypatch.setattr(TwoViewMethod, "_forward", failing)
+    monkeypatch.setattr(TunedHead, "_rows", failing)
     monkeypatch.setattr(kind, "step", watched)
     with pytest.raises(TrainingError, match="the loss is not finite"):
         crosslens.fit(

@@ -8,7 +8,8 @@ import crosslens
 from crosslens.api import open_catalog
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.methods import METHODS, method_class
-from crosslens.methods.two_view import TwoViewMethod
+from crosslens.methods.supervised import Supervised
+from crosslens.methods.two_view import TwoViewTraining
 from crosslens.support.errors import (
     BackboneError,
     CatalogError,
@@ -73,9 +74,8 @@ def test_ucdir_switches_its_terms_on_by_schedule(pictures, tmp_path):
 def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(pictures, tmp_path, killed_after, method, stop_after):
     settings = {"supervised": {"epochs": 4, "batch_size": 8}}.get(method)
     whole = fit(pictures, tmp_path / "whole", method, settings)
-    kind = method_class(method)
-    owner = "crosslens.methods.two_view" if issubclass(kind, TwoViewMethod) else kind.__module__
-    with killed_after(stop_after, kind, modules=(owner,)):
+    trained = Supervised if method == "supervised" else TwoViewTraining
+    with killed_after(stop_after, trained, modules=(trained.__module__,)):
         fit(pictures, tmp_path / "broken", method, settings)
     resumed = fit(pictures, tmp_path / "broken", method, settings, resume=True)
     assert np.array_equal(encode(whole, pictures), encode(resumed, pictures))
@@ -110,7 +110,7 @@ def test_unsupervised_methods_never_see_a_label(pictures, tmp_path, monkeypatch)
 
     monkeypatch.setattr("crosslens.api.fitting.method_class", lambda name: Spy)
     fit(pictures, tmp_path / "run", "frozen", {})
-    hidden = [m for m in METHODS if not method_class(m).needs_labels and m != "frozen"]
+    hidden = [m for m in METHODS if "labels" not in method_class(m).learns_from and m != "frozen"]
     assert set(hidden) == {"centred", "instance", "protonce", "ucdir", "uem", "clair", "text-map", "tki"}
 
 
@@ -171,7 +171,7 @@ def test_full_tuning_changes_the_tower_and_round_trips(pictures, tmp_path):
 def test_full_tuning_resumes_to_the_same_bits(pictures, tmp_path, killed_after):
     settings = UCDIR_QUICK | {"epochs": 2, "cluster_epoch": 0, "align_epoch": 1}
     whole = fit(pictures, tmp_path / "whole", settings=settings, tune="full")
-    with killed_after(4, method_class("ucdir")):
+    with killed_after(4, TwoViewTraining):
         fit(pictures, tmp_path / "broken", settings=settings, tune="full")
     resumed = fit(pictures, tmp_path / "broken", settings=settings, tune="full", resume=True)
     assert np.array_equal(encode(whole, pictures), encode(resumed, pictures))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.search.grid import Tile, hit_tile, write_grid
+from crosslens.search.grid import Tile, make_tile, write_grid
 from crosslens.search.index.items import Hit
-from crosslens.search.query.query import FoundHit
+from crosslens.search.query.query import FoldedHit
 from crosslens.support.errors import ConfigError, CrosslensError
 
 COLOURS = [(200, 30, 30), (30, 160, 30), (30, 30, 200)]
@@ -20,10 +20,10 @@ def found(tmp_path):
         file = tmp_path / f"{number}.png"
         Image.new("RGB", (60 + 40 * number, 80), colour).save(file)
         hits.append(
-            FoundHit(Hit(f"d/<{number}>", 0.9 - number / 10, str(file), "photo", "a & b"), ("x",) * number)
+            FoldedHit(Hit(f"d/<{number}>", 0.9 - number / 10, str(file), "photo", "a & b"), ("x",) * number)
         )
-    gone = FoundHit(Hit("d/gone", 0.1, str(tmp_path / "gone.png"), "photo", None))
-    return [hit_tile(hit) for hit in [*hits, gone]]
+    gone = FoldedHit(Hit("d/gone", 0.1, str(tmp_path / "gone.png"), "photo", None))
+    return [make_tile(hit) for hit in [*hits, gone]]
 
 
 def test_a_png_shows_every_picture_in_order(tmp_path):

@@ -13,7 +13,7 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Heads
 from crosslens.nn.heads import Head
 from crosslens.search.index.index import Index
-from crosslens.search.query.matching import Matching
+from crosslens.search.query.match_estimator import MatchEstimator
 from crosslens.server import embedding
 from testing.servers import is_problem, plain, running
 from testing.tiny_backbone import TinyBackbone
@@ -84,7 +84,7 @@ def test_another_index_at_the_same_path_is_served_whole(server, own_index, pictu
     wait_for(lambda: info(server)["calibrated"])
     picture = picture_of(opened, "sketch/cross/02.png")
     answer = server.search(IMAGE, picture, name="own.index").json()
-    expected = Matching(opened).probability(encoder.encode_images([picture])[0])
+    expected = MatchEstimator(opened).probability(encoder.encode_images([picture])[0])
     assert answer["match_probability"] == pytest.approx(expected, abs=1e-3)
     # And what is uploaded goes through its encoder.
     assert server.ended(server.add(plain(), name="own.index"))["state"] == "done"

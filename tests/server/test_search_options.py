@@ -19,7 +19,7 @@ SKETCHES = {"op": "eq", "field": "domain", "value": "sketch"}
 def searcher(centred_index):
     made = Searcher(Index.open(centred_index))
     # As the server does before it answers with probabilities.
-    made.matching.probability(made.index.get(IMAGE)[1])
+    made.match_estimator.probability(made.index.get(IMAGE)[1])
     return made
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from crosslens.support import progress
-from crosslens.support.terminal import print_json, print_table, visible
+from crosslens.support.terminal import VisibleFormatter, print_json, print_table, visible
 
 HOSTILE = {
     "x [edited].jpg": "x [edited].jpg",
@@ -155,3 +156,24 @@ def test_commands_print_through_this_module_alone():
     package = Path(__file__).parents[2] / "src" / "crosslens"
     for file in (*(package / "cli").glob("*.py"), package / "api" / "demo.py"):
         assert not re.search(r"typer\.s?echo|\bprint\(|sys\.stdout|rich", file.read_text()), file
+
+
+def test_log_lines_hold_no_command(capsys):
+    record = logging.LogRecord("crosslens.x", logging.ERROR, "", 0, "job of %s failed", ("a\x1b[2J\nb",), None)
+    assert VisibleFormatter().format(record) == r"job of a\x1b[2J\nb failed"
+    try:
+        raise ValueError("caf\udce9\x1b[31m")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    lines = VisibleFormatter().format(record).splitlines()
+    assert lines[1].startswith("Traceback")
+    assert lines[-1] == r"ValueError: caf\xe9\x1b[31m"
+
+
+def test_what_the_package_logs_is_written_once():
+    code = (
+        "import logging; from crosslens.support.terminal import log_visibly; log_visibly(); log_visibly();"
+        "logging.getLogger('crosslens.server').warning('%s is gone', 'x\\x1b[1m')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [r"x\x1b[1m is gone"]

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from crosslens.methods.domain_words import DomainTexts
+from crosslens.methods.tki.domain_words import DomainTexts
 
 
 def synthetic(words=20, names=30, dim=24, domains=6, seed=0):

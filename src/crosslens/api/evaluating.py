@@ -31,7 +31,6 @@ from crosslens.training.run import Run
 
 _ALL_MATCHED = ("pairs", "zero-shot")
 """Protocols in which every query should have a counterpart; elsewhere some lack one by design."""
-_RECONSTRUCTIONS = {"clair": "CLAIR", "text-map": "CLAIR", "tki": "TKI"}
 
 
 @dataclass(frozen=True)
@@ -260,7 +259,7 @@ def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
     benchmark = find_universal(catalog, random_split="random" in more)
     told = learned_marks(benchmark, setting, classes=config.get("classes") or (), source="names")
     kind = method_class(config["method"])
-    if config["method"] == "frozen" or not (kind.needs_images or (kind.words_domains and "source" in config)):
+    if not ("images" in kind.learns_from or (kind.words_domains and "source" in config)):
         return told
     try:
         images = learned_images(run)
@@ -340,7 +339,7 @@ def _unseen(
     if rule is None:
         return own
     chosen = unseen_classes(rule, catalog.classes, seed)
-    if run is not None and run.config()["method"] != "frozen":
+    if run is not None and method_class(run.config()["method"]).learns_from:
         seen = [name for name in chosen if not any(same_class(name, other) for other in own)]
         if seen:
             raise EvaluationError(
@@ -358,9 +357,9 @@ def run_marks(run: Run) -> list[str]:
     """What must be said beside every number of a run."""
     config = run.config()
     marks = list(config.get("marks", ()))
+    kind = method_class(config["method"])
     if config.get("oracle"):
-        told = "taught" if config["method"] == "clair" else "chose the number of clusters"
-        marks.append(f"oracle: labels {told}")
-    if config["method"] in _RECONSTRUCTIONS:
-        marks.append(f"reconstruction of {_RECONSTRUCTIONS[config['method']]} from its abstract")
+        marks.append(f"oracle: labels {kind.oracle_mark}")
+    if kind.reconstruction_of:
+        marks.append(f"reconstruction of {kind.reconstruction_of} from its abstract")
     return marks

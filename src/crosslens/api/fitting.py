@@ -21,10 +21,9 @@ from crosslens.evaluation.protocols.zero_shot import unseen_classes, without_cla
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.features.looks import looks_of
 from crosslens.images.decode import DecodeMode
-from crosslens.labels.vocabulary import nouns_without
 from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
-from crosslens.methods.base import FitJob, Method, Tune, make_config
+from crosslens.methods.base import FitJob, Method, Tune, make_config, torch_device, without_removed
 from crosslens.methods.oracle import Oracle
 from crosslens.recipes import read_recipe
 from crosslens.support.errors import CatalogError, ConfigError, RunError
@@ -126,7 +125,7 @@ def fit(
         seen = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
         marks += ["names of unseen classes were seen"] if config.keeps_unseen_names and seen != names else []
         names = names if config.keeps_unseen_names else seen
-        if kind.needs_classes and not names:
+        if "names" in kind.learns_from and not names:
             raise ConfigError(f"every name of --classes is unseen: {', '.join(left_out)}")
     if scenario is not None:
         scenario = scenario_for(scenario, labelled, chosen)
@@ -157,13 +156,13 @@ def fit(
         resolved["scenario"] = scenario.to_json()
     if marks:
         resolved["marks"] = marks
-    run = _start(folder, resolved, resume=resume, world=world)
+    run = _start(folder, resolved, kind, resume=resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
         everything.write(folder / IMAGES)
     if run.is_finished:
         return run
     job = FitJob(
-        catalog=labelled if kind.needs_labels else labelled.hide_labels(),
+        catalog=labelled if "labels" in kind.learns_from else labelled.hide_labels(),
         domains=chosen,
         backbone=network,
         run=run,
@@ -176,7 +175,6 @@ def fit(
         oracle=Oracle.from_catalog(labelled) if oracle else None,
         classes=names,
         new_classes=bool(left_out),
-        nouns=nouns_without(left_out) if kind.needs_classes else (),
     )
     if not world.is_main:
         _finish(kind(config).fit(job), job, kind, marks)
@@ -221,12 +219,14 @@ def scenario_for(scenario: Scenario | str, catalog: Catalog, domains: tuple[str,
     return Scenario.draw_for(catalog, scenario, *domains) if isinstance(scenario, str) else scenario
 
 
-def _class_names(kind: type[Method], method: str, classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:
+def _class_names(
+    kind: type[Method[Any]], method: str, classes: str | Path | Sequence[str] | None
+) -> tuple[str, ...]:
     if classes is None:
-        if kind.needs_classes:
+        if "names" in kind.learns_from:
             raise ConfigError(f"{method} learns from class names; give --classes FILE with one name a line")
         return ()
-    if not kind.needs_classes:
+    if "names" not in kind.learns_from:
         raise ConfigError(f"{method} learns without class names; leave --classes out")
     return read_class_names(classes)
 
@@ -237,12 +237,9 @@ def _place(source: Source, catalog: Catalog) -> dict[str, str]:
 
 
 def _device(device: str | None) -> Any:
-    import torch
-
     if device:
         require_device(device)
-        return torch.device("cpu" if device == "torch-cpu" else device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch_device(device)
 
 
 def _as_begun(network: Backbone, run: Run) -> tuple[Backbone, str]:
@@ -259,16 +256,21 @@ def _as_begun(network: Backbone, run: Run) -> tuple[Backbone, str]:
     return network, network.fingerprint.digest
 
 
-def _start(folder: Path, resolved: dict[str, Any], *, resume: bool, world: World) -> Run:
+def _start(folder: Path, resolved: dict[str, Any], kind: type[Method[Any]], *, resume: bool, world: World) -> Run:
+    def renewed(config: dict[str, Any]) -> dict[str, Any]:
+        if config.get("method") != kind.name:
+            return config
+        return config | {"settings": without_removed(kind.Config, config.get("settings") or {}, kind.name)}
+
     if world.is_main:
-        run = Run.start(folder, resolved, resume=resume)
+        run = Run.start(folder, resolved, resume=resume, renewed=renewed)
         world.barrier()
         return run
     world.barrier()
     return Run(folder)
 
 
-def _finish(encoder: Encoder, job: FitJob, kind: type[Method], marks: Sequence[str]) -> None:
+def _finish(encoder: Encoder, job: FitJob, kind: type[Method[Any]], marks: Sequence[str]) -> None:
     if job.world.is_main:
         learned = kind.needs_images or (kind.words_domains and len(job.catalog))
         centre = None if encoder.part(Joint) else encoder.part(Centre)

@@ -140,7 +140,7 @@ def report_run(
 def _read(place: str | Path) -> _Entry:
     """An encoder by run, folder or backbone's name, with the marks that its training left."""
     encoder = load_encoder(place)
-    labelled = encoder.method in METHODS and method_class(encoder.method).needs_labels
+    labelled = encoder.method in METHODS and "labels" in method_class(encoder.method).learns_from
     told = encoder.trained.get("oracle")
     marks = (
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []

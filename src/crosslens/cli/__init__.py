@@ -9,9 +9,10 @@ INTERRUPTED = "interrupted; what was finished is kept. Run the same command agai
 
 def main() -> None:
     """Run ``crosslens``; errors that crosslens can explain become one message instead of a traceback."""
-    from crosslens.support.terminal import accept_every_letter, echo
+    from crosslens.support.terminal import accept_every_letter, echo, log_visibly
 
     accept_every_letter()
+    log_visibly()
     from crosslens.cli.app import app
     from crosslens.support.errors import ConfigError, CrosslensError
 

@@ -62,7 +62,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("embed")(embed.embed)
-app.command("fit")(fit.fit)
+app.command("fit", cls=fit.FitCommand)(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("report")(report.report)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from textwrap import fill, indent
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from crosslens.cli.options import (
     Backbone,
@@ -29,19 +31,40 @@ from crosslens.cli.options import (
     parse_settings,
     split_names,
 )
+from crosslens.methods import METHODS
+
+
+class FitCommand(TyperCommand):
+    """A command whose help ends with what each method is; to know it takes importing them all."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As every command's, with the methods at its end."""
+        from crosslens.methods import method_class
+
+        lines = (f"{name}: {method_class(name).summary}." for name in METHODS)
+        self.epilog = "\n\n".join(["Methods:", *lines])
+        super().format_help(ctx, formatter)
+
+
+def print_settings(ctx: typer.Context, wanted: bool) -> None:
+    """Print every setting of METHOD with default, type and meaning, and leave."""
+    if not wanted:
+        return
+    from crosslens.methods import method_class
+    from crosslens.methods.settings import settings_of
+
+    for setting in settings_of(method_class(ctx.params["method"]).Config):
+        typer.echo(f"{setting.name}={setting.default}  ({setting.kind})")
+        typer.echo(indent(fill(setting.meaning, 106, break_on_hyphens=False), "    "))
+    raise typer.Exit
 
 
 def fit(
-    method: Annotated[
-        str,
-        typer.Argument(
-            help="ucdir, uem, clair, text-map, tki, or a baseline: frozen, centred, instance, protonce,"
-            " supervised."
-        ),
-    ],
+    method: Annotated[str, typer.Argument(help=f"{', '.join(METHODS)}.", is_eager=True)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     root: Annotated[
-        str | None, typer.Argument(help="A folder root/<domain>/..., a manifest or a list; tki needs none.")
+        str | None,
+        typer.Argument(help="A folder root/<domain>/..., a manifest or a list; some methods need none."),
     ] = None,
     domains: Domains = None,
     backbone: Backbone = "lite",
@@ -51,6 +74,10 @@ def fit(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method, key=value; again for more.")
     ] = None,
+    show_settings: Annotated[
+        bool,
+        typer.Option("--settings", callback=print_settings, help="Print the settings of METHOD and leave."),
+    ] = False,
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="Such as ucdir-office-home or uem-domainnet, or a YAML file.")
     ] = None,
@@ -85,7 +112,7 @@ def fit(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train an encoder for the domains of ROOT, without labels unless the method is 'supervised'.
+    """Train an encoder for the domains of ROOT, without labels unless the method learns from them.
 
     Of images marked with splits, those of 'train' are learned from unless --split says otherwise.
 

@@ -101,7 +101,7 @@ def search(
 
 
 def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, options: SearchOptions) -> None:
-    from crosslens.search.grid import Tile, hit_tile, write_grid
+    from crosslens.search.grid import Tile, make_tile, write_grid
 
     tiles = []
     for part in parts:
@@ -119,7 +119,7 @@ def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, 
         title += f", probability of a counterpart {answer.match_probability:.2f}"
     if options.rerank is not None:
         title += f", re-ranked by {options.rerank}"
-    write_grid(file, tiles, [hit_tile(found) for found in answer.hits], title)
+    write_grid(file, tiles, [make_tile(found) for found in answer.hits], title)
 
 
 def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -> None:

@@ -40,13 +40,15 @@ def nfc(text: str) -> str:
 def read_name(text: str) -> str:
     """A domain's or class's name as it is kept: NFC, without white space and invisible marks at its ends.
 
+    A tab between words is a space, which nobody can tell from it.
+
     Raises:
         ValueError: when nothing is left, or a line end, another control character or half a character is in it;
             the message goes on behind the name ("is blank").
     """
     if is_blank(text):
         raise ValueError("is blank")
-    name = nfc(_ENDS.sub("", text))
+    name = nfc(_ENDS.sub("", text)).replace("\t", " ")
     for letter in name:
         if letter in "\n\r\u0085\u2028\u2029":
             raise ValueError("holds a line end")

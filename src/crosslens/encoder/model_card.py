@@ -9,9 +9,12 @@ import yaml
 from crosslens.encoder.header import Header, PartsSettings
 from crosslens.nn.similarity import Similarity
 
-_METHODS = {
+UNTRAINED = {
     "frozen": "the backbone as it is, without training",
     "centred": "the backbone's features minus the mean of each domain",
+}
+"""What the encoders are that need no training (``untrained.py``)."""
+_VERSION_0_1 = {
     "instance": "instance contrast per domain, without labels",
     "protonce": "instance contrast and ProtoNCE per domain, without labels",
     "ucdir": "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels",
@@ -25,8 +28,7 @@ _METHODS = {
     "uem": "UEM (semantic-enhanced private and unified prototypes per domain), without labels",
     "supervised": "a head trained with the labels of a part of the images: an upper bound, no rival of the others",
 }
-
-
+"""What encoders of version 0.1 are, which carry no word on it; a method's own ``summary`` is what counts since."""
 _COMPARE = {
     "cosine": "compare them by their inner product.",
     "lorentz": "compare a query's, after `encoder.similarity.as_queries`, with the others by their inner product,"
@@ -49,9 +51,8 @@ def model_card(
     trained = dict(header.trained)
     oracle = trained.pop("oracle", None)
     marks = trained.pop("marks", ())
+    summary = trained.pop("summary", None) or _summary(header.method, domains)
     domain = f', domain="{domains[0]}"' if domains else ""
-    # TKI has domains only where it was given images to take their means of.
-    method = "tki, centred" if header.method == "tki" and domains else header.method
     rows = {"backbone": f"`{header.backbone}`", "fingerprint": f"`{header.fingerprint.digest}`"}
     for kind, part in settings.items():
         rows |= kind.card(part)
@@ -63,7 +64,7 @@ def model_card(
         "",
         f"# {header.method} on {header.backbone}",
         "",
-        f"Made by {_METHODS.get(method, method)}.",
+        f"Made by {summary}.",
         f"Gives unit vectors of {dim} numbers; {_COMPARE[similarity.kind]}",
         "",
         "```python",
@@ -89,3 +90,10 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _summary(method: str, domains: Sequence[str]) -> str:
+    """What an encoder is that does not say so itself."""
+    # TKI has domains only where it was given images to take their means of.
+    key = "tki, centred" if method == "tki" and domains else method
+    return (UNTRAINED | _VERSION_0_1).get(key, method)

@@ -138,7 +138,7 @@ def embed_catalog(
         wait: for another process that writes to the folder, instead of an error.
 
     Raises:
-        FeatureError: when another process writes to the folder, or the backbone gives non-finite values.
+        FeatureError: when another process writes to the folder.
         FingerprintError: when the folder holds another backbone's vectors.
         CrosslensError: when the disk is full; finished shards stay.
     """
@@ -276,10 +276,17 @@ class _Work:
             return _Batch([], np.empty((0, per_image, dim), np.float32), skipped)
         with self.timed("infer"):
             rows = self.engine.run(np.stack(squares))
-        if not np.isfinite(rows).all():
-            bad = kept[int(np.flatnonzero(~np.isfinite(rows).all(1))[0]) // per_image]
-            raise FeatureError(f"the backbone {self.config.fingerprint.model} gave NaN or infinity for {bad.path}")
-        return _Batch(kept, rows.reshape(len(kept), per_image, dim), skipped)
+        values = rows.reshape(len(kept), per_image, dim)
+        sound = np.array([np.isfinite(own).all() for own in values], bool)
+        if not sound.all():
+            reason = f"the backbone {self.config.fingerprint.model} gave NaN or infinity"
+            skipped += [
+                Skipped(item.id, str(item.path), reason, item.stamp)
+                for item, fine in zip(kept, sound, strict=True)
+                if not fine
+            ]
+            kept = [item for item, fine in zip(kept, sound, strict=True) if fine]
+        return _Batch(kept, values[sound], skipped)
 
     def _squares(self, item: _Item) -> list[NDArray[np.uint8]]:
         with self.timed("decode"):

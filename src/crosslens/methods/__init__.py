@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crosslens.support.errors import ConfigError
 
 if TYPE_CHECKING:
     from crosslens.methods.base import Method
 
+# The order is the one in which they are listed to users; a new method is a line here.
 METHODS: dict[str, str] = {
     "frozen": "crosslens.methods.baselines:Frozen",
     "centred": "crosslens.methods.baselines:Centred",
     "instance": "crosslens.methods.instance:Instance",
     "protonce": "crosslens.methods.protonce:ProtoNCE",
     "ucdir": "crosslens.methods.ucdir:UCDIR",
-    "tki": "crosslens.methods.tki:TKI",
-    "clair": "crosslens.methods.clair:Clair",
+    "tki": "crosslens.methods.tki.method:TKI",
+    "clair": "crosslens.methods.clair.method:Clair",
     "text-map": "crosslens.methods.text_map:TextMap",
-    "uem": "crosslens.methods.uem:UEM",
+    "uem": "crosslens.methods.uem.method:UEM",
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 
 
-def method_class(name: str) -> type[Method]:
+def method_class(name: str) -> type[Method[Any]]:
     """The class of a method.
 
     Raises:
@@ -33,5 +34,5 @@ def method_class(name: str) -> type[Method]:
     if name not in METHODS:
         raise ConfigError(f"there is no method {name!r}; known: {', '.join(METHODS)}")
     module, _, attribute = METHODS[name].partition(":")
-    found: type[Method] = getattr(import_module(module), attribute)
+    found: type[Method[Any]] = getattr(import_module(module), attribute)
     return found

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,12 +22,19 @@ from crosslens.training.distributed import World
 from crosslens.training.run import Run
 
 Tune = Literal["head", "full", "prompts"]
+Lesson = Literal["images", "names", "labels"]
 
 
 class MethodConfig(BaseModel):
-    """Base of every method's configuration: frozen, unknown keys refused."""
+    """Base of every method's configuration: frozen, unknown keys refused, each setting documented where it stands.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Attributes:
+        removed: settings that are no more, with the value that says what the method does now; ``...`` where any
+            value does. Old runs and recipes that name them with it go on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    removed: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def keeps_unseen_names(self) -> bool:
@@ -38,6 +45,9 @@ class MethodConfig(BaseModel):
     def marks(self) -> tuple[str, ...]:
         """What must be said beside every number of a run with these settings."""
         return ()
+
+
+C = TypeVar("C", bound=MethodConfig)
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,6 @@ class FitJob:
         oracle: see ``Oracle``; None in an honest run.
         classes: class names the user gave; empty unless the method takes them.
         new_classes: whether the encoder will meet classes that are not here; which ones is never told.
-        nouns: many everyday nouns, without those classes and what means much the same.
     """
 
     catalog: Catalog
@@ -74,14 +83,11 @@ class FitJob:
     oracle: Oracle | None = None
     classes: tuple[str, ...] = ()
     new_classes: bool = False
-    nouns: tuple[str, ...] = ()
 
     @property
     def torch_device(self) -> torch.device:
         """The device to train on."""
-        if self.device:
-            return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch_device(self.device)
 
     def features_by_domain(self, views: int = 0, augmentation: Augmentation | None = None) -> dict[str, Features]:
         """Features of each domain's images, ``(N, 1 + views, D)``, from the cache or embedded now.
@@ -103,29 +109,36 @@ class FitJob:
         return {domain: together.of_domain(domain) for domain in self.domains}
 
 
-class Method(ABC):
-    """One way to obtain an Encoder.
+class Method(ABC, Generic[C]):
+    """One way to obtain an Encoder, with all that others need to know of it.
 
     Attributes:
         name: as on the command line.
+        summary: what it is, in one line that can follow "Made by".
         Config: its configuration.
-        needs_labels: whether ``fit`` sees labels.
-        needs_images: whether ``fit`` learns from images; others take no ROOT, or one that only evaluation reads.
-        words_domains: whether domains mean something without images, as words.
-        needs_classes: whether ``fit`` works from class names (``--classes``); others refuse them.
+        learns_from: what teaches it; ``names`` makes ``--classes`` necessary, ``labels`` shows ``fit`` the labels.
+        needs_images: whether ``fit`` must have images; others take no ROOT, or one that only evaluation reads.
+        words_domains: whether domains mean something without images, as words; images are then welcome.
         tunes: what may change: ``head``, ``full``, ``prompts``.
+        reconstruction_of: the paper of which only the abstract could be read, if that is so.
+        oracle_mark: what labels did in a run with ``--oracle``, beside every number.
+        oracle_fact: the same in the model card's words.
     """
 
     name: ClassVar[str]
+    summary: ClassVar[str]
     Config: ClassVar[type[MethodConfig]] = MethodConfig
-    needs_labels: ClassVar[bool] = False
+    learns_from: ClassVar[frozenset[Lesson]] = frozenset({"images"})
     needs_images: ClassVar[bool] = True
     words_domains: ClassVar[bool] = False
-    needs_classes: ClassVar[bool] = False
-    tunes: ClassVar[tuple[str, ...]] = ("head",)
+    tunes: ClassVar[tuple[Tune, ...]] = ("head",)
+    reconstruction_of: ClassVar[str | None] = None
+    oracle_mark: ClassVar[str] = "chose the number of clusters"
+    oracle_fact: ClassVar[str] = "labels gave the number of clusters, and the best epoch where one was chosen"
 
-    def __init__(self, config: MethodConfig | None = None) -> None:
-        self.settings = config or self.Config()
+    def __init__(self, config: C | None = None) -> None:
+        # A method's own ``Config`` is its ``C``; Python cannot say so.
+        self.config: C = config if config is not None else self.Config()  # type: ignore[assignment]
 
     @abstractmethod
     def fit(self, job: FitJob) -> Encoder:
@@ -135,26 +148,52 @@ class Method(ABC):
         """What the model card says about this fit."""
         facts: dict[str, Any] = {
             "method": self.name,
+            "summary": self.summary,
             "domains": list(job.domains),
             "images": len(job.catalog),
             "tune": job.tune,
             "seed": job.seed,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.config.model_dump(mode="json"),
         }
         if job.oracle is not None:
-            facts["oracle"] = "labels gave the number of clusters, and the best epoch where one was chosen"
+            facts["oracle"] = self.oracle_fact
         return facts
+
+
+def torch_device(name: str | None) -> torch.device:
+    """The device of a name for users, such as ``cuda:1`` or ``torch-cpu``; for None a GPU where there is one."""
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cpu" if name == "torch-cpu" else name)
 
 
 def make_config(config: type[MethodConfig], values: Mapping[str, Any], method: str) -> MethodConfig:
     """Validate ``values`` as a method's configuration.
 
     Raises:
-        ConfigError: naming the key that is unknown or out of range, and listing the keys there are.
+        ConfigError: naming the key that is unknown, removed or out of range, and listing the keys there are.
     """
     try:
-        return config.model_validate(dict(values))
+        return config.model_validate(without_removed(config, values, method))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(config.model_fields) or "none"
         raise ConfigError(f"{method}: {problems}. Keys of {method}: {known}") from error
+
+
+def without_removed(config: type[MethodConfig], values: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Settings without those that are no more.
+
+    Raises:
+        ConfigError: when one of them asks for what the method does no more.
+    """
+    removed: dict[str, Any] = {}
+    for base in config.__mro__:
+        removed |= vars(base).get("removed", {})
+    for key, does in removed.items():
+        if key in values and does is not ... and values[key] != does:
+            raise ConfigError(
+                f"{method} has no setting {key} any more ({key}={values[key]}), since it gained nothing; leave it"
+                " out. A run that began with it can be measured and searched, but not resumed"
+            )
+    return {key: value for key, value in values.items() if key not in removed}

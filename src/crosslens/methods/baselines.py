@@ -7,46 +7,41 @@ from typing import Literal
 import numpy as np
 
 from crosslens.encoder import Encoder
+from crosslens.encoder.model_card import UNTRAINED
 from crosslens.encoder.untrained import centred_encoder, frozen_encoder
 from crosslens.methods.base import FitJob, Method, MethodConfig
 from crosslens.support.errors import TrainingError
 
 
 class FrozenConfig(MethodConfig):
-    """Configuration of ``frozen`` and ``centred``.
-
-    Attributes:
-        space: ``features``, or ``joint`` for the space shared with text.
-    """
+    """Configuration of ``frozen`` and ``centred``."""
 
     space: Literal["features", "joint"] = "features"
+    """``features``, or ``joint`` for the space shared with text."""
 
 
-class Frozen(Method):
+class Frozen(Method[FrozenConfig]):
     """The backbone's features, normalised."""
 
     name = "frozen"
+    summary = UNTRAINED["frozen"]
     Config = FrozenConfig
+    learns_from = frozenset()
 
     def fit(self, job: FitJob) -> Encoder:
         """Nothing is learned; images that cannot be read are reported all the same."""
         job.features_by_domain()
-        return self._with_facts(frozen_encoder(job.backbone, joint=self._joint), job)
-
-    @property
-    def _joint(self) -> bool:
-        assert isinstance(self.settings, FrozenConfig)
-        return self.settings.space == "joint"
-
-    def _with_facts(self, encoder: Encoder, job: FitJob) -> Encoder:
+        encoder = frozen_encoder(job.backbone, joint=self.config.space == "joint")
         encoder.trained |= self.facts(job)
         return encoder
 
 
-class Centred(Frozen):
+class Centred(Method[FrozenConfig]):
     """Features minus the mean of their domain: what a constant shift between the looks explains."""
 
     name = "centred"
+    summary = UNTRAINED["centred"]
+    Config = FrozenConfig
 
     def fit(self, job: FitJob) -> Encoder:
         """Compute one mean per domain.
@@ -62,4 +57,6 @@ class Centred(Frozen):
                     " that picture, and without it nothing is left; add pictures, leave the domain out"
                     " (--domains), or use the method 'frozen'"
                 )
-        return self._with_facts(centred_encoder(job.backbone, features, joint=self._joint), job)
+        encoder = centred_encoder(job.backbone, features, joint=self.config.space == "joint")
+        encoder.trained |= self.facts(job)
+        return encoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,55 +11,47 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from crosslens.encoder import Encoder
 from crosslens.losses.cluster import prototype_contrast
 from crosslens.losses.instance import instance_contrast
-from crosslens.methods.two_view import Embedded, TwoViewConfig, TwoViewMethod
+from crosslens.methods.base import FitJob, Method
+from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, TwoViewTraining, fit_two_views
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.kmeans import concentration, kmeans
 
 
 class ProtoNCEConfig(TwoViewConfig):
-    """Settings of ProtoNCE.
-
-    Attributes:
-        clusters: clusters per domain, several counts; empty estimates them.
-        cluster_epoch: first epoch with prototypes.
-        prototype_weight: weight of the prototype term beside the instance term.
-        restarts, iterations: of k-means.
-    """
+    """Settings of ProtoNCE."""
 
     clusters: tuple[int, ...] = ()
+    """Clusters per domain, several counts; empty estimates them."""
     cluster_epoch: int = Field(2, ge=0)
+    """First epoch with prototypes."""
     prototype_weight: float = Field(1.0, ge=0)
+    """Weight of the prototype term beside the instance term."""
     restarts: int = Field(2, ge=1)
+    """Of k-means."""
     iterations: int = Field(20, ge=1)
+    """Of k-means."""
 
 
-class ProtoNCE(TwoViewMethod):
+class ProtoNCELosses(Objective):
     """Instance contrast plus a softmax over prototypes whose temperatures follow their clusters' concentration."""
 
-    name = "protonce"
-    Config = ProtoNCEConfig
-
-    # Per domain and count: assignments (N,), prototypes (C, d), temperatures (C,).
-    clusterings: tuple[list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]]
-
-    @property
-    def config(self) -> ProtoNCEConfig:
-        """The settings, typed."""
-        assert isinstance(self.settings, ProtoNCEConfig)
-        return self.settings
-
-    def reset(self) -> None:
-        """No clusters yet."""
-        self.clusterings = ([], [])
+    def __init__(self, training: TwoViewTraining[Any], config: ProtoNCEConfig) -> None:
+        super().__init__(training)
+        self.config = config
+        # Per domain and count: assignments (N,), prototypes (C, d), temperatures (C,).
+        self.clusterings: tuple[list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]] = ([], [])
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Cluster the momentum encoder's centre features, each domain alone."""
         if epoch < self.config.cluster_epoch:
             return {}
-        found = self.job.world.share([self._cluster(self.centre_features(domain).cpu()) for domain in (0, 1)])
-        device = self.banks[0].device
+        found = self.training.job.world.share(
+            [self._cluster(self.training.centre_features(domain).cpu()) for domain in (0, 1)]
+        )
+        device = self.training.device
         on_device = [[tuple(t.to(device) for t in parts) for parts in domain] for domain in found]
         self.clusterings = (on_device[0], on_device[1])
         return {f"clusters_{n}": len(c[-1][1]) for n, c in zip("ab", self.clusterings, strict=True)}
@@ -81,8 +74,8 @@ class ProtoNCE(TwoViewMethod):
         return {"total": total, **losses}
 
     def _cluster(self, features: Tensor) -> list[tuple[Tensor, ...]]:
-        if self.job.oracle is not None:
-            counts = sorted(set(self.job.oracle.classes.values()))
+        if self.training.job.oracle is not None:
+            counts = sorted(set(self.training.job.oracle.classes.values()))
         else:
             counts = sorted(self.config.clusters) or count_ladder(estimate_clusters(features), len(features))
         result: list[tuple[Tensor, ...]] = []
@@ -94,12 +87,25 @@ class ProtoNCE(TwoViewMethod):
             result.append((found.assignments, F.normalize(found.centroids, dim=1), temperatures))
         return result
 
-    def extra_state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Clusters of the epoch."""
         return {"clusters": [[list(parts) for parts in domain] for domain in self.clusterings]}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what ``extra_state`` gave."""
-        device = self.banks[0].device
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        device = self.training.device
         loaded = [[tuple(t.to(device) for t in parts) for parts in domain] for domain in state["clusters"]]
         self.clusterings = (loaded[0], loaded[1])
+
+
+class ProtoNCE(Method[ProtoNCEConfig]):
+    """ProtoNCE on a head or on the whole network."""
+
+    name = "protonce"
+    summary = "instance contrast and ProtoNCE per domain, without labels"
+    Config = ProtoNCEConfig
+    tunes = ("head", "full")
+
+    def fit(self, job: FitJob) -> Encoder:
+        """See ``fit_two_views``."""
+        return fit_two_views(self, job, partial(ProtoNCELosses, config=self.config))

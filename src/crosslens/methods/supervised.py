@@ -21,36 +21,32 @@ from crosslens.training.loop import train
 
 
 class SupervisedConfig(MethodConfig):
-    """Settings of ``supervised``.
-
-    Attributes:
-        train_share: share of each class and domain that is trained on; the rest is what ``evaluate`` measures.
-        epochs, batch_size, lr, weight_decay: of AdamW with a cosine.
-        head: hidden and output widths.
-        temperature: of the softmax over unit class vectors.
-    """
+    """Settings of ``supervised``."""
 
     train_share: float = Field(0.5, gt=0, lt=1)
+    """Share of each class and domain that is trained on; the rest is what ``evaluate`` measures."""
     epochs: int = Field(40, ge=1)
+    """Passes over the images trained on."""
     batch_size: int = Field(128, ge=2)
+    """Images a step."""
     lr: float = Field(1e-3, gt=0)
+    """Learning rate of AdamW, with a cosine."""
     weight_decay: float = Field(1e-2, ge=0)
+    """Of AdamW."""
     head: tuple[int, ...] = (512, 128)
+    """Hidden and output widths."""
     temperature: float = Field(0.1, gt=0)
+    """Of the softmax over unit class vectors."""
 
 
-class Supervised(Method):
+class Supervised(Method[SupervisedConfig]):
     """Cross-entropy over unit class vectors on centre features of all domains together."""
 
     name = "supervised"
+    summary = "a head trained with the labels of a part of the images: an upper bound, no rival of the others"
     Config = SupervisedConfig
-    needs_labels = True
-
-    @property
-    def config(self) -> SupervisedConfig:
-        """The settings, typed."""
-        assert isinstance(self.settings, SupervisedConfig)
-        return self.settings
+    learns_from = frozenset({"images", "labels"})
+    oracle_fact = "trained with the labels of a part of the images"
 
     def fit(self, job: FitJob) -> Encoder:
         """Train on ``train_share`` of the labelled images; the rest is listed in the run as held out.
@@ -80,7 +76,7 @@ class Supervised(Method):
         targets = torch.tensor([classes.index(label) for label in labels[chosen]])
         self._prepare(job, rows, targets, len(classes))
         train(self, job.run)
-        facts = self.facts(job) | {"oracle": "trained with the labels of a part of the images"}
+        facts = self.facts(job) | {"oracle": self.oracle_fact}
         return Encoder(job.backbone, [Heads([self.head])], method=self.name, trained=facts)
 
     def _choose(self, labels: np.ndarray, domains: np.ndarray, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -22,7 +22,6 @@ from crosslens.labels.naming import class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, pseudo_labels
 from crosslens.labels.wording import class_texts, look_of, require_text
 from crosslens.methods.base import FitJob, Method, MethodConfig
-from crosslens.ops.rounding import difference
 from crosslens.ops.text_map import (
     STRENGTHS,
     blend,
@@ -41,44 +40,42 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class LooksConfig(MethodConfig):
-    """How domains are worded.
-
-    Attributes:
-        looks: the look of each domain whose name does not tell it, such as ``{"catalogue": "product"}``.
-    """
+    """How domains are worded."""
 
     looks: Mapping[str, str] = Field(default_factory=dict)
+    """The look of each domain whose name does not tell it, such as ``{"catalogue": "product"}``."""
 
 
 class MapConfig(LooksConfig):
-    """Settings of the text map.
-
-    Attributes:
-        map: ``ridge`` anchored at the identity, ``orthogonal``, or ``none``.
-        map_strength: lambda_0 of the regulariser; None takes the one with the least leave-one-class-out score.
-        map_share: alpha in [0, 1]; None takes the one whose ranking agrees best with pseudo-labels, and the
-            identity unless the gain is beyond twice its standard error.
-        map_side: ``query`` maps all domains but the last to the last, ``gallery`` all but the first to the first,
-            ``both`` maps every domain to the mean wording.
-        map_centre: take each domain's mean vector away before the map, and fit it on centred texts. This leaves
-            "text alone": it uses statistics of the images.
-    """
+    """Settings of the text map."""
 
     map: Literal["ridge", "orthogonal", "none"] = "ridge"
+    """``ridge`` anchored at the identity, ``orthogonal``, or ``none``."""
     map_strength: float | None = Field(None, gt=0)
+    """lambda_0 of the regulariser; None takes the one with the least leave-one-class-out score."""
     map_share: float | None = Field(None, ge=0, le=1)
+    """alpha in [0, 1], how much of the map is applied; None takes the one whose ranking agrees best with
+    pseudo-labels, and the identity unless the gain is beyond twice its standard error."""
     map_side: Side = "query"
-    map_centre: bool = False
+    """``query`` maps all domains but the last to the last, ``gallery`` all but the first to the first, ``both``
+    maps every domain to the mean wording."""
+
+    removed: ClassVar[Mapping[str, Any]] = {"map_centre": False}
 
 
-class TextMap(Method):
+class TextMap(Method[MapConfig]):
     """The joint space as it is, with a map of each domain's own behind it."""
 
     name = "text-map"
+    summary = (
+        "a closed-form map between domains, fitted on the class names' text embeddings alone (part of a"
+        " reconstruction of CLAIR)"
+    )
     Config = MapConfig
-    needs_classes = True
+    learns_from = frozenset({"names"})
     needs_images = False
     words_domains = True
+    reconstruction_of = "CLAIR"
 
     def fit(self, job: FitJob) -> Encoder:
         """Fit the maps; images serve to choose the share alpha through pseudo-labels, where it is not given.
@@ -87,27 +84,25 @@ class TextMap(Method):
             ConfigError: for fewer than two class names or domains, or no images where they are needed.
             BackboneError: when the backbone has no text tower.
         """
-        assert isinstance(self.settings, MapConfig)
         require_text(job.backbone)
         if len(job.classes) < 2:
             raise ConfigError(f"text-map needs at least two class names, and --classes gives {len(job.classes)}")
         if len(job.domains) < 2:
             raise ConfigError("text-map maps between domains; give at least two (--domains A,B)")
-        config = self.settings
+        config = self.config
         texts = domain_texts(job, config)
         encoder = Encoder(job.backbone, [Joint(job.backbone)], method=self.name, trained=self.facts(job))
         features: list[Features] = []
         labels: list[PseudoLabels] = []
-        if config.map != "none" and (config.map_share is None or config.map_centre):
+        if config.map != "none" and config.map_share is None:
             if not len(job.catalog):
-                wanted = "the share of the map" if config.map_share is None else "the mean of each domain"
                 raise ConfigError(
-                    f"{wanted} is taken from images; name them (fit text-map ROOT), or say"
-                    " --set map_share=1 without map_centre"
+                    "the share of the map is taken from images; name them (fit text-map ROOT), or say"
+                    " --set map_share=1"
                 )
             by_domain = job.features_by_domain()
             features = [by_domain[domain] for domain in job.domains]
-            labels = [] if config.map_share is not None else label_images(job, features, texts)
+            labels = label_images(job, features, texts)
         return encoder.with_part(DomainMap(domain_maps(encoder, job, config, features, labels, texts)))
 
 
@@ -139,32 +134,24 @@ def domain_maps(
         texts: class texts ``(C, J)`` by domain, see ``domain_texts``.
 
     Returns:
-        By domain ``(J, J)`` float32, or ``(J + M, J)`` with ``map_centre`` (see ``DomainMap``); empty with
-        ``map=none`` and where the identity is chosen without centring.
+        By domain ``(J, J)`` float32; empty with ``map=none`` and where the identity is chosen.
     """
     if config.map == "none":
         return {}
     started = time.perf_counter()
-    if config.map_centre:
-        texts = {domain: F.normalize(difference(rows, rows.mean(0)), dim=1) for domain, rows in texts.items()}
     targets = _targets(texts, config.map_side)
     matrices, facts = {}, {}
     for domain, target in targets.items():
         matrices[domain], facts[domain] = fit_map(texts[domain], target, config)
     seconds = time.perf_counter() - started
-    rows: list[Tensor] = []
-    guesses: list[Tensor] = []
-    if config.map_share is None or config.map_centre:
-        rows, guesses = _sample(encoder, job.domains, features, labels)
-    means = _means(rows, job.domains, matrices) if config.map_centre else {}
     shares: dict[str, Any] = {}
     share = config.map_share
     if share is None:
-        share, shares = _choose_share(job.domains, matrices, means, rows, guesses)
+        rows, guesses = _sample(encoder, job.domains, features, labels)
+        share, shares = _choose_share(job.domains, matrices, rows, guesses)
     encoder.trained["map"] = {
         "kind": config.map,
         "side": config.map_side,
-        "centred": config.map_centre,
         "share": share,
         "shares": shares,
         "seconds": round(seconds, 4),
@@ -174,7 +161,7 @@ def domain_maps(
         f"text map: share {share:g} of it is applied; fitted in {seconds * 1000:.0f} ms"
         f" from {len(job.classes)} class names"
     )
-    return _applied(matrices, means, share)
+    return _applied(matrices, share)
 
 
 def domain_texts(job: FitJob, config: LooksConfig) -> dict[str, Tensor]:
@@ -211,16 +198,13 @@ def _sample(
     labels: Sequence[PseudoLabels],
     most: int = 1000,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Vectors ``(n, d)`` and pseudo-labels ``(n,)`` of at most ``most`` images of each domain.
-
-    With pseudo-labels only images that are kept are drawn.
-    """
+    """Vectors ``(n, d)`` and pseudo-labels ``(n,)`` of at most ``most`` images of each domain, of those kept."""
+    if len(domains) != len(labels):
+        raise TrainingError("choosing the share of the map needs pseudo-labels of every domain")
     generator = torch.Generator().manual_seed(0)
     rows, targets = [], []
-    for number, (domain, found) in enumerate(zip(domains, features, strict=True)):
-        kept = torch.arange(len(found.catalog))
-        if labels:
-            kept = labels[number].kept.cpu().nonzero().squeeze(1)
+    for domain, found, guessed in zip(domains, features, labels, strict=True):
+        kept = guessed.kept.cpu().nonzero().squeeze(1)
         chosen = kept[torch.randperm(len(kept), generator=generator)[:most]].sort().values
         own = found.where(_mask(len(found.catalog), chosen))
         if not encoder.embeds_by_domain:
@@ -228,45 +212,25 @@ def _sample(
         else:
             vectors = encoder.encode_images(own.catalog.paths, domain)
         rows.append(torch.from_numpy(vectors))
-        if labels:
-            targets.append(labels[number].labels.cpu()[chosen])
+        targets.append(guessed.labels.cpu()[chosen])
     return rows, targets
 
 
-def _means(rows: Sequence[Tensor], domains: Sequence[str], maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Per domain the mean of each head's unit vectors ``(M, J)``."""
-    width = next(iter(maps.values())).shape[1]
-    return {
-        domain: F.normalize(part.view(len(part), -1, width), dim=2).mean(0)
-        for domain, part in zip(domains, rows, strict=True)
-    }
-
-
-def _applied(maps: Mapping[str, Tensor], means: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """What goes into the encoder: ``W_alpha``, and with means the shift ``-m W_alpha`` below it."""
-    if not means:
-        return {domain: blend(matrix, share).float() for domain, matrix in maps.items()} if share else {}
-    found = {}
-    for domain, mean in means.items():
-        width = mean.shape[1]
-        matrix = blend(maps[domain], share) if domain in maps else torch.eye(width, dtype=torch.float64)
-        found[domain] = torch.cat([matrix, -mean.double() @ matrix]).float()
-    return found
+def _applied(maps: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """What goes into the encoder: ``W_alpha``."""
+    return {domain: blend(matrix, share).float() for domain, matrix in maps.items()} if share else {}
 
 
 def _choose_share(
     domains: Sequence[str],
     maps: Mapping[str, Tensor],
-    means: Mapping[str, Tensor],
     rows: Sequence[Tensor],
     targets: Sequence[Tensor],
 ) -> tuple[float, dict[str, float]]:
     """The alpha whose rankings agree best with pseudo-labels: mAP over a sample, all directions together."""
-    if len(domains) != len(targets):
-        raise TrainingError("choosing the share of the map needs pseudo-labels of every domain")
     values = {}
     for share in SHARES:
-        applied = DomainMap(_applied(maps, means, share))
+        applied = DomainMap(_applied(maps, share))
         mapped = [applied(part, [domain]) for part, domain in zip(rows, domains, strict=True)]
         values[share] = _average_precisions(mapped, targets)
     best = max(SHARES, key=lambda share: float(values[share].mean()))

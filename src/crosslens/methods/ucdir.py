@@ -21,12 +21,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from crosslens.encoder import Encoder
 from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
 from crosslens.losses.distance import distance_of_distance
 from crosslens.losses.entropy import self_entropy
 from crosslens.losses.instance import bank_logits, instance_contrast
+from crosslens.methods.base import FitJob, Method
 from crosslens.methods.cluster_setting import ClusterSetting
-from crosslens.methods.two_view import Embedded, TwoViewConfig, TwoViewMethod, weighted_total
+from crosslens.methods.tuned import weighted_total
+from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, TwoViewTraining, fit_two_views
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.kmeans import kmeans
 from crosslens.support.errors import ConfigError
@@ -34,40 +37,42 @@ from crosslens.training.schedules import linear_ramp
 
 
 class UCDIRConfig(TwoViewConfig):
-    """Settings of UCDIR; weights and temperatures are those of the authors' DomainNet script.
+    """Settings of UCDIR; weights and temperatures are those of the authors' DomainNet script."""
 
-    Attributes:
-        members: see ``TwoViewConfig``; several by default, since single trainings swing by several points.
-        clusters: clusters per domain: ``auto`` estimates a count and takes several around it; a number, or
-            several, are taken as given.
-        count_method: how ``auto`` estimates; see ``ops.cluster_count.estimate_clusters``.
-        cluster_epoch: first epoch with clusters; L_C starts at weight 0 there.
-        align_epoch: first epoch with L_SE and L_DD; w_C reaches its full value here.
-        cluster_weight: full value of w_C.
-        entropy_weight, entropy_temperature: lam_SE and its temperature.
-        distance_weight, distance_temperature: lam_DD and its temperature.
-        gate: least share of its own cluster that lets an image take part in L_C.
-        restarts, iterations: of k-means (the authors take the best of 5; with several counts 2 do as well).
-        warm_start: start k-means from the previous epoch's centroids (changes the algorithm).
-        several: how losses of several counts combine: ``mean`` averages them; ``cumulative`` also asks
-            positives of a count to share the clusters of all counts before it (the authors' code).
-    """
-
-    members: int = Field(3, ge=1)
-    clusters: ClusterSetting = "auto"
-    count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
+    # The paper's own.
     cluster_epoch: int = Field(2, ge=0)
+    """First epoch with clusters; L_C starts at weight 0 there."""
     align_epoch: int = Field(10, ge=0)
+    """First epoch with L_SE and L_DD; w_C reaches its full value here."""
     cluster_weight: float = Field(1.0, ge=0)
+    """Full value of w_C."""
     entropy_weight: float = Field(0.5, ge=0)
+    """lam_SE, of the self-entropy."""
     entropy_temperature: float = Field(0.1, gt=0)
+    """Its temperature."""
     distance_weight: float = Field(0.1, ge=0)
+    """lam_DD, of the distance of distance."""
     distance_temperature: float = Field(0.01, gt=0)
+    """Its temperature."""
     gate: float = Field(0.2, ge=0, le=1)
+    """Least share of its own cluster that lets an image take part in L_C."""
     restarts: int = Field(2, ge=1)
+    """Of k-means; the authors take the best of 5, with several counts 2 do as well."""
     iterations: int = Field(20, ge=1)
-    warm_start: bool = False
+    """Of k-means."""
+    clusters: ClusterSetting = "auto"
+    """Clusters per domain: ``auto`` estimates a count and takes several around it; a number, or several, are taken
+    as given."""
+
+    # What this project adds.
+    members: int = Field(3, ge=1)
+    count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
+    """How ``auto`` estimates the count."""
     several: Literal["mean", "cumulative"] = "mean"
+    """How losses of several counts combine: ``mean`` averages them; ``cumulative`` also asks positives of a count
+    to share the clusters of all counts before it (the authors' code)."""
+    warm_start: bool = False
+    """Start k-means from the previous epoch's centroids, which changes the algorithm."""
 
 
 class Clustering(NamedTuple):
@@ -80,37 +85,27 @@ class Clustering(NamedTuple):
     members: Tensor
 
 
-class UCDIR(TwoViewMethod):
-    """UCDIR on a head or on the whole network."""
+class UCDIRLosses(Objective):
+    """The clusters of an epoch and the four losses over them."""
 
-    name = "ucdir"
-    Config = UCDIRConfig
-
-    @property
-    def config(self) -> UCDIRConfig:
-        """The settings, typed."""
-        assert isinstance(self.settings, UCDIRConfig)
-        return self.settings
-
-    clusterings: tuple[list[Clustering], list[Clustering]]
-    members: tuple[Tensor, Tensor]
-    counts: tuple[list[int], list[int]]
-
-    def reset(self) -> None:
-        """No clusters yet."""
+    def __init__(self, training: TwoViewTraining[Any], config: UCDIRConfig) -> None:
+        super().__init__(training)
+        self.config = config
+        self.clusterings: tuple[list[Clustering], list[Clustering]]
+        self.members: tuple[Tensor, Tensor]
+        self.counts: tuple[list[int], list[int]] = ([], [])
         self._use([], [])
-        self.counts = ([], [])
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Cluster the momentum encoder's centre features, each domain alone (the E-step)."""
         if epoch < self.config.cluster_epoch:
             return {}
-        features = (self.centre_features(0).cpu(), self.centre_features(1).cpu())
+        features = (self.training.centre_features(0).cpu(), self.training.centre_features(1).cpu())
         if not self.counts[0]:
-            self.counts = self.job.world.share(self._choose_counts(features))
+            self.counts = self.training.job.world.share(self._choose_counts(features))
         # faiss computes outside Python's lock, so the domains take a thread each.
         with ThreadPoolExecutor(2) as pool:
-            found = self.job.world.share(list(pool.map(self._cluster, (0, 1), features)))
+            found = self.training.job.world.share(list(pool.map(self._cluster, (0, 1), features)))
         self._use(found[0], found[1])
         info: dict[str, float] = {}
         for name, clusterings in zip("ab", self.clusterings, strict=True):
@@ -118,12 +113,12 @@ class UCDIR(TwoViewMethod):
             sizes = torch.bincount(largest.assignments, minlength=len(largest.centroids)).float()
             info[f"clusters_{name}"] = len(sizes)
             info[f"largest_cluster_{name}"] = float(sizes.max() / sizes.sum())
-        info["cluster_weight"] = self.cluster_weight(epoch)
+        info["cluster_weight"] = cluster_weight(self.config, epoch)
         return info
 
     def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
         """All terms that are active in this epoch."""
-        weight = self.cluster_weight(epoch)
+        weight = cluster_weight(self.config, epoch)
         losses: dict[str, Tensor] = {}
         terms: list[tuple[float, Tensor]] = []
         for name, part, clusterings, members in zip("ab", parts, self.clusterings, self.members, strict=True):
@@ -143,10 +138,6 @@ class UCDIR(TwoViewMethod):
             terms.append((self.config.entropy_weight, losses["entropy"]))
             terms.append((self.config.distance_weight, losses["distance"]))
         return {"total": weighted_total(terms), **losses}
-
-    def cluster_weight(self, epoch: int) -> float:
-        """w_C(e): 0 up to ``cluster_epoch``, then linear up to its full value at ``align_epoch``."""
-        return self.config.cluster_weight * linear_ramp(epoch, self.config.cluster_epoch, self.config.align_epoch)
 
     def _cluster_loss(
         self, part: Embedded, clusterings: list[Clustering], members: Tensor, log_total: Tensor
@@ -177,7 +168,7 @@ class UCDIR(TwoViewMethod):
         self.members = (joined[0], joined[1])
 
     def _cluster(self, domain: int, features: Tensor) -> list[Clustering]:
-        device = self.banks[domain].device
+        device = self.training.device
         clusterings: list[Clustering] = []
         positives: Tensor | None = None
         for position, count in enumerate(self.counts[domain]):
@@ -206,8 +197,8 @@ class UCDIR(TwoViewMethod):
         return before[position].centroids.cpu() if position < len(before) else None
 
     def _choose_counts(self, features: tuple[Tensor, Tensor]) -> tuple[list[int], list[int]]:
-        if self.job.oracle is not None:
-            true = [self.job.oracle.classes[domain] for domain in self.job.domains]
+        if self.training.job.oracle is not None:
+            true = [self.training.job.oracle.classes[domain] for domain in self.training.job.domains]
             return [true[0]], [true[1]]
         if self.config.clusters == "auto":
             with ThreadPoolExecutor(2) as pool:
@@ -221,14 +212,32 @@ class UCDIR(TwoViewMethod):
             raise ConfigError(f"{counts[-1]} clusters cannot be made of {min(map(len, features))} images")
         return counts, list(counts)
 
-    def extra_state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Clusters of the epoch and the counts chosen."""
         clusters = [[list(clustering) for clustering in domain] for domain in self.clusterings]
         return {"clusters": clusters, "counts": [list(counts) for counts in self.counts]}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what ``extra_state`` gave."""
-        device = self.banks[0].device
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        device = self.training.device
         loaded = [[Clustering(*(t.to(device) for t in parts)) for parts in domain] for domain in state["clusters"]]
         self._use(loaded[0], loaded[1])
         self.counts = (list(state["counts"][0]), list(state["counts"][1]))
+
+
+class UCDIR(Method[UCDIRConfig]):
+    """UCDIR on a head or on the whole network."""
+
+    name = "ucdir"
+    summary = "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels"
+    Config = UCDIRConfig
+    tunes = ("head", "full")
+
+    def fit(self, job: FitJob) -> Encoder:
+        """See ``fit_two_views``."""
+        return fit_two_views(self, job, partial(UCDIRLosses, config=self.config))
+
+
+def cluster_weight(config: UCDIRConfig, epoch: int) -> float:
+    """w_C(e): 0 up to ``cluster_epoch``, then linear up to its full value at ``align_epoch``."""
+    return config.cluster_weight * linear_ramp(epoch, config.cluster_epoch, config.align_epoch)

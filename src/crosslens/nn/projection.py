@@ -27,33 +27,30 @@ Geometry = Literal["mobius", "hnnpp", "euclid_exp", "euclid"]
 
 
 class ProjectionSettings(BaseModel):
-    """What a projection is made of, but for its widths.
+    """What a projection is made of, but for its widths."""
 
-    Attributes:
-        geometry: ``mobius`` has HNN's layers, ``hnnpp`` those of HNN++, ``euclid_exp`` is an ordinary perceptron
-            whose output is put into the ball, ``euclid`` one with unit rows and no ball at all.
-        curvature: c; the ball has curvature -c.
-        scale: sigma, the length given to every input.
-        radius_in: r, tangent vectors that enter the ball are shortened to it.
-        radius_out: r_out, likewise for those that leave it. None, and what is larger, only keeps them within
-            2 / sqrt(c), up to which float32 ranks by distance (``similarity.WIDEST``).
-        slope: of LeakyReLU between the layers; 0 is ReLU, 1 none.
-        start: ``residual`` adds the perceptron to its input and begins with next to nothing added, so that what
-            the space knew before training is kept as far as the texts do not speak against it; ``identity`` begins
-            with layers that change nothing but what ``slope`` bends; ``random`` is Xavier's.
-        ranking: ``distance`` ranks by geodesic distance; ``cosine`` by the angle of the tangent vectors at 0.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     geometry: Geometry = "mobius"
+    """``mobius`` has HNN's layers, ``hnnpp`` those of HNN++, ``euclid_exp`` is an ordinary perceptron whose output
+    is put into the ball, ``euclid`` one with unit rows and no ball at all."""
     curvature: float = Field(0.1, gt=0)
+    """c; the ball has curvature -c."""
     scale: float = Field(1.0, gt=0)
+    """sigma, the length given to every input."""
     radius_in: float | None = Field(2.3, gt=0)
+    """r, tangent vectors that enter the ball are shortened to it."""
     radius_out: float | None = Field(1.0, gt=0)
+    """r_out, likewise for those that leave it. None, and what is larger, only keeps them within 2 / sqrt(c), up to
+    which float32 ranks by distance."""
     slope: float = Field(0.1, ge=0, le=1)
+    """Of LeakyReLU between the layers; 0 is ReLU, 1 none."""
     start: Literal["residual", "identity", "random"] = "residual"
+    """``residual`` adds the perceptron to its input and begins with next to nothing added, so that what the space
+    knew before training is kept as far as the texts do not speak against it; ``identity`` begins with layers that
+    change nothing but what ``slope`` bends; ``random`` is Xavier's."""
     ranking: Literal["distance", "cosine"] = "distance"
+    """``distance`` ranks by geodesic distance; ``cosine`` by the angle of the tangent vectors at 0."""
 
 
 class ProjectionShape(ProjectionSettings):

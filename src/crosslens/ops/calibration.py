@@ -40,8 +40,8 @@ _COUNTED = 2000
 """Most items that the number of clusters is estimated from."""
 
 
-def centred_rows(features: NDArray[np.floating[Any]]) -> Array:
-    """Backbone features ``(N, D)`` of one domain without their mean, as unit rows.
+def centre_features(features: NDArray[np.floating[Any]]) -> Array:
+    """Backbone features ``(N, D)`` of one domain without their mean, as unit rows; longer ones weigh more in it.
 
     They tell a missing counterpart better than a trained encoder's vectors do: training pulls every query to
     something in the gallery, whether it has a counterpart or not.

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from crosslens.images.decode import decode
-from crosslens.search.query.query import FoundHit
+from crosslens.search.query.query import FoldedHit
 from crosslens.support.errors import ConfigError, ImageError
 from crosslens.support.files import atomic_path
 from crosslens.support.terminal import visible
@@ -40,9 +40,9 @@ class Tile:
     caption: tuple[str, str] = ("", "")
 
 
-def hit_tile(found: FoundHit) -> Tile:
+def make_tile(shown: FoldedHit) -> Tile:
     """A hit with its score, domain, class and how many were folded under it."""
-    hit, more = found.hit, len(found.duplicates)
+    hit, more = shown.hit, len(shown.duplicates)
     first = f"{hit.score:.3f}  {hit.domain}" + (f"  +{more} alike" if more else "")
     return Tile(Path(hit.path), "image is gone", (first, hit.label or Path(hit.id).name))
 
@@ -80,11 +80,11 @@ def check_grid_file(file: Path) -> str:
 
 def _png(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> bytes:
     step, height = SIDE + _GAP, SIDE + _CAPTION + _GAP
-    asked, found = -(-len(query) // COLUMNS), -(-len(hits) // COLUMNS)
+    query_rows, hit_rows = -(-len(query) // COLUMNS), -(-len(hits) // COLUMNS)
     width = _GAP + step * min(COLUMNS, max(len(query), len(hits), 3))
     top = _GAP + (24 if title else 0)
-    split = top + asked * height
-    canvas = Image.new("RGB", (width, split + 2 * _GAP + max(found * height, 24)), "white")
+    split = top + query_rows * height
+    canvas = Image.new("RGB", (width, split + 2 * _GAP + max(hit_rows * height, 24)), "white")
     pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(13)
     pen.text((_GAP, _GAP), _printable(title), fill=_INK, font=ImageFont.load_default(15))

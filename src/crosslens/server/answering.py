@@ -10,8 +10,8 @@ from pydantic_core import to_json
 from crosslens.ops.calibration import LEAST
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
+from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
-from crosslens.search.query.told_domain import told_domain
 from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
@@ -54,8 +54,10 @@ async def answer(
     pictures: list[EmbeddedImage] = []
     if images:
         # What there is to say of the name, the searcher says in its answer.
-        domain, _ = told_domain(asked.domain, searcher.encoder.domains)
-        pictures = await service.embedding.pictures(searcher.encoder, images, domain, seconds, searcher.detector)
+        domain, _ = resolve_domain(asked.domain, searcher.encoder.domains)
+        pictures = await service.embedding.embed_pictures(
+            searcher.encoder, images, domain, seconds, searcher.detector
+        )
     return await service.thread(_answered, service, collection, searcher, asked, pictures, seconds)
 
 
@@ -74,42 +76,37 @@ def _answered(
     if any(isinstance(part, TextPart) for part in asked.parts) and not encoder.has_text:
         raise Problem(422, f"{collection.name} does not understand text: its encoder is {encoder.name}")
     parts = [_part(part, pictures) for part in asked.parts]
-    found = _found(collection.name, searcher, asked, parts)
+    result = _result(collection.name, searcher, asked, parts)
     for stage, name in MEASURED.items():
-        if stage in found.seconds:
-            service.meter.took(name, found.seconds[stage])
-    for stage, duration in found.seconds.items():
+        if stage in result.seconds:
+            service.meter.took(name, result.seconds[stage])
+    for stage, duration in result.seconds.items():
         seconds[stage] = seconds.get(stage, 0.0) + duration
     shown = [
-        collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in found.hits
+        collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in result.hits
     ]
     return to_json(
         {
             "hits": shown,
-            "match_probability": found.match_probability,
-            "no_match": found.no_match,
-            "domain": found.domain,
+            "match_probability": result.match_probability,
+            "no_match": result.no_match,
+            "domain": result.domain,
             "items": items,
             "version": version,
             "seconds": seconds,
-            "notes": found.notes,
+            "notes": result.notes,
         }
     )
 
 
-def _found(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
-    index = searcher.index
-    version = index.version
+def _result(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
     try:
         return searcher.answer(parts, asked.options, asked.domain)
     except StoreError:
         for part in asked.parts:
-            if isinstance(part, LikePart) and not index.count(Eq(field="id", value=part.like)):
+            if isinstance(part, LikePart) and not searcher.index.count(Eq(field="id", value=part.like)):
                 raise Problem(422, f"there is no item {part.like[:200]!r} in {name}") from None
-        if index.version == version:
-            raise
-        # Items that were found went away before they were looked at again.
-        return searcher.answer(parts, asked.options, asked.domain)
+        raise
 
 
 def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:

@@ -22,6 +22,7 @@ from crosslens.server.schemas import OWN_MODELS
 from crosslens.server.service import Service
 from crosslens.server.settings import LOOPBACK, ServerSettings
 from crosslens.server.threads import one_thread_each
+from crosslens.support.terminal import log_visibly
 from crosslens.support.version import __version__
 
 SETTINGS_VARIABLE = "CROSSLENS_SERVER_SETTINGS"
@@ -73,6 +74,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
 def app_from_environment() -> FastAPI:
     """The application of a worker process, whose settings its parent left in the environment."""
+    log_visibly()
     one_thread_each()
     return create_app(ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE]))
 
@@ -87,9 +89,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         models = [(model, "validation") for model in OWN_MODELS] + [(ProblemDocument, "serialization")]
-        _, own = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        _, defined = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        for name, schema in own.get("$defs", {}).items():
+        for name, schema in defined.get("$defs", {}).items():
             schemas.setdefault(name, schema)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)

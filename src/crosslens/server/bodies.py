@@ -57,10 +57,10 @@ def parse_json(content: bytes, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        if any(entry["type"] == "json_invalid" for entry in found):
-            raise Problem(400, f"the body is no JSON: {found[0]['msg']}") from None
-        raise wrong_values(found) from None
+        faults = error.errors(include_input=False, include_url=False, include_context=False)
+        if any(entry["type"] == "json_invalid" for entry in faults):
+            raise Problem(400, f"the body is no JSON: {faults[0]['msg']}") from None
+        raise wrong_values(faults) from None
     except RecursionError:
         raise Problem(400, "the JSON is too deep") from None
 
@@ -120,19 +120,19 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> F
         raise
     except (ValueError, KeyError, AssertionError) as error:
         raise Problem(400, "the multipart body is malformed") from error
-    found = Form(form, {}, [])
+    form_values = Form(form, {}, [])
     for name, value in form.multi_items():
         if name == "images" and isinstance(value, UploadFile):
-            found.images.append(value)
-        elif name in fields and name not in found.fields:
-            found.fields[name] = value if isinstance(value, str) else await _text_of(name, value)
+            form_values.images.append(value)
+        elif name in fields and name not in form_values.fields:
+            form_values.fields[name] = value if isinstance(value, str) else await _text_of(name, value)
         else:
             wanted = ", ".join(fields)
             detail = f"the form takes files named 'images' and one each of: {wanted}"
             raise Problem(422, detail, errors=[{"where": name[:100], "what": "not expected, or not like this"}])
-    if len(found.images) > files:
-        raise Problem(413, f"too many files: {len(found.images)} images, and the most are {files}")
-    return found
+    if len(form_values.images) > files:
+        raise Problem(413, f"too many files: {len(form_values.images)} images, and the most are {files}")
+    return form_values
 
 
 async def _text_of(name: str, file: UploadFile) -> str:

@@ -40,7 +40,7 @@ class Collection:
         self.name = index.name
         self._address = f"/api/v1/collections/{quote(self.name, safe='')}"
         self.searcher = Searcher(index)
-        self._looked = time.monotonic()
+        self._refreshed = time.monotonic()
         self._refreshing = threading.Lock()
         self._described: CollectionInfo | None = None
 
@@ -56,7 +56,7 @@ class Collection:
 
     @property
     def version(self) -> str:
-        """Another text after every change, and for every index that takes this one's place."""
+        """The version that is read: it differs after every change, and for every index that replaces this one."""
         return version_of(self.index)
 
     @property
@@ -71,11 +71,11 @@ class Collection:
 
     @property
     def due(self) -> bool:
-        """Whether ``refresh`` would look, which blocks."""
-        return time.monotonic() - self._looked >= REFRESH_SECONDS and not self._refreshing.locked()
+        """Whether ``refresh`` would read the index again, which blocks."""
+        return time.monotonic() - self._refreshed >= REFRESH_SECONDS and not self._refreshing.locked()
 
     def refresh(self, now: bool = False) -> None:
-        """Take over what was committed meanwhile; looks at most once a second, or ``now``.
+        """Take over what was committed meanwhile; reads the index at most once a second, or ``now``.
 
         Raises:
             StoreError: when the index is gone or cannot be read, or another one at its path cannot be opened.
@@ -88,7 +88,7 @@ class Collection:
             except ReplacedIndexError:
                 self.searcher = self._of_another()
                 log.warning("%s holds another index now, which is served from here on", self.folder)
-            self._looked = time.monotonic()
+            self._refreshed = time.monotonic()
 
     def _of_another(self) -> Searcher:
         """A searcher of the index that took the place of the one that was open.
@@ -164,7 +164,7 @@ class Collection:
         """Make probabilities of a match ready for the index as it is; they take seconds for thousands of items."""
         searcher = self.searcher
         if len(searcher.index) >= LEAST and not searcher.calibrated:
-            searcher.matching.probability(searcher.index.sample(1)[0])
+            searcher.match_estimator.probability(searcher.index.sample(1)[0])
 
     def _describe(self, searcher: Searcher) -> CollectionInfo:
         index, encoder, version = searcher.index, searcher.encoder, version_of(searcher.index)

@@ -14,6 +14,7 @@ import numpy as np
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import cpu_workers, make_engine
 from crosslens.encoder import Encoder
+from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
 from crosslens.search.query.query import AUTO, EmbeddedImage
 from crosslens.server.batching import Batcher, Embedded
 from crosslens.server.bodies import checked_format
@@ -41,12 +42,12 @@ class Embedding:
     def warm(self, encoder: Encoder) -> None:
         """Load everything ``encoder`` needs and run it once, which takes seconds the first time on a machine."""
         side = encoder.backbone.preprocess.crop
-        features = self.features_of_squares(encoder, [np.zeros((side, side, 3), np.uint8)], None)
+        features = self.embed_squares(encoder, [np.zeros((side, side, 3), np.uint8)], None)
         encoder.encode_features(features)
         if encoder.has_text:
             encoder.encode_texts(["a picture"])
 
-    async def pictures(
+    async def embed_pictures(
         self,
         encoder: Encoder,
         images: Sequence[BinaryIO],
@@ -59,43 +60,30 @@ class Embedding:
         Args:
             encoder: whose vectors are wanted.
             images: open files, N of them; each is read when its turn comes.
-            domain: their look; ``auto`` detects it, None where it is unknown.
+            domain: of all of them; ``auto`` detects it, None where it is unknown.
             seconds: gets the stages decode, queue and embed.
             detect: tells domains from the frozen backbone's features ``(N, D)``.
 
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
         """
-        frozen = await self._ready_batcher(encoder.backbone)
+        batcher, names = await self._ready_batcher(encoder.backbone), [domain] * len(images)
         started = time.perf_counter()
-        with frozen.coming(len(images)):
+        with batcher.coming(len(images)):
             squares = await self._squares(encoder.backbone, images)
             seconds["decode"] = time.perf_counter() - started
-            plain: NDArray[np.float32] | None = None
-            if not encoder.embeds_by_domain or domain == AUTO:
-                waiting = [frozen.submit(square) for square in squares]
-        if not encoder.embeds_by_domain or domain == AUTO:
-            plain = await self._embedded(waiting, seconds)
-        names = [domain] * len(images)
-        if domain == AUTO:
-            assert plain is not None
-            names = await asyncio.to_thread(detect, plain)
-        if not encoder.embeds_by_domain:
-            assert plain is not None
-            vectors = encoder.encode_features(plain, names)
-        else:
-            vectors = np.empty((len(images), encoder.dim), np.float32)
-            for name in dict.fromkeys(names):
-                rows = [row for row, own in enumerate(names) if own == name]
+            is_needed = needs_frozen(encoder, names)
+            waiting = [batcher.submit(square) for square in squares] if is_needed else []
+        frozen = await self._embedded(waiting, seconds) if is_needed else None
+        assigned = await asyncio.to_thread(assign_domains, names, frozen, detect) if domain == AUTO else names
+        features: dict[str | None, NDArray[np.float32]] = {}
+        if encoder.embeds_by_domain:
+            for name, rows in group_by_domain(assigned).items():
                 batcher = await self._ready_batcher(encoder.backbone_of(name))
-                features = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
-                vectors[rows] = encoder.encode_features(features, name)
-        return [
-            EmbeddedImage(vectors[row], name, None if plain is None else plain[row])
-            for row, name in enumerate(names)
-        ]
+                features[name] = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
+        return encode_pictures(encoder, assigned, frozen, features)
 
-    def features_of_squares(
+    def embed_squares(
         self, encoder: Encoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
     ) -> NDArray[np.float32]:
         """Backbone features ``(N, D)`` of squares ``(H, W, 3)``, between those of searches; for jobs.
@@ -123,8 +111,8 @@ class Embedding:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(
-                loop.run_in_executor(self._decoders, self._pixels, backbone, image, place)
-                for place, image in enumerate(images)
+                loop.run_in_executor(self._decoders, self._pixels, backbone, image, number)
+                for number, image in enumerate(images)
             )
         )
 
@@ -136,14 +124,14 @@ class Embedding:
         self._meter.took("embed", max(one.took for one in embedded), seconds)
         return np.stack([one.features for one in embedded])
 
-    def _pixels(self, backbone: Backbone, image: BinaryIO, place: int) -> NDArray[np.uint8]:
+    def _pixels(self, backbone: Backbone, image: BinaryIO, number: int) -> NDArray[np.uint8]:
         with self._meter.stage("decode"):
             content = image.read()
-            checked_format(content, place, self._settings.max_pixels)
+            checked_format(content, number, self._settings.max_pixels)
             try:
                 return backbone.preprocess.pixels(content)
             except ImageError as error:
-                raise Problem(422, f"image {place}: {error}") from None
+                raise Problem(422, f"image {number}: {error}") from None
 
     def _batcher(self, backbone: Backbone) -> Batcher:
         key = backbone.fingerprint.digest

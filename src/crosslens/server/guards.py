@@ -130,9 +130,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        told = Headers(scope=scope).get("content-length", "0")
-        if not told.isdecimal() or int(told) > self._most:
-            problem = self._too_large() if told.isdecimal() else Problem(400, "Content-Length is no number")
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._most:
+            problem = self._too_large() if length.isdecimal() else Problem(400, "Content-Length is no number")
             await problem.response()(scope, receive, send)
             return
         deadline = time.monotonic() + self._seconds

@@ -83,9 +83,9 @@ class JobTable:
                 " (SELECT number FROM jobs WHERE state IN (?, ?, ?) ORDER BY number DESC LIMIT ?)",
                 (*ENDED, *ENDED, MOST_ENDED),
             )
-        found = self.get(values[0])
-        assert found is not None
-        return found
+        job = self.get(values[0])
+        assert job is not None
+        return job
 
     def all(self) -> list[Job]:
         """All jobs, newest first."""

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.file_stamp import FileStamp, stamp_of
 from crosslens.support.files import atomic_path, read_json
 
 Role = Literal["read", "write"]
@@ -72,7 +73,7 @@ class Keys:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._entries: dict[str, KeyEntry] = {}
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: FileStamp | None = None
         self._looked = -1.0
         self._take(read_keys(file))
         if not self._entries:
@@ -93,14 +94,14 @@ class Keys:
             return
         self._looked = now
         try:
-            if _stamp(self.file) != self._stamp:
+            if stamp_of(self.file) != self._stamp:
                 self._take(read_keys(self.file))
         except (OSError, ConfigError):
             # Without a readable file nobody can be told apart; nobody is let in.
             self._entries, self._stamp = {}, None
 
     def _take(self, content: KeyFile) -> None:
-        self._stamp = _stamp(self.file)
+        self._stamp = stamp_of(self.file)
         self._entries = {entry.id: entry for entry in content.keys}
 
 
@@ -157,11 +158,6 @@ def remove_key(file: Path, name: str) -> None:
 
 def _hash(salt: str, key: str) -> str:
     return hashlib.sha256(bytes.fromhex(salt) + key.encode()).hexdigest()
-
-
-def _stamp(file: Path) -> tuple[int, int, int]:
-    found = file.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _write(file: Path, content: KeyFile) -> None:

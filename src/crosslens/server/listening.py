@@ -27,19 +27,19 @@ def listen(host: str, port: int) -> list[socket.socket]:
         CrosslensError: for an unknown host, or a port that is taken or not allowed, saying what to do.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise CrosslensError(f"there is no host {host!r} to listen on ({error.strerror}); see --host") from error
     with ExitStack() as until:
         taken: list[socket.socket] = []
-        for family, kind, protocol, _, place in dict.fromkeys(found):
+        for family, kind, protocol, _, address in dict.fromkeys(addresses):
             if taken:
                 port = taken[0].getsockname()[1]
             try:
                 one = until.enter_context(socket.socket(family, kind, protocol))
-                _take(one, (place[0], port, *place[2:]))
+                _take(one, (address[0], port, *address[2:]))
             except OSError as error:
-                if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(found) > 1:
+                if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(addresses) > 1:
                     # A name may stand for IPv6 too where this machine has none.
                     continue
                 raise CrosslensError(_reason(error, host, port)) from error
@@ -50,13 +50,13 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return taken
 
 
-def _take(one: socket.socket, place: tuple[str | int | bytes, ...]) -> None:
+def _take(one: socket.socket, address: tuple[str | int | bytes, ...]) -> None:
     if os.name == "posix":
         # A server may start again at once; elsewhere this would let two share a port.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if one.family == socket.AF_INET6:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    one.bind(place)
+    one.bind(address)
     one.listen(BACKLOG)
     # Worker processes get it.
     one.set_inheritable(True)

@@ -110,7 +110,7 @@ def busy(detail: str, seconds: int = 1) -> Problem:
 
 def wrong_values(errors: list[Any]) -> Problem:
     """A 422 from pydantic's list of errors."""
-    found = [
+    faults = [
         # Names of models are pydantic's own steps; no client has written them.
         {
             "where": ".".join(str(step) for step in error["loc"] if step not in _MODELS),
@@ -118,8 +118,8 @@ def wrong_values(errors: list[Any]) -> Problem:
         }
         for error in errors[:20]
     ]
-    first = ": ".join(filter(None, found[0].values())) if found else "a value is not allowed"
-    return Problem(422, first, errors=found)
+    first = ": ".join(filter(None, faults[0].values())) if faults else "a value is not allowed"
+    return Problem(422, first, errors=faults)
 
 
 def of_error(error: CrosslensError) -> Problem:

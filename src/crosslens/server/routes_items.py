@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -17,6 +18,7 @@ from crosslens.server.routes_search import CollectionName
 from crosslens.server.schemas import DeleteRequest, Item, Job, JobAccepted
 from crosslens.server.service import Service, service_of
 from crosslens.support.errors import ImageError
+from crosslens.support.file_stamp import stamp_of
 
 router = APIRouter(prefix="/api/v1/collections/{name}", tags=["items"])
 Id = Annotated[
@@ -128,13 +130,13 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
     try:
         with open(path, "rb") as handle:
             kind = format_of(handle.read(HEAD))
-        state = path.stat()
+        state, stamp = path.stat(), stamp_of(path)
     except OSError:
         kind = None
     if kind is None:
         # Whatever lies there now is no image, or gone.
         raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read")
-    tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+    tag = f'"{hashlib.sha256(str(stamp).encode()).hexdigest()[:16]}"'
     headers = {
         "ETag": tag,
         "Cache-Control": PICTURE_CACHE,
@@ -169,9 +171,9 @@ async def add(request: Request, name: CollectionName) -> Response:
                 422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
             )
         checked: list[ImageFile] = []
-        for place, file in enumerate(form.images):
+        for number, file in enumerate(form.images):
             content = await file.read()
-            opened = await service.picture_thread(open_upload, content, place, service.settings.max_pixels)
+            opened = await service.picture_thread(open_upload, content, number, service.settings.max_pixels)
             checked.append(opened[0])
     finally:
         await form.data.close()

@@ -21,8 +21,8 @@ JobId = Annotated[str, Path(alias="id", min_length=1, max_length=64, description
 async def jobs(request: Request) -> list[Job]:
     """Jobs of all collections, newest first; of those that ended, the newest 200 of each collection."""
     service = service_of(request)
-    found = [job for table in service.tables.values() for job in await service.thread(table.all)]
-    return sorted(found, key=lambda job: -job.created)
+    jobs = [job for table in service.tables.values() for job in await service.thread(table.all)]
+    return sorted(jobs, key=lambda job: -job.created)
 
 
 @router.get(
@@ -46,9 +46,9 @@ async def cancel(request: Request, job_id: JobId) -> Job:
 
 def _find(service: Service, job_id: str) -> Job:
     for table in service.tables.values():
-        found = table.get(job_id)
-        if found is not None:
-            return found
+        job = table.get(job_id)
+        if job is not None:
+            return job
     raise Problem(404, "there is no such job; old ones are forgotten")
 
 

@@ -90,8 +90,8 @@ async def search(request: Request, name: CollectionName) -> Response:
                 asked = await read_json(request, SearchRequest)
             else:
                 raise Problem(415, "send multipart/form-data, or application/json when there is no image")
-        found = await unless_gone(request, answer(service, collection, asked, images, seconds))
-    return Response(found, media_type="application/json")
+        content = await unless_gone(request, answer(service, collection, asked, images, seconds))
+    return Response(content, media_type="application/json")
 
 
 async def unless_gone(request: Request, work: Awaitable[Made]) -> Made:

@@ -77,8 +77,8 @@ def _run(settings: ServerSettings, sockets: list[socket.socket]) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="crosslens-metrics-") as folder:
         # Worker processes read both; afterwards the folder is gone.
-        told = {"PROMETHEUS_MULTIPROC_DIR": folder, SETTINGS_VARIABLE: settings.model_dump_json()}
-        os.environ.update(told)
+        variables = {"PROMETHEUS_MULTIPROC_DIR": folder, SETTINGS_VARIABLE: settings.model_dump_json()}
+        os.environ.update(variables)
         try:
             config = configuration(settings, "crosslens.server.app:app_from_environment")
             from uvicorn.supervisors import Multiprocess
@@ -86,7 +86,7 @@ def _run(settings: ServerSettings, sockets: list[socket.socket]) -> None:
             supervisor = Multiprocess(config, sockets=sockets)
             supervisor.run()
         finally:
-            for name in told:
+            for name in variables:
                 os.environ.pop(name, None)
         if any(worker.process.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
             sys.exit(STARTUP_FAILURE)

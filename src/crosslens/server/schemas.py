@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.query.query import MOST, MOST_LETTERS, SearchOptions, Sort
-from crosslens.search.rerank.rerank import Rerank
+from crosslens.search.rerank.base import Rerank
 
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 # Ids are paths or names of a manifest, of any length; the JSON's own limit bounds them.

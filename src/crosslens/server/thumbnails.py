@@ -35,8 +35,8 @@ class Thumbnails:
         Raises:
             OSError: when the original is gone.
         """
-        told = f"{original}\0{stamp_of(original)}\0{side}\0{QUALITY}\0{REVISION}"
-        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        key = f"{original}\0{stamp_of(original)}\0{side}\0{QUALITY}\0{REVISION}"
+        return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def get(self, original: Path, side: int) -> bytes:
         """The thumbnail whose longer side is at most ``side`` pixels, as WebP.

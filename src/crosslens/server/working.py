@@ -16,11 +16,11 @@ from pydantic import TypeAdapter
 from crosslens.encoder import Encoder
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
-from crosslens.search.index.items import file_columns
+from crosslens.search.index.items import read_file_columns
 from crosslens.search.index.making import is_upload
-from crosslens.search.index.unit_rows import faults_of
+from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import is_being_written
-from crosslens.search.query.told_domain import told_domain
+from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.server.collection import Collection
 from crosslens.server.embedding import Embedding
@@ -145,7 +145,7 @@ class Worker:
         # One encoder for the whole job, whatever takes the index's place meanwhile; the index refuses another's.
         encoder = collection.encoder
         uploads = self._uploads[collection.name]
-        _, notes = told_domain(work["domain"], encoder.domains, index)
+        _, notes = resolve_domain(work["domain"], encoder.domains, index)
         skipped: dict[str, str] = {}
         done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
         while done < len(ids) and not cancelled:
@@ -189,10 +189,10 @@ class Worker:
             except ImageError:
                 skipped[image] = "can no longer be read"
         if present:
-            known, _ = told_domain(domain, encoder.domains)
-            features = self._embedding.features_of_squares(encoder, squares, known)
-            vectors = encoder.encode_features(features, known)
-            faults = faults_of(vectors)
+            name, _ = resolve_domain(domain, encoder.domains)
+            features = self._embedding.embed_squares(encoder, squares, name)
+            vectors = encoder.encode_features(features, name)
+            faults = find_faults(vectors)
             skipped |= {present[row]: f"its vector {fault}" for row, fault in faults.items()}
             good = [row for row in range(len(present)) if row not in faults]
             kept = [present[row] for row in good]
@@ -240,6 +240,6 @@ def _items(ids: Sequence[str], paths: Sequence[Path], root: Path, domain: str, l
         "root": [str(root)] * len(ids),
         "domain": [domain] * len(ids),
         "label": [label] * len(ids),
-        **file_columns(paths),
+        **read_file_columns(paths),
     }
     return pa.table(columns, schema=ITEM_SCHEMA)

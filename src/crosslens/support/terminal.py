@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -54,6 +55,26 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     Console().print(table)
+
+
+class VisibleFormatter(logging.Formatter):
+    """Log records as lines without anything that a terminal would obey; a traceback keeps its lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with its names made visible."""
+        lines = [visible(record.getMessage())]
+        if record.exc_info:
+            lines += map(visible, self.formatException(record.exc_info).splitlines())
+        return "\n".join(lines)
+
+
+def log_visibly() -> None:
+    """Write what the package logs, warnings and worse, to standard error through ``VisibleFormatter``."""
+    logger = logging.getLogger("crosslens")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(VisibleFormatter())
+        logger.addHandler(handler)
 
 
 def print_json(value: Any) -> None:

@@ -11,6 +11,7 @@ RUN/report.html      what ``crosslens report`` drew
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,10 +51,23 @@ class Run:
         return (self.encoder_folder / "config.json").is_file()
 
     @classmethod
-    def start(cls, folder: Path, config: dict[str, Any], *, resume: bool) -> Run:
+    def start(
+        cls,
+        folder: Path,
+        config: dict[str, Any],
+        *,
+        resume: bool,
+        renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> Run:
         """Begin a run in a new folder, or continue one whose configuration is the same.
 
         A folder where nothing was learned yet, since the settings or the images were refused, counts as new.
+
+        Args:
+            folder: the run folder.
+            config: what is asked for, resolved.
+            resume: whether a run that is there may go on.
+            renewed: turns a configuration of an earlier version into what it would be now.
 
         Raises:
             RunError: when the folder holds another run, or ``resume`` is missing or meets other settings.
@@ -63,7 +77,7 @@ class Run:
         if (folder / "config.yaml").is_file() and not run._is_untouched():
             if not resume:
                 raise RunError(f"{folder} holds a run already; continue it with --resume or choose another folder")
-            differing = _differences(run.config(), resolved)
+            differing = _differences(renewed(run.config()), resolved)
             if differing:
                 raise RunError(f"{folder} was started with other settings, so it cannot go on: {differing}")
             return run

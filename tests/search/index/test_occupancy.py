@@ -10,7 +10,7 @@ from crosslens.encoder.parts import Heads
 from crosslens.nn.heads import Head
 from crosslens.search.index import occupancy
 from crosslens.search.index.index import Index
-from crosslens.search.index.writer_lock import is_being_written, only_writer
+from crosslens.search.index.writer_lock import hold_for_writing, is_being_written
 from crosslens.support.errors import AnotherWriterError, ReplacedIndexError, StoreError
 from testing.tiny_backbone import TinyBackbone
 
@@ -90,7 +90,7 @@ def test_who_writes_is_told_from_what_is_broken(pictures, tmp_path, kind, monkey
     held = build(pictures, tmp_path / "i", Encoder(TinyBackbone()), kind)
     monkeypatch.setattr("crosslens.search.index.writer_lock.LOCK_SECONDS", 0.1)
     assert not is_being_written(held.folder)
-    with only_writer(held.folder):
+    with hold_for_writing(held.folder):
         assert is_being_written(held.folder)
         with pytest.raises(AnotherWriterError):
             held.delete(["photo/circle/00.png"])

@@ -8,6 +8,7 @@ import pytest
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.search.index import making
+from crosslens.search.index.contents import Contents
 from crosslens.search.index.index import Index
 from crosslens.support.errors import StoreError
 from testing.stores import needs_milvus
@@ -162,7 +163,7 @@ def test_an_interrupted_move_goes_on(encoder, root, tmp_path, monkeypatch):
     index = build(root, encoder, tmp_path / "i", "lance")
     root.rename(tmp_path / "new")
     monkeypatch.setattr(adding, "_REWRITTEN", 5)
-    upsert, calls = Index.upsert, []
+    upsert, calls = Contents.upsert, []
 
     def stop(self, *arguments):
         calls.append(1)
@@ -170,7 +171,7 @@ def test_an_interrupted_move_goes_on(encoder, root, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         upsert(self, *arguments)
 
-    monkeypatch.setattr(Index, "upsert", stop)
+    monkeypatch.setattr(Contents, "upsert", stop)
     with pytest.raises(KeyboardInterrupt):
         index.relocate(root, tmp_path / "new")
     reopened = Index.open(tmp_path / "i")

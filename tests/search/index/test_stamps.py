@@ -90,14 +90,14 @@ def older(encoder, root, tmp_path, monkeypatch):
         link.symlink_to(tmp_path / "elsewhere.bmp")
         shutil.copy(root / "photo" / "0.bmp", tmp_path / "elsewhere.bmp")
         with monkeypatch.context() as patched:
-            for module in ("stores.base", "stores.exact", "stores.lance_table", "stores.milvus", "items"):
+            for module in ("stores.base", "stores.exact", "stores.lance_table", "stores.milvus", "index.items"):
                 patched.setattr(f"crosslens.search.{module}.ITEM_SCHEMA", schema)
             patched.setattr("crosslens.search.index.index.ITEM_SCHEMA", schema)
             patched.setattr("crosslens.search.index.description.FORMAT", 2)
             patched.setattr(
                 "crosslens.search.index.items._named", lambda root, path: os.path.realpath(f"{root}/{path}")
             )
-            patched.setattr("crosslens.search.index.items.file_columns", seconds_alone)
+            patched.setattr("crosslens.search.index.items.read_file_columns", seconds_alone)
             index, _ = Index.build(Catalog.open(root), encoder, tmp_path / "i", store=address(kind, tmp_path))
             assert "stamp" not in index.items.column_names
             index.close()

@@ -16,8 +16,8 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre
 from crosslens.features.load import features_of
 from crosslens.search.index.index import Index
-from crosslens.search.index.items import checked_items
-from crosslens.search.index.unit_rows import faults_of, unit_rows
+from crosslens.search.index.items import check_items
+from crosslens.search.index.unit_rows import find_faults, restore_unit_length
 from crosslens.support.errors import FeatureError, StoreError
 from testing.stores import needs_milvus
 from testing.tiny_backbone import TinyBackbone
@@ -58,25 +58,25 @@ BAD = [0.0, np.nan, np.inf, -np.inf, 1e-30, 3.0]
 def test_which_rows_have_faults_and_why():
     rows = np.concatenate([unit(3), np.zeros((1, DIM), np.float32), 2 * unit(1, seed=1), unit(1, seed=2)])
     rows[5, 7] = np.nan
-    found = faults_of(rows)
+    found = find_faults(rows)
     assert set(found) == {3, 4, 5}
     assert "length 0" in found[3]
     assert "length 2, not 1" in found[4]
     assert "NaN or infinity" in found[5]
-    assert faults_of(unit(200).astype(np.float16)) == {}
-    assert faults_of(np.empty((0, DIM), np.float32)) == {}
-    assert set(faults_of(np.full((1, DIM), 3e38, np.float32))) == {0}
+    assert find_faults(unit(200).astype(np.float16)) == {}
+    assert find_faults(np.empty((0, DIM), np.float32)) == {}
+    assert set(find_faults(np.full((1, DIM), 3e38, np.float32))) == {0}
 
 
 @given(st.integers(0, 2**31), st.floats(0.9991, 1.0009))
 def test_lengths_are_one_and_exact_rows_stay(seed, length):
     rows = unit(20, seed)
-    made = unit_rows(rows * np.float32(length))
+    made = restore_unit_length(rows * np.float32(length))
     assert made.dtype == np.float32
     scores = (made.astype(np.float64) ** 2).sum(1)
     assert np.abs(scores - 1).max() < 1e-6
     assert np.allclose(made, rows, atol=1e-6)
-    assert np.array_equal(unit_rows(made), made)
+    assert np.array_equal(restore_unit_length(made), made)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_build_and_add_leave_such_pictures_out_and_say_so(pictures, tiny_world, 
     assert (len(index), len(skipped)) == (47, 1)
     assert str(pictures / lost) in skipped[0]
     assert "its vector has length" in skipped[0] or "its vector holds NaN" in skipped[0]
-    index.__dict__["encoder"] = Blind([0, 5], value)
+    index.contents.encoder = Blind([0, 5], value)
     report = index.add(catalog.select(domains=["sketch"]))
     assert (report.added, len(report.skipped)) == (46, 2)
     index.snapshot(tmp_path / "s")
@@ -108,7 +108,7 @@ def test_build_and_add_leave_such_pictures_out_and_say_so(pictures, tiny_world, 
 def test_an_item_whose_new_picture_has_no_vector_is_not_found_by_the_old_one(pictures, tiny_world, tmp_path):
     index, _ = Index.build(Catalog.open(pictures), Encoder(TinyBackbone()), tmp_path / "i", store="exact")
     shutil.copy(pictures / "photo" / "cross" / "01.png", pictures / "photo" / "circle" / "00.png")
-    index.__dict__["encoder"] = Blind([0], 0.0)
+    index.contents.encoder = Blind([0], 0.0)
     report = index.add(Catalog.open(pictures))
     assert (report.changed, report.removed, len(report.skipped)) == (0, 1, 1)
     assert "length 0, so it is like no other; its item was deleted" in report.skipped[0]
@@ -219,4 +219,4 @@ def test_a_snapshot_with_rows_of_length_0_is_restored_without_them(pictures, tin
 
 def test_integers_of_any_kind_are_checked_too():
     with pytest.raises(StoreError, match="1 of 1 vectors do not have length 1"):
-        checked_items(items(["a"]), np.ones((1, DIM), np.int64), DIM)
+        check_items(items(["a"]), np.ones((1, DIM), np.int64), DIM)

@@ -3,11 +3,12 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosslens.search.query.combining import Combiner
+from crosslens.search.query.combining import Combiner, answer_in_groups
 
 
 def ask_all(combiner, questions):
@@ -89,3 +90,16 @@ def test_one_bad_question_fails_alone():
 def test_too_few_answers_are_an_error():
     with pytest.raises(ValueError, match="shorter"):
         Combiner(lambda asked: [])(1)
+
+
+def test_vectors_of_one_group_are_answered_in_one_call():
+    calls = []
+
+    def answer(group, vectors):
+        calls.append((group, len(vectors)))
+        return [(group, float(vector[0])) for vector in vectors]
+
+    asked = [(group, np.array([number], np.float32)) for number, group in enumerate("abacb")]
+    assert answer_in_groups(asked, answer) == [("a", 0), ("b", 1), ("a", 2), ("c", 3), ("b", 4)]
+    assert calls == [("a", 2), ("b", 2), ("c", 1)]
+    assert answer_in_groups([], answer) == []

@@ -9,7 +9,7 @@ from crosslens.encoder.parts import Centre, DomainMap, Looks, Whitened
 from crosslens.features.load import features_of
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.index import Index
-from crosslens.search.query.domain_detection import DomainDetector, detect_domains, nearest_domain
+from crosslens.search.query.domain_detection import DomainDetector, detect_domains, find_nearest_domain
 from crosslens.search.query.query import SearchOptions, weighted_parts
 from crosslens.search.query.searcher import Searcher
 from testing.tiny_backbone import TinyBackbone
@@ -21,7 +21,7 @@ def test_the_nearest_mean_is_the_one_with_the_largest_cosine():
     rows, means = rng.normal(size=(20, 6)), rng.normal(size=(3, 6))
     cosines = rows @ means.T / np.linalg.norm(rows, axis=1)[:, None] / np.linalg.norm(means, axis=1)
     names = ["line", "photo", "clipart"]
-    found = nearest_domain(torch.from_numpy(rows), dict(zip(names, torch.from_numpy(means), strict=True)))
+    found = find_nearest_domain(torch.from_numpy(rows), dict(zip(names, torch.from_numpy(means), strict=True)))
     assert found == [names[place] for place in cosines.argmax(1)]
 
 
@@ -119,7 +119,7 @@ def test_no_item_is_looked_at_where_a_domain_would_change_nothing(index, monkeyp
 
 
 def test_means_of_items_are_taken_once_a_version(index, monkeypatch):
-    index.encoder = index.encoder.with_part(DomainMap({"sketch": torch.eye(64)}))
+    index.contents.encoder = index.encoder.with_part(DomainMap({"sketch": torch.eye(64)}))
     detector, scans = DomainDetector(index), []
     scan = index.scan
     monkeypatch.setattr(index, "scan", lambda *arguments: scans.append(1) or scan(*arguments))
@@ -138,7 +138,7 @@ def test_what_cannot_be_detected_is_said(prompted, pictures, tmp_path):
     assert detector(np.ones((1, prompted.backbone.dim), np.float32)) == [None]
     assert "no domain can be detected" in detector.notes()[0]
     looks = {"photo": torch.zeros(prompted.backbone.dim), "line": torch.ones(prompted.backbone.dim)}
-    index.encoder = index.encoder.with_part(Looks(looks))
+    index.contents.encoder = index.encoder.with_part(Looks(looks))
     assert detector.notes() == ("sketch cannot be detected; name that domain where a picture is of it",)
 
 

@@ -4,9 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosslens.nn.similarity import Similarity
-from crosslens.search.index.items import Hit
-from crosslens.search.query.folding import Folding, sort_hits
-from crosslens.search.query.query import FoundHit
+from crosslens.search.query.folding import Folds
 
 
 def unit(rows):
@@ -24,7 +22,7 @@ def test_each_hit_goes_under_the_first_kept_one_it_nearly_equals(seed, split, th
         else:
             expected.append(len(kept))
             kept.append(row)
-    folding = Folding(threshold)
+    folding = Folds(threshold)
     # In one go or in two, the answer is the same.
     assert folding.add(vectors[:split]) + folding.add(vectors[split:]) == expected
     assert len(folding) == len(kept)
@@ -32,7 +30,7 @@ def test_each_hit_goes_under_the_first_kept_one_it_nearly_equals(seed, split, th
 
 def test_a_threshold_of_one_folds_copies_alone():
     vectors = unit(np.random.default_rng(0).normal(size=(3, 700)))
-    assert Folding(1.0).add(vectors[[0, 1, 0, 2, 1]]) == [0, 1, 0, 2, 1]
+    assert Folds(1.0).add(vectors[[0, 1, 0, 2, 1]]) == [0, 1, 0, 2, 1]
 
 
 def test_hyperbolic_rows_are_compared_by_distance():
@@ -44,16 +42,5 @@ def test_hyperbolic_rows_are_compared_by_distance():
     between = (scores[0, 1] + cosine) / 2
     # As bare unit rows the first two are nearer than the threshold; by distance they are not.
     assert scores[0, 1] < between < cosine
-    assert Folding(float(between)).add(rows) == [0, 0, 0]
-    assert Folding(float(between), similarity).add(rows) == [0, 1, 0]
-
-
-def test_sorting_is_stable_and_puts_what_is_missing_last():
-    def hit(name, size, label):
-        return FoundHit(Hit(name, 0.5, f"/{name}", "photo", label, size=size))
-
-    hits = [hit("b", 2, None), hit("a", None, "x"), hit("d", 1, "y"), hit("c", 2, "x")]
-    names = {
-        key: "".join(f.hit.id for f in sort_hits(hits, key)) for key in ("score", "id", "size", "-size", "label")
-    }
-    assert names == {"score": "badc", "id": "abcd", "size": "dbca", "-size": "bcda", "label": "acdb"}
+    assert Folds(float(between)).add(rows) == [0, 0, 0]
+    assert Folds(float(between), similarity).add(rows) == [0, 1, 0]

@@ -14,7 +14,10 @@ from crosslens.search.filters.conditions import Eq, Prefix
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import QueryPart, SearchOptions, weighted_parts
 from crosslens.search.query.searcher import Searcher
-from crosslens.search.rerank.rerank import diffuse, expand_query, k_reciprocal, neighbour_graph
+from crosslens.search.rerank.diffusion import diffuse
+from crosslens.search.rerank.graph import neighbour_graph
+from crosslens.search.rerank.k_reciprocal import k_reciprocal
+from crosslens.search.rerank.query_expansion import expand_query
 from crosslens.support.errors import BackboneError, ConfigError, ImageError, StoreError
 from testing.reading_backbone import register_talker
 
@@ -144,7 +147,7 @@ def test_folding_is_bounded_and_says_so(searcher, monkeypatch):
     others = [image for image in ids if not image.startswith("copy/") and image != "photo/circle/00.png"]
     assert ids_of(answer)[1:] == others[:4]
 
-    monkeypatch.setattr("crosslens.search.query.searcher.LOOKED", 60)
+    monkeypatch.setattr("crosslens.search.query.listing.MOST_FOLDED", 60)
     get = index.store.get
     monkeypatch.setattr(index.store, "get", lambda ids: read.extend(ids) or get(ids))
     cut = searcher.answer(parts, SearchOptions(top=5, fold=0.9999))
@@ -355,7 +358,7 @@ def test_queries_answered_together_keep_their_own_number_and_filter(searcher):
     wanted = [(3, None), (5, None), (3, circles), (3, few), (3, None), (40, circles)]
     asked = [(row, *rest) for row, rest in zip(rows, wanted, strict=True)]
     alone = [index.search(row[None], count, where)[0] for row, count, where in asked]
-    assert searcher._search_all(asked) == alone
+    assert searcher.search.search_all(asked) == alone
     assert len({len(hits) for hits in alone}) > 2
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosslens.search.rerank import graph_cache, graph_update
+from crosslens.search.rerank.graph import neighbour_graph
 from crosslens.search.rerank.graph_cache import GraphCache
-from crosslens.search.rerank.graph_update import updated_graph
-from crosslens.search.rerank.rerank import neighbour_graph
+from crosslens.search.rerank.graph_update import update_graph
 
 
 def unit(rng, count, dim=8):
@@ -31,7 +31,7 @@ def test_any_change_leaves_the_graph_of_what_is_there(count, added, removed, k, 
     origins = np.sort(rng.permutation(count)[: max(0, count - removed)])
     origins = np.insert(origins, rng.integers(0, len(origins) + 1, added), -1)
     now = np.where(origins[:, None] < 0, unit(rng, len(origins)), vectors[origins] if count else 0)
-    same(updated_graph(before, origins, now.astype(np.float32)), neighbour_graph(now.astype(np.float32), k))
+    same(update_graph(before, origins, now.astype(np.float32)), neighbour_graph(now.astype(np.float32), k))
 
 
 def test_a_small_change_looks_few_items_up_anew(monkeypatch):
@@ -43,7 +43,7 @@ def test_a_small_change_looks_few_items_up_anew(monkeypatch):
     monkeypatch.setattr(graph_update, "top_k_chunks", lambda q, *a, **o: asked.append(len(q)) or real(q, *a, **o))
     monkeypatch.setattr(graph_update, "neighbour_graph", None)
     more = np.concatenate([vectors[1:], unit(rng, 2)])
-    found = updated_graph(before, np.array([*range(1, 1000), -1, -1]), more)
+    found = update_graph(before, np.array([*range(1, 1000), -1, -1]), more)
     same(found, neighbour_graph(more, 10))
     # The two new ones, and those that had the one that is gone among their ten.
     assert asked == [2 + int((before.rows == 0).any(1).sum())]
@@ -60,7 +60,7 @@ def test_a_cache_follows_every_version_of_its_index(index, monkeypatch):
     def check():
         ids = index.items.column("id").to_pylist()
         found = cache.of(ids)
-        assert np.array_equal(found.places, np.arange(len(ids)))
+        assert np.array_equal(found.positions, np.arange(len(ids)))
         assert np.array_equal(found.vectors, index.vectors)
         same(found.graph, neighbour_graph(index.vectors, graph_cache.GRAPH_NEIGHBOURS))
 
@@ -74,4 +74,4 @@ def test_a_cache_follows_every_version_of_its_index(index, monkeypatch):
     check()
     assert whole == []
     with pytest.raises(KeyError):
-        cache._made.places["x"]
+        cache._made.positions["x"]

@@ -29,7 +29,7 @@ from crosslens.ops.calibration import (
     LEAST,
     SCORES,
     MatchCalibration,
-    centred_rows,
+    centre_features,
     expected_calibration_error,
 )
 from crosslens.ops.cluster_count import estimate_clusters
@@ -207,7 +207,7 @@ def _plain(part: Features, side: Side) -> NDArray[np.float32]:
     """Centred backbone features of the images of ``side``, which are some of ``part``."""
     wanted = set(side.ids)
     rows = np.array([image in wanted for image in part.catalog.ids], dtype=bool)
-    return centred_rows(part.centre[rows])
+    return centre_features(part.centre[rows])
 
 
 def _rule(rejected: NDArray[np.bool_], has_match: NDArray[np.bool_]) -> dict[str, float]:

@@ -51,7 +51,7 @@ _DIGITS = 20
 class _Token(NamedTuple):
     kind: str
     value: str
-    place: int
+    position: int
 
 
 def parse_filter(text: str) -> Filter:
@@ -74,22 +74,22 @@ class _Parser:
         self.depth = 0
 
     def _split(self, text: str) -> list[_Token]:
-        tokens, place = [], 0
-        while text[place:].strip():
-            found = _TOKEN.match(text, place)
-            if found is None:
-                place += len(text[place:]) - len(text[place:].lstrip())
-                self._fail("cannot be read; texts stand in quotes", place)
-            assert found.lastgroup is not None
-            tokens.append(_Token(found.lastgroup, found[found.lastgroup], found.start(found.lastgroup)))
-            place = found.end()
+        tokens, position = [], 0
+        while text[position:].strip():
+            match = _TOKEN.match(text, position)
+            if match is None:
+                position += len(text[position:]) - len(text[position:].lstrip())
+                self._fail("cannot be read; texts stand in quotes", position)
+            assert match.lastgroup is not None
+            tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
+            position = match.end()
         return [*tokens, _Token("end", "", len(text))]
 
     def whole(self) -> Filter:
-        found = self._any()
+        condition = self._any()
         if self._now.kind != "end":
             self._fail("is not expected here; join conditions with 'and' or 'or'")
-        return found
+        return condition
 
     def _any(self) -> Filter:
         self.depth += 1
@@ -112,28 +112,28 @@ class _Parser:
         while self._skip("not"):
             negations += 1
         if self._skip("("):
-            found = self._any()
+            condition = self._any()
             self._expect(")")
         else:
-            found = self._condition()
-        return Not(filter=found) if negations % 2 else found
+            condition = self._condition()
+        return Not(filter=condition) if negations % 2 else condition
 
     def _condition(self) -> Filter:
         token = self._take("word", f"is no field; the fields are {', '.join(FIELDS)}")
         name = token.value.lower()
         if name not in FIELDS:
-            self._fail(f"is no field; the fields are {', '.join(FIELDS)}", token.place)
+            self._fail(f"is no field; the fields are {', '.join(FIELDS)}", token.position)
         try:
             return self._of(name)
         except ValidationError as error:
-            self._fail(_reason(error), token.place)
+            self._fail(_reason(error), token.position)
 
     def _of(self, name: str) -> Filter:
         if self._skip("is"):
             absent = not self._skip("not")
             self._expect("null")
-            known = Range.model_validate({"field": name})
-            return Not(filter=known) if absent else known
+            present = Range.model_validate({"field": name})
+            return Not(filter=present) if absent else present
         unlike = self._skip("not")
         if self._skip("in"):
             among = self._among(name)
@@ -142,12 +142,12 @@ class _Parser:
             first, _ = self._span(name)
             self._expect("and")
             _, last = self._span(name)
-            found: Filter = Range.model_validate({"field": name, "min": first, "max": last})
-            return Not(filter=found) if unlike else found
+            condition: Filter = Range.model_validate({"field": name, "min": first, "max": last})
+            return Not(filter=condition) if unlike else condition
         if self._skip("starts"):
             self._expect("with")
-            found = Prefix.model_validate({"field": name, "value": self._span(name)[0]})
-            return Not(filter=found) if unlike else found
+            condition = Prefix.model_validate({"field": name, "value": self._span(name)[0]})
+            return Not(filter=condition) if unlike else condition
         if unlike:
             self._fail("is not expected here; after 'not' comes in, between or starts with")
         return self._comparison(name)
@@ -163,7 +163,7 @@ class _Parser:
         # Up to the last second of a day, or from its first; "<" and ">" leave all of it out.
         ends = {"<": ("max", last), "<=": ("max", last), ">": ("min", first), ">=": ("min", first)}
         if mark.value not in ends:
-            self._fail("is no comparison", mark.place)
+            self._fail("is no comparison", mark.position)
         end, value = ends[mark.value]
         within = Range.model_validate({"field": name, end: value})
         if mark.value in ("<", ">"):
@@ -193,9 +193,9 @@ class _Parser:
             return int(token.value), int(token.value)
         self._take("text", "is no value; write a whole number, or text in quotes")
         text = token.value[1:-1].replace(token.value[0] * 2, token.value[0])
-        return self._seconds(text, token.place) if name == "modified" else (text, text)
+        return self._seconds(text, token.position) if name == "modified" else (text, text)
 
-    def _seconds(self, text: str, place: int) -> tuple[int, int]:
+    def _seconds(self, text: str, position: int) -> tuple[int, int]:
         with suppress(ValueError):
             day = datetime.combine(date.fromisoformat(text), time(), UTC)
             return int(day.timestamp()), int(day.timestamp()) + _DAY - 1
@@ -203,7 +203,7 @@ class _Parser:
             moment = datetime.fromisoformat(text)
             second = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
         except ValueError:
-            self._fail("is no day or time; write '2026-01-31', or seconds since 1970 without quotes", place)
+            self._fail("is no day or time; write '2026-01-31', or seconds since 1970 without quotes", position)
         return second, second
 
     @property
@@ -228,8 +228,8 @@ class _Parser:
         self.at += 1
         return token
 
-    def _fail(self, why: str, place: int | None = None) -> NoReturn:
-        where = self._now.place if place is None else place
+    def _fail(self, why: str, position: int | None = None) -> NoReturn:
+        where = self._now.position if position is None else position
         shown = self.text[where : where + 20] or "the end"
         raise ConfigError(f"filter, at character {where + 1}: {shown!r} {why}")
 

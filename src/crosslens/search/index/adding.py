@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,17 +14,15 @@ import pyarrow.compute as pc
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
 from crosslens.search.filters.conditions import Eq
-from crosslens.search.index.gone import by_name, gone_items, refuse_loss, renamed_items
-from crosslens.search.index.items import gallery_of, items_of, root_of
-from crosslens.search.index.making import embedded_items
-from crosslens.search.index.unit_rows import faults_of
+from crosslens.search.index.contents import Contents
+from crosslens.search.index.gone import find_gone, find_renamed, refuse_loss, restore_names
+from crosslens.search.index.items import make_items, resolve_root, select_gallery
+from crosslens.search.index.making import embed_items
+from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.support.errors import FeatureError, NothingEmbeddedError, StoreError
 from crosslens.support.presence import can_be_read
 from crosslens.support.progress import note
-
-if TYPE_CHECKING:
-    from crosslens.search.index.index import Index
 
 _REWRITTEN = 50_000
 
@@ -53,7 +51,7 @@ class AddReport:
 
 
 def add_catalog(
-    index: Index,
+    contents: Contents,
     catalog: Catalog,
     *,
     domains: Sequence[str] | None = None,
@@ -64,43 +62,43 @@ def add_catalog(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> AddReport:
     """Add the images of a catalog that an index lacks; see ``Index.add``."""
-    index.refresh()
-    root = root_of(catalog)
+    contents.refresh()
+    root = resolve_root(catalog)
     domains = None if domains is None else catalog.domains_named(list(domains))
-    catalog = gallery_of(_chosen(catalog, index.domains_of(root), domains))
-    items = items_of(catalog)
-    known = _of_root(index, root)
-    _refuse_collisions(index, items, known, root)
-    named = by_name(known) if catalog.ids == catalog.column("path") else known
-    gone = gone_items(named, items) if remove_gone else []
+    catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))
+    items = make_items(catalog)
+    indexed = _items_of_root(contents, root)
+    _refuse_collisions(contents, items, indexed, root)
+    named = restore_names(indexed) if catalog.ids == catalog.column("path") else indexed
+    gone = find_gone(named, items) if remove_gone else []
     if not force:
-        refuse_loss(known, gone, items, root)
-    index.add_root(root, domains)
+        refuse_loss(indexed, gone, items, root)
+    contents.add_root(root, domains)
     report = AddReport()
-    is_new, is_moved, is_relabelled, is_unstamped = _compare(items, known)
+    is_new, is_moved, is_relabelled, is_unstamped = _compare(items, indexed)
     todo = np.flatnonzero(is_new | is_moved)
     report.changed = int(is_relabelled.sum())
     report.unchanged = len(items) - len(todo) - report.changed
-    if index.store.keeps_stamps:
+    if contents.store.keeps_stamps:
         is_relabelled |= is_unstamped
-    rewrite(index, items.filter(pa.array(is_relabelled)))
+    rewrite(contents, items.filter(pa.array(is_relabelled)))
     if on_progress is not None:
         on_progress(0, len(todo))
     for start in range(0, len(todo), batch):
         rows = todo[start : start + batch]
         chosen = catalog.take(rows.tolist())
-        done, failures = _embed(index, chosen, items, device, report)
+        done, failures = _embed(contents, chosen, items, device, report)
         stale = set(items.column("id").take(pa.array(rows[is_moved[rows]])).to_pylist())
-        _settle(index, chosen, failures, stale, report)
+        _settle(contents, chosen, failures, stale, report)
         report.added += int((is_new[rows] & done).sum())
         report.changed += int((is_moved[rows] & done).sum())
         if on_progress is not None:
             on_progress(start + len(rows), len(todo))
     # Once more: a disk may have come back, or a file, in the hours that embedding may take.
-    still = gone_items(named, items, gone) if gone else []
-    renamed = renamed_items(named, items) if remove_gone else []
+    still = find_gone(named, items, gone) if gone else []
+    renamed = find_renamed(named, items) if remove_gone else []
     if still or renamed:
-        report.removed += index.delete(list(dict.fromkeys([*still, *renamed])))
+        report.removed += contents.delete(list(dict.fromkeys([*still, *renamed])))
     return report
 
 
@@ -116,15 +114,15 @@ def _chosen(catalog: Catalog, before: Sequence[str] | None, domains: Sequence[st
     return catalog.take([row for row, name in enumerate(catalog.column("domain")) if name in wanted])
 
 
-def _of_root(index: Index, root: str) -> pa.Table:
-    parts = [table for table, _ in index.scan(Eq(field="root", value=root))]
+def _items_of_root(contents: Contents, root: str) -> pa.Table:
+    parts = [table for table, _ in contents.store.scan(Eq(field="root", value=root))]
     return pa.concat_tables([ITEM_SCHEMA.empty_table(), *parts]).combine_chunks()
 
 
-def _refuse_collisions(index: Index, items: pa.Table, known: pa.Table, root: str) -> None:
+def _refuse_collisions(contents: Contents, items: pa.Table, indexed: pa.Table, root: str) -> None:
     """An id stands for one image: those that another folder has already are refused, before anything changes."""
-    ids = pa.array(sorted({*items.column("id").to_pylist()} - {*known.column("id").to_pylist()}), pa.string())
-    for table, _ in index.scan() if len(ids) else ():
+    ids = pa.array(sorted({*items.column("id").to_pylist()} - {*indexed.column("id").to_pylist()}), pa.string())
+    for table, _ in contents.store.scan() if len(ids) else ():
         taken = pc.is_in(table.column("id"), value_set=ids).combine_chunks()
         if taken.true_count:
             first = table.filter(taken).slice(0, 1).to_pylist()[0]
@@ -136,14 +134,14 @@ def _refuse_collisions(index: Index, items: pa.Table, known: pa.Table, root: str
             )
 
 
-def _compare(items: pa.Table, known: pa.Table) -> tuple[np.ndarray, ...]:
+def _compare(items: pa.Table, indexed: pa.Table) -> tuple[np.ndarray, ...]:
     """Which items are new, must be embedded again, have another label alone, lack a stamp alone; each ``(N,)``."""
-    place = pc.index_in(items.column("id"), value_set=known.column("id")).combine_chunks()
-    is_new = place.is_null().to_numpy(zero_copy_only=False)
-    if not known.num_rows:
+    position = pc.index_in(items.column("id"), value_set=indexed.column("id")).combine_chunks()
+    is_new = position.is_null().to_numpy(zero_copy_only=False)
+    if not indexed.num_rows:
         nothing = np.zeros(len(items), dtype=bool)
         return is_new, nothing, nothing.copy(), nothing
-    before = known.take(place.fill_null(0))
+    before = indexed.take(position.fill_null(0))
 
     def differs(name: str) -> np.ndarray:
         old, now = before.column(name), items.column(name)
@@ -162,7 +160,7 @@ def _compare(items: pa.Table, known: pa.Table) -> tuple[np.ndarray, ...]:
     return is_new, is_moved, is_relabelled, is_unstamped & has_stamp & ~is_moved & ~is_relabelled
 
 
-def rewrite(index: Index, items: pa.Table) -> None:
+def rewrite(contents: Contents, items: pa.Table) -> None:
     """Write items that are there anew, with the vectors that they have; in steps, so that memory is bounded.
 
     Format 2 took in vectors of any length. Those of length 0, which nothing finds, are deleted and named.
@@ -170,20 +168,20 @@ def rewrite(index: Index, items: pa.Table) -> None:
     for start in range(0, items.num_rows, _REWRITTEN):
         part = items.slice(start, _REWRITTEN)
         ids = part.column("id").to_pylist()
-        vectors = index.store.get(ids)[1]
+        vectors = contents.store.get(ids)[1]
         lengths = np.linalg.norm(vectors, axis=1)
         kept = lengths > 1e-6
         if not kept.all():
             lost = [ids[row] for row in np.flatnonzero(~kept)]
             note(f"{len(lost)} item(s) deleted, the first {lost[0]}: a vector of length 0 is like no other")
-            index.delete(lost)
-        faulty = list(faults_of(vectors))
+            contents.delete(lost)
+        faulty = list(find_faults(vectors))
         vectors[faulty] /= np.maximum(lengths[faulty, None], 1e-6)
-        index.upsert(part.filter(pa.array(kept)), vectors[kept], index.fingerprint)
+        contents.upsert(part.filter(pa.array(kept)), vectors[kept], contents.fingerprint)
 
 
 def _embed(
-    index: Index, catalog: Catalog, items: pa.Table, device: str | None, report: AddReport
+    contents: Contents, catalog: Catalog, items: pa.Table, device: str | None, report: AddReport
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Embed and commit some images, with their sizes and times as they were before.
 
@@ -191,25 +189,27 @@ def _embed(
         Which of them are in the index as they are now ``(n,)``, and why others cannot be read, by id.
     """
     try:
-        found, vectors, skipped = embedded_items(catalog, items, index.encoder, device)
+        embedded, vectors, skipped = embed_items(catalog, items, contents.encoder, device)
     except NothingEmbeddedError as error:
         return np.zeros(len(catalog), dtype=bool), error.reasons
     except FeatureError as error:
         # It says nothing of the single images, so what the index has of them stays.
         report.skipped.append(str(error))
         return np.zeros(len(catalog), dtype=bool), {}
-    index.upsert(found, vectors, index.encoder.fingerprint)
-    kept = set(found.column("id").to_pylist())
+    contents.upsert(embedded, vectors, contents.encoder.fingerprint)
+    kept = set(embedded.column("id").to_pylist())
     return np.array([image in kept for image in catalog.ids], dtype=bool), {s.id: s.reason for s in skipped}
 
 
-def _settle(index: Index, catalog: Catalog, failures: dict[str, str], stale: set[str], report: AddReport) -> None:
+def _settle(
+    contents: Contents, catalog: Catalog, failures: dict[str, str], stale: set[str], report: AddReport
+) -> None:
     """Report images that cannot be embedded, and delete those that are there, but are not what was indexed.
 
     One whose bytes cannot be had (no rights, a disk that fails) keeps its item: nobody knows what it shows now.
 
     Args:
-        index: to delete from.
+        contents: to delete from.
         catalog: the images that were tried.
         failures: why some cannot be read, by id.
         stale: ids of the changed ones, which the index holds as they were.
@@ -218,7 +218,7 @@ def _settle(index: Index, catalog: Catalog, failures: dict[str, str], stale: set
     tried = zip(catalog.ids, catalog.paths, strict=True)
     wrong = [image for image, path in tried if image in failures and image in stale and can_be_read(path)]
     if wrong:
-        report.removed += index.delete(wrong)
+        report.removed += contents.delete(wrong)
     deleted = set(wrong)
     report.skipped.extend(
         reason + ("; its item was deleted" if image in deleted else "") for image, reason in failures.items()

@@ -64,12 +64,12 @@ def bench_index(index: Index, queries: int = 200, most: int = 200_000) -> dict[s
                 continue
             # A filter goes through the lists here, however few rows it leaves: that is what is measured.
             settings = LanceSettings(exact_below=2 if name == "ivf" else 2**62, exact_rows=0)
-            place = Path(folder) / str(number)
+            target = Path(folder) / str(number)
             seqs = np.arange(1, len(vectors) + 1)
             build_structure(
-                place, iter([(seqs, vectors)]), seqs, index.fingerprint.dim, 0, index.similarity, settings
+                target, iter([(seqs, vectors)]), seqs, index.fingerprint.dim, 0, index.similarity, settings
             )
-            structure = Structure.open(place, index.fingerprint.dim, settings)
+            structure = Structure.open(target, index.fingerprint.dim, settings)
             growth = (len(index) / len(vectors)) ** power
             kinds.append(
                 {

@@ -21,7 +21,7 @@ SNAPSHOT = "snapshot.json"
 """What a snapshot says of itself; it is the description of its index and more."""
 
 
-def new_description(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
+def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
     """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings."""
     return {
         "format": FORMAT,
@@ -59,7 +59,7 @@ def read_description(folder: Path, name: str = "index.json") -> dict[str, Any]:
 
 
 def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
-    """What an index says of itself, what its store is told, and the store's kind.
+    """What an index says of itself, the context of its store, and the store's kind.
 
     Raises:
         StoreError: when there is no index, or ``index.json`` is damaged or of another version of crosslens.
@@ -72,18 +72,18 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
         raise StoreError(f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'")
     description = read_description(folder)
     try:
-        return description, context_of(folder, description), str(description["store"]["kind"])
+        return description, make_context(folder, description), str(description["store"]["kind"])
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{folder}/index.json is damaged: {error}") from error
 
 
 def domains_of(description: dict[str, Any], root: str) -> list[str] | None:
     """The domains chosen of a folder that was added; None where all are wanted."""
-    found: list[str] | None = description.get("domains", {}).get(root)
-    return found
+    domains: list[str] | None = description.get("domains", {}).get(root)
+    return domains
 
 
-def with_root(description: dict[str, Any], root: str, domains: Sequence[str] | None) -> dict[str, Any]:
+def list_root(description: dict[str, Any], root: str, domains: Sequence[str] | None) -> dict[str, Any]:
     """A description that lists a folder whose images were added, and the domains chosen of it.
 
     Args:
@@ -91,36 +91,36 @@ def with_root(description: dict[str, Any], root: str, domains: Sequence[str] | N
         root: absolute.
         domains: besides those chosen before; None keeps what was chosen, which at first is all there will be.
     """
-    known, before = root in description["roots"], domains_of(description, root)
-    roots = description["roots"] if known else [*description["roots"], root]
+    is_listed, before = root in description["roots"], domains_of(description, root)
+    roots = description["roots"] if is_listed else [*description["roots"], root]
     chosen = dict(description.get("domains", {}))
-    if domains is not None and (not known or before is not None):
+    if domains is not None and (not is_listed or before is not None):
         chosen[root] = sorted({*(before or ()), *domains})
     return {**description, "roots": roots, "domains": chosen}
 
 
-def moved_roots(description: dict[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """A description whose folders lie elsewhere, old place to new; two that become one keep both their choices."""
-    roots = list(dict.fromkeys(places.get(root, root) for root in description["roots"]))
+def relist_roots(description: dict[str, Any], moves: Mapping[str, str]) -> dict[str, Any]:
+    """A description whose folders lie elsewhere, old path to new; two that become one keep both their choices."""
+    roots = list(dict.fromkeys(moves.get(root, root) for root in description["roots"]))
     chosen: dict[str, list[str]] = {}
     everything = set()
     for root in description["roots"]:
-        place, domains = places.get(root, root), domains_of(description, root)
+        path, domains = moves.get(root, root), domains_of(description, root)
         if domains is None:
-            everything.add(place)
+            everything.add(path)
         else:
-            chosen[place] = sorted({*chosen.get(place, ()), *domains})
-    domains_left = {place: domains for place, domains in chosen.items() if place not in everything}
+            chosen[path] = sorted({*chosen.get(path, ()), *domains})
+    domains_left = {path: domains for path, domains in chosen.items() if path not in everything}
     return {**description, "roots": roots, "domains": domains_left}
 
 
-def of_newest_format(description: dict[str, Any]) -> dict[str, Any]:
+def upgrade_format(description: dict[str, Any]) -> dict[str, Any]:
     """A description of an index that is about to be written as this version writes it."""
     return {**description, "format": FORMAT}
 
 
-def context_of(folder: Path, description: dict[str, Any]) -> StoreContext:
-    """What its store is told."""
+def make_context(folder: Path, description: dict[str, Any]) -> StoreContext:
+    """The context that its store is made or opened with."""
     fingerprint = Fingerprint.model_validate(description["fingerprint"])
     return StoreContext(
         folder=folder,
@@ -132,14 +132,14 @@ def context_of(folder: Path, description: dict[str, Any]) -> StoreContext:
     )
 
 
-def require_same(own: Fingerprint, other: Fingerprint, what: str) -> None:
+def require_same(indexed: Fingerprint, other: Fingerprint, what: str) -> None:
     """Check that ``what`` was made with an index's own embedding.
 
     Raises:
         FingerprintError: saying how to make the one fit the other.
     """
     try:
-        own.require(other, what)
+        indexed.require(other, what)
     except FingerprintError as error:
         raise FingerprintError(
             f"{error}. To index with the other one instead, build another index:"

@@ -18,38 +18,38 @@ MOST_LOST = 0.5
 _FILE = ["size", "modified", "stamp"]
 
 
-def by_name(known: pa.Table) -> pa.Table:
+def restore_names(indexed: pa.Table) -> pa.Table:
     """Items of a source whose ids are paths, under the names by which they were indexed.
 
     Format 2 held what a link led to instead.
     """
-    name = pc.binary_join_element_wise(known.column("root"), known.column("id"), "/")
-    unnamed = pc.and_(known.column("stamp").is_null(), pc.invert(pc.starts_with(known.column("id"), "/")))
-    place = known.schema.get_field_index("path")
-    paths = pc.if_else(unnamed, name, known.column("path"))
-    return known.set_column(place, known.schema.field(place), paths)
+    name = pc.binary_join_element_wise(indexed.column("root"), indexed.column("id"), "/")
+    unnamed = pc.and_(indexed.column("stamp").is_null(), pc.invert(pc.starts_with(indexed.column("id"), "/")))
+    column = indexed.schema.get_field_index("path")
+    paths = pc.if_else(unnamed, name, indexed.column("path"))
+    return indexed.set_column(column, indexed.schema.field(column), paths)
 
 
-def gone_items(known: pa.Table, items: pa.Table, among: Sequence[str] | None = None) -> list[str]:
+def find_gone(indexed: pa.Table, items: pa.Table, among: Sequence[str] | None = None) -> list[str]:
     """Ids of the items of a root whose file is gone (``crosslens.support.presence``).
 
     Args:
-        known: the items that the index has of it.
+        indexed: the items that the index has of it.
         items: those of the catalog; a file that it found a moment ago is there.
-        among: look at these ids alone; at all of ``known`` by default.
+        among: look at these ids alone; at all of ``indexed`` by default.
     """
     stamps = dict(zip(items.column("id").to_pylist(), items.column("stamp").to_pylist(), strict=True))
     wanted = None if among is None else set(among)
     return [
         row["id"]
-        for row in known.select(["id", "path", "root"]).to_pylist()
+        for row in indexed.select(["id", "path", "root"]).to_pylist()
         if (wanted is None or row["id"] in wanted)
         and not stamps.get(row["id"])
         and is_gone(row["path"], row["root"])
     ]
 
 
-def refuse_loss(known: pa.Table, gone: Sequence[str], items: pa.Table, root: str) -> None:
+def refuse_loss(indexed: pa.Table, gone: Sequence[str], items: pa.Table, root: str) -> None:
     """A folder that is empty because its disk is not mounted must not empty the index.
 
     Files that have another name below the root now, as when a folder was renamed, are not lost.
@@ -57,11 +57,11 @@ def refuse_loss(known: pa.Table, gone: Sequence[str], items: pa.Table, root: str
     Raises:
         StoreError: when more than one item, and more than ``MOST_LOST`` of a domain's, would be deleted.
     """
-    rows, lost = known.select(["id", "domain", *_FILE]).to_pylist(), set(gone)
-    is_new = pc.invert(pc.is_in(items.column("id"), value_set=known.column("id").combine_chunks()))
-    found = {same for row in items.filter(is_new).select(_FILE).to_pylist() for same in _identities(row)}
+    rows, lost = indexed.select(["id", "domain", *_FILE]).to_pylist(), set(gone)
+    is_new = pc.invert(pc.is_in(items.column("id"), value_set=indexed.column("id").combine_chunks()))
+    renamed = {same for row in items.filter(is_new).select(_FILE).to_pylist() for same in _identities(row)}
     total = Counter(row["domain"] for row in rows)
-    missing = Counter(row["domain"] for row in rows if row["id"] in lost and _identities(row)[0] not in found)
+    missing = Counter(row["domain"] for row in rows if row["id"] in lost and _identities(row)[0] not in renamed)
     for domain, count in sorted(missing.items()):
         if count > max(1, MOST_LOST * total[domain]):
             raise StoreError(
@@ -78,14 +78,14 @@ def _identities(row: dict[str, Any]) -> list[str]:
     return [*whole, f"{row['size']} {row['modified']}"]
 
 
-def renamed_items(known: pa.Table, items: pa.Table) -> list[str]:
+def find_renamed(indexed: pa.Table, items: pa.Table) -> list[str]:
     """Ids of items whose very file the catalog has under another id, as where accents are spelt otherwise."""
     ids, paths = set(items.column("id").to_pylist()), set(items.column("path").to_pylist())
     return [
         row["id"]
-        for row in known.select(["id", "path", "root", "stamp"]).to_pylist()
+        for row in indexed.select(["id", "path", "root", "stamp"]).to_pylist()
         if row["id"] not in ids
         and row["path"] in paths
-        # Otherwise the path may be that of what a link led to; see ``by_name``.
+        # Otherwise the path may be that of what a link led to; see ``restore_names``.
         and (row["stamp"] is not None or row["path"] == str(Path(row["root"], row["id"])))
     ]

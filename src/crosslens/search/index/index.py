@@ -10,9 +10,8 @@ or after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,43 +22,22 @@ from crosslens.backbones.base import Fingerprint
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
-from crosslens.search.filters.conditions import BaseFilter, Filter
-from crosslens.search.index.description import (
-    domains_of,
-    moved_roots,
-    new_description,
-    of_newest_format,
-    open_description,
-    read_description,
-    require_same,
-    with_root,
-)
-from crosslens.search.index.items import (
-    Hit,
-    checked_items,
-    count_domains,
-    gallery_of,
-    hits_of,
-    items_of,
-    root_of,
-    sample_items,
-)
-from crosslens.search.index.making import embedded_items, make_index, require_free
-from crosslens.search.index.occupancy import Occupancy
+from crosslens.search.filters.conditions import Filter
+from crosslens.search.index.adding import AddReport, add_catalog
+from crosslens.search.index.contents import Contents
+from crosslens.search.index.description import describe_index
+from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
+from crosslens.search.index.making import build_index, make_index
+from crosslens.search.index.relocating import RelocateReport, relocate_roots
 from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
-from crosslens.search.index.stored_ids import stored_ids
-from crosslens.search.index.writer_lock import only_writer
-from crosslens.search.stores import DEFAULT, parse_store, store_class
+from crosslens.search.index.stored_ids import find_stored_ids
+from crosslens.search.stores import DEFAULT, parse_store
 from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
 from crosslens.support.errors import StoreError
-from crosslens.support.files import write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from crosslens.search.index.adding import AddReport
-    from crosslens.search.index.relocating import RelocateReport
 
 __all__ = ["Hit", "Index"]
 
@@ -71,21 +49,11 @@ class Index:
     any number may read, each sees one whole version until it calls ``refresh``.
 
     Attributes:
-        folder: where it lies.
-        collection: text that no other index has, wherever they are moved.
-        fingerprint: of the embedding whose vectors it holds.
-        similarity: how vectors are compared.
-        store: where the items are kept.
+        contents: what lies in its folder.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], store: Store) -> None:
-        self.folder = folder
-        self._description = description
-        self.collection = str(description["collection"])
-        self.fingerprint = Fingerprint.model_validate(description["fingerprint"])
-        self.similarity = Similarity.model_validate(description["similarity"])
-        self.store = store
-        self._occupancy = Occupancy(folder, description)
+    def __init__(self, contents: Contents) -> None:
+        self.contents = contents
 
     @classmethod
     def create(cls, folder: str | Path, encoder: Encoder, store: str = DEFAULT) -> Index:
@@ -100,9 +68,7 @@ class Index:
             ConfigError: for an unknown kind of store.
             StoreError: when there is an index already, the folder holds something else, or no store can be made.
         """
-        path = Path(folder)
-        description = new_description(encoder, *parse_store(store))
-        return cls(path, *make_index(path, encoder, description))
+        return cls(make_index(Path(folder), encoder, describe_index(encoder, *parse_store(store))))
 
     @classmethod
     def open(cls, folder: str | Path) -> Index:
@@ -111,9 +77,7 @@ class Index:
         Raises:
             StoreError: when it is none, is damaged, or of another version of crosslens.
         """
-        path = Path(folder)
-        description, context, kind = open_description(path)
-        return cls(path, description, store_class(kind).open(context))
+        return cls(Contents.open(Path(folder)))
 
     @classmethod
     def build(
@@ -145,16 +109,10 @@ class Index:
             StoreError: when the folder is in use.
             FeatureError: when no image can be embedded.
         """
-        path = Path(folder)
-        domains = None if domains is None else source.domains_named(list(domains))
-        description = with_root(new_description(encoder, *parse_store(store)), root_of(source), domains)
-        # Before the hours that embedding may take.
-        require_free(path)
-        chosen = gallery_of(source if domains is None else source.select(domains=list(domains)))
-        found, vectors, skipped = embedded_items(chosen, items_of(chosen), encoder, device)
-        items, rows = checked_items(found, vectors, encoder.dim)
-        index = cls(path, *make_index(path, encoder, description, items, rows))
-        return index, [entry.reason for entry in skipped]
+        contents, left_out = build_index(
+            source, encoder, Path(folder), store=store, domains=domains, device=device
+        )
+        return cls(contents), left_out
 
     @classmethod
     def restore(cls, snapshot: str | Path, folder: str | Path, *, store: str = DEFAULT) -> Index:
@@ -170,11 +128,15 @@ class Index:
             FingerprintError: when its encoder did not make its vectors.
             RunError: when its encoder cannot be read.
         """
-        path = Path(folder)
-        return cls(path, *restore_snapshot(Path(snapshot), path, store))
+        return cls(restore_snapshot(Path(snapshot), Path(folder), store))
 
     def __len__(self) -> int:
         return self.store.count()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+        return self.contents.folder
 
     @property
     def name(self) -> str:
@@ -182,19 +144,39 @@ class Index:
         return self.folder.resolve().name
 
     @property
+    def collection(self) -> str:
+        """A text that no other index has, wherever they are moved."""
+        return str(self.contents.description["collection"])
+
+    @property
     def version(self) -> str:
-        """Another text after every committed change."""
+        """The version that is read: a text that differs after every committed change."""
         return self.store.version
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint of the embedding whose vectors this index holds."""
+        return self.contents.fingerprint
+
+    @property
+    def similarity(self) -> Similarity:
+        """How vectors are compared."""
+        return self.contents.similarity
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder whose vectors this index holds."""
+        return self.contents.encoder
+
+    @property
+    def store(self) -> Store:
+        """Where the items are kept."""
+        return self.contents.store
 
     @property
     def roots(self) -> list[Path]:
         """The absolute folders whose images were added."""
-        return [Path(root) for root in self._description["roots"]]
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """The encoder whose vectors this index holds."""
-        return Encoder.load(self.folder / "encoder")
+        return [Path(root) for root in self.contents.roots]
 
     @property
     def items(self) -> pa.Table:
@@ -219,13 +201,7 @@ class Index:
             StoreError: for wrong shapes or columns, vectors that are not finite or not of length 1, repeated ids,
                 or a second writer.
         """
-        self.require(fingerprint, "what you add")
-        table, rows = checked_items(items, vectors, self.fingerprint.dim)
-        if not table.num_rows:
-            return
-        with self.writing():
-            self._describe(of_newest_format(self._description))
-            self.store.upsert(table, rows)
+        self.contents.upsert(items, vectors, fingerprint)
 
     def add(
         self,
@@ -256,10 +232,8 @@ class Index:
             StoreError: for ids of another root's items, when more than half of a domain's items would go without
                 ``force``, or for a second writer. Nothing is changed then.
         """
-        from crosslens.search.index.adding import add_catalog
-
         return add_catalog(
-            self,
+            self.contents,
             catalog,
             domains=domains,
             device=device,
@@ -278,10 +252,7 @@ class Index:
         Raises:
             StoreError: for a second writer.
         """
-        if isinstance(which, str):
-            raise StoreError(f"delete takes a list of ids or a filter, not the text {which!r}")
-        with self.writing():
-            return self.store.delete(which if isinstance(which, BaseFilter) else self.ids_of(which))
+        return self.contents.delete(which)
 
     def search(
         self, queries: NDArray[np.floating[Any]], k: int = 10, where: Filter | None = None, exact: bool = False
@@ -308,8 +279,8 @@ class Index:
         asked = np.ascontiguousarray(self.similarity.as_queries(queries))
         # Rounding may take a copy's score beyond the 1 that scores are promised to stay below.
         return [
-            hits_of(found.rows, np.minimum(found.scores, 1).tolist())
-            for found in self.store.search(asked, k, where, exact)
+            make_hits(best.rows, np.minimum(best.scores, 1).tolist())
+            for best in self.store.search(asked, k, where, exact)
         ]
 
     def get(self, image: str) -> tuple[Hit, NDArray[np.float32]]:
@@ -323,11 +294,11 @@ class Index:
         except StoreError:
             # Only now, since looking for another form costs as much again.
             rows, vectors = self.store.get(self.ids_of([image]))
-        return hits_of(rows, [1.0])[0], vectors[0]
+        return make_hits(rows, [1.0])[0], vectors[0]
 
     def ids_of(self, ids: Sequence[str]) -> list[str]:
-        """The ids of items as they are stored, for ids in any form of Unicode; see ``stored_ids``."""
-        return stored_ids(self.store, ids)
+        """The ids of items as they are stored, for ids in any form of Unicode; see ``find_stored_ids``."""
+        return find_stored_ids(self.store, ids)
 
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""
@@ -358,11 +329,7 @@ class Index:
         Raises:
             ReplacedIndexError: when the folder holds another index now.
         """
-        self._occupancy.look()
-        changed = self.store.refresh()
-        # Once more: the folder may have been replaced while the store was read.
-        self._description = self._occupancy.look()
-        return changed
+        return self.contents.refresh()
 
     def snapshot(self, target: str | Path) -> None:
         """Write this version as plain files to a new folder, all or nothing: items, vectors, encoder, uploads.
@@ -371,14 +338,14 @@ class Index:
             StoreError: when ``target`` exists.
             CrosslensError: when it cannot be written.
         """
-        write_snapshot(self, self._description, Path(target))
+        write_snapshot(self.contents, Path(target))
 
     def stats(self) -> dict[str, Any]:
         """Size, encoder, domains and store, as plain values."""
         return {
             "items": len(self),
             "dim": self.fingerprint.dim,
-            "encoder": self._description["encoder"],
+            "encoder": self.contents.description["encoder"],
             "fingerprint": self.fingerprint.digest,
             "domains": count_domains(self.store),
             "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
@@ -398,34 +365,28 @@ class Index:
         Raises:
             FingerprintError: saying how to make the one fit the other.
         """
-        require_same(self.fingerprint, fingerprint, what)
+        self.contents.require(fingerprint, what)
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Hold the index for one writer, on its newest version.
 
         Raises:
-            AnotherWriterError, ReplacedIndexError: see ``only_writer`` and ``refresh``.
+            AnotherWriterError, ReplacedIndexError: on entry; see ``hold_for_writing`` and ``refresh``.
         """
-        with only_writer(self.folder):
-            self.refresh()
-            yield
+        return self.contents.writing()
 
     def add_root(self, root: str, domains: Sequence[str] | None = None) -> None:
-        """Remember a folder whose images were added, and the domains chosen of it; see ``with_root``."""
-        with self.writing():
-            # Read again under the lock: another process may have added one.
-            self._description = read_description(self.folder)
-            self._describe(with_root(self._description, root, domains))
+        """Remember a folder whose images were added, and the domains chosen of it; see ``list_root``."""
+        self.contents.add_root(root, domains)
 
     def domains_of(self, root: str) -> list[str] | None:
         """The domains chosen of a folder that was added; None where all are wanted."""
-        return domains_of(self._description, root)
+        return self.contents.domains_of(root)
 
     def relocate(self, old: str | Path, new: str | Path, *, force: bool = False) -> RelocateReport:
         """Say that the images of a folder lie in another one now; nothing is embedded again.
 
-        A process killed meanwhile leaves some items at the old place, and a second call goes on.
+        A process killed meanwhile leaves some items with their old paths, and a second call goes on.
 
         Args:
             old: a folder that was added, or one above several.
@@ -436,18 +397,4 @@ class Index:
             StoreError: when nothing below ``old`` was added, ``new`` is no folder or lacks images, or for a second
                 writer. Nothing is changed then.
         """
-        from crosslens.search.index.relocating import relocate_roots
-
-        return relocate_roots(self, old, new, force=force)
-
-    def move_roots(self, places: Mapping[str, str]) -> None:
-        """Remember that folders whose images were added lie elsewhere, old place to new; see ``relocate``."""
-        with self.writing():
-            self._description = read_description(self.folder)
-            self._describe(moved_roots(self._description, places))
-
-    def _describe(self, description: dict[str, Any]) -> None:
-        """Change what the index says of itself, for who holds it for writing."""
-        if description != self._description:
-            write_json(self.folder / "index.json", description)
-            self._description = description
+        return relocate_roots(self.contents, old, new, force=force)

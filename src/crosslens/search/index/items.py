@@ -1,4 +1,4 @@
-"""From a catalog's images to the items of an index, and from found rows to hits."""
+"""From a catalog's images to the items of an index, and from its rows to hits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from crosslens.data.catalog import Catalog
 from crosslens.ops.sampling import drawn_rows
-from crosslens.search.index.unit_rows import faults_of, unit_rows
+from crosslens.search.index.unit_rows import find_faults, restore_unit_length
 from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
 from crosslens.support.errors import CatalogError, StoreError
 from crosslens.support.file_stamp import stamp_of
@@ -50,27 +50,27 @@ class Hit:
     modified: int | None = None
 
 
-def hits_of(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
+def make_hits(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
     """Rows of ``ITEM_SCHEMA`` with their scores as hits."""
     columns = [rows.column(entry.name).to_pylist() for entry in fields(Hit) if entry.name != "score"]
-    return [Hit(image, float(score), *known) for score, image, *known in zip(scores, *columns, strict=True)]
+    return [Hit(image, float(score), *rest) for score, image, *rest in zip(scores, *columns, strict=True)]
 
 
-def items_of(catalog: Catalog) -> pa.Table:
+def make_items(catalog: Catalog) -> pa.Table:
     """The images of a catalog as items, in its order; size and time are null where a file is gone."""
-    root = root_of(catalog)
+    root = resolve_root(catalog)
     columns = {
         "id": catalog.ids,
         "path": [_named(root, path) for path in catalog.column("path")],
         "root": [root] * len(catalog),
         "domain": catalog.column("domain"),
         "label": catalog.labels,
-        **file_columns(catalog.paths),
+        **read_file_columns(catalog.paths),
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
 
 
-def gallery_of(catalog: Catalog) -> Catalog:
+def select_gallery(catalog: Catalog) -> Catalog:
     """The images that may be found: all but those whose role is ``query``, which is noted.
 
     Raises:
@@ -85,12 +85,12 @@ def gallery_of(catalog: Catalog) -> Catalog:
     return catalog.where(may)
 
 
-def rows_of(items: pa.Table, ids: Sequence[str]) -> pa.Table:
+def take_items(items: pa.Table, ids: Sequence[str]) -> pa.Table:
     """The items of these ids, in their order; all must be there."""
     return items.take(pc.index_in(pa.array(ids, pa.string()), value_set=items.column("id")))
 
 
-def checked_items(
+def check_items(
     items: pa.Table, vectors: NDArray[np.floating[Any]], dim: int
 ) -> tuple[pa.Table, NDArray[np.float32]]:
     """Items with exactly the columns of ``ITEM_SCHEMA`` and their vectors, as a store takes them.
@@ -109,7 +109,7 @@ def checked_items(
     if not np.isfinite(vectors).all():
         bad = int((~np.isfinite(vectors).all(1)).sum())
         raise StoreError(f"{bad} of {len(vectors)} vectors hold NaN or infinity; nothing was added")
-    faults = faults_of(vectors)
+    faults = find_faults(vectors)
     if faults:
         row, fault = next(iter(faults.items()))
         raise StoreError(
@@ -119,7 +119,7 @@ def checked_items(
         )
     if len(set(table.column("id").to_pylist())) != table.num_rows:
         raise StoreError("the items to add repeat an id; nothing was added")
-    return table, unit_rows(vectors)
+    return table, restore_unit_length(vectors)
 
 
 def sample_items(store: Store, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
@@ -136,21 +136,21 @@ def count_domains(store: Store) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def file_columns(paths: Sequence[Path]) -> dict[str, list[Any]]:
+def read_file_columns(paths: Sequence[Path]) -> dict[str, list[Any]]:
     """The columns ``size``, ``modified`` in whole seconds and ``stamp`` of files; null for one that is gone."""
-    found: dict[str, list[Any]] = {"size": [], "modified": [], "stamp": []}
+    columns: dict[str, list[Any]] = {"size": [], "modified": [], "stamp": []}
     for path in paths:
         try:
             stamp = stamp_of(path)
             values: tuple[Any, ...] = stamp.size, stamp.modified // 10**9, str(stamp)
         except OSError:
             values = None, None, None
-        for column, value in zip(found.values(), values, strict=True):
+        for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
-    return found
+    return columns
 
 
-def root_of(catalog: Catalog) -> str:
+def resolve_root(catalog: Catalog) -> str:
     """The absolute folder that a catalog's paths start from."""
     return str(catalog.root.resolve())
 

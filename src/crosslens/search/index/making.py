@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,12 @@ from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.features.store import Skipped
-from crosslens.search.index.description import context_of
-from crosslens.search.index.items import rows_of
-from crosslens.search.index.unit_rows import faults_of
-from crosslens.search.index.writer_lock import only_writer
-from crosslens.search.stores import store_class, store_entries
-from crosslens.search.stores.base import Store
+from crosslens.search.index.contents import Contents
+from crosslens.search.index.description import describe_index, list_root, make_context
+from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
+from crosslens.search.index.unit_rows import find_faults
+from crosslens.search.index.writer_lock import hold_for_writing
+from crosslens.search.stores import parse_store, store_class, store_entries
 from crosslens.support.errors import NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, write_json
 from crosslens.support.progress import note
@@ -51,10 +52,12 @@ def require_free(folder: Path) -> None:
     """
     if (folder / "index.json").exists():
         raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
-    own = {"encoder", *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
+    taken_over = {"encoder", *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; choose another folder")
-    if folder.is_dir() and any(entry.name not in own and entry.name[0] != "." for entry in folder.iterdir()):
+    if folder.is_dir() and any(
+        entry.name not in taken_over and entry.name[0] != "." for entry in folder.iterdir()
+    ):
         raise StoreError(f"{folder} is not empty and holds no index; choose another folder")
 
 
@@ -65,7 +68,7 @@ def make_index(
     items: pa.Table | None = None,
     vectors: NDArray[np.float32] | None = None,
     uploads: Path | None = None,
-) -> tuple[dict[str, Any], Store]:
+) -> Contents:
     """Make an index with its first items, all or nothing.
 
     Args:
@@ -76,9 +79,6 @@ def make_index(
         vectors: of the items ``(N, d)``.
         uploads: a folder of images to copy into the index.
 
-    Returns:
-        The description as it was written, and the store.
-
     Raises:
         StoreError: when the folder is in use or cannot be written, or no store can be made.
         CrosslensError: when the disk is full.
@@ -88,7 +88,7 @@ def make_index(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
-    with only_writer(folder):
+    with hold_for_writing(folder):
         # Again under the lock: another process may have made one meanwhile.
         require_free(folder)
         description = _taken_over(folder, description)
@@ -96,23 +96,43 @@ def make_index(
         encoder.save(folder / "encoder")
         if uploads is not None and uploads.is_dir():
             copy_files(uploads, folder / UPLOADS)
-        made = store_class(description["store"]["kind"]).create(context_of(folder, description))
+        store = store_class(description["store"]["kind"]).create(make_context(folder, description))
         if items is not None and vectors is not None and items.num_rows:
-            made.upsert(items, vectors)
+            store.upsert(items, vectors)
         write_json(folder / "index.json", description)
         remove(folder / _DRAFT)
-    return description, made
+    return Contents(folder, description, store)
 
 
-def embedded_items(
-    catalog: Catalog, known: pa.Table, encoder: Encoder, device: str | None = None
+def build_index(
+    source: Catalog,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    store: str,
+    domains: Sequence[str] | None = None,
+    device: str | None = None,
+) -> tuple[Contents, list[str]]:
+    """Embed the images of a catalog and make an index of them, all or nothing; see ``Index.build``."""
+    domains = None if domains is None else source.domains_named(list(domains))
+    description = list_root(describe_index(encoder, *parse_store(store)), resolve_root(source), domains)
+    # Before the hours that embedding may take.
+    require_free(folder)
+    chosen = select_gallery(source if domains is None else source.select(domains=list(domains)))
+    embedded, vectors, skipped = embed_items(chosen, make_items(chosen), encoder, device)
+    items, rows = check_items(embedded, vectors, encoder.dim)
+    return make_index(folder, encoder, description, items, rows), [entry.reason for entry in skipped]
+
+
+def embed_items(
+    catalog: Catalog, items: pa.Table, encoder: Encoder, device: str | None = None
 ) -> tuple[pa.Table, NDArray[np.float32], tuple[Skipped, ...]]:
     """The images of a catalog as items with their vectors ``(N, d)``.
 
     Args:
         catalog: the images.
-        known: items that hold them, with sizes and times from before the images are read, so that a file which
-            changes meanwhile is seen as changed by the next ``Index.add``.
+        items: what the index will hold of them, with sizes and times from before the images are read, so that the
+            next ``Index.add`` sees a file as changed that changes meanwhile.
         encoder: makes the vectors.
         device: see ``crosslens.backbones.engine.make_engine``.
 
@@ -122,17 +142,17 @@ def embedded_items(
     Raises:
         NothingEmbeddedError: when no image can be embedded.
     """
-    found = features_of_encoder(catalog, encoder, device=device)
-    vectors = encoder.encode_features(found.centre, found.catalog.column("domain"))
-    faults = faults_of(vectors)
+    features = features_of_encoder(catalog, encoder, device=device)
+    vectors = encoder.encode_features(features.centre, features.catalog.column("domain"))
+    faults = find_faults(vectors)
     if not faults:
-        return rows_of(known, found.catalog.ids), vectors, found.skipped
-    ids, paths = found.catalog.ids, found.catalog.paths
+        return take_items(items, features.catalog.ids), vectors, features.skipped
+    ids, paths = features.catalog.ids, features.catalog.paths
     unfit = [
         Skipped(ids[row], str(paths[row]), f"{paths[row]}: its vector {fault}", "")
         for row, fault in faults.items()
     ]
-    skipped = (*found.skipped, *unfit)
+    skipped = (*features.skipped, *unfit)
     if len(faults) == len(vectors):
         raise NothingEmbeddedError(
             f"none of the {len(catalog)} images could be embedded; the first: {skipped[0].reason}",
@@ -140,11 +160,11 @@ def embedded_items(
         )
     note(f"{len(unfit)} image(s) left out, the first: {unfit[0].reason}")
     kept = [row for row in range(len(vectors)) if row not in faults]
-    return rows_of(known, [ids[row] for row in kept]), vectors[kept], skipped
+    return take_items(items, [ids[row] for row in kept]), vectors[kept], skipped
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copy the files below a folder, links left out, to a new place, all or nothing.
+    """Copy the files below a folder, links left out, to a new folder, all or nothing.
 
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
@@ -153,9 +173,9 @@ def copy_files(source: Path, target: Path) -> None:
         temporary.mkdir(parents=True)
         for file in sorted(source.rglob("*")):
             if file.is_file() and not file.is_symlink():
-                place = temporary / file.relative_to(source)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, place)
+                copy = temporary / file.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
 
 
 def _taken_over(folder: Path, description: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which index lies in a folder, looked at again while one is open."""
+"""Which index lies in a folder, checked again while one is open."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Occupancy:
         self._description = description
         self._seen: tuple[int, ...] | None = None
 
-    def look(self) -> dict[str, Any]:
+    def check(self) -> dict[str, Any]:
         """What the index says of itself now; ``index.json`` is read only after it changed.
 
         Raises:
@@ -41,8 +41,8 @@ class Occupancy:
             raise StoreError(f"{folder} holds no index any more: {error.strerror}") from error
         seen = (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
         if seen != self._seen:
-            found = read_description(folder)
-            if any(found.get(key) != self._description.get(key) for key in _SAME):
+            description = read_description(folder)
+            if any(description.get(key) != self._description.get(key) for key in _SAME):
                 raise ReplacedIndexError(f"{folder} holds another index now; open it again")
-            self._description, self._seen = found, seen
+            self._description, self._seen = description, seen
         return self._description

@@ -22,12 +22,12 @@ import pyarrow.parquet as pa_parquet
 
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
-from crosslens.search.index.description import SNAPSHOT, new_description, read_description
-from crosslens.search.index.items import checked_items
+from crosslens.search.index.contents import Contents
+from crosslens.search.index.description import SNAPSHOT, describe_index, read_description
+from crosslens.search.index.items import check_items
 from crosslens.search.index.making import UPLOADS, is_upload, make_index, require_free
-from crosslens.search.index.unit_rows import faults_of
+from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores import parse_store
-from crosslens.search.stores.base import Store
 from crosslens.search.stores.snapshot import ITEMS, VECTORS, damaged, read_pair
 from crosslens.support.errors import StoreError
 from crosslens.support.files import atomic_path, write_json
@@ -37,15 +37,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crosslens.search.index.index import Index
 
-
-def write_snapshot(index: Index, description: dict[str, Any], target: Path) -> None:
+def write_snapshot(contents: Contents, target: Path) -> None:
     """Write the version of an index that is held to a new folder.
 
     Args:
-        index: to copy.
-        description: what it says of itself.
+        contents: of the index.
         target: the folder to make.
 
     Raises:
@@ -54,10 +51,10 @@ def write_snapshot(index: Index, description: dict[str, Any], target: Path) -> N
     """
     if target.exists():
         raise StoreError(f"{target} exists already; name a new folder")
-    folder = index.folder.resolve()
+    folder = contents.folder.resolve()
     with atomic_path(target) as temporary:
-        index.store.snapshot(temporary)
-        index.encoder.save(temporary / "encoder")
+        contents.store.snapshot(temporary)
+        contents.encoder.save(temporary / "encoder")
         items = pa_parquet.read_table(temporary / ITEMS, columns=["id"])
         for image in filter(is_upload, items.column("id").to_pylist()):
             file = (folder / image).resolve()
@@ -66,19 +63,16 @@ def write_snapshot(index: Index, description: dict[str, Any], target: Path) -> N
                 # A job may delete one meanwhile.
                 with suppress(FileNotFoundError):
                     shutil.copyfile(file, temporary / image)
-        write_json(temporary / SNAPSHOT, description | {"items": items.num_rows})
+        write_json(temporary / SNAPSHOT, contents.description | {"items": items.num_rows})
 
 
-def restore_snapshot(snapshot: Path, folder: Path, store: str) -> tuple[dict[str, Any], Store]:
+def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
     """Make an index of a snapshot.
 
     Args:
         snapshot: a folder that ``write_snapshot`` made.
         folder: of the new index.
         store: see ``Index.create``.
-
-    Returns:
-        The new index's description and its store.
 
     Raises:
         StoreError: when it is no snapshot, is damaged or of another version, or ``folder`` is in use.
@@ -89,35 +83,37 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> tuple[dict[str
         raise StoreError(f"{snapshot} is no snapshot; make one with 'crosslens index snapshot INDEX {snapshot}'")
     require_free(folder)
     kind, settings = parse_store(store)
-    said = read_description(snapshot, SNAPSHOT)
+    manifest = read_description(snapshot, SNAPSHOT)
     encoder = Encoder.load(snapshot / "encoder")
-    description = new_description(encoder, kind, settings)
-    items, vectors = _contents(snapshot, said, encoder)
+    description = describe_index(encoder, kind, settings)
+    items, vectors = _read_items(snapshot, manifest, encoder)
     for key in ("encoder", "roots", "domains"):
-        description[key] = said.get(key, description[key])
+        description[key] = manifest.get(key, description[key])
     # The images that came by the server lie in the index, and so move with it.
-    moved = _moved(items, folder.resolve())
-    return make_index(folder, encoder, description, moved, vectors, snapshot / UPLOADS)
+    items = _move_uploads(items, folder.resolve())
+    return make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS)
 
 
-def _contents(snapshot: Path, said: dict[str, Any], encoder: Encoder) -> tuple[pa.Table, NDArray[np.float32]]:
+def _read_items(
+    snapshot: Path, manifest: dict[str, Any], encoder: Encoder
+) -> tuple[pa.Table, NDArray[np.float32]]:
     """The items and vectors of a snapshot, checked against what it says of itself and its encoder."""
-    own = encoder.fingerprint
+    fingerprint = encoder.fingerprint
     try:
-        expected = type(own).model_validate(said["fingerprint"])
-        similarity = Similarity.model_validate(said["similarity"])
+        expected = type(fingerprint).model_validate(manifest["fingerprint"])
+        similarity = Similarity.model_validate(manifest["similarity"])
     except (KeyError, ValueError) as error:
         raise damaged(snapshot / SNAPSHOT, error) from error
-    expected.require(own, f"the encoder in the snapshot {snapshot}")
+    expected.require(fingerprint, f"the encoder in the snapshot {snapshot}")
     if similarity != encoder.similarity:
         raise damaged(snapshot / SNAPSHOT, "its vectors are compared in another way than its encoder's are")
     for name in (ITEMS, VECTORS):
         if not (snapshot / name).is_file():
             raise damaged(snapshot / name, "it is missing")
-    items, vectors = read_pair(snapshot, own.dim)
-    if items.num_rows != said.get("items", items.num_rows):
-        raise damaged(snapshot / ITEMS, f"{items.num_rows} items, not {said['items']}")
-    faults = faults_of(vectors)
+    items, vectors = read_pair(snapshot, fingerprint.dim)
+    if items.num_rows != manifest.get("items", items.num_rows):
+        raise damaged(snapshot / ITEMS, f"{items.num_rows} items, not {manifest['items']}")
+    faults = find_faults(vectors)
     if faults and vectors[list(faults)].any():
         raise damaged(snapshot, "not all vectors have length 1")
     if faults:
@@ -126,15 +122,15 @@ def _contents(snapshot: Path, said: dict[str, Any], encoder: Encoder) -> tuple[p
         note(f"{len(faults)} item(s) left out, the first {ids[next(iter(faults))]}: a vector of length 0")
         kept = [row for row in range(len(ids)) if row not in faults]
         items, vectors = items.take(pa.array(kept, pa.int64())), vectors[kept]
-    return checked_items(items, vectors, own.dim)
+    return check_items(items, vectors, fingerprint.dim)
 
 
-def _moved(items: pa.Table, folder: Path) -> pa.Table:
+def _move_uploads(items: pa.Table, folder: Path) -> pa.Table:
     """The items, with the images that came by the server placed in another index folder."""
     ids = items.column("id").to_pylist()
     mask = pa.array([is_upload(image) for image in ids], pa.bool_())
     paths = pa.array([str(folder / image) for image in ids], pa.string())
     for name, values in (("path", paths), ("root", pa.scalar(str(folder)))):
-        place = items.schema.get_field_index(name)
-        items = items.set_column(place, items.schema.field(name), pc.if_else(mask, values, items.column(name)))
+        column = items.schema.get_field_index(name)
+        items = items.set_column(column, items.schema.field(name), pc.if_else(mask, values, items.column(name)))
     return items

@@ -10,7 +10,7 @@ from crosslens.search.stores.base import Store
 from crosslens.support.utf8 import require_utf8
 
 
-def stored_ids(store: Store, ids: Sequence[str]) -> list[str]:
+def find_stored_ids(store: Store, ids: Sequence[str]) -> list[str]:
     """The stored id for each of ``ids``: itself where it is there, else the one that reads the same.
 
     Ids start from paths, and a disk may hold an accent in two characters where a keyboard gives one.

@@ -15,14 +15,14 @@ _EXACT = 2.5e-7
 """Lengths this near to 1 stay as they are: the row's score with itself is then 1 within 1e-6."""
 
 
-def faults_of(vectors: NDArray[np.floating[Any]]) -> dict[int, str]:
+def find_faults(vectors: NDArray[np.floating[Any]]) -> dict[int, str]:
     """Which of the rows ``(N, d)`` cannot be indexed, by position, and why: "... is NaN" is said of the vector."""
     lengths = _lengths(vectors)
     bad = np.flatnonzero(~(np.abs(lengths - 1) <= _NEAR))
     return {int(row): _fault(float(lengths[row])) for row in bad}
 
 
-def unit_rows(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def restore_unit_length(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Rows ``(N, d)`` without faults as float32, those that were rounded brought back to length 1."""
     rows = np.ascontiguousarray(vectors, np.float32)
     lengths = _lengths(rows)

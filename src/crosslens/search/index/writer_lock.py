@@ -16,7 +16,7 @@ LOCK_SECONDS = 10.0
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def hold_for_writing(folder: Path) -> Iterator[None]:
     """Hold an index folder against every other process that would write in it.
 
     Raises:

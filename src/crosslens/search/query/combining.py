@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
+Group = TypeVar("Group", bound=Hashable)
 
 
 @dataclass(eq=False)
@@ -43,16 +51,16 @@ class Combiner(Generic[Asked, Answered]):
         Raises:
             Exception: what ``run`` raised for it.
         """
-        own: _Waiting[Asked, Answered] = _Waiting(asked)
-        self._waiting.append(own)
-        while not own.done:
+        mine: _Waiting[Asked, Answered] = _Waiting(asked)
+        self._waiting.append(mine)
+        while not mine.done:
             with self._turn:
                 # Another thread may have answered this one while it waited for its turn.
-                if not own.done:
+                if not mine.done:
                     self._answer([self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))])
-        if own.error is not None:
-            raise own.error
-        return own.answered  # type: ignore[return-value]
+        if mine.error is not None:
+            raise mine.error
+        return mine.answered  # type: ignore[return-value]
 
     def _answer(self, batch: list[_Waiting[Asked, Answered]]) -> None:
         try:
@@ -66,3 +74,19 @@ class Combiner(Generic[Asked, Answered]):
                 return
             for waiting in batch:
                 waiting.error, waiting.done = error, True
+
+
+def answer_in_groups(
+    asked: Sequence[tuple[Group, Array]], answer: Callable[[Group, Array], Iterable[Answered]]
+) -> list[Answered]:
+    """Answers to vectors ``(d,)``, those of one group in one call.
+
+    Args:
+        asked: each vector with what it has in common with others of its group.
+        answer: a group and its vectors ``(n, d)`` to n answers.
+    """
+    answers: dict[int, Answered] = {}
+    for group in dict.fromkeys(group for group, _ in asked):
+        rows = [row for row, (other, _) in enumerate(asked) if other == group]
+        answers |= zip(rows, answer(group, np.stack([asked[row][1] for row in rows])), strict=True)
+    return [answers[row] for row in range(len(asked))]

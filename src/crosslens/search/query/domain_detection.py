@@ -31,11 +31,11 @@ SAMPLE = 200
 """Items of each domain that its mean vector is taken over."""
 
 
-def nearest_domain(rows: Tensor, means: Mapping[str, Tensor]) -> list[str]:
+def find_nearest_domain(rows: Tensor, means: Mapping[str, Tensor]) -> list[str]:
     """The domain of each row ``(N, D)``: the name of the mean ``(D,)`` with the largest cosine."""
     names = list(means)
-    centres = F.normalize(torch.stack([means[name].float() for name in names]), dim=1)
-    return [names[place] for place in (F.normalize(rows.float(), dim=1) @ centres.T).argmax(1).tolist()]
+    directions = F.normalize(torch.stack([means[name].float() for name in names]), dim=1)
+    return [names[row] for row in (F.normalize(rows.float(), dim=1) @ directions.T).argmax(1).tolist()]
 
 
 @torch.inference_mode()
@@ -51,7 +51,7 @@ def detect_domains(encoder: Encoder, features: NDArray[np.float32]) -> list[str 
     """
     if not encoder.domain_means:
         return [None] * len(features)
-    return [*nearest_domain(encoder.domain_rows(torch.from_numpy(features)), encoder.domain_means)]
+    return [*find_nearest_domain(encoder.domain_rows(torch.from_numpy(features)), encoder.domain_means)]
 
 
 class DomainDetector:
@@ -68,7 +68,7 @@ class DomainDetector:
         self._making = Lock()
 
     def __call__(self, features: Array) -> list[str | None]:
-        """The domain of each picture, of the frozen backbone's features ``(N, D)``; None where none is told."""
+        """Each picture's domain, by the backbone's frozen features ``(N, D)``; None where none is detected."""
         encoder = self._index.encoder
         if encoder.domain_means:
             return detect_domains(encoder, features)
@@ -82,31 +82,31 @@ class DomainDetector:
             for domain, mean in means.items()
         ]
         names = list(means)
-        return [names[place] for place in np.argmin(apart, axis=0).tolist()]
+        return [names[row] for row in np.argmin(apart, axis=0).tolist()]
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on what this detection cannot do; none where that changes no vector."""
         encoder = self._index.encoder
         if not encoder.domains:
             return ()
-        told = tuple(encoder.domain_means)
-        if not told:
-            told = tuple(self._means())
-            if not told:
+        detectable = tuple(encoder.domain_means)
+        if not detectable:
+            detectable = tuple(self._means())
+            if not detectable:
                 return (
                     "no domain can be detected: the encoder keeps no means of domains, and the indexed items give"
                     " none; name the domain",
                 )
-            said = [
+            sentences = [
                 "the domain is detected by the looks of the indexed items, "
-                f"{', '.join(told)}; a picture of another domain is taken for one of these"
+                f"{', '.join(detectable)}; a picture of another domain is taken for one of these"
             ]
         else:
-            said = []
-        others = [name for name in encoder.domains if name not in told]
+            sentences = []
+        others = [name for name in encoder.domains if name not in detectable]
         if others:
-            said.append(f"{', '.join(others)} cannot be detected; name that domain where a picture is of it")
-        return tuple(said)
+            sentences.append(f"{', '.join(others)} cannot be detected; name that domain where a picture is of it")
+        return tuple(sentences)
 
     def _means(self) -> dict[str, Array]:
         """The mean vectors ``(d,)`` of the items by domain; none with fewer than two domains, or with prompts."""
@@ -132,7 +132,7 @@ def _item_means(index: Index, seed: int = 0) -> dict[str, Array]:
         return {}
     rng = np.random.default_rng(seed)
     drawn = {
-        domain: [own[place] for place in np.sort(rng.permutation(len(own))[:SAMPLE])]
-        for domain, own in sorted(ids.items())
+        domain: [images[row] for row in np.sort(rng.permutation(len(images))[:SAMPLE])]
+        for domain, images in sorted(ids.items())
     }
-    return {domain: index.store.get(own)[1].mean(0) for domain, own in drawn.items()}
+    return {domain: index.store.get(images)[1].mean(0) for domain, images in drawn.items()}

@@ -1,14 +1,18 @@
-"""Near-duplicates under the best of them, and the second sort key."""
+"""Fold: near-duplicates under the best of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crosslens.nn.similarity import Similarity, reaches
-from crosslens.search.query.query import FoundHit, Sort
+from crosslens.search.index.index import Index
+from crosslens.search.index.items import Hit
+from crosslens.search.query.query import FoldedHit
+from crosslens.search.query.question import Course
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,13 +20,13 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 
-LOOKED = 5000
+MOST_FOLDED = 5000
 """Best items that folding looks at: a low threshold must not read a whole index."""
 LISTED = 100
 """Near-duplicates listed under one hit."""
 
 
-class Folding:
+class Folds:
     """Takes hits best first; each is kept, or folded under the best kept one that it nearly equals.
 
     Args:
@@ -40,21 +44,21 @@ class Folding:
         return self._count
 
     def add(self, vectors: Array) -> list[int]:
-        """Where each of the next hits ``(n, d)``, unit rows, belongs: the number of a kept hit, counted from 0.
+        """To which kept hit each of the next hits ``(n, d)``, unit rows, belongs: its number, counted from 0.
 
         A hit that is kept gets the next number.
         """
-        places: list[int] = []
+        numbers: list[int] = []
         asked = self.similarity.as_queries(vectors)
         for vector, asking in zip(vectors, asked, strict=True):
             if self._count:
                 near = np.flatnonzero(reaches(self._kept[: self._count] @ asking, self.threshold))
                 if len(near):
-                    places.append(int(near[0]))
+                    numbers.append(int(near[0]))
                     continue
-            places.append(self._count)
+            numbers.append(self._count)
             self._keep(vector)
-        return places
+        return numbers
 
     def _keep(self, vector: Array) -> None:
         if self._count == len(self._kept):
@@ -67,11 +71,41 @@ class Folding:
         self._count += 1
 
 
-def sort_hits(hits: Sequence[FoundHit], key: Sort) -> list[FoundHit]:
-    """Hits that come best first, by another key; equal ones stay best first, missing values come last."""
-    if key == "score":
-        return list(hits)
-    name = key.removeprefix("-")
-    known = [found for found in hits if getattr(found.hit, name) is not None]
-    missing = [found for found in hits if getattr(found.hit, name) is None]
-    return [*sorted(known, key=lambda found: getattr(found.hit, name), reverse=key.startswith("-")), *missing]
+class Folding:
+    """Folds the hits of one index."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def __call__(
+        self, batches: Iterable[list[Hit]], threshold: float, course: Course
+    ) -> Iterator[list[FoldedHit]]:
+        """The hits that are kept of all batches so far, best first, after each batch.
+
+        Args:
+            batches: hits, best first.
+            threshold: similarity from which two hits count as equal.
+            course: gets a sentence where not all near-duplicates are listed.
+        """
+        folds = Folds(threshold, self._index.similarity)
+        kept: list[FoldedHit] = []
+        for hits in batches:
+            if hits:
+                with course.stage("fold"):
+                    vectors = self._index.store.get([hit.id for hit in hits])[1]
+                    for hit, number in zip(hits, folds.add(vectors), strict=True):
+                        if number == len(kept):
+                            kept.append(FoldedHit(hit))
+                        elif len(kept[number].duplicates) == LISTED:
+                            course.note(f"at most {LISTED} near-duplicates are listed under a hit; there are more")
+                        else:
+                            kept[number] = replace(kept[number], duplicates=(*kept[number].duplicates, hit.id))
+            yield kept
+
+
+def keep_all(batches: Iterable[list[Hit]]) -> Iterator[list[FoldedHit]]:
+    """In place of folding: all hits so far, after each batch."""
+    kept: list[FoldedHit] = []
+    for hits in batches:
+        kept += [FoldedHit(hit) for hit in hits]
+        yield kept

@@ -13,7 +13,7 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.items import Hit
-from crosslens.search.rerank.rerank import Rerank
+from crosslens.search.rerank.base import Rerank
 from crosslens.support.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class SearchOptions(BaseModel):
 
 
 @dataclass(frozen=True)
-class FoundHit:
+class FoldedHit:
     """A hit, and the ids of the near-duplicates that were folded under it, best first, at most 100 of them."""
 
     hit: Hit
@@ -117,7 +117,7 @@ class Answer:
         notes: one sentence for each thing about the answer that one should know.
     """
 
-    hits: tuple[FoundHit, ...]
+    hits: tuple[FoldedHit, ...]
     match_probability: float | None = None
     no_match: bool = False
     domain: str | None = None
@@ -127,7 +127,7 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values."""
         return {
-            "hits": [vars(found.hit) | {"duplicates": list(found.duplicates)} for found in self.hits],
+            "hits": [vars(shown.hit) | {"duplicates": list(shown.duplicates)} for shown in self.hits],
             "match_probability": self.match_probability,
             "no_match": self.no_match,
             "domain": self.domain,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crosslens.search.index.index import Index
-from crosslens.search.rerank.graph_update import updated_graph
-from crosslens.search.rerank.rerank import GRAPH_NEIGHBOURS, NONE, Neighbours, neighbour_graph
-from crosslens.search.rerank.reranking import Gallery
+from crosslens.search.rerank.base import Gallery
+from crosslens.search.rerank.graph import GRAPH_NEIGHBOURS, NONE, Neighbours, neighbour_graph
+from crosslens.search.rerank.graph_update import update_graph
 from crosslens.support.progress import note, progress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ GRAPH_LIMIT = 10_000
 
 class _Graph(NamedTuple):
     version: str
-    places: dict[str, int]
+    positions: dict[str, int]
     vectors: NDArray[np.float32]
     graph: Neighbours
 
@@ -44,7 +44,7 @@ class GraphCache:
         self._making = Lock()
 
     def of(self, ids: Sequence[str]) -> Gallery | None:
-        """The graph of the whole index and where these items stand in it.
+        """The graph of the whole index and the positions of these items in it.
 
         Returns:
             None where the index is larger than the limit, or changed so that it lacks one of them.
@@ -55,11 +55,9 @@ class GraphCache:
             if self._made is None or self._made.version != self.index.version:
                 self._made = self._make()
             made = self._made
-        places = [made.places.get(image) for image in ids]
-        known = [place for place in places if place is not None]
-        if len(known) < len(places):
+        if not all(image in made.positions for image in ids):
             return None
-        return Gallery(np.array(known, np.int64), made.vectors, made.graph)
+        return Gallery(np.array([made.positions[image] for image in ids], np.int64), made.vectors, made.graph)
 
     def _make(self) -> _Graph:
         version = self.index.version
@@ -70,9 +68,9 @@ class GraphCache:
             ids += table.column("id").to_pylist()
             parts.append(vectors)
         everything = np.concatenate(parts) if parts else np.empty((0, self.index.fingerprint.dim), np.float32)
-        # Equal neighbours come in the order of their places, which must not be the one they were written in.
+        # Equal neighbours come in the order of their positions, which must not be the one they were written in.
         order = sorted(range(len(ids)), key=ids.__getitem__)
-        ids, everything = [ids[place] for place in order], everything[order]
+        ids, everything = [ids[row] for row in order], everything[order]
         if len(ids) > 2000 and self._made is None:
             note(f"finding the neighbours of {len(ids)} items, once")
         with progress(len(ids), "neighbours") as advance:
@@ -80,14 +78,14 @@ class GraphCache:
                 graph = neighbour_graph(everything, GRAPH_NEIGHBOURS, self.index.similarity, advance)
             else:
                 origins = _origins(self._made, ids, everything)
-                graph = updated_graph(self._made.graph, origins, everything, self.index.similarity, advance)
-        return _Graph(version, {image: place for place, image in enumerate(ids)}, everything, graph)
+                graph = update_graph(self._made.graph, origins, everything, self.index.similarity, advance)
+        return _Graph(version, {image: row for row, image in enumerate(ids)}, everything, graph)
 
 
 def _origins(before: _Graph, ids: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Where N items stood in a graph with the same vector ``(N,)``; -1 where they did not."""
-    found = np.array([before.places.get(image, NONE) for image in ids], np.int64)
-    known = np.flatnonzero(found != NONE)
-    changed = (vectors[known] != before.vectors[found[known]]).any(1)
-    found[known[changed]] = NONE
-    return found
+    """Positions of N items in a graph that has them with the same vector ``(N,)``; -1 of those it has not."""
+    origins = np.array([before.positions.get(image, NONE) for image in ids], np.int64)
+    held = np.flatnonzero(origins != NONE)
+    changed = (vectors[held] != before.vectors[origins[held]]).any(1)
+    origins[held[changed]] = NONE
+    return origins

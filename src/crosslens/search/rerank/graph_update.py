@@ -8,7 +8,7 @@ import numpy as np
 
 from crosslens.nn.similarity import Similarity
 from crosslens.ops.ranking import top_k_chunks
-from crosslens.search.rerank.rerank import NONE, Neighbours, neighbour_graph
+from crosslens.search.rerank.graph import NONE, Neighbours, neighbour_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ MOST_ANEW = 0.1
 """Share of the items beyond which a graph is made whole: looking up the rest would save little."""
 
 
-def updated_graph(
+def update_graph(
     before: Neighbours,
     origins: Rows,
     vectors: Array,
@@ -44,11 +44,11 @@ def updated_graph(
     """
     count, k = len(vectors), before.rows.shape[1]
     new, old = np.flatnonzero(origins == NONE), np.flatnonzero(origins != NONE)
-    place = np.full(len(before.rows) + 1, NONE, np.int64)
-    place[origins[old]] = old
+    moved_to = np.full(len(before.rows) + 1, NONE, np.int64)
+    moved_to[origins[old]] = old
     listed, scores_listed = before.rows[origins[old]], before.scores[origins[old]]
-    # The place behind the last one answers for positions that hold no neighbour.
-    near = place[listed]
+    # The entry behind the last one answers for positions that hold no neighbour.
+    near = moved_to[listed]
     lost = ((listed != NONE) & (near == NONE)).any(1)
     anew = np.concatenate([old[lost], new])
     if len(anew) > MOST_ANEW * count:

@@ -39,35 +39,35 @@ LOCK = ".lock"
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The answer to one query.
+class Nearest:
+    """The items nearest to one query.
 
     Attributes:
         items: of one version, or the part of them that was looked at, with the columns of ``ITEM_SCHEMA``.
-        places: rows of ``items`` ``(k',)``, best first.
+        positions: rows of ``items`` ``(k',)``, best first.
         scores: ``(k',)`` inner products with the query, descending; ties are in the order of ids.
     """
 
     items: pa.Table | pa.RecordBatch
-    places: NDArray[np.int64]
+    positions: NDArray[np.int64]
     scores: NDArray[np.float32]
 
     @cached_property
     def ids(self) -> list[str]:
-        """The ids of the items found. Costs a third of ``rows``."""
+        """The ids of these items. Costs a third of ``rows``."""
         column = self.items.column("id")
-        return [column[place].as_py() for place in self.places.tolist()]
+        return [column[position].as_py() for position in self.positions.tolist()]
 
     @cached_property
     def rows(self) -> pa.Table:
-        """The k' items found."""
-        taken = self.items.take(pa.array(self.places))
+        """The k' items."""
+        taken = self.items.take(pa.array(self.positions))
         return taken if isinstance(taken, pa.Table) else pa.Table.from_batches([taken])
 
 
 @dataclass(frozen=True)
 class StoreContext:
-    """What a store is told when it is made or opened.
+    """What a store needs to know when it is made or opened.
 
     Attributes:
         folder: of the index; a local store keeps its files there, under names of its own.
@@ -129,7 +129,7 @@ class Store(Protocol):
 
     def search(
         self, queries: NDArray[np.float32], k: int, where: Filter | None = None, exact: bool = False
-    ) -> list[Found]:
+    ) -> list[Nearest]:
         """The k best items of each query ``(Q, d)`` among those that match ``where``.
 
         All k come back when as many items match. ``exact`` scores every one of them.
@@ -164,12 +164,12 @@ class Store(Protocol):
 
     @property
     def version(self) -> str:
-        """Another text after every committed change."""
+        """The version that is read: a text that differs after every committed change."""
         ...
 
     @property
     def keeps_stamps(self) -> bool:
-        """Whether the column ``stamp`` is kept; what an older version made may have no place for it."""
+        """Whether the column ``stamp`` is kept; a table that an older crosslens made may lack it."""
         ...
 
     def stats(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.search.filters.conditions import BaseFilter, Filter
-from crosslens.search.stores.base import ITEM_SCHEMA, Found, StoreContext, missing_item
+from crosslens.search.stores.base import ITEM_SCHEMA, Nearest, StoreContext, missing_item
 from crosslens.search.stores.scoring import exact_top
 from crosslens.search.stores.snapshot import damaged, read_pair, write_pair
 from crosslens.support.errors import StoreError
@@ -82,12 +82,12 @@ class ExactStore:
 
     def search(
         self, queries: NDArray[np.float32], k: int, where: Filter | None = None, exact: bool = False
-    ) -> list[Found]:
+    ) -> list[Nearest]:
         """The k best items of each query ``(Q, d)``, always exact. Rows lie in the order of ids, so ties do."""
         current = self._current
         among = None if where is None else np.flatnonzero(where.mask(current.items))
         answers = exact_top(queries, current.vectors, k, among)
-        return [Found(current.items, rows, scores) for rows, scores in answers]
+        return [Nearest(current.items, rows, scores) for rows, scores in answers]
 
     def get(self, ids: Sequence[str]) -> tuple[pa.Table, NDArray[np.float32]]:
         """Items and vectors in the order asked.
@@ -210,5 +210,5 @@ def _read(context: StoreContext) -> _Generation:
     return _empty(context)
 
 
-def _truth(found: pa.ChunkedArray) -> NDArray[np.bool_]:
-    return np.array(found.to_numpy(), dtype=bool)
+def _truth(values: pa.ChunkedArray) -> NDArray[np.bool_]:
+    return np.array(values.to_numpy(), dtype=bool)

@@ -108,7 +108,7 @@ class Structure:
         wanted = min(k, self.manifest.rows if positions is None else len(positions))
         probes = self._probes(1.0 if allowed is None else allowed.share)
         candidates = self.lists.candidates(queries, max(wanted * self._settings.refine, 20), probes, allowed)
-        found: list[tuple[Positions, Array]] = []
+        nearest: list[tuple[Positions, Array]] = []
         for query, rows in zip(queries, candidates, strict=True):
             # Where there are fewer candidates, -1 fills the end.
             near = rows if rows[-1] >= 0 else rows[rows >= 0]
@@ -118,8 +118,8 @@ class Structure:
             tied = len(near) > wanted and len(near) == len(rows) and ranked[1][-1] == scores.min()
             if len(near) < wanted or tied:
                 ranked = exact_top(query[None], self.vectors, k, positions, names)[0]
-            found.append(ranked)
-        return found
+            nearest.append(ranked)
+        return nearest
 
     def _touch(self) -> None:
         """Bring the mapped files in where they are not too large, so that no query waits for their pages."""
@@ -194,12 +194,12 @@ def build_structure(
 
 def _fill(vectors: Array, blocks: Iterator[tuple[NDArray[np.int64], Array]], seqs: NDArray[np.int64]) -> None:
     written = 0
-    for own, rows in blocks:
-        places = np.searchsorted(seqs, own)
-        if places.max(initial=0) >= len(seqs) or not np.array_equal(seqs[places], own):
+    for block, rows in blocks:
+        positions = np.searchsorted(seqs, block)
+        if positions.max(initial=0) >= len(seqs) or not np.array_equal(seqs[positions], block):
             raise StoreError("the table changed while a serving structure was made of it")
-        vectors[places] = rows
-        written += len(own)
+        vectors[positions] = rows
+        written += len(block)
     if written != len(seqs):
         raise StoreError(f"the table gave {written} of {len(seqs)} rows; it may be damaged")
     if isinstance(vectors, np.memmap):

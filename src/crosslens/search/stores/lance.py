@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from crosslens.search.filters.conditions import BaseFilter, Filter
-from crosslens.search.stores.base import LOCK, Found, StoreContext
+from crosslens.search.stores.base import LOCK, Nearest, StoreContext
 from crosslens.search.stores.faiss_structure import Structure, build_structure
 from crosslens.search.stores.lance_table import FOLDER, LanceTable
 from crosslens.search.stores.settings import LanceSettings
@@ -78,8 +78,8 @@ class LanceStore:
         """Add or replace n items with their vectors ``(n, d)``, in one version of the table."""
         with self._changing:
             view = self._view
-            known = bool((view.rows_of_ids(items.column("id").to_pylist()) >= 0).any())
-            self._table.add(items, vectors, self._last_seq(), replace=known)
+            is_there = bool((view.rows_of_ids(items.column("id").to_pylist()) >= 0).any())
+            self._table.add(items, vectors, self._last_seq(), replace=is_there)
             self._after_change()
 
     def delete(self, which: Sequence[str] | Filter) -> int:
@@ -95,7 +95,7 @@ class LanceStore:
 
     def search(
         self, queries: NDArray[np.float32], k: int, where: Filter | None = None, exact: bool = False
-    ) -> list[Found]:
+    ) -> list[Nearest]:
         """The k best items of each query ``(Q, d)`` among those that match ``where``."""
         return self._view.search(queries, k, where, exact)
 
@@ -116,7 +116,7 @@ class LanceStore:
     ) -> Iterator[tuple[pa.Table, NDArray[np.float32] | None]]:
         """All items of this version, or those that match, in the order they were written."""
         view = self._view
-        rows = np.arange(len(view)) if where is None else view.matching(where).rows
+        rows = np.arange(len(view)) if where is None else view.filtered(where).rows
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
             yield view.items.take(pa.array(part)), view.vectors(part) if vectors else None
@@ -151,16 +151,16 @@ class LanceStore:
 
     @property
     def keeps_stamps(self) -> bool:
-        """Always; a table without them gets a place for them with the next rows."""
+        """Always; a table without them gets the column with the next rows."""
         return True
 
     def stats(self) -> dict[str, Any]:
         """Kind, structure and what it was measured to find."""
         view = self._view
-        found: dict[str, Any] = {"kind": self.kind, "structure": "none", "unstructured": len(view.tail)}
+        stats: dict[str, Any] = {"kind": self.kind, "structure": "none", "unstructured": len(view.tail)}
         if view.structure is not None:
             manifest = view.structure.manifest
-            found |= {
+            stats |= {
                 "structure": manifest.kind,
                 "structured": manifest.rows,
                 "gone": view.gone,
@@ -168,8 +168,8 @@ class LanceStore:
                 "structure_bytes": sum(file.bytes for file in manifest.files.values()),
             }
             if manifest.kind == "ivf":
-                found |= {"lists": manifest.lists, "probes": [probe.model_dump() for probe in manifest.probes]}
-        return found
+                stats |= {"lists": manifest.lists, "probes": [probe.model_dump() for probe in manifest.probes]}
+        return stats
 
     def snapshot(self, target: Any) -> None:
         """Write this version to a new folder."""
@@ -198,8 +198,8 @@ class LanceStore:
 
     def _last_seq(self) -> int:
         view = self._view
-        own = int(view.seqs[-1]) if len(view) else 0
-        return max(own, view.structure.manifest.last_seq if view.structure is not None else 0)
+        newest = int(view.seqs[-1]) if len(view) else 0
+        return max(newest, view.structure.manifest.last_seq if view.structure is not None else 0)
 
     def _stale(self) -> bool:
         view = self._view

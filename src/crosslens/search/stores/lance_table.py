@@ -52,7 +52,7 @@ class LanceTable:
         Raises:
             StoreError: when it cannot be written.
         """
-        with _said(folder, "could not be made"):
+        with _store_errors(folder, "could not be made"):
             return cls(_connect(folder).create_table(NAME, schema=_schema(dim), mode="create"), folder, dim)
 
     @classmethod
@@ -72,7 +72,7 @@ class LanceTable:
             # Lance raises many kinds: ValueError, OSError, RuntimeError and its own.
             raise damaged(file, _first_line(error)) from error
         types, wanted = dict(zip(schema.names, schema.types, strict=True)), _schema(dim)
-        # A table of format 2 has no stamps; their place comes with the next rows.
+        # A table of format 2 has no stamps; the column comes with the next rows.
         if {"stamp": pa.string()} | types != dict(zip(wanted.names, wanted.types, strict=True)):
             raise damaged(file, f"its columns are {', '.join(f'{c.name} {c.type}' for c in schema)}")
         return cls(table, folder, dim)
@@ -180,10 +180,10 @@ class LanceTable:
         return (query.where(where) if where else query).to_arrow()
 
     def _reading(self) -> Any:
-        return _said(self._folder, "could not be read")
+        return _store_errors(self._folder, "could not be read")
 
     def _writing(self) -> Any:
-        return _said(self._folder, "could not be written; nothing was changed")
+        return _store_errors(self._folder, "could not be written; nothing was changed")
 
 
 def compile_filter(where: Filter) -> str:
@@ -254,8 +254,8 @@ def _vectors(table: pa.Table, dim: int) -> Array:
 
 
 @contextmanager
-def _said(folder: Path, what: str) -> Iterator[None]:
-    """Lance's failures as ours."""
+def _store_errors(folder: Path, what: str) -> Iterator[None]:
+    """Raise what Lance and the disk raise as a ``StoreError``."""
     try:
         yield
     except StoreError:

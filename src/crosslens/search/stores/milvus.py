@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from crosslens.search.filters.conditions import And, BaseFilter, Eq, Filter, In, Not, Or, Prefix, Range, Value
-from crosslens.search.stores.base import ITEM_SCHEMA, Found, StoreContext, missing_item
+from crosslens.search.stores.base import ITEM_SCHEMA, Nearest, StoreContext, missing_item
 from crosslens.search.stores.scoring import best, exact_top, rescored
 from crosslens.search.stores.snapshot import gather, write_pair
 from crosslens.support.errors import FingerprintError, StoreError
@@ -52,7 +52,7 @@ class MilvusStore:
         self._context = context
         self._client = client
         self._uri = uri
-        with _said(uri):
+        with _store_errors(uri):
             fields = {field["name"] for field in client.describe_collection(context.name)["fields"]}
         self._columns = [name for name in ITEM_SCHEMA.names if name in fields]
         self._number = self._newest()
@@ -65,7 +65,7 @@ class MilvusStore:
             StoreError: when the server cannot be reached, or pymilvus is not installed.
         """
         client, uri = _connect(context)
-        with _said(uri):
+        with _store_errors(uri):
             if client.has_collection(context.name):
                 client.drop_collection(context.name)
             _make_collection(client, context, uri)
@@ -81,17 +81,17 @@ class MilvusStore:
             FingerprintError: when it holds vectors of another embedding.
         """
         client, uri = _connect(context)
-        with _said(uri):
+        with _store_errors(uri):
             if not client.has_collection(context.name):
                 raise StoreError(
                     f"{uri} has no collection {context.name}; build the index again with 'crosslens index build'"
                 )
             about = client.describe_collection(context.name)
             client.load_collection(context.name)
-        told = about.get("properties", {}).get(_PRINT) or about.get("description", "").rpartition(" ")[2]
-        if told and told != context.fingerprint:
+        digest = about.get("properties", {}).get(_PRINT) or about.get("description", "").rpartition(" ")[2]
+        if digest and digest != context.fingerprint:
             raise FingerprintError(
-                f"the collection {context.name} in {uri} holds vectors of another embedding ({told}, not"
+                f"the collection {context.name} in {uri} holds vectors of another embedding ({digest}, not"
                 f" {context.fingerprint}); build the index again with 'crosslens index build ROOT --encoder E'"
             )
         return cls(context, client, uri)
@@ -118,7 +118,7 @@ class MilvusStore:
                 self._client.delete(self._context.name, filter=expression)
         return count
 
-    def search(self, queries: Array, k: int, where: Filter | None = None, exact: bool = False) -> list[Found]:
+    def search(self, queries: Array, k: int, where: Filter | None = None, exact: bool = False) -> list[Nearest]:
         """The k best items of each query ``(Q, d)`` among those that match ``where``."""
         if k >= _WINDOW or (exact and not self._is_flat):
             return self._scored_here(queries, k, where)
@@ -130,19 +130,19 @@ class MilvusStore:
         Raises:
             StoreError: naming the first id that is not there.
         """
-        found: dict[str, dict[str, Any]] = {}
+        by_id: dict[str, dict[str, Any]] = {}
         wanted = list(dict.fromkeys(ids))
-        with _said(self._uri):
+        with _store_errors(self._uri):
             for start in range(0, len(wanted), _WINDOW // 4):
                 part = wanted[start : start + _WINDOW // 4]
                 for row in self._client.query(
                     self._context.name, filter=_among(part), output_fields=self._fields, limit=len(part)
                 ):
-                    found[row["id"]] = row
+                    by_id[row["id"]] = row
         for image in ids:
-            if image not in found:
+            if image not in by_id:
                 raise missing_item(image, self._context.folder)
-        return _table([found[image] for image in ids], self._context.dim)
+        return _table([by_id[image] for image in ids], self._context.dim)
 
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""
@@ -152,7 +152,7 @@ class MilvusStore:
         self, where: Filter | None = None, vectors: bool = False, batch: int = 8192
     ) -> Iterator[tuple[pa.Table, Array | None]]:
         """All items, or those that match. A change meanwhile may be seen in part."""
-        with _said(self._uri):
+        with _store_errors(self._uri):
             rows = self._client.query_iterator(
                 self._context.name,
                 batch_size=min(batch, _WINDOW // 4),
@@ -166,7 +166,7 @@ class MilvusStore:
 
     def optimize(self) -> dict[str, Any]:
         """Write what is in memory and ask for compaction; Milvus does the rest by itself."""
-        with _said(self._uri):
+        with _store_errors(self._uri):
             self._client.flush(self._context.name)
             if "://" in self._uri:
                 self._client.compact(self._context.name)
@@ -209,10 +209,10 @@ class MilvusStore:
     def _is_flat(self) -> bool:
         return "://" not in self._uri
 
-    def _search_one(self, query: Array, k: int, expression: str) -> Found:
+    def _search_one(self, query: Array, k: int, expression: str) -> Nearest:
         limit = min(k + 8, _WINDOW)
         while True:
-            with _said(self._uri):
+            with _store_errors(self._uri):
                 hits = self._client.search(
                     self._context.name,
                     data=query[None],
@@ -225,16 +225,16 @@ class MilvusStore:
             rows, ranked = best(np.arange(len(scores)), scores, k, _names(items))
             # Rows equal to the last result may lie beyond the limit; ask for more until they do not.
             if len(hits) < limit or limit == _WINDOW or ranked[-1] > scores.min():
-                return Found(items, rows, ranked)
+                return Nearest(items, rows, ranked)
             limit = min(4 * limit, _WINDOW)
 
-    def _scored_here(self, queries: Array, k: int, where: Filter | None) -> list[Found]:
+    def _scored_here(self, queries: Array, k: int, where: Filter | None) -> list[Nearest]:
         items, vectors = gather(self.scan(where, vectors=True), self._context.dim)
-        found = exact_top(queries, vectors, k, names=_names(items))
-        return [Found(items, rows, scores) for rows, scores in found]
+        nearest = exact_top(queries, vectors, k, names=_names(items))
+        return [Nearest(items, rows, scores) for rows, scores in nearest]
 
     def _count(self, expression: str) -> int:
-        with _said(self._uri):
+        with _store_errors(self._uri):
             rows = self._client.query(self._context.name, filter=expression, output_fields=["count(*)"])
         return int(rows[0]["count(*)"])
 
@@ -243,7 +243,7 @@ class MilvusStore:
         # Counted before and after: a reader that looks in between must look again.
         for number in (1, 2):
             if number == 2:
-                with _said(self._uri):
+                with _store_errors(self._uri):
                     yield
             self._number = self._newest() + 1
             write_json(_counter(self._context), {"changes": self._number})
@@ -358,7 +358,7 @@ def _connect(context: StoreContext) -> tuple[Any, str]:
         ) from error
     # What goes wrong is raised too; the log would repeat it with a traceback.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    with _said(uri):
+    with _store_errors(uri):
         return pymilvus.MilvusClient(uri), uri
 
 
@@ -367,8 +367,8 @@ def _counter(context: StoreContext) -> Path:
 
 
 @contextmanager
-def _said(uri: str) -> Iterator[None]:
-    """Milvus's failures as ours."""
+def _store_errors(uri: str) -> Iterator[None]:
+    """Raise what the Milvus client raises as a ``StoreError``."""
     failure = importlib.import_module("pymilvus.exceptions").MilvusException
     try:
         yield

@@ -29,7 +29,7 @@ class HeldQueries(NamedTuple):
     """Queries in the form an inner product takes ``(Q, d)``, and the row each must not find, -1 for none."""
 
     vectors: Array
-    own: Positions
+    itself: Positions
 
 
 def held_queries(vectors: Array, similarity: Similarity, count: int = _QUERIES) -> tuple[HeldQueries, HeldQueries]:
@@ -126,8 +126,10 @@ def _truth(held: HeldQueries, vectors: Array, allowed: Allowed | None) -> list[f
     """The score of each query's tenth best row, its own left out."""
     positions = None if allowed is None else allowed.positions
     cuts = []
-    for (rows, scores), own in zip(exact_top(held.vectors, vectors, K + 1, positions), held.own, strict=True):
-        others = scores[rows != own]
+    for (rows, scores), itself in zip(
+        exact_top(held.vectors, vectors, K + 1, positions), held.itself, strict=True
+    ):
+        others = scores[rows != itself]
         cuts.append(float(others[min(K, len(others)) - 1]) if len(others) else np.inf)
     return cuts
 
@@ -142,10 +144,10 @@ def _recall(
     allowed: Allowed | None,
 ) -> float:
     """Share of the best ten that are found; any row as good as the tenth counts."""
-    found = lists.candidates(held.vectors, max((K + 1) * refine, 20), probes, allowed)
+    candidates = lists.candidates(held.vectors, max((K + 1) * refine, 20), probes, allowed)
     shares = []
-    for query, rows, own, cut in zip(held.vectors, found, held.own, cuts, strict=True):
-        near = rows[(rows >= 0) & (rows != own)]
+    for query, rows, itself, cut in zip(held.vectors, candidates, held.itself, cuts, strict=True):
+        near = rows[(rows >= 0) & (rows != itself)]
         good = int((rescored(query, vectors[near]) >= cut - _EQUAL).sum())
         shares.append(min(good, K) / K)
     return float(np.mean(shares))

@@ -38,7 +38,7 @@ def exact_top(
     """The k best rows of ``matrix`` for each query, exactly; ties by name, or by position without names.
 
     A fast float32 product finds everything that can be among the best, its rounding error allowed for; the few
-    rows found are scored again by ``rescored``.
+    candidates are scored again by ``rescored``.
 
     Args:
         queries: ``(Q, d)``.
@@ -60,7 +60,7 @@ def exact_top(
         hidden = np.ones(len(matrix), dtype=bool)
         hidden[among] = False
     longest = float(np.sqrt(np.einsum("nd,nd->n", queries, queries).max(initial=0)))
-    found: list[tuple[Positions, Array]] = []
+    nearest: list[tuple[Positions, Array]] = []
     step = max(1, _CHUNK_SCORES // len(part))
     for start in range(0, len(queries), step):
         chunk = queries[start : start + step]
@@ -71,8 +71,8 @@ def exact_top(
         for query, row in zip(chunk, scores, strict=True):
             near = _candidates(row, min(k, allowed), part.shape[1], longest)
             positions = among[near] if gathered and among is not None else near
-            found.append(best(positions, rescored(query, part[near]), k, names))
-    return found
+            nearest.append(best(positions, rescored(query, part[near]), k, names))
+    return nearest
 
 
 def best(
@@ -85,7 +85,7 @@ def best(
     ranked = scores[order]
     if names is not None and len(order) > 1 and (ranked[1:] == ranked[:-1]).any():
         called = names(positions[order])
-        order = order[sorted(range(len(order)), key=lambda place: (-ranked[place], called[place]))]
+        order = order[sorted(range(len(order)), key=lambda row: (-ranked[row], called[row]))]
     order = order[:k]
     return positions[order], scores[order]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.search.filters.conditions import Filter
-from crosslens.search.stores.base import Found, missing_item
+from crosslens.search.stores.base import Nearest, missing_item
 from crosslens.search.stores.faiss_structure import Structure
 from crosslens.search.stores.inverted_lists import Allowed
 from crosslens.search.stores.scoring import best, exact_top
@@ -31,7 +31,7 @@ class UnfitError(StoreError):
     """A structure that does not belong to the table."""
 
 
-class Matching(NamedTuple):
+class Filtered(NamedTuple):
     """What a filter leaves.
 
     Attributes:
@@ -75,9 +75,9 @@ class View:
         self.tail = tail
         self._folder = folder
         self._base = len(seqs) - len(tail)
-        self._places, self._row_of = self._joined()
-        self._masks: dict[Filter, Matching] = {}
-        self._everything = self._matching(np.ones(len(seqs), dtype=bool))
+        self._positions, self._row_of = self._joined()
+        self._masks: dict[Filter, Filtered] = {}
+        self._everything = self._split(np.ones(len(seqs), dtype=bool))
 
     def __len__(self) -> int:
         return len(self.seqs)
@@ -87,49 +87,51 @@ class View:
         """Rows of the structure that are no longer in the table."""
         return 0 if self.structure is None else self.structure.manifest.rows - self._base
 
-    def search(self, queries: Array, k: int, where: Filter | None, exact: bool) -> list[Found]:
+    def search(self, queries: Array, k: int, where: Filter | None, exact: bool) -> list[Nearest]:
         """The k best items of each query ``(Q, d)`` among those that match; all k when as many match."""
-        matching = self._everything if where is None else self.matching(where)
+        left = self._everything if where is None else self.filtered(where)
         parts = []
-        if self.structure is not None and (matching.base is None or len(matching.base.positions)):
-            found = self.structure.search(queries, k, matching.base, exact, self._names_of_places)
+        if self.structure is not None and (left.base is None or len(left.base.positions)):
+            nearest = self.structure.search(queries, k, left.base, exact, self._names_of_positions)
             row_of = self._row_of
-            parts.append(found if row_of is None else [(row_of[places], scores) for places, scores in found])
-        if len(self.tail) and (matching.tail is None or len(matching.tail)):
-            found = exact_top(queries, self.tail, k, matching.tail, self._names_of_tail)
-            parts.append([(rows + self._base, scores) for rows, scores in found])
+            parts.append(
+                nearest if row_of is None else [(row_of[positions], scores) for positions, scores in nearest]
+            )
+        if len(self.tail) and (left.tail is None or len(left.tail)):
+            nearest = exact_top(queries, self.tail, k, left.tail, self._names_of_tail)
+            parts.append([(rows + self._base, scores) for rows, scores in nearest])
         if not parts:
             parts.append([(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries))
         if len(parts) == 1:
-            return [Found(self._batch, rows, scores) for rows, scores in parts[0]]
+            return [Nearest(self._batch, rows, scores) for rows, scores in parts[0]]
         answers = []
         for both in zip(*parts, strict=True):
             rows = np.concatenate([rows for rows, _ in both])
             scores = np.concatenate([scores for _, scores in both])
-            answers.append(Found(self._batch, *best(rows, scores, k, self.names)))
+            answers.append(Nearest(self._batch, *best(rows, scores, k, self.names)))
         return answers
 
-    def matching(self, where: Filter) -> Matching:
+    def filtered(self, where: Filter) -> Filtered:
         """What a filter leaves; remembered for the filters asked last."""
-        found = self._masks.get(where)
-        if found is None:
-            found = self._matching(where.mask(self.items))
+        left = self._masks.get(where)
+        if left is None:
+            left = self._split(where.mask(self.items))
             if len(self._masks) >= _MOST_FILTERS:
                 self._masks.clear()
-            self._masks[where] = found
-        return found
+            self._masks[where] = left
+        return left
 
     def count(self, where: Filter | None) -> int:
         """How many items there are, or match."""
-        return len(self) if where is None else len(self.matching(where).rows)
+        return len(self) if where is None else len(self.filtered(where).rows)
 
     def rows_of_ids(self, ids: Sequence[str]) -> Positions:
         """Rows of these ids ``(n,)``, -1 for one that is not there."""
         column = self.items.column("id")
         if len(ids) <= _FEW:
             return np.array([pc.index(column, image).as_py() for image in ids], np.int64)
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=column)
-        return np.asarray(found.fill_null(-1).to_numpy(), np.int64)
+        rows = pc.index_in(pa.array(ids, pa.string()), value_set=column)
+        return np.asarray(rows.fill_null(-1).to_numpy(), np.int64)
 
     def get(self, ids: Sequence[str]) -> tuple[pa.Table, Array]:
         """Items and vectors ``(n, d)`` in the order asked.
@@ -144,12 +146,12 @@ class View:
 
     def vectors(self, rows: Positions) -> Array:
         """Vectors ``(n, d)`` of rows of this view."""
-        found = np.empty((len(rows), self.tail.shape[1]), np.float32)
+        vectors = np.empty((len(rows), self.tail.shape[1]), np.float32)
         old = rows < self._base
         if self.structure is not None and old.any():
-            found[old] = self.structure.vectors[self._places[rows[old]]]
-        found[~old] = self.tail[rows[~old] - self._base]
-        return found
+            vectors[old] = self.structure.vectors[self._positions[rows[old]]]
+        vectors[~old] = self.tail[rows[~old] - self._base]
+        return vectors
 
     def names(self, rows: Positions) -> list[str]:
         """Ids of rows."""
@@ -164,29 +166,29 @@ class View:
         """
         if self.structure is None:
             return np.empty(0, np.int64), None
-        held, own = self.structure.seqs, self.seqs[: self._base]
-        places = np.searchsorted(held, own)
-        if len(own) and (places[-1] >= len(held) or not np.array_equal(held[places], own)):
+        held, wanted = self.structure.seqs, self.seqs[: self._base]
+        positions = np.searchsorted(held, wanted)
+        if len(wanted) and (positions[-1] >= len(held) or not np.array_equal(held[positions], wanted)):
             raise UnfitError(f"{self.structure.folder} was made from another table")
-        if len(held) == len(own):
-            return places, None
+        if len(held) == len(wanted):
+            return positions, None
         row_of = np.full(len(held), -1, np.int64)
-        row_of[places] = np.arange(len(own))
-        return places, row_of
+        row_of[positions] = np.arange(len(wanted))
+        return positions, row_of
 
-    def _matching(self, mask: NDArray[np.bool_]) -> Matching:
+    def _split(self, mask: NDArray[np.bool_]) -> Filtered:
         rows = np.flatnonzero(mask)
         split = int(np.searchsorted(rows, self._base))
         base, tail = rows[:split], rows[split:] - self._base
         total = 0 if self.structure is None else self.structure.manifest.rows
-        allowed = None if split == total else Allowed(self._places[base], total)
-        return Matching(rows, allowed, None if len(tail) == len(self.tail) else tail)
+        allowed = None if split == total else Allowed(self._positions[base], total)
+        return Filtered(rows, allowed, None if len(tail) == len(self.tail) else tail)
 
-    def _rows_of(self, places: Positions) -> Positions:
-        return places if self._row_of is None else self._row_of[places]
+    def _rows_of(self, positions: Positions) -> Positions:
+        return positions if self._row_of is None else self._row_of[positions]
 
-    def _names_of_places(self, places: Positions) -> list[str]:
-        return self.names(self._rows_of(places))
+    def _names_of_positions(self, positions: Positions) -> list[str]:
+        return self.names(self._rows_of(positions))
 
     def _names_of_tail(self, rows: Positions) -> list[str]:
         return self.names(rows + self._base)

@@ -1,0 +1,1 @@
+"""TKI, a reconstruction: retrieval across domains learned from texts alone."""

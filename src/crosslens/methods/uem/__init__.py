@@ -1,0 +1,1 @@
+"""UEM: unsupervised retrieval between domains that need not share their classes."""

@@ -1,0 +1,140 @@
+"""What lies in the folder of an index, kept true to itself: ``index.json``, the encoder, and a store of items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from crosslens.backbones.base import Fingerprint
+from crosslens.encoder import Encoder
+from crosslens.nn.similarity import Similarity
+from crosslens.search.filters.conditions import BaseFilter, Filter
+from crosslens.search.index.description import (
+    domains_of,
+    list_root,
+    open_description,
+    read_description,
+    relist_roots,
+    require_same,
+    upgrade_format,
+)
+from crosslens.search.index.items import check_items
+from crosslens.search.index.occupancy import Occupancy
+from crosslens.search.index.stored_ids import find_stored_ids
+from crosslens.search.index.writer_lock import hold_for_writing
+from crosslens.search.stores import store_class
+from crosslens.search.stores.base import Store
+from crosslens.support.errors import StoreError
+from crosslens.support.files import write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Contents:
+    """The items of an index and its description, which change together and under one writer.
+
+    ``Index`` is the face of it; what adds, moves and copies items works on this.
+
+    Attributes:
+        folder: where it lies.
+        description: what ``index.json`` says.
+        fingerprint: of the embedding whose vectors it holds.
+        similarity: how vectors are compared.
+        store: where the items are kept.
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any], store: Store) -> None:
+        self.folder = folder
+        self.description = description
+        self.fingerprint = Fingerprint.model_validate(description["fingerprint"])
+        self.similarity = Similarity.model_validate(description["similarity"])
+        self.store = store
+        self._occupancy = Occupancy(folder, description)
+
+    @classmethod
+    def open(cls, folder: Path) -> Contents:
+        """Open what is there; see ``Index.open``."""
+        description, context, kind = open_description(folder)
+        return cls(folder, description, store_class(kind).open(context))
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder whose vectors these are."""
+        return Encoder.load(self.folder / "encoder")
+
+    @property
+    def roots(self) -> list[str]:
+        """The absolute folders whose images were added."""
+        return [str(root) for root in self.description["roots"]]
+
+    def domains_of(self, root: str) -> list[str] | None:
+        """The domains chosen of a folder that was added; None where all are wanted."""
+        return domains_of(self.description, root)
+
+    def require(self, fingerprint: Fingerprint, what: str) -> None:
+        """Check that ``what`` was made with the same embedding; see ``require_same``."""
+        require_same(self.fingerprint, fingerprint, what)
+
+    def refresh(self) -> bool:
+        """Take over what other processes committed; see ``Index.refresh``."""
+        self._occupancy.check()
+        changed = self.store.refresh()
+        # Once more: the folder may have been replaced while the store was read.
+        self.description = self._occupancy.check()
+        return changed
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the folder for one writer, on its newest version.
+
+        Raises:
+            AnotherWriterError, ReplacedIndexError: see ``hold_for_writing`` and ``refresh``.
+        """
+        with hold_for_writing(self.folder):
+            self.refresh()
+            yield
+
+    def upsert(self, items: pa.Table, vectors: NDArray[np.floating[Any]], fingerprint: Fingerprint) -> None:
+        """Add items, or replace those whose id is here already, in one step; see ``Index.upsert``."""
+        self.require(fingerprint, "what you add")
+        table, rows = check_items(items, vectors, self.fingerprint.dim)
+        if not table.num_rows:
+            return
+        with self.writing():
+            self._describe(upgrade_format(self.description))
+            self.store.upsert(table, rows)
+
+    def delete(self, which: Sequence[str] | Filter) -> int:
+        """Delete items in one step and say how many there were; see ``Index.delete``."""
+        if isinstance(which, str):
+            raise StoreError(f"delete takes a list of ids or a filter, not the text {which!r}")
+        with self.writing():
+            return self.store.delete(
+                which if isinstance(which, BaseFilter) else find_stored_ids(self.store, which)
+            )
+
+    def add_root(self, root: str, domains: Sequence[str] | None = None) -> None:
+        """Remember a folder whose images were added, and the domains chosen of it; see ``list_root``."""
+        with self.writing():
+            # Read again under the lock: another process may have added one.
+            self.description = read_description(self.folder)
+            self._describe(list_root(self.description, root, domains))
+
+    def move_roots(self, moves: Mapping[str, str]) -> None:
+        """Remember that folders whose images were added lie elsewhere, old path to new."""
+        with self.writing():
+            self.description = read_description(self.folder)
+            self._describe(relist_roots(self.description, moves))
+
+    def _describe(self, description: dict[str, Any]) -> None:
+        """Write another description, for who holds the folder for writing."""
+        if description != self.description:
+            write_json(self.folder / "index.json", description)
+            self.description = description

@@ -1,0 +1,278 @@
+"""The probability of a counterpart for one index, calibrated once for each of its versions on bounded samples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crosslens.data.catalog import Catalog
+from crosslens.features.load import features_of
+from crosslens.features.of_encoder import features_of_encoder
+from crosslens.ops.calibration import LEAST, MatchCalibration, centre_features
+from crosslens.ops.sampling import drawn_rows
+from crosslens.search.filters.conditions import Filter
+from crosslens.search.index.index import Index
+from crosslens.search.index.items import Hit, sample_items
+from crosslens.search.query.combining import Combiner, answer_in_groups
+from crosslens.search.query.question import Course, Question
+from crosslens.search.query.resolve_domain import resolve_domain
+from crosslens.support.errors import CatalogError, ConfigError, FeatureError
+from crosslens.support.progress import note
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+SAMPLE = 5000
+"""Items of an index, and unlabelled queries, that a calibration looks at."""
+_MOST = 20_000
+"""A calibration thins out more rows than these by itself; then nobody knows whose they are."""
+
+
+class _Calibrated(NamedTuple):
+    """A calibration for one version of the index.
+
+    Attributes:
+        version: of the index.
+        calibration: how a query becomes a probability.
+        mean: of the unlabelled queries' backbone features ``(D,)``, subtracted from a query's; None where the
+            query's vector serves.
+        items: of ``ITEM_SCHEMA``, those whose vectors are the calibration's gallery ``(G, d)``, in its order.
+        ids: of the indexed items that the largest cosine is taken over; none where more than that counts.
+    """
+
+    version: str
+    calibration: MatchCalibration
+    mean: Array | None
+    items: pa.Table
+    ids: frozenset[str] = frozenset()
+
+
+class MatchEstimator:
+    """Estimates how likely queries have a counterpart in an index.
+
+    With unlabelled queries, and queries made of pictures alone, it rests on the frozen backbone's centred
+    features, which tell a missing counterpart best; those of the indexed images come from the cache, or are
+    embedded once. Else it rests on the index's own vectors. May be asked by several threads at once.
+
+    Args:
+        index: the gallery.
+        unlabelled: images like the queries, with and without counterparts; without them it is calibrated on the
+            gallery alone, which knows nothing of the gap between domains.
+        domain: of these images where they name none of the encoder's; their own by default.
+        sample: items, and unlabelled images, to look at; at most 20,000.
+        device: where to embed; None chooses.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        unlabelled: Catalog | str | Path | None = None,
+        domain: str | None = None,
+        *,
+        sample: int = SAMPLE,
+        device: str | None = None,
+    ) -> None:
+        self.index = index
+        self.unlabelled = Catalog.open(unlabelled) if isinstance(unlabelled, str | Path) else unlabelled
+        self.domain = domain
+        self.sample = min(sample, _MOST)
+        self.device = device
+        self._made: dict[bool, _Calibrated] = {}
+        self._making = Lock()
+        self._together = Combiner(estimate_together)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the index as it is now was calibrated already, so that asking costs nothing."""
+        return any(made.version == self.index.version for made in list(self._made.values()))
+
+    def __call__(self, question: Question, course: Course, nearest: Sequence[Hit] = ()) -> float:
+        """The step of a query's way: ``probability`` of a question; ``nearest`` is what its own vector found."""
+        with course.stage("match"):
+            return self.probability(
+                question.vector,
+                question.features,
+                nearest,
+                where=question.options.where,
+                exclude=question.exclude,
+            )
+
+    def probability(
+        self,
+        vector: Array,
+        features: Array | None = None,
+        nearest: Sequence[Hit] = (),
+        *,
+        where: Filter | None = None,
+        exclude: Collection[str] = (),
+    ) -> float:
+        """Probability in [0, 1) that there is a counterpart of one query among the items that are searched.
+
+        The curve is that of the whole index. What ``where`` and ``exclude`` leave out is left out of the gallery;
+        fewer than 10 sampled items left of a larger index say little, and then the vectors of the nearest items
+        serve instead.
+
+        Args:
+            vector: of the query ``(d,)``, unit length.
+            features: of the frozen backbone ``(n, D)``, of the pictures the query is made of; None when words,
+                indexed items or negative weights are part of it.
+            nearest: what a search with the vector through the items that match ``where`` found, best first, where
+                there was one: the first of them that the calibration holds has the largest cosine, which need not
+                be looked for again.
+            where: the items that are searched; all by default.
+            exclude: ids that are not to be found, such as the query's own.
+
+        Returns:
+            The probability; 0 where no item is searched.
+
+        Raises:
+            StoreError: for an index of fewer than 10 items.
+            FeatureError: when no unlabelled image can be embedded.
+        """
+        made = self._calibrated(self.unlabelled is not None and features is not None)
+        narrowed = where is not None or bool(exclude)
+        if narrowed:
+            left = _mask_left(made.items, where, exclude)
+            if left.sum() < LEAST and made.items.num_rows < len(self.index):
+                return self._from_nearest(vector, where, exclude)
+            if not left.any():
+                return 0.0
+        if made.mean is None or features is None:
+            largest = next((hit.score for hit in nearest if hit.id in made.ids and hit.id not in exclude), None)
+            if largest is not None:
+                return float(made.calibration.curve(np.array([largest], np.float32))[0])
+            row = vector
+        else:
+            row = _add_directions(features - made.mean)
+        if narrowed:
+            among = replace(made.calibration, gallery=made.calibration.gallery[left])
+            return float(among.probability(row[None])[0])
+        return self._together((made.calibration, row))
+
+    def _from_nearest(self, vector: Array, where: Filter | None, exclude: Collection[str]) -> float:
+        """The probability from the nearest items that are searched, whether they were sampled or not."""
+        nearest = self.index.search(vector[None], LEAST + len(exclude), where)[0]
+        ids = [hit.id for hit in nearest if hit.id not in exclude]
+        if not ids:
+            return 0.0
+        among = replace(self._calibrated(False).calibration, gallery=self.index.store.get(ids)[1])
+        return float(among.probability(vector[None])[0])
+
+    def _calibrated(self, pictures: bool) -> _Calibrated:
+        with self._making:
+            version = self.index.version
+            if pictures not in self._made or self._made[pictures].version != version:
+                note("calibrating the probability of a match, once for this version of the index")
+                self._made[pictures] = self._on_features(version) if pictures else self._on_vectors(version)
+            return self._made[pictures]
+
+    def _on_vectors(self, version: str) -> _Calibrated:
+        items, gallery = sample_items(self.index.store, self.sample)
+        queries = None
+        if self.unlabelled is not None:
+            drawn = draw_images(self.unlabelled, self.sample)
+            if self.domain is not None:
+                domain, _ = resolve_domain(self.domain, self.index.encoder.domains)
+                drawn = assign_domain(drawn, str(domain))
+            features = features_of_encoder(drawn, self.index.encoder, device=self.device)
+            queries = self.index.encoder.encode_features(features.centre, features.catalog.column("domain"))
+        try:
+            made = MatchCalibration.fit(gallery, queries)
+        except ConfigError as error:
+            if queries is None:
+                raise
+            # Queries that are copies of indexed pictures all find themselves, which says nothing of others.
+            note(f"the pictures without a label do not serve to calibrate ({error}); the indexed ones do instead")
+            made = MatchCalibration.fit(gallery)
+        cosine = made.source == "gallery" and made.score == "cosine" and self.index.similarity.kind == "cosine"
+        return _Calibrated(version, made, None, items, frozenset(items.column("id").to_pylist() if cosine else ()))
+
+    def _on_features(self, version: str) -> _Calibrated:
+        assert self.unlabelled is not None
+        backbone = self.index.encoder.backbone
+        drawn = draw_images(self.unlabelled, self.sample)
+        queries = features_of(drawn, backbone, device=self.device).centre
+        parts: list[Array] = []
+        ids: list[str] = []
+        failed = None
+        for catalog in draw_indexed_images(self.index, self.sample):
+            try:
+                features = features_of(catalog, backbone, device=self.device)
+                parts.append(features.centre)
+                ids += features.catalog.ids
+            except (FeatureError, CatalogError) as error:
+                failed = error
+        if len(ids) < LEAST:
+            if failed or len(self.index) >= LEAST:
+                note("the indexed images are gone, so the probability of a match rests on the index's vectors")
+            return self._on_vectors(version)
+        made = MatchCalibration.fit(centre_features(np.concatenate(parts)), centre_features(queries))
+        return _Calibrated(version, made, queries.mean(0), self.index.store.get(ids)[0])
+
+
+def _mask_left(items: pa.Table, where: Filter | None, exclude: Collection[str]) -> NDArray[np.bool_]:
+    """Which of G items match a filter and are not left out ``(G,)``."""
+    left = np.ones(items.num_rows, dtype=bool) if where is None else where.mask(items)
+    if exclude:
+        out = pc.is_in(items.column("id"), value_set=pa.array(sorted(exclude), pa.string()))
+        left = left & ~np.asarray(out.to_numpy(), dtype=bool)
+    return left
+
+
+def _add_directions(rows: Array) -> Array:
+    """The direction ``(D,)`` of the sum of rows ``(n, D)``, each of the same weight."""
+    mixed = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).sum(0)
+    mixed /= max(float(np.linalg.norm(mixed)), 1e-12)
+    return np.asarray(mixed, np.float32)
+
+
+def estimate_together(asked: Sequence[tuple[MatchCalibration, Array]]) -> list[float]:
+    """Probabilities of vectors ``(d,)`` by their calibrations; those of one calibration in one pass."""
+    return answer_in_groups(asked, lambda calibration, rows: calibration.probability(rows).tolist())
+
+
+def draw_indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]:
+    """At most ``most`` indexed images, drawn at random, as one catalog for each folder they were indexed from."""
+    rng = np.random.default_rng(seed)
+    kept: list[dict[str, str]] = []
+    seen = 0
+    for table, _ in index.scan():
+        # Reservoir sampling: every item stays with the same chance, and no more than ``most`` are held.
+        for row in table.select(["id", "path", "root", "domain"]).to_pylist():
+            seen += 1
+            if len(kept) < most:
+                kept.append(row)
+            elif (replaced := int(rng.integers(seen))) < most:
+                kept[replaced] = row
+    folders: dict[str, list[dict[str, str]]] = {}
+    for row in kept:
+        inside = row["root"] and row["path"] == f"{row['root'].rstrip('/')}/{row['id']}"
+        folders.setdefault(row["root"] if inside else "/", []).append(
+            {"id": row["id"], "path": row["id"] if inside else row["path"], "domain": row["domain"]}
+        )
+    return [Catalog.from_rows(rows, Path(root)) for root, rows in folders.items()]
+
+
+def draw_images(catalog: Catalog, most: int, seed: int = 0) -> Catalog:
+    """At most ``most`` images of a catalog, drawn at random."""
+    if len(catalog) <= most:
+        return catalog
+    return catalog.take(drawn_rows(len(catalog), most, seed).tolist())
+
+
+def assign_domain(catalog: Catalog, domain: str) -> Catalog:
+    """The same images, all of one domain."""
+    rows = [
+        {"id": image, "path": path, "domain": domain}
+        for image, path in zip(catalog.ids, catalog.column("path"), strict=True)
+    ]
+    return Catalog.from_rows(rows, catalog.root)
