@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from crosslens.search.filters.conditions import BaseFilter
 from crosslens.search.stores import StoreKind
-from crosslens.search.stores.base import ITEM_SCHEMA, Found, missing_item
+from crosslens.search.stores.base import ITEM_SCHEMA, Nearest, missing_item
 from crosslens.search.stores.scoring import exact_top
 from crosslens.search.stores.snapshot import read_pair, write_pair
 from crosslens.support.errors import StoreError
@@ -65,7 +65,7 @@ class ToyStore:
 
     def search(self, queries, k, where=None, exact=False):
         answers = exact_top(queries, self.vectors, k, None if where is None else self._rows(where))
-        return [Found(self.items, rows, scores) for rows, scores in answers]
+        return [Nearest(self.items, rows, scores) for rows, scores in answers]
 
     def get(self, ids):
         rows = pc.index_in(pa.array(ids, pa.string()), value_set=self.items.column("id"))
