@@ -12,6 +12,11 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Processes that tests start find the folder ``testing`` too, as pytest's ``pythonpath`` lets this one do.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(REPOSITORY / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
 # A busy machine is slow, not wrong.
 settings.register_profile("crosslens", deadline=None)
 settings.load_profile("crosslens")
@@ -69,7 +74,7 @@ def _exports(tmp_path_factory):
 @pytest.fixture
 def tiny_world(_exports, monkeypatch):
     """A tiny backbone under the name ``tiny``, and a cache of this test session's own."""
-    from tiny import register_tiny
+    from testing.tiny_backbone import register_tiny
 
     monkeypatch.setenv("CROSSLENS_CACHE", str(_exports))
     register_tiny()
@@ -78,6 +83,6 @@ def tiny_world(_exports, monkeypatch):
 @pytest.fixture
 def pictures(tiny_world, tmp_path):
     """Two looks of four shapes, 12 pictures each: ``root/<look>/<shape>/*.png``."""
-    from tiny import make_pictures
+    from testing.tiny_pictures import make_pictures
 
     return make_pictures(tmp_path / "pictures")

@@ -15,9 +15,10 @@ import pytest
 
 import crosslens
 from crosslens.search.index.index import Index
+from testing.golden import FOLDER, read_golden
 
-SAVED = Path(__file__).parent / "golden" / "saved"
-EXPECTED = json.loads((SAVED / "expected.json").read_text())
+SAVED = FOLDER / "saved"
+EXPECTED = read_golden("saved/expected")
 
 
 def seeded_features(count: int = 4, dim: int = 1280) -> np.ndarray:

@@ -6,10 +6,11 @@ import unicodedata
 import pytest
 
 import crosslens
-from backbones.tiny_models import save_clip
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.support.errors import ConfigError, EvaluationError
-from tiny import SHAPES, make_pictures, register_tiny
+from testing.published_models import save_clip
+from testing.tiny_backbone import register_tiny
+from testing.tiny_pictures import SHAPES, make_pictures
 
 OPEN = Scenario("open-set", shared=("circle",), private_query=("cross", "square"), seed=7)
 ORDER = ("sketch", "photo")

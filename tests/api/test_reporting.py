@@ -13,10 +13,13 @@ import crosslens
 from crosslens import api
 from crosslens.api.reporting import report_run
 from crosslens.cli.report import report as report_command
+from crosslens.evaluation.scenarios import Scenario
 from crosslens.support.errors import ConfigError, EvaluationError, FingerprintError, RunError
 from crosslens.training.run import Run
-from report.page_parser import Page
-from tiny import make_pictures, register_tiny
+from testing.page_parser import Page
+from testing.published_models import save_clip
+from testing.tiny_backbone import register_tiny
+from testing.tiny_pictures import make_pictures
 
 app = typer.Typer()
 app.command()(report_command)
@@ -148,3 +151,31 @@ def test_the_command_is_quiet_when_asked_and_takes_domains_and_convention(work, 
     assert result.exit_code == 0, result.output
     assert result.stdout == ""
     assert "sketch → photo" in Page.read(target).text
+
+
+def test_a_run_of_names_is_shown_on_images_that_are_named(pictures, tmp_path):
+    save_clip(tmp_path / "clip", max_position_embeddings=24)
+    settings = {"words": 4, "steps": 2, "epochs": 1, "batch_size": 8, "template": "a X of a {class}"}
+    run = crosslens.fit(
+        "tki",
+        out=tmp_path / "run",
+        backbone=f"clip:{tmp_path / 'clip'}",
+        classes=["cat", "dog"],
+        settings=settings,
+    )
+    with pytest.raises(RunError, match="name them"):
+        report_run(run.folder)
+    result = CliRunner().invoke(app, [str(run.folder), "--on", str(pictures)])
+    assert result.exit_code == 0, result.output
+    page = (run.folder / "report.html").read_text()
+    assert "photo" in page
+    assert "reconstruction of TKI" in page
+
+
+def test_a_scenario_is_told(pictures, tmp_path):
+    scenario = Scenario("open-set", ("circle",), ("cross",))
+    run = crosslens.fit(
+        "centred", pictures, out=tmp_path / "run", backbone="tiny", domains=["sketch", "photo"], scenario=scenario
+    )
+    page = report_run(run.folder).path.read_text()
+    assert "trained on the classes of its open-set scenario only; measured here on all" in page

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from backbones.tiny_models import save_clip, save_dinov2, save_siglip, save_transformers_resnet, save_vit
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Fingerprint
 from crosslens.encoder import Encoder
 from crosslens.support.errors import FingerprintError
+from testing.published_models import save_clip, save_dinov2, save_siglip, save_transformers_resnet, save_vit
 
 SAVED = {
     "clip": save_clip,

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from backbones.tiny_models import END, START, Malicious, save_clip, save_siglip, save_vit
 from crosslens.backbones import load_backbone
 from crosslens.backbones.clip import ClipBackbone
 from crosslens.images.preprocess import CLIP_MEAN, CLIP_STD
 from crosslens.support.errors import BackboneError
+from testing.published_models import END, START, Malicious, save_clip, save_siglip, save_vit
 
 
 def load(name: str) -> ClipBackbone:

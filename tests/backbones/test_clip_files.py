@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from backbones.tiny_models import END, START, OpenAIClip, openai_clip, save_word_tokenizer
 from crosslens.backbones import load_backbone
 from crosslens.backbones.clip import ClipBackbone
 from crosslens.backbones.clip_files import infer_config, to_transformers
 from crosslens.backbones.clip_tokens import MERGES, clip_file_tokens, find_clip_tokenizer, published_tokenizer
 from crosslens.support.errors import BackboneError
+from testing.published_models import END, START, OpenAIClip, openai_clip, save_word_tokenizer
 
 
 def load(name: str) -> ClipBackbone:

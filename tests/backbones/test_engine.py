@@ -11,15 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from backbones.tiny_models import (
-    openai_clip,
-    save_clip,
-    save_dinov2,
-    save_siglip,
-    save_transformers_resnet,
-    save_vit,
-    tiny_resnet,
-)
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import (
@@ -33,6 +24,15 @@ from crosslens.backbones.engine import (
 from crosslens.backbones.resnet import ResNetBackbone
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.errors import BackboneError
+from testing.published_models import (
+    openai_clip,
+    save_clip,
+    save_dinov2,
+    save_siglip,
+    save_transformers_resnet,
+    save_vit,
+    tiny_resnet,
+)
 
 
 def squares(backbone: Backbone, count: int) -> NDArray[np.uint8]:

@@ -117,6 +117,18 @@ def test_a_damaged_cache_of_class_texts_is_made_anew(
     assert file.read_bytes() == whole
 
 
+def test_class_texts_of_other_names_are_not_taken_from_the_cache(
+    loaded: LiteBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crosslens.backbones.lite.imagenet_names", lambda: ["dog", "cat"])
+    before = fresh(loaded).class_texts
+    monkeypatch.setattr("crosslens.backbones.lite.imagenet_names", lambda: ["dog", "car"])
+    after = fresh(loaded).class_texts
+    assert torch.allclose(after[0], before[0], atol=1e-6)
+    assert not torch.allclose(after[1], before[1], atol=0.1)
+    assert len(list(tmp_path.glob("cache/lite/*.safetensors"))) == 2
+
+
 def fresh(backbone: LiteBackbone) -> LiteBackbone:
     twin = copy.copy(backbone)
     twin.__dict__.pop("class_texts", None)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from backbones.tiny_models import save_clip, save_siglip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import CausalPrompts, find_holes, put_words, word_prompts
 from crosslens.support.errors import BackboneError, ConfigError
-from tiny import TinyBackbone
+from testing.published_models import save_clip, save_siglip
+from testing.tiny_backbone import TinyBackbone
 
 TEXTS = ("a X of a cat", "a X of a photo of a dog", "a X of a")
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backbones.tiny_models import save_clip, save_siglip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.clip_tokens import clip_file_tokens
 from crosslens.backbones.reading import Reading, has_letters, read_pieces
 from crosslens.encoder.untrained import frozen_encoder
 from crosslens.support.errors import BackboneError, ConfigError
-from talker import TalkerBackbone
-from tiny import TinyBackbone
+from testing.published_models import save_clip, save_siglip
+from testing.reading_backbone import TalkerBackbone
+from testing.tiny_backbone import TinyBackbone
 
 UNSEEN = ["\u200b", "\u0301", "\u0001", "\u202e\u202c", "\ufeff", "\u00ad", "\u3164", "\u2800", " \t\n", ""]
 

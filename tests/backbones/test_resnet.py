@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from backbones.tiny_models import moco_checkpoint, tiny_resnet
 from crosslens.backbones import load_backbone
 from crosslens.backbones.resnet import Bottleneck, ResNet, load_moco_v2
 from crosslens.support.errors import BackboneError
+from testing.published_models import moco_checkpoint, tiny_resnet
 
 
 def tiny_head() -> nn.Sequential:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from backbones.tiny_models import save_dinov2, save_siglip, save_transformers_resnet, save_vit
 from crosslens.backbones import load_backbone
 from crosslens.images.preprocess import IMAGENET_MEAN
 from crosslens.support.errors import BackboneError
+from testing.published_models import save_dinov2, save_siglip, save_transformers_resnet, save_vit
 
 
 def test_vit_gives_the_class_token_after_the_last_norm(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backbones.tiny_models import Malicious
 from crosslens.backbones.weights import read_state
 from crosslens.support.errors import BackboneError
+from testing.published_models import Malicious
 
 
 class Scripted(nn.Module):

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 NAMES = ["x [edited].jpg", "q[_x].png", "a\tb.png", "a\nb.png", "\x1b[31mred.png", "gpj.\u202e.png", ":dog:.png"]
-COMMAND = [sys.executable, "-c", "import tiny, crosslens.cli; tiny.register_tiny(); crosslens.cli.main()"]
+START = "from crosslens.cli import main; from testing.tiny_backbone import register_tiny; register_tiny(); main()"
+COMMAND = [sys.executable, "-c", START]
 RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.search.index.index import Index
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 A, B = "photo/circle/00.png", "sketch/cross/00.png"
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from crosslens.data.catalog import SCHEMA, Catalog, concatenate
 from crosslens.data.names import nfc, read_name
-from crosslens.data.readers import read_manifest
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 
 ROWS = [
@@ -145,11 +144,11 @@ def test_write_refuses_other_suffixes(catalog, tmp_path):
 def test_a_manifest_elsewhere_still_finds_the_images(name, tmp_path):
     catalog = Catalog.from_rows([ROWS[0]], tmp_path / "data")
     catalog.write(tmp_path / name)
-    above = read_manifest(tmp_path / name)
+    above = Catalog.open(tmp_path / name)
     assert above.column("path") == ["data/photo/cat/1.jpg"]
     assert (above.paths, above.ids) == (catalog.paths, catalog.ids)
     catalog.write(tmp_path / "lists" / name)
-    beside = read_manifest(tmp_path / "lists" / name)
+    beside = Catalog.open(tmp_path / "lists" / name)
     assert beside.paths == catalog.paths
 
 
@@ -183,7 +182,7 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path_factory, rows, suffix)
     root = tmp_path_factory.mktemp("round")
     catalog = Catalog.from_rows(rows, root)
     catalog.write(root / f"manifest.{suffix}")
-    assert read_manifest(root / f"manifest.{suffix}") == catalog
+    assert Catalog.open(root / f"manifest.{suffix}") == catalog
 
 
 def test_names_are_read_and_ids_and_paths_stay():

@@ -1,16 +1,18 @@
 import os
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import nfc
-from crosslens.data.readers import read_class_names, read_class_numbers, read_folder, read_list, read_manifest
+from crosslens.data.readers import read_class_numbers, read_list
 from crosslens.support.errors import CatalogError
+
+
+def as_catalog(path, **options):
+    return Catalog.from_listing(read_list(path, **options))
 
 
 def test_the_domain_layout(tree):
@@ -35,14 +37,14 @@ def test_one_image(tree):
 
 
 def test_unicode_names(tree):
-    catalog = read_folder(tree("画/猫 と/é\u2028.jpg"))
+    catalog = Catalog.open(tree("画/猫 と/é\u2028.jpg"))
     assert (catalog.domains, catalog.classes) == (["画"], ["猫 と"])
     assert catalog.paths[0].is_file()
 
 
 def test_stray_and_hidden_files_are_noted_not_read(tree):
     root = tree("photo/cat/1.jpg", texts={"photo/cat/Thumbs.db": "", "photo/cat/.DS_Store": "", "notes.txt": ""})
-    catalog = read_folder(root)
+    catalog = Catalog.open(root)
     assert catalog.ids == ["photo/cat/1.jpg"]
     assert len(catalog.notes) == 2
     assert any("Thumbs.db" in note for note in catalog.notes)
@@ -51,9 +53,9 @@ def test_stray_and_hidden_files_are_noted_not_read(tree):
 
 def test_no_image_at_all(tmp_path, tree):
     with pytest.raises(CatalogError, match="no image below"):
-        read_folder(tmp_path)
+        Catalog.open(tmp_path)
     with pytest.raises(CatalogError, match=r"no image below .* \(1 file\(s\) in .*: readme.md"):
-        read_folder(tree(texts={"readme.md": "nothing here"}))
+        Catalog.open(tree(texts={"readme.md": "nothing here"}))
 
 
 def test_what_cannot_be_read_is_said(tmp_path):
@@ -75,7 +77,7 @@ def test_an_unreadable_folder_is_named(tree, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(CatalogError, match=r"the folder .*photo/dog cannot be read: Permission denied"):
-        read_folder(root)
+        Catalog.open(root)
 
 
 def test_links(tree):
@@ -84,7 +86,7 @@ def test_links(tree):
     (root / "photo" / "self").symlink_to("self")
     (root / "photo" / "cat" / "gone.jpg").symlink_to("nowhere.jpg")
     (root / "art").symlink_to(root / "photo" / "cat")
-    catalog = read_folder(root)
+    catalog = Catalog.open(root)
     assert catalog.ids == ["art/1.jpg", "photo/cat/1.jpg"]
     notes = " ".join(catalog.notes)
     assert "loop was left out: it is a link to a folder that holds it" in notes
@@ -99,67 +101,10 @@ def test_pipes_and_names_in_other_encodings_are_left_out(tree):
         (Path(os.fsdecode(os.fsencode(root / "photo" / "cat") + b"/caf\xe9.jpg"))).write_bytes(b"")
     except OSError:
         pytest.skip("this file system refuses such names")
-    catalog = read_folder(root)
+    catalog = Catalog.open(root)
     assert catalog.ids == ["photo/cat/1.jpg"]
     assert any("no regular files: pipe.jpg" in note for note in catalog.notes)
     assert any("other than UTF-8" in note for note in catalog.notes)
-
-
-def write_csv(folder, text):
-    path = folder / "manifest.csv"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_a_manifest_beside_the_images_wins(tree):
-    root = tree("photo/cat/1.jpg", "photo/dog/1.jpg")
-    write_csv(root, "path,domain,class\nphoto/cat/1.jpg,photo,tabby\n")
-    assert Catalog.open(root).labels == ["tabby"]
-
-
-def test_csv_text_stays_text(tmp_path):
-    path = write_csv(
-        tmp_path, "\ufeffid,path,domain,label\n007,a.jpg,photo,null\n1e3,b.jpg,photo,\n,c.jpg,NA,nan\n"
-    )
-    catalog = read_manifest(path)
-    assert catalog.ids == ["007", "1e3", "c.jpg"]
-    assert catalog.labels == ["null", None, "nan"]
-    assert catalog.domains == ["NA", "photo"]
-
-
-def test_parquet_with_whole_numbers_as_ids(tmp_path):
-    pq.write_table(
-        pa.table({"id": [7], "path": ["a.jpg"], "domain": ["photo"], "width": [3]}), tmp_path / "m.parquet"
-    )
-    assert Catalog.open(tmp_path / "m.parquet").ids == ["7"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,domain,lable\na.jpg,photo,cat\n", "no use for a column 'lable'; did you mean 'label'"),
-        ("path,label\na.jpg,cat\n", "no column 'path' or no column 'domain'"),
-        ("path,domain,label,class\na.jpg,photo,cat,cat\n", "either 'label' or 'class'"),
-        ("path,domain\n", "lists no image"),
-        ("", "cannot be read as a manifest"),
-        ("path,domain\na.jpg,photo\nb.jpg\n", r"Row #3: Expected 2 columns, got 1"),
-        ("path,domain\na.jpg,photo\n,photo\n", "manifest.csv: row 2 lacks a path"),
-        ("id,path,domain\n1,a.jpg,photo\n1,b.jpg,photo\n", "row 2: the id '1' was already used in row 1"),
-        ("path,domain,role\na.jpg,photo,judge\n", "row 1: the role 'judge'"),
-    ],
-)
-def test_bad_manifests(tmp_path, text, message):
-    with pytest.raises(CatalogError, match=message):
-        read_manifest(write_csv(tmp_path, text))
-
-
-def test_a_manifest_that_is_no_parquet_and_labels_that_are_numbers(tmp_path):
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(CatalogError, match="cannot be read as a manifest"):
-        read_manifest(tmp_path / "a.parquet")
-    pq.write_table(pa.table({"path": ["a.jpg"], "domain": ["photo"], "label": [3]}), tmp_path / "b.parquet")
-    with pytest.raises(CatalogError, match=r"b\.parquet: row 1: the label is 3; a class is given by its name"):
-        read_manifest(tmp_path / "b.parquet")
 
 
 def write_list(folder, text):
@@ -174,7 +119,7 @@ def test_lists(tmp_path):
     assert catalog.column("path") == ["photo/hot dog/a b.jpg", "sketch/cat/1.png"]
     assert catalog.domains == ["photo", "sketch"]
     assert catalog.labels == ["hot dog", "cat"]
-    named = read_list(
+    named = as_catalog(
         path, root=tmp_path / "images", domain="all", class_names={0: "feline", 3: "wurst"}, split="x"
     )
     assert (named.labels, named.domains) == (["wurst", "feline"], ["all"])
@@ -183,9 +128,9 @@ def test_lists(tmp_path):
 
 
 def test_a_list_without_class_folders_has_no_labels(tmp_path):
-    assert read_list(write_list(tmp_path, "photo/1.jpg 3\n")).labels == [None]
-    assert read_list(write_list(tmp_path, "1.jpg 3\n"), domain="photo").labels == [None]
-    assert read_list(write_list(tmp_path, "/data/photo/cat/1.jpg 3\n"), domain="photo").labels == ["cat"]
+    assert as_catalog(write_list(tmp_path, "photo/1.jpg 3\n")).labels == [None]
+    assert as_catalog(write_list(tmp_path, "1.jpg 3\n"), domain="photo").labels == [None]
+    assert as_catalog(write_list(tmp_path, "/data/photo/cat/1.jpg 3\n"), domain="photo").labels == ["cat"]
 
 
 @pytest.mark.parametrize(
@@ -202,21 +147,21 @@ def test_a_list_without_class_folders_has_no_labels(tmp_path):
 )
 def test_bad_lists(tmp_path, text, message):
     with pytest.raises(CatalogError, match=message):
-        read_list(write_list(tmp_path, text))
+        as_catalog(write_list(tmp_path, text))
 
 
 def test_a_number_without_a_class_name(tmp_path):
     path = write_list(tmp_path, "photo/cat/1.jpg 1\nphoto/dog/1.jpg 2\n")
     with pytest.raises(CatalogError, match=r"line 2: label 2 has no class name \(known: 0 to 1\)"):
-        read_list(path, class_names={0: "cat", 1: "dog"})
+        as_catalog(path, class_names={0: "cat", 1: "dog"})
     with pytest.raises(CatalogError, match=r"line 1: label 1 has no class name \(known: none\)"):
-        read_list(path, class_names={})
+        as_catalog(path, class_names={})
 
 
 def test_a_list_that_is_no_text(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CatalogError, match="cannot be read"):
-        read_list(tmp_path / "list.txt")
+        as_catalog(tmp_path / "list.txt")
 
 
 NAME = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/"), min_size=1, max_size=8)
@@ -227,18 +172,13 @@ def test_any_name_survives_a_list(tmp_path_factory, entries):
     folder = tmp_path_factory.mktemp("lists")
     paths = [f"photo/x{name}x/y{file}.jpg" for name, file, _ in entries]
     text = "".join(f"{path} {label}\n" for path, (_, _, label) in zip(paths, entries, strict=True))
-    catalog = read_list(write_list(folder, text))
+    catalog = as_catalog(write_list(folder, text))
     assert catalog.column("path") == paths
     assert catalog.labels == [nfc(f"x{name}x") for name, _, _ in entries]
 
 
-def test_class_names_and_numbers(tmp_path):
-    path = write_list(tmp_path, "cat\n\n hot dog \n")
-    assert read_class_names(path) == ["cat", "hot dog"]
+def test_class_numbers(tmp_path):
     assert read_class_numbers(write_list(tmp_path, "hot dog 1\ncat 0\n")) == {1: "hot dog", 0: "cat"}
-    for text, message in (("", "holds no class name"), ("cat\ncat\n", "names cat more than once")):
-        with pytest.raises(CatalogError, match=message):
-            read_class_names(write_list(tmp_path, text))
     for text, message in (
         ("", "names no class"),
         ("cat\n", "line 1: expected 'class number'"),
@@ -246,59 +186,6 @@ def test_class_names_and_numbers(tmp_path):
     ):
         with pytest.raises(CatalogError, match=message):
             read_class_numbers(write_list(tmp_path, text))
-
-
-@pytest.mark.parametrize("suffix", ["csv", "tsv"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize(
-    "header",
-    [
-        "path,domain,label",
-        "Path, domain ,LABEL",
-        " PATH,Domain,Class",
-        ",path,domain,label",
-        "Unnamed: 0,path,domain,label",
-        ",Unnamed: 0,path,domain,label",
-    ],
-)
-@pytest.mark.parametrize("delimiter", list(",;\t|"), ids=["comma", "semicolon", "tab", "bar"])
-def test_tables_of_spreadsheets_and_frames_are_read(tmp_path, suffix, encoding, header, delimiter):
-    cells = ["a é.jpg", " sketch", "cafe\u0301"]
-    row = [*["0"] * (header.count(",") - 2), *cells]
-    text = f"{delimiter.join(header.split(','))}\n{delimiter.join(row)}\n"
-    (tmp_path / f"m.{suffix}").write_bytes(text.encode(encoding))
-    catalog = Catalog.open(tmp_path / f"m.{suffix}")
-    assert (catalog.ids, catalog.domains, catalog.labels, catalog.notes) == (["a é.jpg"], ["sketch"], ["café"], ())
-
-
-def test_other_columns_are_passed_over_with_a_note(tmp_path):
-    catalog = read_manifest(write_csv(tmp_path, "path,domain,colour,taken\na.jpg,photo,red,2020\n"))
-    assert catalog.ids == ["a.jpg"]
-    assert [note.partition(": ")[2] for note in catalog.notes] == ["the columns colour, taken are not used"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,domain,label,label\na.jpg,p,x,y\n", "more than one column 'label'"),
-        ("path,domain,label,Label\na.jpg,p,x,y\n", "more than one column 'label'"),
-        ("path,domian\na.jpg,p\n", "column 'domian'; did you mean 'domain'"),
-        ('path,domain,label\na.jpg,p,"x\nb.jpg,p,y\nc.jpg,p,z\n', "row 1: .*(open|is a quote not closed)"),
-        ('path,domain,note\na.jpg,p,"x\nb.jpg,p,y\n', "row 1: the note holds further rows"),
-        ('path,domain\n"a.jpg,p\nb.jpg,p\n', "manifest"),
-    ],
-)
-def test_tables_that_would_lose_rows_or_columns_are_refused(tmp_path, text, message):
-    with pytest.raises(CatalogError, match=message):
-        read_manifest(write_csv(tmp_path, text))
-
-
-def test_ids_as_floats_and_labels_as_numbers_in_parquet(tmp_path):
-    pq.write_table(pa.table({"id": [1.0, None], "path": ["a", "b"], "domain": ["p", "p"]}), tmp_path / "m.parquet")
-    assert Catalog.open(tmp_path / "m.parquet").ids == ["1", "b"]
-    pq.write_table(pa.table({"path": ["a"], "domain": ["p"], "label": [3]}), tmp_path / "n.parquet")
-    with pytest.raises(CatalogError, match=r"never by a number; with pandas: frame\['label'\].astype\(str\)"):
-        Catalog.open(tmp_path / "n.parquet")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +196,7 @@ def test_folders_of_systems_are_no_domains_classes_or_images(tree, name):
     root = tree(
         f"{name}/1.jpg", f"photo/{name}/2.jpg", f"photo/cat/{name}/3.jpg/SYNOPHOTO_THUMB_M.jpg", "photo/cat/4.jpg"
     )
-    catalog = read_folder(root)
+    catalog = Catalog.open(root)
     assert catalog.ids == ["photo/cat/4.jpg"]
     said = [note for note in catalog.notes if "a system's own" in note]
     assert len(said) == (0 if name.startswith(".") else 1)
@@ -317,7 +204,7 @@ def test_folders_of_systems_are_no_domains_classes_or_images(tree, name):
 
 def test_one_class_in_two_forms_is_one_and_its_paths_stay(tree):
     nfd = "cafe\u0301"
-    catalog = read_folder(tree("photo/café/1.jpg", f"sketch/{nfd}/1.jpg", f"peinture_{nfd}/{nfd} /1.jpg"))
+    catalog = Catalog.open(tree("photo/café/1.jpg", f"sketch/{nfd}/1.jpg", f"peinture_{nfd}/{nfd} /1.jpg"))
     assert catalog.classes == ["café"]
     assert catalog.domains == ["peinture_café", "photo", "sketch"]
     assert catalog.ids == [f"peinture_{nfd}/{nfd} /1.jpg", "photo/café/1.jpg", f"sketch/{nfd}/1.jpg"]
@@ -325,10 +212,6 @@ def test_one_class_in_two_forms_is_one_and_its_paths_stay(tree):
 
 
 def test_folders_that_can_name_nothing_are_left_out_with_a_note(tree):
-    catalog = read_folder(tree("photo/cat/1.jpg", "photo/a\nb/2.jpg", " /cat/3.jpg"))
+    catalog = Catalog.open(tree("photo/cat/1.jpg", "photo/a\nb/2.jpg", " /cat/3.jpg"))
     assert catalog.ids == ["photo/cat/1.jpg"]
     assert len([note for note in catalog.notes if "the name of the domain or class" in note]) == 2
-
-
-def test_columns_without_a_name_are_passed_over(tmp_path):
-    assert read_manifest(write_csv(tmp_path, ",path,domain,,\n0,a.jpg,photo,,\n")).notes == ()

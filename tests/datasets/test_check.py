@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from crosslens.data.catalog import Catalog
-from crosslens.data.readers import read_folder
 from crosslens.datasets import BENCHMARKS
 from crosslens.datasets.benchmark import DomainCount, KnownCount
 from crosslens.datasets.check import check
@@ -24,7 +23,7 @@ def messages(report, kind):
 
 def small_pacs(counts):
     """A benchmark of two domains and two classes."""
-    return replace(PACS, domains=tuple(counts), classes=("dog", "horse"), counts=counts, reader=read_folder)
+    return replace(PACS, domains=tuple(counts), classes=("dog", "horse"), counts=counts, reader=Catalog.open)
 
 
 EXPECTED = {"photo": DomainCount(2, classes={"dog": 1, "horse": 1}), "sketch": DomainCount(1)}
@@ -45,7 +44,7 @@ def test_damaged_files(tree):
     (folder / "truncated.jpg").write_bytes((folder / "truncated.jpg").read_bytes()[:400])
     (folder / "empty.jpg").touch()
     (folder / "gone.jpg").touch()
-    catalog = read_folder(root)
+    catalog = Catalog.open(root)
     (folder / "gone.jpg").unlink()
     assert kinds(check(catalog)) == ["empty", "missing"]
     report = check(catalog, decode=True)
@@ -61,7 +60,7 @@ def test_damaged_files(tree):
 
 def test_files_that_cannot_be_opened(tree, monkeypatch):
     root = tree("photo/cat/1.jpg", "photo/cat/2.jpg")
-    catalog = read_folder(root)
+    catalog = Catalog.open(root)
     (root / "photo" / "cat" / "2.jpg").unlink()
     os.mkfifo(root / "photo" / "cat" / "2.jpg")
     monkeypatch.setattr(
@@ -132,7 +131,7 @@ def test_counts_against_a_benchmark(tree):
 
 
 def test_missing_and_unknown_domains(tree):
-    catalog = read_folder(tree("photo/dog/1.jpg", "photo/horse/1.jpg", "clipart/dog/1.jpg"))
+    catalog = Catalog.open(tree("photo/dog/1.jpg", "photo/horse/1.jpg", "clipart/dog/1.jpg"))
     report = check(catalog, small_pacs(EXPECTED))
     assert messages(report, "domain-missing") == ["the domain sketch is missing; expected 1 images"]
     assert messages(report, "domain-unknown") == ["PACS has no domain 'clipart'; it has photo, sketch"]

@@ -13,7 +13,8 @@ from crosslens.encoder.parts import Centre, Heads, Joint
 from crosslens.methods import METHODS, method_class
 from crosslens.nn.heads import Head
 from crosslens.support.errors import BackboneError, FingerprintError, ImageError, RunError
-from tiny import TinyBackbone, draw
+from testing.tiny_backbone import TinyBackbone
+from testing.tiny_pictures import draw
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ from crosslens.encoder.parts import Centre, DomainMap, Heads, Joint, ProjectionH
 from crosslens.nn.heads import Head
 from crosslens.nn.projection import Projection, ProjectionShape
 from crosslens.support.errors import ConfigError
-from tiny import SIDE, TinyBackbone, draw
+from testing.tiny_backbone import SIDE, TinyBackbone
+from testing.tiny_pictures import draw
 
 
 @pytest.fixture(autouse=True)

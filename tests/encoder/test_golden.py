@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import hash_weights
 from crosslens.encoder import Encoder
@@ -31,10 +30,11 @@ from crosslens.encoder.parts import (
 from crosslens.nn.heads import Head, HeadGroup
 from crosslens.nn.projection import Projection, ProjectionShape
 from crosslens.nn.prompts import PromptedTower, PromptShape
-from talker import register_talker
-from tiny import register_tiny
+from testing.golden import read_golden
+from testing.published_models import save_clip
+from testing.reading_backbone import register_talker
+from testing.tiny_backbone import register_tiny
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "encoders.json"
 DOMAINS = ("photo", "sketch")
 TEXTS = ["a photo of a circle", "a drawing of a cross"]
 
@@ -215,14 +215,14 @@ def _small(tiny_world):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_encoder_is_what_it_was(kind, tmp_path):
-    encoder, expected = KINDS[kind](tmp_path), json.loads(GOLDEN.read_text())[kind]
+    encoder, expected = KINDS[kind](tmp_path), read_golden("encoders")[kind]
     found = described(encoder, tmp_path)
-    vectors, golden = found.pop("vectors"), expected.pop("vectors")
+    vectors, known = found.pop("vectors"), expected.pop("vectors")
     card = found.pop("card")
     assert comparable(card) == comparable(expected.pop("card"))
     assert found == expected
-    assert vectors.keys() == golden.keys()
-    for name, rows in golden.items():
+    assert vectors.keys() == known.keys()
+    for name, rows in known.items():
         assert np.allclose(vectors[name], rows, atol=1e-5), name
     again = described(Encoder.load(tmp_path / "e"), tmp_path)
     assert again == found | {"vectors": vectors, "card": card}

@@ -5,8 +5,8 @@ import pytest
 
 from crosslens.encoder.untrained import centred_encoder, frozen_encoder
 from crosslens.support.errors import BackboneError
-from talker import TalkerBackbone
-from tiny import TinyBackbone
+from testing.reading_backbone import TalkerBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 def unit(rows):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from testing.golden import read_golden
+
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, Any]:
-    path = Path(__file__).parents[1] / "golden" / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_golden("metrics")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from crosslens.evaluation.label_accuracy import LABELS
 from crosslens.evaluation.learned import learned_images, own_images, unlearned_ids
 from crosslens.support.errors import EvaluationError
 from crosslens.training.run import Run
-from tiny import make_pictures
+from testing.tiny_pictures import make_pictures
 
 ORDER = ["sketch", "photo"]
 HELD_OUT = "supervised: measured on the held-out images only"

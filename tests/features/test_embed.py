@@ -17,7 +17,8 @@ from crosslens.features.load import features_of
 from crosslens.features.store import FeatureStore
 from crosslens.images.augment import Augmentation
 from crosslens.support.errors import CrosslensError, FeatureError, FingerprintError, NothingEmbeddedError
-from tiny import TinyBackbone, make_pictures
+from testing.tiny_backbone import TinyBackbone
+from testing.tiny_pictures import make_pictures
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 
 from crosslens.data.catalog import Catalog
 from crosslens.features import load
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 def test_another_revision_of_the_decoder_embeds_again(pictures, tmp_path, monkeypatch):

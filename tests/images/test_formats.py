@@ -8,7 +8,7 @@ from crosslens.images import formats
 from crosslens.images.decode import decode, open_picture
 from crosslens.images.formats import FILM_SUFFIXES, FORMATS, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
 from crosslens.support.errors import ImageError
-from pictures import encoded, gradient
+from testing.picture_files import encoded, gradient
 
 PICTURE = Image.fromarray(gradient())
 CONTENT = {

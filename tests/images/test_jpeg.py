@@ -7,7 +7,7 @@ from PIL import Image
 
 from crosslens.images.decode import decode
 from crosslens.support.errors import ImageError
-from pictures import encoded, gradient
+from testing.picture_files import encoded, gradient
 
 COLOUR = gradient()
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))

@@ -8,7 +8,7 @@ from crosslens.cli.app import app
 from crosslens.images import limits
 from crosslens.images.decode import decode
 from crosslens.support.errors import ConfigError, ImageError
-from pictures import encoded
+from testing.picture_files import encoded
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from crosslens.images.decode import decode
-from pictures import encoded, gradient
+from testing.picture_files import encoded, gradient
 
 COLOUR = gradient()
 TURN = {

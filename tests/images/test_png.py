@@ -10,7 +10,7 @@ from PIL import Image
 
 from crosslens.images.decode import decode
 from crosslens.support.errors import ImageError
-from pictures import chunk, encoded, gradient, with_chunk
+from testing.picture_files import chunk, encoded, gradient, with_chunk
 
 COLOUR = gradient()
 GREY = COLOUR[..., 2]

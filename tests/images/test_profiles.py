@@ -6,7 +6,7 @@ from PIL import Image, ImageCms
 
 from crosslens.images.decode import decode
 from crosslens.images.preprocess import Preprocess
-from pictures import SRGB, encoded, gradient, profile, tiff
+from testing.picture_files import SRGB, encoded, gradient, profile, tiff
 
 COLOUR = gradient()
 PICTURE = Image.fromarray(COLOUR)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from crosslens.images.decode import decode
 from crosslens.support.errors import ImageError
-from pictures import encoded
+from testing.picture_files import encoded
 
 RED = '<rect width="100" height="25" fill="red"/>'
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from crosslens.images.decode import decode
 from crosslens.support.errors import ImageError
-from pictures import encoded, gradient, tiff
+from testing.picture_files import encoded, gradient, tiff
 
 COLOUR = gradient()
 GREY = COLOUR[..., 2]

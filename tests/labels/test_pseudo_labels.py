@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -8,8 +5,9 @@ from hypothesis import strategies as st
 
 from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labels, refreshed_scores
 from crosslens.support.errors import TrainingError
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "clair.json").read_text())["confidence"]
+GOLDEN = read_golden("clair")["confidence"]
 
 
 def scores(seed=0, images=60, classes=4):

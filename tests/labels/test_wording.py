@@ -13,8 +13,8 @@ from crosslens.labels.wording import (
     with_article,
 )
 from crosslens.support.errors import BackboneError, ConfigError
-from talker import TalkerBackbone
-from tiny import TinyBackbone
+from testing.reading_backbone import TalkerBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 @pytest.mark.parametrize(

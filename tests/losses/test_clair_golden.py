@@ -1,8 +1,5 @@
 """CLAIR's losses against golden values, slow formulas and properties, in float64."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -13,8 +10,9 @@ from crosslens.losses.consistency import consistency
 from crosslens.losses.inter_cluster import class_prototypes, inter_cluster_contrast
 from crosslens.losses.inter_domain import inter_domain_contrast, inter_domain_instances
 from crosslens.losses.inter_instance import inter_instance_contrast
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "clair.json").read_text())["losses"]
+GOLDEN = read_golden("clair")["losses"]
 
 
 def unit(rows):

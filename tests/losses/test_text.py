@@ -1,8 +1,6 @@
 """TKI's losses against slow formulas, golden values and their limits."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +8,9 @@ from torch.nn import functional as F
 
 from crosslens.losses.text import arcface, consistency, diversity, proxy_anchor, proxy_nca, relation_keeping
 from crosslens.nn.hyperbolic import exp0, pairwise_distance
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tki.json").read_text())
+GOLDEN = read_golden("tki")
 INDEX = torch.tensor(GOLDEN["index"])
 C, TAU = GOLDEN["curvature"], GOLDEN["temperature"]
 

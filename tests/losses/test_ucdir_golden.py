@@ -1,8 +1,5 @@
 """UCDIR's losses against golden values computed in float64 with the authors' functions, gradients included."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -11,8 +8,9 @@ from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_pro
 from crosslens.losses.distance import distance_of_distance, unit_assignments
 from crosslens.losses.entropy import assignment_entropy, self_entropy
 from crosslens.losses.instance import bank_logits, instance_contrast
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ucdir.json").read_text())
+GOLDEN = read_golden("ucdir")
 
 
 def det(n, d, a, b, c):

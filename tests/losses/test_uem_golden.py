@@ -1,8 +1,6 @@
 """UEM's losses against golden values computed in float64 with plain loops over the paper's equations."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +16,9 @@ from crosslens.losses.semantic import (
     switchable_match_loss,
 )
 from crosslens.ops.matching import dissimilarity, switchable_match
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+GOLDEN = read_golden("uem")
 INDEX = torch.tensor([3, 7, 0, 9, 5, 2])
 OWN = torch.tensor([0, 4, 2, 1, 3, 2])
 RELIABLE = torch.tensor([True, False, True, False, False, True])

@@ -21,7 +21,7 @@ from crosslens.support.errors import (
     RunError,
     TrainingError,
 )
-from tiny import make_pictures
+from testing.tiny_pictures import make_pictures
 
 QUICK = {"epochs": 4, "batch_size": 16, "views": 2, "head": [32, 16]}
 UCDIR_QUICK = {**QUICK, "clusters": [3, 5], "cluster_epoch": 1, "align_epoch": 2, "restarts": 2, "members": 1}

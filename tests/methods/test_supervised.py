@@ -4,7 +4,7 @@ import pytest
 
 import crosslens
 from crosslens.support.errors import TrainingError
-from tiny import make_pictures
+from testing.tiny_pictures import make_pictures
 
 QUICK = {"epochs": 1, "batch_size": 8, "views": 1, "head": [8, 4], "members": 1}
 

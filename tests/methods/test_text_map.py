@@ -12,8 +12,8 @@ from crosslens.encoder.parts import DomainMap, Heads
 from crosslens.methods.text_map import MapConfig, fit_map
 from crosslens.nn.heads import Head
 from crosslens.support.errors import BackboneError, ConfigError
-from talker import register_talker
-from tiny import SHAPES
+from testing.reading_backbone import register_talker
+from testing.tiny_pictures import SHAPES
 
 
 @pytest.fixture(autouse=True)

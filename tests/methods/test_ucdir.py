@@ -1,8 +1,5 @@
 """UCDIR's recipes: the authors' settings, the totals their training log shows; and a fit on real images."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -12,8 +9,9 @@ from crosslens.methods.base import make_config
 from crosslens.methods.tuned import weighted_total
 from crosslens.methods.ucdir import UCDIRConfig, cluster_weight
 from crosslens.recipes import read_recipe
+from testing.golden import read_golden
 
-TRAJECTORY = json.loads((Path(__file__).parents[1] / "golden" / "ucdir_trajectory.json").read_text())["rows"]
+TRAJECTORY = read_golden("ucdir_trajectory")["rows"]
 # Spec 5.2: C, w_max, tau_SE, lam_SE, lam_DD, tau_DD.
 PUBLISHED = {
     "ucdir-office-home": ((65,), 0.5, 0.01, 1.0, 0.5, 0.01),

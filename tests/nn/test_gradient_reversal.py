@@ -1,13 +1,11 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
 from crosslens.losses.adversarial import domain_adversarial
 from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+GOLDEN = read_golden("uem")
 
 
 def test_encoder_gets_the_opposite_gradient_and_the_classifier_the_same():

@@ -1,8 +1,6 @@
 """Ball operations against geoopt, plain formulas and known constants, in float64."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,8 +22,9 @@ from crosslens.nn.hyperbolic import (
     mobius_matvec,
     pairwise_distance,
 )
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tki.json").read_text())
+GOLDEN = read_golden("tki")
 C = GOLDEN["curvature"]
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.nn.momentum import momentum_copy, momentum_update
 from crosslens.nn.prompts import PromptedTower, PromptShape
 from crosslens.support.errors import ConfigError
-from tiny import TinyTower
+from testing.published_models import save_clip
+from testing.tiny_backbone import TinyTower
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ def test_the_momentum_copy_shares_what_is_frozen(tower):
 def test_deep_prompts_enter_each_layer_anew(tmp_path):
     from transformers import CLIPConfig, CLIPModel
 
-    from backbones.tiny_models import VISION
     from crosslens.backbones.clip import ImageTower
+    from testing.published_models import VISION
 
     torch.manual_seed(0)
     model = CLIPModel(CLIPConfig(vision_config={**VISION, "num_hidden_layers": 3}, projection_dim=8)).eval()

@@ -1,6 +1,4 @@
-import json
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +16,9 @@ from crosslens.ops.matching import (
     vote_pairs,
 )
 from crosslens.support.errors import TrainingError
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())["unify"]
+GOLDEN = read_golden("uem")["unify"]
 
 
 def det(n, d, a, b, c):

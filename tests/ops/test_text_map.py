@@ -1,8 +1,5 @@
 """The closed-form map: golden values, primal and dual, leave-one-out by brute force, limits."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -20,8 +17,9 @@ from crosslens.ops.text_map import (
     scaled_strength,
 )
 from crosslens.support.errors import ConfigError
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "clair.json").read_text())["map"]
+GOLDEN = read_golden("clair")["map"]
 
 
 def wordings(seed, classes=5, dim=8, shift=0.4):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
@@ -11,7 +10,8 @@ from crosslens.encoder.parts import Centre, Prompts
 from crosslens.features.load import features_of
 from crosslens.nn.prompts import PromptedTower, PromptShape
 from crosslens.search.index.index import Index
-from tiny import TinyBackbone
+from testing.published_models import save_clip
+from testing.tiny_backbone import TinyBackbone
 
 
 @pytest.fixture

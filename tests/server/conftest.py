@@ -15,8 +15,8 @@ from crosslens.search.index.index import Index
 @pytest.fixture(scope="session")
 def small_world(_exports):
     """``tiny`` and ``talker`` as backbones, and a cache of this session's own."""
-    from talker import register_talker
-    from tiny import register_tiny
+    from testing.reading_backbone import register_talker
+    from testing.tiny_backbone import register_tiny
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROSSLENS_CACHE", str(_exports))
@@ -27,7 +27,7 @@ def small_world(_exports):
 
 @pytest.fixture(scope="session")
 def pictures_root(small_world, tmp_path_factory):
-    from tiny import make_pictures
+    from testing.tiny_pictures import make_pictures
 
     return make_pictures(tmp_path_factory.mktemp("served") / "pictures", count=4)
 
@@ -35,7 +35,7 @@ def pictures_root(small_world, tmp_path_factory):
 @pytest.fixture(scope="session")
 def built_index(pictures_root):
     """An index of 32 pictures whose encoder reads; not to be changed."""
-    from talker import TalkerBackbone
+    from testing.reading_backbone import TalkerBackbone
 
     folder = pictures_root.parent / "pictures.index"
     talker = TalkerBackbone()
@@ -46,7 +46,7 @@ def built_index(pictures_root):
 @pytest.fixture(scope="session")
 def served(built_index):
     """A server over ``built_index`` for tests that change nothing."""
-    from serving import running
+    from testing.servers import running
 
     with running(built_index) as server:
         yield server
@@ -55,7 +55,7 @@ def served(built_index):
 @pytest.fixture(scope="session")
 def centred_index(pictures_root):
     """An index of 32 pictures whose encoder takes each look's mean away; not to be changed."""
-    from tiny import TinyBackbone
+    from testing.tiny_backbone import TinyBackbone
 
     catalog, bare = Catalog.open(pictures_root), Encoder(TinyBackbone())
     looks = {look: catalog.select(domains=[look]).paths for look in catalog.domains}
@@ -68,7 +68,7 @@ def centred_index(pictures_root):
 @pytest.fixture(scope="session")
 def centred(centred_index):
     """A server over ``centred_index`` for tests that change nothing."""
-    from serving import running
+    from testing.servers import running
 
     with running(centred_index) as server:
         yield server
@@ -77,7 +77,7 @@ def centred(centred_index):
 @pytest.fixture
 def own_index(pictures_root, tmp_path):
     """An index of this test's own, of the photos alone, whose encoder does not read."""
-    from tiny import TinyBackbone
+    from testing.tiny_backbone import TinyBackbone
 
     folder = tmp_path / "own.index"
     Index.build(Catalog.open(pictures_root).select(domains=["photo"]), Encoder(TinyBackbone()), folder)

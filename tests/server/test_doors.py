@@ -12,7 +12,7 @@ from PIL import Image
 
 from crosslens.search.index.index import Index
 from crosslens.server.guards import _is_same
-from serving import encoded, is_problem, plain, running
+from testing.servers import encoded, is_problem, plain, running
 
 WORDS = {"parts": [{"text": "circle"}], "top": 3}
 PLACE = "/api/v1/collections/pictures.index"

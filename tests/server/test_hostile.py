@@ -19,7 +19,7 @@ from crosslens.server.bodies import parse_json
 from crosslens.server.connections import DeadlineProtocol
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import SearchRequest
-from serving import encoded, is_problem, plain, running
+from testing.servers import encoded, is_problem, plain, running
 
 IMAGE = {"parts": [{"image": 0}], "top": 3}
 
@@ -234,7 +234,7 @@ def test_links_out_of_the_roots_are_not_followed(pictures_root, tmp_path):
     from crosslens.data.catalog import Catalog
     from crosslens.encoder import Encoder
     from crosslens.search.index.index import Index
-    from tiny import TinyBackbone
+    from testing.tiny_backbone import TinyBackbone
 
     root = tmp_path / "pictures"
     shutil.copytree(pictures_root / "photo", root / "photo")

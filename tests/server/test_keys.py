@@ -8,7 +8,7 @@ import pytest
 
 from crosslens.server.keys import Keys, add_key, read_keys, remove_key
 from crosslens.support.errors import ConfigError
-from serving import is_problem, plain, running
+from testing.servers import is_problem, plain, running
 
 
 @pytest.fixture

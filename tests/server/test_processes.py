@@ -16,7 +16,7 @@ from PIL import Image
 
 from crosslens.search.index.index import Index
 from crosslens.server.jobs import JobTable
-from serving import encoded, plain
+from testing.servers import encoded, plain
 
 TESTS = Path(__file__).parents[1]
 PLACE = "/api/v1/collections/own.index"
@@ -29,7 +29,7 @@ def started(folder, *options):
         port = probe.getsockname()[1]
     command = [
         sys.executable,
-        str(TESTS / "server_process.py"),
+        str(TESTS / "testing" / "server_process.py"),
         "serve",
         str(folder),
         "--port",

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosslens.server.rate import RateLimit, client_of
-from serving import is_problem, running
+from testing.servers import is_problem, running
 
 
 class Clock:

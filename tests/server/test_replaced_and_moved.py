@@ -15,8 +15,8 @@ from crosslens.nn.heads import Head
 from crosslens.search.index.index import Index
 from crosslens.search.query.match_estimator import MatchEstimator
 from crosslens.server import embedding
-from serving import is_problem, plain, running
-from tiny import TinyBackbone
+from testing.servers import is_problem, plain, running
+from testing.tiny_backbone import TinyBackbone
 
 IMAGE = {"parts": [{"image": 0}], "top": 10}
 

@@ -1,14 +1,12 @@
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from crosslens.training.batches import PairBatches
 from crosslens.training.views import CachedViews
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+GOLDEN = read_golden("uem")
 
 
 def views(count, seed):

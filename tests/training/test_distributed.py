@@ -16,7 +16,7 @@ from crosslens.training.distributed import World
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
-from tiny import register_tiny
+from testing.tiny_backbone import register_tiny
 register_tiny()
 import crosslens
 crosslens.fit(

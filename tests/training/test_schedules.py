@@ -1,11 +1,9 @@
-import json
-from pathlib import Path
-
 import pytest
 
 from crosslens.training.schedules import cosine, linear_ramp, sigmoid_step
+from testing.golden import read_golden
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "uem.json").read_text())
+GOLDEN = read_golden("uem")
 
 
 @pytest.mark.parametrize(("epoch", "weight"), GOLDEN["schedule_100"].items())

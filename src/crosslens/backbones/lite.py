@@ -12,6 +12,7 @@ are the same.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -163,7 +164,9 @@ class LiteBackbone(Backbone):
 
         wording = CLASS_WORDING[self.joint_kind]
         sentences = [wording.format(name) for name in imagenet_names()]
-        key = hash_weights(self.text_tower.model.state_dict())
+        # Another release of the class names is as much another cache as another text tower.
+        parts = [hash_weights(self.text_tower.model.state_dict()), *sentences]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         file = cache_folder() / "lite" / f"class-{self.joint_kind or 'sentences'}-{key}.safetensors"
         if file.is_file():
             # A damaged cache is no more than a missing one.

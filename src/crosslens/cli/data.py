@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, split_names
 from crosslens.support.terminal import echo, print_table
+
+if TYPE_CHECKING:
+    from crosslens.datasets.benchmark import Benchmark
 
 app = typer.Typer(help="Look at collections of images before anything is computed.", no_args_is_help=True)
 
@@ -123,7 +126,7 @@ def emoji(
 
 @app.command()
 def benchmarks(json: Json = None, quiet: Quiet = False) -> None:
-    """List the benchmarks crosslens reads in their official layouts."""
+    """List the benchmarks crosslens reads in their official layouts, and their published splits."""
     from crosslens.datasets import BENCHMARKS
 
     value = {
@@ -133,10 +136,18 @@ def benchmarks(json: Json = None, quiet: Quiet = False) -> None:
             "classes": len(b.classes),
             "layout": b.layout,
             "aliases": list(b.aliases),
+            "splits": _split_names(b),
         }
         for name, b in BENCHMARKS.items()
     }
     emit_json(json, value)
     if not quiet:
-        rows = [(name, b.title, str(len(b.domains)), str(len(b.classes))) for name, b in BENCHMARKS.items()]
-        print_table("benchmarks", ("name", "title", "domains", "classes"), rows)
+        rows = [
+            (name, b.title, str(len(b.domains)), str(len(b.classes)), ", ".join(_split_names(b)))
+            for name, b in BENCHMARKS.items()
+        ]
+        print_table("benchmarks", ("name", "title", "domains", "classes", "splits for --unseen"), rows)
+
+
+def _split_names(benchmark: Benchmark) -> list[str]:
+    return [split.full_name for split in benchmark.splits.values()]

@@ -19,6 +19,7 @@ from crosslens.cli.options import (
     emit_json,
     split_names,
 )
+from crosslens.search.stores import describe_stores
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ StoreName = Annotated[
     str,
     typer.Option(
         "--store",
-        help="Where the items are kept: lance (files, up to millions), exact (plain files, thousands),"
-        " milvus:FILE.db or milvus:http://HOST:19530.",
+        help=f"Where the items are kept: {describe_stores()}.",
     ),
 ]
 

@@ -57,8 +57,8 @@ Unseen = Annotated[
     str | None,
     typer.Option(
         "--unseen",
-        help="Classes kept out of training: names separated by commas, a number to draw, or a published split:"
-        " tu-berlin, sketchy-1, sketchy-2, quickdraw, domainnet. A class called 3 is '3,'.",
+        help="Classes kept out of training: names separated by commas, a number to draw, or a published split,"
+        " which 'crosslens data benchmarks' lists. A class called 3 is '3,'.",
     ),
 ]
 Decode = Annotated[

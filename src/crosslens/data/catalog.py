@@ -20,7 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crosslens.data.listing import Listing
 from crosslens.data.names import Spelling, caseless, did_you_mean, is_blank, nfc, read_name, told_apart
+from crosslens.data.readers import read
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
 
@@ -181,7 +183,7 @@ class Catalog:
         return {domain: dict(sorted(row.items())) for domain, row in sorted(counts.items())}
 
     def write(self, target: Path) -> None:
-        """Write a manifest (``.parquet`` or ``.csv``) that ``crosslens.data.readers.read_manifest`` reads back.
+        """Write a manifest (``.parquet`` or ``.csv``) that ``open`` reads back.
 
         A manifest's paths start from its own folder, so they are rewritten when ``target`` lies elsewhere than in
         ``root``: relative where the image is below the manifest, absolute where it is not. Ids stay as they are.
@@ -245,9 +247,22 @@ class Catalog:
         Raises:
             CatalogError: when it does not exist, holds no image, or is none of these.
         """
-        from crosslens.data import readers
+        return cls.from_listing(read(Path(source)))
 
-        return readers.read(Path(source))
+    @classmethod
+    def from_listing(cls, listing: Listing) -> Catalog:
+        """The catalog of what a reader found.
+
+        Raises:
+            CatalogError: as ``from_rows``, naming the file that lists the row.
+        """
+        try:
+            catalog = cls.from_rows(listing.rows, listing.root, listing.notes)
+        except CatalogError as error:
+            if listing.file is None:
+                raise
+            raise CatalogError(f"{listing.file}: {error}") from error
+        return replace(catalog, left_out=dict(listing.left_out))
 
     def relabel(self, rename: Callable[[str], str]) -> Catalog:
         """The same images with every class name passed through ``rename`` (class-name maps, aliases).

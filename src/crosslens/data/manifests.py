@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosslens.data.catalog import Catalog
+from crosslens.data.listing import Listing
 from crosslens.data.names import did_you_mean
 from crosslens.support.errors import CatalogError
 
@@ -25,7 +25,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _FILE_NAME = re.compile(r".*\.\w{2,5}\s*", re.DOTALL)
 
 
-def read_manifest(path: Path) -> Catalog:
+def read_manifest(path: Path) -> Listing:
     """Read a CSV or Parquet manifest; paths are relative to the manifest's folder.
 
     Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present,
@@ -34,8 +34,8 @@ def read_manifest(path: Path) -> Catalog:
     UTF-16 with its mark) and separated by commas, semicolons, tabs or bars.
 
     Raises:
-        CatalogError: for missing or repeated columns, one that is nearly called as a known one, or naming the
-            offending row.
+        CatalogError: for missing or repeated columns, one that is nearly called as a known one, or a cell that
+            holds further rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pa_parquet
@@ -62,10 +62,7 @@ def read_manifest(path: Path) -> Catalog:
         _refuse_swallowed_rows(path, table, delimiter)
     table = table.select([n for n, name in enumerate(table.column_names) if _plain(name) in _ACCEPTED])
     names = ["label" if _plain(name) == "class" else _plain(name) for name in table.column_names]
-    try:
-        return Catalog.from_rows(table.rename_columns(names).to_pylist(), path.parent, notes)
-    except CatalogError as error:
-        raise CatalogError(f"{path}: {error}") from error
+    return Listing(table.rename_columns(names).to_pylist(), path.parent, notes, file=path)
 
 
 def _read_header(path: Path) -> tuple[list[str], str, str]:

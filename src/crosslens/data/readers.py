@@ -1,4 +1,4 @@
-"""Readers that turn folders, manifests and list files into a Catalog."""
+"""Readers that list the images of folders, manifests and list files."""
 
 from __future__ import annotations
 
@@ -6,25 +6,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crosslens.data.catalog import Catalog
+from crosslens.data.listing import Listing
 from crosslens.data.manifests import MANIFEST_SUFFIXES, read_manifest
 from crosslens.data.names import nfc, read_name
 from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
 from crosslens.support.errors import CatalogError
-
-__all__ = [
-    "read",
-    "read_class_names",
-    "read_class_numbers",
-    "read_folder",
-    "read_lines",
-    "read_list",
-    "read_manifest",
-]
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -42,7 +31,7 @@ _TEXTS = frozenset({".txt", ".json", ".csv", ".xml", ".xmp", ".md", ".yaml", ".h
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
-def read(source: Path) -> Catalog:
+def read(source: Path) -> Listing:
     """Read a folder, one image, a CSV/Parquet manifest or a ``path label`` list.
 
     Raises:
@@ -62,15 +51,15 @@ def read(source: Path) -> Catalog:
         return read_list(source)
     if suffix in SUFFIXES:
         row = {"path": source.name, "domain": _name_or(source.parent.name, "image")}
-        return Catalog.from_rows([row], source.parent)
+        return Listing([row], source.parent)
     raise CatalogError(f"{source} is neither an image, a manifest (.csv, .tsv, .parquet) nor a list (.txt)")
 
 
-def read_folder(root: Path) -> Catalog:
+def read_folder(root: Path) -> Listing:
     """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
 
     A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
-    first two levels. Files are sorted by name, so two machines read the same catalog. Pictures and films that are
+    first two levels. Files are sorted by name, so two machines read the same list. Pictures and films that are
     left out are counted by suffix.
 
     Raises:
@@ -87,7 +76,7 @@ def read_folder(root: Path) -> Catalog:
             f"no image below {root}{detail}; expected {root}/<domain>/<class>/* or {root}/<domain>/*"
             f" with one of {', '.join(sorted(SUFFIXES))}"
         )
-    return replace(Catalog.from_rows(rows, root, notes), left_out=dict(left_out))
+    return Listing(rows, root, notes, dict(left_out))
 
 
 def read_list(
@@ -97,7 +86,7 @@ def read_list(
     domain: str | None = None,
     class_names: Mapping[int, str] | None = None,
     split: str | None = None,
-) -> Catalog:
+) -> Listing:
     """Read a list of ``path label`` lines, split at the *last* space (paths may hold spaces).
 
     Args:
@@ -130,25 +119,7 @@ def read_list(
         rows.append({"path": file.as_posix(), "domain": domain or file.parts[0], "label": label, "split": split})
     if not rows:
         raise CatalogError(f"{path} lists no image")
-    try:
-        return Catalog.from_rows(rows, root or path.parent)
-    except CatalogError as error:
-        raise CatalogError(f"{path}: {error}") from error
-
-
-def read_class_names(path: Path) -> list[str]:
-    """Read class names, one a line; blank lines are skipped.
-
-    Raises:
-        CatalogError: when there is none, or a name occurs twice.
-    """
-    names = [line.strip() for line in read_lines(path) if line.strip()]
-    if not names:
-        raise CatalogError(f"{path} holds no class name; write one name a line")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise CatalogError(f"{path} names {', '.join(twice)} more than once")
-    return names
+    return Listing(rows, root or path.parent, file=path)
 
 
 def read_class_numbers(path: Path) -> dict[int, str]:

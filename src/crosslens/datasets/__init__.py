@@ -5,7 +5,7 @@ from __future__ import annotations
 from crosslens.data.names import did_you_mean
 from crosslens.data.names import spelling_key as key
 from crosslens.datasets import domainnet, office31, office_home, pacs, quickdraw, sketchy, tu_berlin
-from crosslens.datasets.benchmark import Benchmark
+from crosslens.datasets.benchmark import Benchmark, Split
 from crosslens.support.errors import CatalogError
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -33,3 +33,13 @@ def find_benchmark(name: str) -> Benchmark:
             return benchmark
     near = did_you_mean(name, BENCHMARKS)
     raise CatalogError(f"there is no benchmark {name!r}{near}; known are {', '.join(BENCHMARKS)}")
+
+
+def published_splits() -> dict[str, Split]:
+    """Every published split by the name that ``--unseen`` takes."""
+    found: dict[str, Split] = {}
+    for benchmark in BENCHMARKS.values():
+        for split in benchmark.splits.values():
+            # Benchmarks that differ in their photos alone share the lists of classes.
+            found.setdefault(split.full_name, split)
+    return found

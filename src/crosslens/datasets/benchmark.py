@@ -30,6 +30,7 @@ class Split:
 
     Attributes:
         name: what papers or list folders call it.
+        full_name: the name for ``--unseen``, which tells the benchmark too.
         train: classes for training.
         validation: further seen classes that some codes hold out; final training uses them too.
         unseen: classes of the queries and the gallery; neither names nor images may enter training.
@@ -38,9 +39,11 @@ class Split:
         gallery: the same for the gallery.
         query_domain: domain of the queries that ``queries`` counts.
         gallery_domain: domain of the gallery that ``gallery`` counts.
+        aliases: further names of classes in the benchmark's archives, and the class each stands for.
     """
 
     name: str
+    full_name: str
     train: tuple[str, ...]
     unseen: tuple[str, ...]
     headline: Headline
@@ -49,6 +52,7 @@ class Split:
     gallery: int | None = None
     query_domain: str = "sketch"
     gallery_domain: str = "photo"
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seen(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ LAYOUT = "<domain>/<class>/* with the domains clipart, infograph, painting, quic
 _HEADLINE = Headline(("map@200", "p@200"), "sempcyc")
 SPLIT = Split(
     name="ucdr",
+    full_name="domainnet",
     train=read_classes("domainnet_train"),
     validation=read_classes("domainnet_validation"),
     unseen=read_classes("domainnet_unseen"),
@@ -82,7 +83,7 @@ def _listed(root: Path, found: DomainFolders, domain: str, classes: Spelling) ->
         path = find_file(root, found.base, f"{domain}_{split}.txt")
         if path is None:
             continue
-        listed = read_list(path, domain=domain)
+        listed = Catalog.from_listing(read_list(path, domain=domain))
         for file, label in zip(listed.column("path"), listed.labels, strict=True):
             inside = "/".join(Path(file).parts[-2:])
             yield {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ MAX_DEPTH = 2
 
 SPLIT_FOLDERS = frozenset({"train", "val", "test"})
 WRAPPERS = SPLIT_FOLDERS | {"images"}
+
+SKETCHES_AND_PHOTOS = {"sketches": "sketch", "images": "photo", "photos": "photo"}
+"""Plain names of the folders of two domains, and the domain each holds."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +84,40 @@ def class_rows(
         notes.append(f"{outside} image(s) in {base / folder} lie in no class folder and have no label")
 
 
-def read_folders(root: Path, domains: Spelling, names: Sequence[str], classes: Spelling, layout: str) -> Catalog:
-    """Read ``<domain>/<class>/*`` with all images of every domain ``names`` that is there.
+def class_folders(
+    domains: Sequence[str],
+    classes: Sequence[str],
+    layout: str,
+    *,
+    folders: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+) -> Callable[[Path], Catalog]:
+    """The reader of a benchmark whose images all lie in ``<domain>/<class>/*``.
 
-    Raises:
-        CatalogError: when no domain is found or holds an image.
+    Args:
+        domains: the domains; those that have no folder are noted.
+        classes: the classes, as the published list spells them.
+        layout: the folders that are looked for, for messages.
+        folders: further names of folders, and the domain each holds.
+        aliases: further names of classes, and the class each stands for.
+
+    Returns:
+        A function of the root. It raises ``CatalogError`` when no domain is found or holds an image, or a folder
+        cannot be listed.
     """
-    found = find_domains(root, domains, names, layout)
-    notes = absent_domains(found, names)
-    rows = [
-        row
-        for domain, folder in found.folders.items()
-        for row in class_rows(found.base, folder, domain, classes, notes)
-    ]
-    return catalog_of(rows, found.base, notes, layout)
+    domain_names, class_names = Spelling(domains, folders), Spelling(classes, aliases)
+
+    def read(root: Path) -> Catalog:
+        found = find_domains(root, domain_names, domains, layout)
+        notes = absent_domains(found, domains)
+        rows = [
+            row
+            for domain, folder in found.folders.items()
+            for row in class_rows(found.base, folder, domain, class_names, notes)
+        ]
+        return catalog_of(rows, found.base, notes, layout)
+
+    return read
 
 
 def catalog_of(rows: Sequence[dict[str, Any]], base: Path, notes: Sequence[str], layout: str) -> Catalog:

@@ -54,7 +54,7 @@ def _splits(root: Path, found: DomainFolders, domain: str) -> dict[str, str]:
         path = find_file(root, found.base, f"{domain}_{suffix}.txt")
         if path is None:
             continue
-        listed = read_list(path, domain=domain, class_names=numbers)
+        listed = Catalog.from_listing(read_list(path, domain=domain, class_names=numbers))
         for file, label in zip(listed.column("path"), listed.labels, strict=True):
             parts = Path(file).parts[-2:]
             if parts[0] != label:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from crosslens.data.catalog import Catalog
-from crosslens.data.names import Spelling
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
-from crosslens.datasets.layout import read_folders
+from crosslens.datasets.layout import SKETCHES_AND_PHOTOS, class_folders
 
 DOMAINS = ("sketch", "photo")
 LAYOUT = "sketches/<class>/*.png and images/<class>/*.jpg, or QuickDraw_{sketches,images}_final/<class>/"
 SPLIT = Split(
     name="zero-shot",
+    full_name="quickdraw",
     train=read_classes("quickdraw_seen"),
     unseen=read_classes("quickdraw_unseen"),
     headline=Headline(("map@all", "p@200"), "zse"),
@@ -21,23 +18,7 @@ SPLIT = Split(
 )
 CLASSES = tuple(sorted((*SPLIT.seen, *SPLIT.unseen)))
 
-_FOLDERS = {
-    "sketches": "sketch",
-    "QuickDraw_sketches_final": "sketch",
-    "images": "photo",
-    "photos": "photo",
-    "QuickDraw_images_final": "photo",
-}
-
-
-def read(root: Path) -> Catalog:
-    """Read ``sketches/<class>/*`` and ``images/<class>/*``, or the archives' ``QuickDraw_*_final`` folders.
-
-    Raises:
-        CatalogError: when neither is found or a folder cannot be listed.
-    """
-    return read_folders(root, Spelling(DOMAINS, _FOLDERS), DOMAINS, Spelling(CLASSES), LAYOUT)
-
+FOLDERS = SKETCHES_AND_PHOTOS | {"QuickDraw_sketches_final": "sketch", "QuickDraw_images_final": "photo"}
 
 QUICKDRAW = Benchmark(
     name="quickdraw",
@@ -45,7 +26,7 @@ QUICKDRAW = Benchmark(
     domains=DOMAINS,
     classes=CLASSES,
     counts=read_counts("quickdraw"),
-    reader=read,
+    reader=class_folders(DOMAINS, CLASSES, LAYOUT, folders=FOLDERS),
     layout=LAYOUT,
     aliases=("quickdraw-ext",),
     splits={SPLIT.name: SPLIT},

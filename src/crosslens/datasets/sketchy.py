@@ -89,6 +89,7 @@ def _splits(*, all_photos: bool) -> dict[str, Split]:
     return {
         "split1": Split(
             name="split1",
+            full_name="sketchy-1",
             train=read_classes("sketchy_split1_seen"),
             unseen=read_classes("sketchy_split1_unseen"),
             headline=Headline(("map@all", "p@100"), "sempcyc"),
@@ -97,6 +98,7 @@ def _splits(*, all_photos: bool) -> dict[str, Split]:
         ),
         "split2": Split(
             name="split2",
+            full_name="sketchy-2",
             train=read_classes("sketchy_split2_seen"),
             unseen=read_classes("sketchy_split2_unseen"),
             headline=Headline(("map@200", "p@200"), "sempcyc"),

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from crosslens.data.catalog import Catalog
-from crosslens.data.names import Spelling
 from crosslens.datasets.benchmark import Benchmark, Headline, Split, read_classes, read_counts
-from crosslens.datasets.layout import read_folders
+from crosslens.datasets.layout import SKETCHES_AND_PHOTOS, class_folders
 
 DOMAINS = ("sketch", "photo")
 LAYOUT = "png_ready/<class>/*.png and ImageResized_ready/<class>/*.jpg, or sketches/<class>/ and images/<class>/"
-SPLIT = Split(
-    name="zero-shot",
-    train=read_classes("tu_berlin_seen"),
-    unseen=read_classes("tu_berlin_unseen"),
-    headline=Headline(("map@all", "p@100"), "sempcyc"),
-    queries=2400,
-    gallery=27_989,
-)
-CLASSES = tuple(sorted((*SPLIT.seen, *SPLIT.unseen)))
-
 ALIASES = {
     "chandeler": "chandelier",
     "diamod": "diamond",
@@ -35,25 +21,23 @@ ALIASES = {
 """Classes that the archive of the photos (``ImageResized``) spells otherwise than that of the sketches, as the
 download script of sem-pcyc (Dutta and Akata, CVPR 2019) renames them; spaces and hyphens aside."""
 
-_FOLDERS = {
+SPLIT = Split(
+    name="zero-shot",
+    full_name="tu-berlin",
+    train=read_classes("tu_berlin_seen"),
+    unseen=read_classes("tu_berlin_unseen"),
+    headline=Headline(("map@all", "p@100"), "sempcyc"),
+    queries=2400,
+    gallery=27_989,
+    aliases=ALIASES,
+)
+CLASSES = tuple(sorted((*SPLIT.seen, *SPLIT.unseen)))
+FOLDERS = SKETCHES_AND_PHOTOS | {
     "png_ready": "sketch",
     "png": "sketch",
-    "sketches": "sketch",
     "ImageResized_ready": "photo",
     "ImageResized": "photo",
-    "images": "photo",
-    "photos": "photo",
 }
-
-
-def read(root: Path) -> Catalog:
-    """Read ``png_ready/<class>/*`` and ``ImageResized_ready/<class>/*``, or ``sketches/`` and ``images/``.
-
-    Raises:
-        CatalogError: when neither is found or a folder cannot be listed.
-    """
-    return read_folders(root, Spelling(DOMAINS, _FOLDERS), DOMAINS, Spelling(CLASSES, ALIASES), LAYOUT)
-
 
 TU_BERLIN = Benchmark(
     name="tu-berlin",
@@ -61,7 +45,7 @@ TU_BERLIN = Benchmark(
     domains=DOMAINS,
     classes=CLASSES,
     counts=read_counts("tu_berlin"),
-    reader=read,
+    reader=class_folders(DOMAINS, CLASSES, LAYOUT, folders=FOLDERS, aliases=ALIASES),
     layout=LAYOUT,
     aliases=("tu-berlin-ext",),
     splits={SPLIT.name: SPLIT},

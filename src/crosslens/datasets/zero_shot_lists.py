@@ -37,7 +37,8 @@ def read_zero_shot_lists(root: str | Path, lists: str | Path) -> Catalog:
         if domain is None or part not in PARTS:
             continue
         names = read_class_numbers(lists / _NAMES_FILE[part])
-        catalogs.append(read_list(path, root=Path(root), domain=domain, class_names=names, split=PARTS[part]))
+        listing = read_list(path, root=Path(root), domain=domain, class_names=names, split=PARTS[part])
+        catalogs.append(Catalog.from_listing(listing))
     if not catalogs:
         raise CatalogError(
             f"{lists} holds no list such as {SKETCH_STEMS[0]}_train.txt or {PHOTO_STEMS[0]}_zero.txt"

@@ -14,8 +14,8 @@ from crosslens.encoder.parts.base import Part, PartSettings
 from crosslens.nn.heads import Head
 from crosslens.nn.projection import Projection, ProjectionShape
 from crosslens.support.errors import BackboneError
-from talker import TalkerBackbone
-from tiny import TinyBackbone
+from testing.reading_backbone import TalkerBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 @pytest.fixture(autouse=True)

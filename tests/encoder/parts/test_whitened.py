@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from crosslens.encoder.parts import Whitened
 from crosslens.ops.whitening import powered
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 def test_the_part_centres_powered_features_and_survives_saving():

@@ -13,7 +13,8 @@ from crosslens.encoder import Encoder
 from crosslens.evaluation.conventions import CONVENTIONS, Metric
 from crosslens.evaluation.measured import Side, rank_directions
 from crosslens.support.errors import EvaluationError
-from tiny import TinyBackbone, make_pictures, register_tiny
+from testing.tiny_backbone import TinyBackbone, register_tiny
+from testing.tiny_pictures import make_pictures
 
 ORDER = ["sketch", "photo"]
 PROTOCOLS = ["pairs", "close-set", "partial", "open-set", "zero-shot", "zero-shot generalised", "uccdr"]

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 import crosslens
-from backbones.tiny_models import save_clip
 from crosslens.data.catalog import Catalog
 from crosslens.datasets.domainnet import DOMAINNET
 from crosslens.datasets.sketchy import SKETCHY
@@ -28,10 +27,12 @@ from crosslens.evaluation.protocols.universal import (
 )
 from crosslens.nn.prompts import PromptedTower, PromptShape
 from crosslens.support.errors import EvaluationError
-from talker import register_talker
-from tiny import TinyBackbone
+from testing.golden import read_golden
+from testing.published_models import save_clip
+from testing.reading_backbone import register_talker
+from testing.tiny_backbone import TinyBackbone
 
-KNOWN = json.loads((Path(__file__).parents[2] / "golden" / "tki.json").read_text())["constants"]
+KNOWN = read_golden("tki")["constants"]
 SPLIT = DOMAINNET.splits["ucdr"]
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 SEEN, UNSEEN = SPLIT.seen[:50], SPLIT.unseen[:4]

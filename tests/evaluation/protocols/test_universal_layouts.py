@@ -13,7 +13,7 @@ from crosslens.datasets.tu_berlin import TU_BERLIN
 from crosslens.encoder import Encoder
 from crosslens.evaluation.measured import Side
 from crosslens.evaluation.protocols.universal import find_universal
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 DOMAINNET_SPLIT = DOMAINNET.splits["ucdr"]
 

@@ -7,12 +7,13 @@ import pytest
 
 import crosslens
 from crosslens.api import open_catalog
+from crosslens.datasets import published_splits
 from crosslens.evaluation.protocols import PROTOCOLS
-from crosslens.evaluation.protocols.zero_shot import SPLITS, unseen_classes, without_classes
+from crosslens.evaluation.protocols.zero_shot import unseen_classes, without_classes
 from crosslens.methods import method_class
 from crosslens.support.errors import ConfigError, EvaluationError
-from talker import register_talker
-from tiny import SHAPES, make_pictures
+from testing.reading_backbone import register_talker
+from testing.tiny_pictures import SHAPES, make_pictures
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def names_of(stem):
     ],
 )
 def test_published_splits(split, seen, counts):
-    unseen = names_of(SPLITS[split])
+    unseen = published_splits()[split].unseen
     known = [name for stem in seen for name in names_of(stem)]
     assert (len(known), len(unseen)) == counts
     assert not set(known) & set(unseen)

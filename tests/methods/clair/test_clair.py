@@ -16,8 +16,8 @@ from crosslens.methods.base import FitJob
 from crosslens.methods.clair.method import ramp
 from crosslens.methods.two_view import TwoViewTraining
 from crosslens.support.errors import BackboneError, ConfigError, TrainingError
-from talker import register_talker
-from tiny import SHAPES, make_pictures
+from testing.reading_backbone import register_talker
+from testing.tiny_pictures import SHAPES, make_pictures
 
 QUICK = {"epochs": 4, "batch_size": 16, "views": 2, "head": [32, 16], "members": 1, "neighbours": 4}
 # A short training needs a momentum encoder that follows.

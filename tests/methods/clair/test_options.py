@@ -7,8 +7,6 @@ import pytest
 import torch
 
 import crosslens
-from backbones import tiny_models
-from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.encoder import load_encoder
@@ -19,8 +17,10 @@ from crosslens.methods.clair.labels import held_out, with_noise
 from crosslens.methods.clair.texts import TextContexts
 from crosslens.methods.two_view import TwoViewTraining
 from crosslens.support.errors import BackboneError, ConfigError
-from talker import register_talker
-from tiny import SHAPES
+from testing import published_models
+from testing.published_models import save_clip
+from testing.reading_backbone import register_talker
+from testing.tiny_pictures import SHAPES
 
 QUICK = {"epochs": 3, "batch_size": 16, "views": 2, "head": [32, 16], "members": 1, "neighbours": 4}
 
@@ -33,8 +33,8 @@ def _talker():
 @pytest.fixture
 def clip(tmp_path, monkeypatch):
     """A CLIP whose tokenizer knows the words of the templates, with room for them."""
-    words = [*tiny_models.WORDS, *SHAPES, "sketch", "image", "color", "realistic", "black", "white", "line"]
-    monkeypatch.setattr(tiny_models, "WORDS", words)
+    words = [*published_models.WORDS, *SHAPES, "sketch", "image", "color", "realistic", "black", "white", "line"]
+    monkeypatch.setattr(published_models, "WORDS", words)
     save_clip(tmp_path / "clip", max_position_embeddings=64)
     return f"clip:{tmp_path / 'clip'}"
 

@@ -5,8 +5,6 @@ import pytest
 import torch
 
 import crosslens
-from backbones import tiny_models
-from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.backbones.engine import OnnxEngine
@@ -15,7 +13,9 @@ from crosslens.encoder.export import export_encoder
 from crosslens.encoder.parts import DomainMap, Prompts
 from crosslens.methods.two_view import TwoViewTraining
 from crosslens.support.errors import ConfigError
-from tiny import SHAPES
+from testing import published_models
+from testing.published_models import save_clip
+from testing.tiny_pictures import SHAPES
 
 QUICK = {"epochs": 2, "batch_size": 16, "ema": 0.5, "lr": 0.05, "norm_lr": 0.01, "neighbours": 4}
 
@@ -23,8 +23,8 @@ QUICK = {"epochs": 2, "batch_size": 16, "ema": 0.5, "lr": 0.05, "norm_lr": 0.01,
 @pytest.fixture
 def clip(tmp_path, monkeypatch):
     """A CLIP whose tokenizer knows the words of the templates, with room for them."""
-    words = [*tiny_models.WORDS, *SHAPES, "sketch", "image", "color", "realistic", "black", "white", "line"]
-    monkeypatch.setattr(tiny_models, "WORDS", words)
+    words = [*published_models.WORDS, *SHAPES, "sketch", "image", "color", "realistic", "black", "white", "line"]
+    monkeypatch.setattr(published_models, "WORDS", words)
     save_clip(tmp_path / "clip", max_position_embeddings=64)
     return f"clip:{tmp_path / 'clip'}"
 
@@ -113,7 +113,7 @@ def test_a_tower_without_prompts_agrees_with_its_frozen_self(pictures, tmp_path,
 def test_a_prompted_tower_runs_in_the_fast_engine_and_is_exported(
     pictures, tmp_path, clip, domain, depth, monkeypatch
 ):
-    monkeypatch.setitem(tiny_models.VISION, "num_hidden_layers", 2)
+    monkeypatch.setitem(published_models.VISION, "num_hidden_layers", 2)
     save_clip(tmp_path / "clip", max_position_embeddings=64)
     run = fit(pictures, tmp_path / "run", clip, {"epochs": 1, "prompt_depth": depth, "map": "none"})
     encoder = load_encoder(run.folder)

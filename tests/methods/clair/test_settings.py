@@ -5,15 +5,15 @@ import pytest
 import torch
 
 import crosslens
-from backbones import tiny_models
-from backbones.tiny_models import save_clip
 from crosslens.api import open_catalog
 from crosslens.encoder.parts import Whitened
 from crosslens.methods.clair import labels as clair_labels
 from crosslens.methods.clair.prompts import TunedPrompts
 from crosslens.ops.whitening import powered
-from talker import register_talker
-from tiny import SHAPES
+from testing import published_models
+from testing.published_models import save_clip
+from testing.reading_backbone import register_talker
+from testing.tiny_pictures import SHAPES
 
 QUICK = {"epochs": 2, "batch_size": 16, "neighbours": 4}
 HEAD = QUICK | {"views": 2, "head": [32, 16], "members": 1}
@@ -58,8 +58,8 @@ def test_label_views_chooses_what_is_scored(pictures, tmp_path, monkeypatch, all
 
 @pytest.mark.parametrize("most", [1e-3, 1e6])
 def test_clip_norm_bounds_the_gradient_of_every_step(pictures, tmp_path, monkeypatch, most):
-    words = [*tiny_models.WORDS, *SHAPES, "sketch", "image", "color", "realistic", "black", "white", "line"]
-    monkeypatch.setattr(tiny_models, "WORDS", words)
+    words = [*published_models.WORDS, *SHAPES, "sketch", "image", "color", "realistic", "black", "white", "line"]
+    monkeypatch.setattr(published_models, "WORDS", words)
     save_clip(tmp_path / "clip", max_position_embeddings=64)
     norms = []
     original = TunedPrompts.optimizer

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import MeanPrompts, word_prompts
 from crosslens.losses.text import proxy_nca
@@ -12,7 +11,8 @@ from crosslens.methods.tki.domain_words import JointWords, SequentialWords, Word
 from crosslens.methods.tki.method import TKIConfig
 from crosslens.methods.tki.text_aggregation import Aggregation
 from crosslens.training.batches import generator_for
-from domain_texts import synthetic
+from testing.domain_texts import synthetic
+from testing.published_models import save_clip
 
 SIZE = 32
 

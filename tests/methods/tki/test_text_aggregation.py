@@ -7,7 +7,7 @@ import torch
 from crosslens.methods.tki.domain_words import DomainTexts
 from crosslens.methods.tki.method import TKIConfig
 from crosslens.methods.tki.text_aggregation import Aggregation
-from domain_texts import synthetic
+from testing.domain_texts import synthetic
 
 
 def trained(texts, seed=0, **settings):

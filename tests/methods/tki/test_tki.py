@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import crosslens
-from backbones.tiny_models import save_clip
 from crosslens.backbones import load_backbone
 from crosslens.backbones.prompts import word_prompts
 from crosslens.encoder import Encoder
@@ -20,7 +19,8 @@ from crosslens.methods.tki.text_aggregation import Aggregation
 from crosslens.recipes import read_recipe
 from crosslens.support.errors import BackboneError, ConfigError, RunError, TrainingError
 from crosslens.training.schedules import cosine
-from tiny import TinyBackbone
+from testing.published_models import save_clip
+from testing.tiny_backbone import TinyBackbone
 
 NAMES = ("cat", "dog", "photo of dog", "cat of photo", "gold_fish")
 TEMPLATE = "a X of a {class}"

@@ -1,8 +1,6 @@
 """UEM on tiny pictures: both stages, exact resume, scenarios, what the log watches, bad input."""
 
-import json
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +16,10 @@ from crosslens.methods.ucdir import UCDIRConfig
 from crosslens.methods.uem.config import UEMConfig
 from crosslens.methods.uem.method import UEM, UEMTraining, write_banks
 from crosslens.support.errors import ConfigError, EvaluationError, TrainingError
-from tiny import make_pictures
+from testing.golden import read_golden
+from testing.tiny_pictures import make_pictures
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "uem.json").read_text())
+GOLDEN = read_golden("uem")
 QUICK = {
     "epochs": 6,
     "align_epochs": 3,

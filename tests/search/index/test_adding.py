@@ -11,7 +11,8 @@ from crosslens.encoder import Encoder
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.search.index.index import Index
 from crosslens.support.errors import CatalogError, StoreError
-from tiny import TinyBackbone, make_pictures
+from testing.tiny_backbone import TinyBackbone
+from testing.tiny_pictures import make_pictures
 
 
 @pytest.fixture

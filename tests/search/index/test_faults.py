@@ -22,9 +22,9 @@ from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.index import Index
 from crosslens.support.errors import CrosslensError, FingerprintError, StoreError
 from crosslens.support.progress import console
-from killed import applied, change_until_killed, held, read_log
-from stored import DIM, Place, items, slow_search, unit
-from tiny import TinyBackbone
+from testing.store_changes import applied, change_until_killed, held, read_log
+from testing.stores import DIM, Place, items, slow_search, unit
+from testing.tiny_backbone import TinyBackbone
 
 
 def kill_rounds(kind, folder, rounds, seed=0):
@@ -251,7 +251,7 @@ def test_damaged_plain_files_are_said(name, how, tmp_path):
 FULL = """
 import resource, sys
 sys.path.insert(0, {tests!r})
-from stored import Place, items, unit
+from testing.stores import Place, items, unit
 from crosslens.support.errors import CrosslensError
 from pathlib import Path
 import signal

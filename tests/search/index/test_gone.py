@@ -11,8 +11,9 @@ from crosslens.encoder import Encoder
 from crosslens.search.index.index import Index
 from crosslens.support import presence
 from crosslens.support.errors import StoreError
-from stored import needs_milvus
-from tiny import TinyBackbone, make_pictures
+from testing.stores import needs_milvus
+from testing.tiny_backbone import TinyBackbone
+from testing.tiny_pictures import make_pictures
 
 STORES = ["lance", "exact", pytest.param("milvus", marks=needs_milvus)]
 

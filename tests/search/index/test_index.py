@@ -12,7 +12,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.search.index.index import Index
 from crosslens.support.errors import FingerprintError, StoreError
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 @pytest.fixture

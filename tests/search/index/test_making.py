@@ -14,8 +14,9 @@ from crosslens.search.index import making
 from crosslens.search.index.index import Index
 from crosslens.search.stores import store_class
 from crosslens.support.errors import StoreError
-from stored import needs_milvus
-from tiny import TinyBackbone, make_pictures
+from testing.stores import needs_milvus
+from testing.tiny_backbone import TinyBackbone
+from testing.tiny_pictures import make_pictures
 
 TESTS = Path(__file__).parents[2]
 STEPS = ("draft", "encoder", "create", "upsert", "description")
@@ -28,7 +29,7 @@ from search.index.test_making import die_at
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.search.index.index import Index
-from tiny import TinyBackbone, register_tiny
+from testing.tiny_backbone import TinyBackbone, register_tiny
 register_tiny()
 die_at(setattr, sys.argv[4], "exact", lambda: os._exit(9))
 Index.build(Catalog.open(sys.argv[2]), Encoder(TinyBackbone()), sys.argv[3], store="exact", domains=["photo"])

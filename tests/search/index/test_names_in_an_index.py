@@ -12,7 +12,7 @@ from crosslens.search.index.index import Index
 from crosslens.search.query.query import QueryPart, make_options
 from crosslens.search.query.searcher import Searcher
 from crosslens.support.errors import CatalogError, StoreError
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 def nfd(text):

@@ -12,7 +12,7 @@ from crosslens.search.index import occupancy
 from crosslens.search.index.index import Index
 from crosslens.search.index.writer_lock import hold_for_writing, is_being_written
 from crosslens.support.errors import AnotherWriterError, ReplacedIndexError, StoreError
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 @pytest.fixture(params=["lance", "exact"])

@@ -11,8 +11,9 @@ from crosslens.search.index import making
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.index import Index
 from crosslens.support.errors import StoreError
-from stored import needs_milvus
-from tiny import TinyBackbone, make_pictures
+from testing.stores import needs_milvus
+from testing.tiny_backbone import TinyBackbone
+from testing.tiny_pictures import make_pictures
 
 STORES = ["lance", "exact", pytest.param("milvus", marks=needs_milvus)]
 

@@ -14,8 +14,8 @@ from crosslens.encoder import Encoder
 from crosslens.search.index import making
 from crosslens.search.index.index import Index
 from crosslens.support.errors import CrosslensError, FingerprintError, StoreError
-from stored import needs_milvus
-from tiny import TinyBackbone
+from testing.stores import needs_milvus
+from testing.tiny_backbone import TinyBackbone
 
 STORES = ["lance", "exact", pytest.param("milvus", marks=needs_milvus)]
 UPLOAD = "uploads/ab/" + "ab" * 20 + ".png"

@@ -15,8 +15,8 @@ from crosslens.search.index import making
 from crosslens.search.index.index import Index
 from crosslens.search.stores import base
 from crosslens.support.errors import StoreError
-from stored import needs_milvus
-from tiny import TinyBackbone
+from testing.stores import needs_milvus
+from testing.tiny_backbone import TinyBackbone
 
 STORES = ["lance", "exact", pytest.param("milvus", marks=needs_milvus)]
 TIME = 1_700_000_000 * 10**9

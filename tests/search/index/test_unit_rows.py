@@ -19,8 +19,8 @@ from crosslens.search.index.index import Index
 from crosslens.search.index.items import check_items
 from crosslens.search.index.unit_rows import find_faults, restore_unit_length
 from crosslens.support.errors import FeatureError, StoreError
-from stored import needs_milvus
-from tiny import TinyBackbone
+from testing.stores import needs_milvus
+from testing.tiny_backbone import TinyBackbone
 
 DIM = 64
 STORES = ["lance", "exact", pytest.param("milvus", marks=needs_milvus)]

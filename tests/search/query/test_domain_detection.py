@@ -12,7 +12,8 @@ from crosslens.search.index.index import Index
 from crosslens.search.query.domain_detection import DomainDetector, detect_domains, find_nearest_domain
 from crosslens.search.query.query import SearchOptions, weighted_parts
 from crosslens.search.query.searcher import Searcher
-from tiny import SHAPES, TinyBackbone, make_pictures
+from testing.tiny_backbone import TinyBackbone
+from testing.tiny_pictures import SHAPES, make_pictures
 
 
 def test_the_nearest_mean_is_the_one_with_the_largest_cosine():
@@ -62,7 +63,7 @@ QUICK = {"epochs": 2, "batch_size": 16, "views": 2, "head": [32, 16]}
 @pytest.mark.parametrize("method", ["instance", "text-map", "frozen"])
 def test_a_fitted_encoder_tells_its_domains(pictures, tmp_path, fresh, method):
     """Methods without means of their own, one of them with a map of one domain alone."""
-    from talker import register_talker
+    from testing.reading_backbone import register_talker
 
     register_talker()
     settings = {"instance": QUICK, "text-map": {"map_share": 1.0}, "frozen": {}}[method]

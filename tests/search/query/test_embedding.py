@@ -4,7 +4,7 @@ import numpy as np
 
 from crosslens.encoder import Encoder
 from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 def test_domains_are_detected_where_asked_for_alone():

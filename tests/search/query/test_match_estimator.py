@@ -13,7 +13,7 @@ from crosslens.search.index.items import sample_items
 from crosslens.search.query import match_estimator as module
 from crosslens.search.query.match_estimator import MatchEstimator, assign_domain, draw_images, draw_indexed_images
 from crosslens.support.errors import StoreError
-from tiny import make_pictures
+from testing.tiny_pictures import make_pictures
 
 
 def test_without_queries_it_is_the_rehearsal_on_the_gallery(index):

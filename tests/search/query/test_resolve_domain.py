@@ -14,9 +14,9 @@ from crosslens.search.query.query import MOST_LETTERS, QueryPart, SearchOptions,
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
 from crosslens.support.errors import ConfigError
-from stored import needs_milvus
-from talker import register_talker
-from tiny import TinyBackbone
+from testing.reading_backbone import register_talker
+from testing.stores import needs_milvus
+from testing.tiny_backbone import TinyBackbone
 
 STORES = ["exact", "lance", pytest.param("milvus", marks=needs_milvus)]
 

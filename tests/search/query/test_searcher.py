@@ -19,7 +19,7 @@ from crosslens.search.rerank.graph import neighbour_graph
 from crosslens.search.rerank.k_reciprocal import k_reciprocal
 from crosslens.search.rerank.query_expansion import expand_query
 from crosslens.support.errors import BackboneError, ConfigError, ImageError, StoreError
-from talker import register_talker
+from testing.reading_backbone import register_talker
 
 
 def everything(index):
@@ -389,7 +389,7 @@ def test_bad_queries_are_named(searcher, tmp_path):
 
 
 def test_an_empty_index_answers_nothing(tmp_path, tiny_world):
-    from tiny import TinyBackbone
+    from testing.tiny_backbone import TinyBackbone
 
     index = Index.create(tmp_path / "e", Encoder(TinyBackbone()), store="exact")
     vector = np.eye(64, dtype=np.float32)[0]

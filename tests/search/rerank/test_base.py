@@ -12,7 +12,7 @@ from crosslens.search.query.query import SearchOptions
 from crosslens.search.query.searcher import Searcher
 from crosslens.search.rerank import RERANKERS
 from crosslens.search.rerank.base import Rerank, Reranker
-from tiny import TinyBackbone
+from testing.tiny_backbone import TinyBackbone
 
 
 def test_every_name_has_its_reranker():

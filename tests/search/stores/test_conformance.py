@@ -1,17 +1,26 @@
 """What every store does, the same for each."""
 
+import unicodedata
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import And, Eq, In, Not, Or, Prefix, Range
+from crosslens.search.stores import STORES
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.search.stores.snapshot import read_pair
 from crosslens.support.errors import StoreError
-from stored import ALL, DIM, Place, items, slow_search, unit
+from testing.stores import ALL, DIM, Place, items, slow_search, unit
+from testing.toy_store import LINE
 
 COUNT = 240
+
+
+@pytest.fixture(autouse=True)
+def _with_the_toy_store(monkeypatch):
+    monkeypatch.setattr("crosslens.search.stores.STORES", STORES | LINE)
 
 
 @pytest.fixture(params=ALL)
@@ -114,7 +123,7 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("where", FILTERS, ids=lambda where: where.sql()[:60])
+@pytest.mark.parametrize("where", FILTERS, ids=lambda where: where.model_dump_json()[:60])
 def test_filters_come_before_the_cut(full, table, where):
     mask = where.mask(table)
     assert full.count(where) == mask.sum()
@@ -143,6 +152,19 @@ def test_quotes_and_other_letters(store):
     assert store.delete([f"{AWKWARD[0]}/1"]) == 1
     assert store.delete(Eq(field="label", value=AWKWARD[-1])) == 1
     assert store.count() == len(AWKWARD) - 2
+
+
+def test_accents_match_however_they_are_stored(store):
+    labels = [unicodedata.normalize(form, "café/crème") for form in ("NFC", "NFD")]
+    store.upsert(items(["a", "b", "c"], label=[*labels, "cafe"]), unit(3))
+    for typed in labels:
+        for where in (
+            Eq(field="label", value=typed),
+            In(field="label", values=("other", typed)),
+            Prefix(field="label", value=typed[:-2]),
+        ):
+            assert sorted(image for rows, _ in store.scan(where) for image in ids_of(rows)) == ["a", "b"]
+    assert store.delete(Eq(field="label", value=labels[0])) == 2
 
 
 def test_upsert_adds_and_replaces(full, table):

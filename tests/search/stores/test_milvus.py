@@ -9,7 +9,7 @@ from crosslens.search.filters.conditions import Eq, In, Not, Prefix, Range
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.milvus import MilvusStore, compile_filter
 from crosslens.support.errors import ConfigError, FingerprintError, StoreError
-from stored import Place, items, needs_milvus, unit
+from testing.stores import Place, items, needs_milvus, unit
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,11 @@ from stored import Place, items, needs_milvus, unit
         (Prefix(field="id", value="a\U0010ffff"), '(id >= "a\U0010ffff" and id < "b")'),
         (Prefix(field="id", value="\ud7ff"), '(id >= "\ud7ff" and id < "\ue000")'),
         (Prefix(field="id", value=""), '(id >= "")'),
+        (Eq(field="domain", value="é"), '(domain in ["é", "e\u0301"])'),
+        (
+            Prefix(field="domain", value="é"),
+            '(((domain >= "é" and domain < "ê") or (domain >= "e\u0301" and domain < "e\u0302")))',
+        ),
     ],
 )
 def test_expressions(where, expression):

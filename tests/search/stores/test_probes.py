@@ -7,7 +7,7 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.inverted_lists import Allowed, InvertedLists
 from crosslens.search.stores.probes import choose_probes, held_queries
 from crosslens.search.stores.scoring import exact_top, rescored
-from stored import unit
+from testing.stores import unit
 
 
 def clustered(count, dim=16, seed=0):

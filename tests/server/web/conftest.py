@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from browser import ARGS, CHROMIUM, Visit, serving
+from testing.browser import ARGS, CHROMIUM, Visit, serving
 
 CACHE = os.environ.get("CROSSLENS_CACHE")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from browser import CAT
+from testing.browser import CAT
 
 COLOR_CAT, LINE_CAT = "color/1F431", "line/1F431"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from browser import AXE, CAT
+from testing.browser import AXE, CAT
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 SEARCHED = "#c=looks&vs=words&q=like%3A1%3Alooks%3Aline%2F1F431"
@@ -291,7 +291,7 @@ class TestWhenThingsGoWrong:
         import subprocess
         import sys
 
-        from browser import serving
+        from testing.browser import serving
 
         words = ["serve", "keys", "add", "anna", "--file", str(tmp_path / "keys.json")]
         made = subprocess.run(

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from browser import CAT, serving
 from crosslens.datasets.emoji import concepts
+from testing.browser import CAT, serving
 
 ANIMALS = {concept.name for concept in concepts() if concept.subgroup.startswith("animal")}
 

@@ -11,8 +11,8 @@ are sorted first, and numbers will differ a little from published ones.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,6 @@ from crosslens.data.names import Spelling
 from crosslens.datasets.domainnet import SPLIT as DOMAINNET
 from crosslens.datasets.recognise import recognise
 from crosslens.datasets.sketchy import SKETCHY
-from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
 from crosslens.evaluation.coverage import gallery_marks
@@ -86,7 +85,6 @@ class UniversalBenchmark:
         queries: by setting, the domains that ask.
         inverted: domains whose pictures the published code inverts.
         headline: what papers report.
-        aliases: spellings of an archive for classes of ``split``.
     """
 
     name: str
@@ -95,12 +93,11 @@ class UniversalBenchmark:
     queries: dict[str, tuple[str, ...]]
     inverted: tuple[str, ...]
     headline: str
-    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spelling(self) -> Spelling:
         """Finds the published name of a class."""
-        return Spelling((*self.split.seen, *self.split.unseen), self.aliases)
+        return Spelling((*self.split.seen, *self.split.unseen), self.split.aliases)
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ BENCHMARKS = {
     ),
     # Its folder is called "sketches", so the published code does not invert it.
     "tu-berlin": UniversalBenchmark(
-        "TU-Berlin", TU_BERLIN, "photo", {"uccdr": ("sketch",)}, (), "map@all, p@100", TU_BERLIN_ALIASES
+        "TU-Berlin", TU_BERLIN, "photo", {"uccdr": ("sketch",)}, (), "map@all, p@100"
     ),
 }  # fmt: skip
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from itertools import permutations
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling, did_you_mean
-from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
+from crosslens.datasets import published_splits
 from crosslens.encoder import Encoder
 from crosslens.evaluation.conventions import DEFAULT_KS, Ties
 from crosslens.evaluation.measured import (
@@ -26,26 +24,13 @@ from crosslens.features.of_encoder import features_of_encoder
 from crosslens.labels.wording import comparable
 from crosslens.support.errors import EvaluationError
 
-SPLITS = {
-    "tu-berlin": "tu_berlin_unseen",
-    "sketchy-1": "sketchy_split1_unseen",
-    "sketchy-2": "sketchy_split2_unseen",
-    "quickdraw": "quickdraw_unseen",
-    "domainnet": "domainnet_unseen",
-}
-"""Published splits: the name for ``--unseen`` and the file of unseen classes in ``datasets/splits``.
-
-TU-Berlin 220 / 30, Sketchy split 1 100 / 25 and split 2 104 / 21, QuickDraw 80 / 30 as in ZSE-SBIR's files;
-DomainNet 300 / 45 as in UCDR's (validation classes belong to the seen ones).
-"""
-
 
 def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed: int = 0) -> tuple[str, ...]:
     """The unseen classes of a collection, in its own spelling and sorted.
 
     Args:
-        rule: a name in ``SPLITS``; a number of classes to draw, also as text; or class names, as a list or
-            separated by commas. The exact name goes first, then any spelling of it; see ``crosslens.data.names``.
+        rule: the name of a published split; a number of classes to draw, also as text; or class names, as a list
+            or separated by commas. The exact name goes first, then any spelling of it; see ``data.names``.
         classes: the class names of the collection.
         seed: of the draw.
 
@@ -56,15 +41,16 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     own = sorted(set(classes))
     known = Spelling(own, key=comparable)
     text = rule.strip() if isinstance(rule, str) else ""
-    if text in own and (text in SPLITS or text.isdecimal()):
-        other = "a published split" if text in SPLITS else "a number of classes to draw"
+    published = published_splits()
+    if text in own and (text in published or text.isdecimal()):
+        other = "a published split" if text in published else "a number of classes to draw"
         raise EvaluationError(
             f"{text} is a class here, and could be {other} too; for the class put a comma behind it: {text},"
         )
-    if text in SPLITS:
-        wanted = set(map(comparable, _split(SPLITS[text])))
-        published = Spelling((), TU_BERLIN_ALIASES if text == "tu-berlin" else None)
-        chosen = [name for name in own if comparable(published(name)) in wanted]
+    if text in published:
+        wanted = set(map(comparable, published[text].unseen))
+        spelling = Spelling((), published[text].aliases)
+        chosen = [name for name in own if comparable(spelling(name)) in wanted]
         if not chosen:
             raise EvaluationError(
                 f"none of the unseen classes of {rule} occurs here; the classes are {', '.join(own)}"
@@ -80,10 +66,10 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     else:
         names = [part.strip() for part in rule.split(",")] if isinstance(rule, str) else list(rule)
         names = [name for name in names if name]
-        splits = f"; the published splits are {', '.join(SPLITS)}"
+        splits = f"; the published splits are {', '.join(published)}"
         if not names:
             raise EvaluationError(f"no unseen class (none given); the classes are {', '.join(own)}{splits}")
-        near = "".join(did_you_mean(name, SPLITS) for name in names if name not in known)
+        near = "".join(did_you_mean(name, published) for name in names if name not in known)
         chosen = sorted(known.require(names, "class", EvaluationError, splits + near))
     if len(chosen) == len(own):
         raise EvaluationError("every class is unseen; leave at least one to learn from")
@@ -162,9 +148,3 @@ def evaluate_zero_shot(
         unlabelled=unlabelled,
         extra={"unseen": list(names), "generalised": generalised},
     )
-
-
-@cache
-def _split(name: str) -> tuple[str, ...]:
-    text = resources.files("crosslens.datasets").joinpath("splits", f"{name}.txt").read_text("utf-8")
-    return tuple(line.strip() for line in text.splitlines() if line.strip())

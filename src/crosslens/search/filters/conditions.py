@@ -71,17 +71,13 @@ def _told(value: Any) -> str:
 
 
 class BaseFilter(BaseModel, ABC):
-    """What every filter can do."""
+    """What every filter can do. A store that asks in a language of its own compiles the tree in its own file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     @abstractmethod
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which of the N rows of ``table`` match ``(N,)``."""
-
-    @abstractmethod
-    def sql(self) -> str:
-        """The same as an SQL condition that is never null (Lance, DataFusion), with every text quoted."""
 
     @property
     def depth(self) -> int:
@@ -91,9 +87,6 @@ class BaseFilter(BaseModel, ABC):
 
 class _Leaf(BaseFilter):
     field: FieldName
-
-    def _known(self, condition: str) -> str:
-        return f"({self.field} IS NOT NULL AND {condition})"
 
 
 class Eq(_Leaf):
@@ -106,14 +99,12 @@ class Eq(_Leaf):
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _among(table.column(self.field), _meant([self.value]))
+        return _among(table.column(self.field), self.stored)
 
-    def sql(self) -> str:
-        """As an SQL condition."""
-        values = _meant([self.value])
-        if len(values) > 1:
-            return self._known(f"{self.field} IN ({', '.join(map(literal, values))})")
-        return self._known(f"{self.field} = {literal(self.value)}")
+    @property
+    def stored(self) -> list[Value]:
+        """The value in every form that an index may hold it in."""
+        return _stored([self.value])
 
 
 class In(_Leaf):
@@ -129,13 +120,12 @@ class In(_Leaf):
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _among(table.column(self.field), _meant(self.values))
+        return _among(table.column(self.field), self.stored)
 
-    def sql(self) -> str:
-        """As an SQL condition."""
-        if not self.values:
-            return "false"
-        return self._known(f"{self.field} IN ({', '.join(map(literal, _meant(self.values)))})")
+    @property
+    def stored(self) -> list[Value]:
+        """The values in every form that an index may hold them in."""
+        return _stored(self.values)
 
 
 class Range(_Leaf):
@@ -163,15 +153,6 @@ class Range(_Leaf):
             found &= _truth(pc.less_equal(column, self.max))
         return found
 
-    def sql(self) -> str:
-        """As an SQL condition."""
-        conditions = [f"{self.field} IS NOT NULL"]
-        if self.min is not None:
-            conditions.append(f"{self.field} >= {literal(self.min)}")
-        if self.max is not None:
-            conditions.append(f"{self.field} <= {literal(self.max)}")
-        return f"({' AND '.join(conditions)})"
-
 
 class Prefix(BaseFilter):
     """The text starts with ``value``; every letter stands for itself."""
@@ -185,13 +166,13 @@ class Prefix(BaseFilter):
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
         column = table.column(self.field)
-        found = [_truth(pc.starts_with(column, value)) for value in stored_forms(self.value)]
+        found = [_truth(pc.starts_with(column, start)) for start in self.stored]
         return np.array(np.logical_or.reduce(found), dtype=bool)
 
-    def sql(self) -> str:
-        """As an SQL condition."""
-        starts = [f"starts_with({self.field}, {literal(value)})" for value in stored_forms(self.value)]
-        return f"({self.field} IS NOT NULL AND ({' OR '.join(starts)}))"
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The start in every form that an index may hold it in."""
+        return stored_forms(self.value)
 
 
 class _Several(BaseFilter):
@@ -216,10 +197,6 @@ class And(_Several):
         """Which rows match ``(N,)``."""
         return np.logical_and.reduce([part.mask(table) for part in self.filters])
 
-    def sql(self) -> str:
-        """As an SQL condition."""
-        return f"({' AND '.join(part.sql() for part in self.filters)})"
-
 
 class Or(_Several):
     """At least one of the filters matches."""
@@ -229,10 +206,6 @@ class Or(_Several):
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
         return np.logical_or.reduce([part.mask(table) for part in self.filters])
-
-    def sql(self) -> str:
-        """As an SQL condition."""
-        return f"({' OR '.join(part.sql() for part in self.filters)})"
 
 
 class Not(BaseFilter):
@@ -254,10 +227,6 @@ class Not(BaseFilter):
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
         return ~self.filter.mask(table)
-
-    def sql(self) -> str:
-        """As an SQL condition."""
-        return f"(NOT {self.filter.sql()})"
 
 
 Filter = Annotated[Eq | In | Range | Prefix | And | Or | Not, Field(discriminator="op")]
@@ -281,17 +250,11 @@ def load_filter(value: Any) -> Filter:
         raise ConfigError(f"the filter cannot be read{f' at {place}' if place else ''}: {why}") from error
 
 
-def literal(value: Value) -> str:
-    """A value as an SQL literal: numbers as they are, texts in single quotes, those inside doubled."""
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
-
-
-def _meant(values: Sequence[Value]) -> list[Value]:
-    """The values that may be stored where these are asked for."""
-    meant: dict[Value, None] = {}
+def _stored(values: Sequence[Value]) -> list[Value]:
+    forms: dict[Value, None] = {}
     for value in values:
-        meant |= dict.fromkeys(stored_forms(value) if isinstance(value, str) else (value,))
-    return list(meant)
+        forms |= dict.fromkeys(stored_forms(value) if isinstance(value, str) else (value,))
+    return list(forms)
 
 
 def _among(column: pa.ChunkedArray, values: Sequence[Value]) -> NDArray[np.bool_]:

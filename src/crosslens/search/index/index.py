@@ -62,7 +62,7 @@ class Index:
         Args:
             folder: made when missing; must be empty when not.
             encoder: copied into it.
-            store: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``.
+            store: see ``stores.parse_store``.
 
         Raises:
             ConfigError: for an unknown kind of store.

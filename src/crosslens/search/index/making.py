@@ -23,7 +23,7 @@ from crosslens.search.index.description import describe_index, list_root, make_c
 from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import hold_for_writing
-from crosslens.search.stores import parse_store, store_class
+from crosslens.search.stores import parse_store, store_class, store_entries
 from crosslens.support.errors import NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, write_json
 from crosslens.support.progress import note
@@ -37,7 +37,6 @@ UPLOADS = "uploads"
 _UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z0-9]{{3,4}}")
 _DRAFT = ".unfinished.json"
 """The description of an index that is being made."""
-_INDEX_ENTRIES = {"encoder", "generations", "table", "serving", "milvus.json", "milvus.db"}
 
 
 def is_upload(image: str) -> bool:
@@ -53,7 +52,7 @@ def require_free(folder: Path) -> None:
     """
     if (folder / "index.json").exists():
         raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
-    taken_over = _INDEX_ENTRIES | ({UPLOADS} if (folder / _DRAFT).exists() else set())
+    taken_over = {"encoder", *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; choose another folder")
     if folder.is_dir() and any(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +12,45 @@ from crosslens.support.errors import ConfigError
 if TYPE_CHECKING:
     from crosslens.search.stores.base import Store
 
-STORES = {
-    "lance": "crosslens.search.stores.lance:LanceStore",
-    "exact": "crosslens.search.stores.exact:ExactStore",
-    "milvus": "crosslens.search.stores.milvus:MilvusStore",
+
+@dataclass(frozen=True)
+class StoreKind:
+    """One way to keep items, and what is told of it before its class is imported: some need heavy libraries.
+
+    Attributes:
+        place: of its class, ``module:Class``.
+        about: a few words for ``--help``.
+        addresses: what may follow ``KIND:``, for ``--help``; none where nothing may.
+    """
+
+    place: str
+    about: str
+    addresses: tuple[str, ...] = ()
+
+    def form(self, kind: str) -> str:
+        """How ``parse_store`` takes it under the name ``kind``."""
+        return " or ".join(f"{kind}:{address}" for address in self.addresses) or kind
+
+
+STORES: dict[str, StoreKind] = {
+    "lance": StoreKind("crosslens.search.stores.lance:LanceStore", "files, up to millions"),
+    "exact": StoreKind("crosslens.search.stores.exact:ExactStore", "plain files, thousands"),
+    "milvus": StoreKind(
+        "crosslens.search.stores.milvus:MilvusStore", "one file or a server", ("FILE.db", "http://HOST:19530")
+    ),
 }
-"""Kind to class; a class is imported when it is asked for, because some need heavy libraries."""
 DEFAULT = "lance"
 
 
 def parse_store(text: str) -> tuple[str, dict[str, Any]]:
-    """Kind and settings from ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``.
+    """Kind and settings from ``KIND`` or ``KIND:ADDRESS``, such as ``lance`` or ``milvus:FILE.db``.
 
     Raises:
-        ConfigError: for a kind that does not exist.
+        ConfigError: for a kind that does not exist, or an address that it does not take.
     """
     kind, _, uri = text.partition(":")
-    if kind not in STORES:
-        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
-    if uri and kind != "milvus":
+    addresses = _known(kind).addresses
+    if uri and not addresses:
         raise ConfigError(f"the store {kind!r} takes no address; leave out {uri!r}")
     if uri and "://" not in uri:
         # Found again from whatever folder the index is opened.
@@ -43,8 +64,22 @@ def store_class(kind: str) -> type[Store]:
     Raises:
         ConfigError: for a kind that does not exist.
     """
-    if kind not in STORES:
-        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
-    module, _, name = STORES[kind].partition(":")
+    module, _, name = _known(kind).place.partition(":")
     found: type[Store] = getattr(importlib.import_module(module), name)
     return found
+
+
+def store_entries() -> frozenset[str]:
+    """What stores of all kinds call their files and folders in the folder of an index."""
+    return frozenset().union(*(store_class(kind).entries for kind in STORES))
+
+
+def describe_stores() -> str:
+    """Each kind as ``parse_store`` takes it, and what it is."""
+    return ", ".join(f"{entry.form(kind)} ({entry.about})" for kind, entry in STORES.items())
+
+
+def _known(kind: str) -> StoreKind:
+    if kind not in STORES:
+        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
+    return STORES[kind]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +92,14 @@ class Store(Protocol):
     A store trusts what it is given: ``Index`` checks vectors, ids and fingerprints, and lets one writer in at a
     time. Every change is one step: a process killed at any moment leaves it wholly done or wholly undone. A reader
     sees one whole version until it calls ``refresh``; it may search from several threads at once.
+
+    Attributes:
+        kind: its name in ``STORES``.
+        entries: what it calls its files and folders in the folder of an index; no two kinds share a name.
     """
+
+    kind: ClassVar[str]
+    entries: ClassVar[frozenset[str]]
 
     @classmethod
     def create(cls, context: StoreContext) -> Self:

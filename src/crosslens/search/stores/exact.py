@@ -27,6 +27,8 @@ from crosslens.support.files import read_json, remove, write_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FOLDER = "generations"
+
 
 class _Generation(NamedTuple):
     number: int
@@ -38,6 +40,7 @@ class ExactStore:
     """Items and vectors in memory, written as a whole."""
 
     kind = "exact"
+    entries = frozenset({FOLDER})
 
     def __init__(self, context: StoreContext, current: _Generation) -> None:
         self._context = context
@@ -48,7 +51,7 @@ class ExactStore:
         """Make an empty store."""
         if context.settings:
             raise StoreError(f"the exact store has no settings; leave out {', '.join(context.settings)}")
-        remove(context.folder / "generations")
+        remove(context.folder / FOLDER)
         write_json(_pointer(context), {"generation": 0, "items": 0})
         return cls(context, _empty(context))
 
@@ -169,17 +172,17 @@ class ExactStore:
     def _clean(self) -> None:
         """Remove generations that no reader needs: all but the current one and the one before."""
         kept = {_folder(self._context, self._current.number - back).name for back in (0, 1)}
-        for old in (self._context.folder / "generations").iterdir():
+        for old in (self._context.folder / FOLDER).iterdir():
             if old.is_dir() and old.name not in kept:
                 remove(old)
 
 
 def _pointer(context: StoreContext) -> Path:
-    return context.folder / "generations" / "current.json"
+    return context.folder / FOLDER / "current.json"
 
 
 def _folder(context: StoreContext, number: int) -> Path:
-    return context.folder / "generations" / f"{number:06d}"
+    return context.folder / FOLDER / f"{number:06d}"
 
 
 def _empty(context: StoreContext) -> _Generation:

@@ -34,6 +34,7 @@ from crosslens.support.progress import note
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SERVING = "serving"
 _MOST_GONE = 0.5
 """Share of a structure's rows that may be gone before it is made again."""
 
@@ -42,12 +43,13 @@ class LanceStore:
     """Items in a Lance table, searched through a serving structure and a tail."""
 
     kind = "lance"
+    entries = frozenset({FOLDER, SERVING})
 
     def __init__(self, context: StoreContext, table: LanceTable, settings: LanceSettings) -> None:
         self._context = context
         self._settings = settings
         self._table = table
-        self._serving = context.folder / "serving"
+        self._serving = context.folder / SERVING
         self._changing = threading.RLock()
         self._bad: set[int] = set()
         self._view = self._load(None)
@@ -57,7 +59,7 @@ class LanceStore:
         """Make an empty store."""
         settings = _settings(context)
         remove(context.folder / FOLDER)
-        remove(context.folder / "serving")
+        remove(context.folder / SERVING)
         return cls(context, LanceTable.create(context.folder, context.dim), settings)
 
     @classmethod

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from crosslens.search.filters.conditions import BaseFilter, Filter, literal
+from crosslens.search.filters.conditions import And, BaseFilter, Eq, Filter, In, Not, Or, Prefix, Range, Value
 from crosslens.search.stores.base import ITEM_SCHEMA, as_items
 from crosslens.search.stores.snapshot import damaged
 from crosslens.support.errors import StoreError
@@ -156,7 +156,7 @@ class LanceTable:
         Raises:
             StoreError: when it cannot be written; nothing is changed then.
         """
-        condition = which.sql() if isinstance(which, BaseFilter) else f"id IN ({', '.join(map(literal, which))})"
+        condition = compile_filter(which) if isinstance(which, BaseFilter) else _among("id", which)
         with self._writing():
             return int(self._table.delete(condition).num_deleted_rows)
 
@@ -184,6 +184,39 @@ class LanceTable:
 
     def _writing(self) -> Any:
         return _store_errors(self._folder, "could not be written; nothing was changed")
+
+
+def compile_filter(where: Filter) -> str:
+    """A filter as an SQL condition that is never null (Lance, DataFusion), with every text quoted."""
+    match where:
+        case And():
+            return "(" + " AND ".join(map(compile_filter, where.filters)) + ")"
+        case Or():
+            return "(" + " OR ".join(map(compile_filter, where.filters)) + ")"
+        case Not():
+            return f"(NOT {compile_filter(where.filter)})"
+        case Eq() | In():
+            return _known(where.field, _among(where.field, where.stored)) if where.stored else "false"
+        case Range():
+            ends = [f"{where.field} >= {_literal(where.min)}"] if where.min is not None else []
+            ends += [f"{where.field} <= {_literal(where.max)}"] if where.max is not None else []
+            return _known(where.field, *ends)
+        case Prefix():
+            starts = [f"starts_with({where.field}, {_literal(start)})" for start in where.stored]
+            return _known(where.field, f"({' OR '.join(starts)})")
+
+
+def _known(name: str, *conditions: str) -> str:
+    return "(" + " AND ".join([f"{name} IS NOT NULL", *conditions]) + ")"
+
+
+def _among(name: str, values: Sequence[Value]) -> str:
+    return f"{name} IN ({', '.join(map(_literal, values))})"
+
+
+def _literal(value: Value) -> str:
+    """Numbers as they are, texts in single quotes, those inside doubled."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def _connect(folder: Path) -> Any:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
+FILE = "milvus.db"
+COUNTER = "milvus.json"
 _WINDOW = 16_384
 """Most rows that Milvus gives at once."""
 _MESSAGE = 2**24
@@ -44,6 +46,7 @@ class MilvusStore:
     """Items in a Milvus collection of the index's own."""
 
     kind = "milvus"
+    entries = frozenset({COUNTER, FILE})
 
     def __init__(self, context: StoreContext, client: Any, uri: str) -> None:
         self._context = context
@@ -258,18 +261,18 @@ def compile_filter(where: Filter) -> str:
             return "(" + " or ".join(map(compile_filter, where.filters)) + ")"
         case Not():
             return f"(not {compile_filter(where.filter)})"
-        case Eq():
+        case Eq() if len(where.stored) == 1:
             return _known(where.field, f"{where.field} == {_literal(where.value)}")
-        case In():
-            if not where.values:
+        case Eq() | In():
+            if not where.stored:
                 return '(key == "")'
-            return _known(where.field, f"{where.field} in [{', '.join(map(_literal, where.values))}]")
+            return _known(where.field, f"{where.field} in [{', '.join(map(_literal, where.stored))}]")
         case Range():
             ends = [f"{where.field} >= {_literal(where.min)}"] if where.min is not None else []
             ends += [f"{where.field} <= {_literal(where.max)}"] if where.max is not None else []
             return _known(where.field, *ends)
         case Prefix():
-            return _known(where.field, *_starting(where.field, where.value))
+            return _known(where.field, _starting(where.field, where.stored))
 
 
 def _known(name: str, *conditions: str) -> str:
@@ -278,7 +281,12 @@ def _known(name: str, *conditions: str) -> str:
     return "(" + " and ".join([*parts, *conditions] or ['key != ""']) + ")"
 
 
-def _starting(name: str, start: str) -> list[str]:
+def _starting(name: str, starts: Sequence[str]) -> str:
+    alike = [" and ".join(_between(name, start)) for start in starts]
+    return alike[0] if len(alike) == 1 else "(" + " or ".join(f"({one})" for one in alike) + ")"
+
+
+def _between(name: str, start: str) -> list[str]:
     """Texts that start so lie between it and the next text that does not; ``like`` has letters of its own."""
     ends = [f"{name} >= {_literal(start)}"]
     while start:
@@ -338,7 +346,7 @@ def _make_collection(client: Any, context: StoreContext, uri: str) -> None:
 
 
 def _connect(context: StoreContext) -> tuple[Any, str]:
-    uri = str(context.settings.get("uri") or "milvus.db")
+    uri = str(context.settings.get("uri") or FILE)
     if "://" not in uri:
         # A relative file lies in the index folder, so that the two can be moved together.
         uri = str(context.folder / uri)
@@ -355,7 +363,7 @@ def _connect(context: StoreContext) -> tuple[Any, str]:
 
 
 def _counter(context: StoreContext) -> Path:
-    return context.folder / "milvus.json"
+    return context.folder / COUNTER
 
 
 @contextmanager

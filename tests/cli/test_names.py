@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from talker import register_talker
+from testing.reading_backbone import register_talker
 
 
 @pytest.fixture(autouse=True)

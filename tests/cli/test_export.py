@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from crosslens.encoder import Encoder
-from tiny import SIDE
+from testing.tiny_backbone import SIDE
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torchscript", "safetensors"])

@@ -17,6 +17,7 @@ KINDS = {
     "lance": ("lance", {"tail_rows": 20}),
     "lance-lists": ("lance", SMALL),
     "milvus": ("milvus", {"uri": "items.db"}),
+    "toy": ("toy", {}),
 }
 needs_milvus = pytest.mark.skipif(
     importlib.util.find_spec("pymilvus") is None or importlib.util.find_spec("milvus_lite") is None,

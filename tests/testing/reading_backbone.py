@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from crosslens.backbones import BACKBONES, BackboneKind
 from crosslens.images.preprocess import Preprocess
-from tiny import SHAPES, SIDE, TinyBackbone, draw
+from testing.tiny_backbone import SIDE, TinyBackbone
+from testing.tiny_pictures import SHAPES, draw
 
 CONTEXT = 120
 

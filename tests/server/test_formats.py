@@ -11,9 +11,9 @@ from crosslens.encoder import Encoder
 from crosslens.images.formats import FORMATS
 from crosslens.search.index.index import Index
 from crosslens.search.index.making import UPLOADS, is_upload
-from pictures import encoded
-from serving import running
-from tiny import TinyBackbone
+from testing.picture_files import encoded
+from testing.servers import running
+from testing.tiny_backbone import TinyBackbone
 
 IMAGE = {"parts": [{"image": 0}]}
 FORMS = {

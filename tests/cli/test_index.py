@@ -5,7 +5,7 @@ import json
 import pytest
 
 from crosslens.search.index.index import Index
-from tiny import make_pictures
+from testing.tiny_pictures import make_pictures
 
 
 @pytest.fixture

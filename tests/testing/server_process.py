@@ -1,7 +1,7 @@
 """``crosslens serve`` as a process of its own that knows the tiny backbones; its workers run this file again."""
 
-from talker import register_talker
-from tiny import register_tiny
+from testing.reading_backbone import register_talker
+from testing.tiny_backbone import register_tiny
 
 register_tiny()
 register_talker()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from backbones.tiny_models import save_clip
+from testing.published_models import save_clip
 
 QUICK = ("words=4", "steps=3", "epochs=2", "batch_size=8", "template=a X of a {class}")
 SET = [part for pair in QUICK for part in ("--set", pair)]

@@ -13,7 +13,7 @@ from crosslens.report import Embeddings, Section, write_report
 from crosslens.report.page import PICTURES
 from crosslens.report.thumbnails import MAX_BYTES
 from crosslens.support.errors import ConfigError, CrosslensError, EvaluationError
-from report.page_parser import Page
+from testing.page_parser import Page
 
 LOG = [
     {"epoch": 0, "lr": 0.1, "seconds": 1.0, "losses": {"total": 2.0, "instance_a": 1.0, "instance_b": 1.0}},

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tiny import make_pictures
+from testing.tiny_pictures import make_pictures
 
 QUICK = [
     *("epochs=2", "batch_size=16", "views=1", "head=[16,8]", "members=1"),
@@ -156,7 +156,7 @@ class TestExitStatus:
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("crosslens.api.embed_catalog", stop)
+        monkeypatch.setattr("crosslens.api.embedding.embed_catalog", stop)
         status, _, err = cli("embed", pictures, "--out", tmp_path / "f", "--backbone", "tiny")
         assert status == 130
         assert "Run the same command again" in err
@@ -169,7 +169,7 @@ class TestExitStatus:
 KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
-from tiny import register_tiny
+from testing.tiny_backbone import register_tiny
 register_tiny()
 sys.argv = ["crosslens", *{arguments!r}]
 from crosslens.cli import main

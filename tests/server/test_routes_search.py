@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crosslens.search.index.index import Index
-from serving import is_problem, plain
+from testing.servers import is_problem, plain
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_images_must_be_named_once_each(served):
 
 
 def test_text_is_refused_where_the_encoder_does_not_read(own_index):
-    from serving import running
+    from testing.servers import running
 
     with running(own_index) as server:
         document = is_problem(server.ask({"parts": [{"text": "circle"}]}, name="own.index"), 422)
@@ -137,7 +137,7 @@ def test_text_is_refused_where_the_encoder_does_not_read(own_index):
 
 
 def test_two_collections_side_by_side(built_index, own_index):
-    from serving import running
+    from testing.servers import running
 
     with running(built_index, own_index) as server:
         names = [one["name"] for one in server.client.get("/api/v1/collections").json()]

@@ -16,7 +16,7 @@ from crosslens.server import jobs, working
 from crosslens.server.collection import Collection
 from crosslens.server.jobs import JobTable
 from crosslens.support.errors import StoreError
-from serving import encoded, is_problem, plain, running
+from testing.servers import encoded, is_problem, plain, running
 
 PLACE = "/api/v1/collections/own.index"
 

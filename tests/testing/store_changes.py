@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from crosslens.search.filters.conditions import Eq
-from stored import DIM, Place, items, unit
+from testing.stores import DIM, Place, items, unit
 
 NAMES = [f"n{number:03d}" for number in range(150)]
 KINDS = ("one", "two", "three")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pictures import encoded
-from tiny import make_pictures
+from testing.picture_files import encoded
+from testing.tiny_pictures import make_pictures
 
 ONE = Image.new("RGB", (40, 40), (200, 30, 30))
 READ = {

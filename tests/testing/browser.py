@@ -27,7 +27,7 @@ ARGS = [
     "--no-first-run",
     "--disable-quic",
 ]
-AXE = Path(__file__).parents[1] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 Line = Sequence[tuple[float, float]]
 

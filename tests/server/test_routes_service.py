@@ -17,7 +17,7 @@ from crosslens.server.collection import Collection
 from crosslens.server.guards import SAFE_HEADERS
 from crosslens.server.keys import add_key
 from crosslens.server.problems import EXPLAINED
-from serving import is_problem, plain, running
+from testing.servers import is_problem, plain, running
 
 
 def metrics(server):
