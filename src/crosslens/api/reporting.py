@@ -8,9 +8,9 @@ from pathlib import Path
 
 from crosslens import api
 from crosslens.api.evaluating import run_marks
-from crosslens.api.fitting import Source, open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
+from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import ALL, Splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.parts import Joint, TrainedTower

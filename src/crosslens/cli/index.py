@@ -17,6 +17,7 @@ from crosslens.cli.options import (
     Split,
     Where,
     emit_json,
+    is_shown,
     split_names,
 )
 from crosslens.support.terminal import echo, print_table
@@ -38,7 +39,7 @@ StoreName = Annotated[
 
 
 def _images(root: str, split: str | None) -> Catalog:
-    from crosslens.api import open_catalog
+    from crosslens.data.source import open_catalog
     from crosslens.data.splits import mixed_splits, select_splits
     from crosslens.support.progress import note
 
@@ -70,16 +71,14 @@ def build(
     """
     from crosslens.encoder import load_encoder
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     catalog = _images(root, split)
     made, skipped = Index.build(
         catalog, load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
     )
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
         echo(f"search with: crosslens search {out} --image PICTURE")
 
@@ -111,9 +110,8 @@ def add(
     Example: crosslens index add photos.index pictures/
     """
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import note, set_quiet
+    from crosslens.support.progress import note
 
-    set_quiet(quiet)
     catalog = _images(root, split)
     opened = Index.open(index)
 
@@ -130,7 +128,7 @@ def add(
         on_progress=show,
     )
     emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
             f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
@@ -160,7 +158,7 @@ def delete(
     opened = Index.open(index)
     count = opened.delete(ids or [] if where is None else parse_filter(where))
     emit_json(json, {"deleted": count, "items": len(opened)})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{count} deleted, {len(opened)} left")
 
 
@@ -182,7 +180,7 @@ def relocate(
     opened = Index.open(index)
     report = opened.relocate(old, new, force=force)
     emit_json(json, {**report.to_json(), "items": len(opened)})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(
             f"{report.moved} items moved, {report.changed} of them with another size or time,"
             f" {len(report.missing)} without their image"
@@ -199,7 +197,7 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
     stats = Index.open(index).stats()
     emit_json(json, stats)
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in stats.items()])
 
 
@@ -210,12 +208,10 @@ def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     Example: crosslens index optimize photos.index
     """
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     done = Index.open(index).optimize()
     emit_json(json, done)
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in done.items()])
 
 
@@ -235,7 +231,7 @@ def snapshot(
     opened = Index.open(index)
     opened.snapshot(target)
     emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{len(opened)} items copied to {target}")
 
 
@@ -255,7 +251,7 @@ def restore(
 
     made = Index.restore(snapshot, out, store=store)
     emit_json(json, {"index": str(out), **made.stats()})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{len(made)} items restored in {out}")
 
 
@@ -280,11 +276,9 @@ def bench(
     """
     from crosslens.search.index.bench import bench_index
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     found = bench_index(Index.open(index), queries=queries, most=most)
     emit_json(json, found)
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         rows = [[kind["name"], *(f"{kind[key]:.4g}" for key in found["columns"])] for kind in found["kinds"]]
         print_table(f"{found['measured']} of {found['items']} items", ("structure", *found["columns"]), rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json
+from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json, is_shown
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
@@ -72,9 +72,8 @@ def search(
     from crosslens.search.index.index import Index
     from crosslens.search.query.query import AUTO, make_options, weighted_parts
     from crosslens.search.query.searcher import Searcher
-    from crosslens.support.progress import note, set_quiet
+    from crosslens.support.progress import note
 
-    set_quiet(quiet)
     if grid is not None:
         check_grid_file(grid)
     options = make_options(
@@ -96,7 +95,7 @@ def search(
     emit_json(json, value)
     for sentence in answer.notes:
         note(f"note: {sentence}")
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         _show(opened, answer, domain, grid)
 
 

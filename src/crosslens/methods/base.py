@@ -79,9 +79,7 @@ class FitJob:
     @property
     def torch_device(self) -> torch.device:
         """The device to train on."""
-        if self.device:
-            return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch_device(self.device)
 
     def features_by_domain(self, views: int = 0, augmentation: Augmentation | None = None) -> dict[str, Features]:
         """Features of each domain's images, ``(N, 1 + views, D)``, from the cache or embedded now.
@@ -144,6 +142,13 @@ class Method(ABC):
         if job.oracle is not None:
             facts["oracle"] = "labels gave the number of clusters, and the best epoch where one was chosen"
         return facts
+
+
+def torch_device(name: str | None) -> torch.device:
+    """The device of a name for users, such as ``cuda:1`` or ``torch-cpu``; for None a GPU where there is one."""
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cpu" if name == "torch-cpu" else name)
 
 
 def make_config(config: type[MethodConfig], values: Mapping[str, Any], method: str) -> MethodConfig:
