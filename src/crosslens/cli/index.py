@@ -23,7 +23,7 @@ from crosslens.cli.options import (
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
-    from crosslens.data.catalog import Catalog
+    pass
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -38,19 +38,9 @@ StoreName = Annotated[
 ]
 
 
-def _images(root: str, split: str | None) -> Catalog:
-    from crosslens.data.source import open_catalog
-    from crosslens.data.splits import mixed_splits, select_splits
-    from crosslens.support.progress import note
-
-    catalog = select_splits(open_catalog(root), split)
-    if split is None and (told := mixed_splits(catalog)):
-        note(told)
-    return catalog
-
-
 @app.command()
 def build(
+    ctx: typer.Context,
     root: Root,
     out: Annotated[Path, typer.Option("--out", "-o", help="The index folder to make.")],
     encoder: Annotated[
@@ -69,13 +59,24 @@ def build(
 
     Example: crosslens index build pictures/ --domains photo --encoder runs/first --out photos.index
     """
-    from crosslens.encoder import load_encoder
+    from crosslens.data.source import open_catalog
     from crosslens.search.index.index import Index
+    from crosslens.search.index.index_request import BuildRequest
 
-    catalog = _images(root, split)
-    made, skipped = Index.build(
-        catalog, load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
+    catalog = open_catalog(root)
+    # A run and an encoder folder have a mode of their own, which only a mode that was typed contradicts.
+    typed = ctx.get_parameter_source("decode")
+    request = BuildRequest.of(
+        source=catalog,
+        encoder=encoder,
+        folder=out,
+        store=store,
+        domains=split_names(domains),
+        split=split,
+        decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
+        device=device,
     )
+    made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
@@ -109,24 +110,28 @@ def add(
 
     Example: crosslens index add photos.index pictures/
     """
+    from crosslens.data.source import open_catalog
+    from crosslens.search.index.adding import add_images
     from crosslens.search.index.index import Index
+    from crosslens.search.index.index_request import AddRequest
     from crosslens.support.progress import note
 
-    catalog = _images(root, split)
+    catalog = open_catalog(root)
+    request = AddRequest.of(
+        source=catalog,
+        domains=split_names(domains),
+        split=split,
+        device=device,
+        remove_gone=not keep_gone,
+        force=force,
+    )
     opened = Index.open(index)
 
     def show(done: int, total: int) -> None:
         if done < total:
             note(f"{done} of {total} new or changed images are in the index")
 
-    report = opened.add(
-        catalog,
-        domains=split_names(domains),
-        device=device,
-        remove_gone=not keep_gone,
-        force=force,
-        on_progress=show,
-    )
+    report = add_images(opened, request, show)
     emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if is_shown(quiet, json):
         echo(

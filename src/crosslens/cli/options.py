@@ -29,8 +29,24 @@ def _set_quiet(quiet: bool) -> bool:
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_set_quiet, help="No progress bars, no notes.")]
+
+
+def _require_device(name: str | None) -> str | None:
+    # Also where everything is cached and none is needed: a wrong name should not pass for that.
+    if name is not None:
+        from crosslens.backbones.engine import require_device
+
+        require_device(name)
+    return name
+
+
 Device = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or torch-cpu; a GPU is used when there is one.")
+    str | None,
+    typer.Option(
+        "--device",
+        callback=_require_device,
+        help="cpu, cuda, cuda:1 or torch-cpu; a GPU is used when there is one.",
+    ),
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Decoding threads; one a processor by default.")

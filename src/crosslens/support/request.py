@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from inspect import Parameter, cleandoc, signature
 from textwrap import fill, indent
 from typing import Any, Self, TypeVar
@@ -40,13 +40,19 @@ class Request(BaseModel):
             raise ConfigError(f"{name}{given}: {first['msg']}") from error
 
 
-def takes(request: type[Request]) -> Callable[[Function], Function]:
-    """Show a request's options in the signature and the docstring of a function that takes them as keywords."""
+def takes(request: type[Request], *, without: Collection[str] = ()) -> Callable[[Function], Function]:
+    """Show a request's options in the signature and the docstring of a function that takes them as keywords.
+
+    Args:
+        request: whose options the function takes beside its own arguments.
+        without: options that one of its arguments of another name stands for.
+    """
 
     def shown(function: Function) -> Function:
         own = signature(function)
         named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-        fields = {name: field for name, field in request.model_fields.items() if name not in own.parameters}
+        hidden = {*own.parameters, *without}
+        fields = {name: field for name, field in request.model_fields.items() if name not in hidden}
         more = [
             Parameter(
                 name,

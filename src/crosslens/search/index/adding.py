@@ -15,6 +15,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.gone import by_name, gone_items, refuse_loss, renamed_items
+from crosslens.search.index.index_request import AddRequest
 from crosslens.search.index.items import gallery_of, items_of, root_of
 from crosslens.search.index.making import embedded_items
 from crosslens.search.index.unit_rows import faults_of
@@ -52,28 +53,21 @@ class AddReport:
         return asdict(self)
 
 
-def add_catalog(
-    index: Index,
-    catalog: Catalog,
-    *,
-    domains: Sequence[str] | None = None,
-    device: str | None = None,
-    remove_gone: bool = True,
-    force: bool = False,
-    batch: int = 2048,
-    on_progress: Callable[[int, int], None] | None = None,
+def add_images(
+    index: Index, request: AddRequest, on_progress: Callable[[int, int], None] | None = None
 ) -> AddReport:
-    """Add the images of a catalog that an index lacks; see ``Index.add``."""
+    """Add the images that an index lacks; see ``Index.add``."""
+    catalog, batch = request.images(), request.batch
     index.refresh()
     root = root_of(catalog)
-    domains = None if domains is None else catalog.domains_named(list(domains))
+    domains = None if request.domains is None else catalog.domains_named(request.domains)
     catalog = gallery_of(_chosen(catalog, index.domains_of(root), domains))
     items = items_of(catalog)
     known = _of_root(index, root)
     _refuse_collisions(index, items, known, root)
     named = by_name(known) if catalog.ids == catalog.column("path") else known
-    gone = gone_items(named, items) if remove_gone else []
-    if not force:
+    gone = gone_items(named, items) if request.remove_gone else []
+    if not request.force:
         refuse_loss(known, gone, items, root)
     index.add_root(root, domains)
     report = AddReport()
@@ -89,7 +83,7 @@ def add_catalog(
     for start in range(0, len(todo), batch):
         rows = todo[start : start + batch]
         chosen = catalog.take(rows.tolist())
-        done, failures = _embed(index, chosen, items, device, report)
+        done, failures = _embed(index, chosen, items, request.device, report)
         stale = set(items.column("id").take(pa.array(rows[is_moved[rows]])).to_pylist())
         _settle(index, chosen, failures, stale, report)
         report.added += int((is_new[rows] & done).sum())
@@ -98,7 +92,7 @@ def add_catalog(
             on_progress(start + len(rows), len(todo))
     # Once more: a disk may have come back, or a file, in the hours that embedding may take.
     still = gone_items(named, items, gone) if gone else []
-    renamed = renamed_items(named, items) if remove_gone else []
+    renamed = renamed_items(named, items) if request.remove_gone else []
     if still or renamed:
         report.removed += index.delete(list(dict.fromkeys([*still, *renamed])))
     return report

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from crosslens.backbones.base import Fingerprint
-from crosslens.data.catalog import Catalog
+from crosslens.data.source import Source
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import BaseFilter, Filter
@@ -34,6 +34,7 @@ from crosslens.search.index.description import (
     require_same,
     with_root,
 )
+from crosslens.search.index.index_request import AddRequest, BuildRequest
 from crosslens.search.index.items import (
     Hit,
     checked_items,
@@ -54,6 +55,7 @@ from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
 from crosslens.support.errors import StoreError
 from crosslens.support.files import write_json
+from crosslens.support.request import takes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,17 +118,11 @@ class Index:
         return cls(path, description, store_class(kind).open(context))
 
     @classmethod
+    @takes(BuildRequest)
     def build(
-        cls,
-        source: Catalog,
-        encoder: Encoder,
-        folder: str | Path,
-        *,
-        store: str = DEFAULT,
-        domains: Sequence[str] | None = None,
-        device: str | None = None,
+        cls, source: Source, encoder: Encoder | str | Path, folder: str | Path, **options: Any
     ) -> tuple[Index, list[str]]:
-        """Embed the images of a catalog and index them, all or nothing. Images whose role is ``query`` stay out.
+        """Embed images and index them, all or nothing. Images whose role is ``query`` stay out.
 
         A process killed meanwhile leaves no index, and a folder that another call may take over.
 
@@ -134,9 +130,7 @@ class Index:
             source: the images.
             encoder: makes their vectors.
             folder: of the new index.
-            store: see ``create``.
-            domains: of the catalog to take, which ``add`` will remember; all by default.
-            device: see ``crosslens.backbones.engine.make_engine``.
+            options: of a ``BuildRequest``.
 
         Returns:
             The index, and one sentence for each image that was left out.
@@ -145,13 +139,18 @@ class Index:
             StoreError: when the folder is in use.
             FeatureError: when no image can be embedded.
         """
-        path = Path(folder)
-        domains = None if domains is None else source.domains_named(list(domains))
-        description = with_root(new_description(encoder, *parse_store(store)), root_of(source), domains)
+        return cls.from_request(BuildRequest.of(source=source, encoder=encoder, folder=folder, **options))
+
+    @classmethod
+    def from_request(cls, request: BuildRequest) -> tuple[Index, list[str]]:
+        """What ``build`` does, for a request."""
+        source, encoder, path = request.images(), request.made_by(), request.folder
+        domains = None if request.domains is None else source.domains_named(request.domains)
+        description = with_root(new_description(encoder, *parse_store(request.store)), root_of(source), domains)
         # Before the hours that embedding may take.
         require_free(path)
-        chosen = gallery_of(source if domains is None else source.select(domains=list(domains)))
-        found, vectors, skipped = embedded_items(chosen, items_of(chosen), encoder, device)
+        chosen = gallery_of(source if domains is None else source.select(domains=domains))
+        found, vectors, skipped = embedded_items(chosen, items_of(chosen), encoder, request.device)
         items, rows = checked_items(found, vectors, encoder.dim)
         index = cls(path, *make_index(path, encoder, description, items, rows))
         return index, [entry.reason for entry in skipped]
@@ -227,16 +226,9 @@ class Index:
             self._describe(of_newest_format(self._description))
             self.store.upsert(table, rows)
 
+    @takes(AddRequest, without=("source",))
     def add(
-        self,
-        catalog: Catalog,
-        *,
-        domains: Sequence[str] | None = None,
-        device: str | None = None,
-        remove_gone: bool = True,
-        force: bool = False,
-        batch: int = 2048,
-        on_progress: Callable[[int, int], None] | None = None,
+        self, catalog: Source, *, on_progress: Callable[[int, int], None] | None = None, **options: Any
     ) -> AddReport:
         """Bring the index up to date with the images of a catalog: embed what is new or changed by its stamp.
 
@@ -244,30 +236,16 @@ class Index:
 
         Args:
             catalog: its ids must not be those of another root's items.
-            domains: of the catalog to take, and later too where some were chosen before; by default those chosen
-                for its folder, and all where none were.
-            device: see ``crosslens.backbones.engine.make_engine``.
-            remove_gone: delete the items of this root whose file is gone (``crosslens.support.presence``).
-            force: delete them also where they are more than half of a domain's.
-            batch: images a step.
             on_progress: called with the images done and their total.
+            options: of an ``AddRequest``.
 
         Raises:
             StoreError: for ids of another root's items, when more than half of a domain's items would go without
                 ``force``, or for a second writer. Nothing is changed then.
         """
-        from crosslens.search.index.adding import add_catalog
+        from crosslens.search.index.adding import add_images
 
-        return add_catalog(
-            self,
-            catalog,
-            domains=domains,
-            device=device,
-            remove_gone=remove_gone,
-            force=force,
-            batch=batch,
-            on_progress=on_progress,
-        )
+        return add_images(self, AddRequest.of(source=catalog, **options), on_progress)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items by id, unknown ones passed over, or by filter, in one step.
