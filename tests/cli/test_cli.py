@@ -156,7 +156,7 @@ class TestExitStatus:
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("crosslens.api.embed_catalog", stop)
+        monkeypatch.setattr("crosslens.api.embedding.embed_catalog", stop)
         status, _, err = cli("embed", pictures, "--out", tmp_path / "f", "--backbone", "tiny")
         assert status == 130
         assert "Run the same command again" in err

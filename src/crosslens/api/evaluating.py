@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crosslens.api.evaluate_request import EvaluateRequest
+from crosslens.api.fit_request import FitRequest
 from crosslens.api.fitting import scenario_for
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
@@ -84,7 +85,7 @@ def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluati
     """What ``evaluate`` does, for a request."""
     run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
     plan = _plan(run, request)
-    result = _measured(encoder if isinstance(encoder, Encoder) else load_encoder(encoder), plan)
+    result = _measured(load_encoder(encoder), plan)
     if plan.catalog.left_out:
         result = replace(result, extra={**result.extra, "left_out": dict(plan.catalog.left_out)})
     if run is not None and (run.folder / LABELS).is_file():
@@ -145,9 +146,9 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     marks: list[str] = []
     own: Scenario | None = None
     if run is not None:
-        config = run.config()
-        trained = tuple(map(as_here, config["domains"] or ()))
-        own = Scenario.from_json(config["scenario"]) if config.get("scenario") else None
+        fitted = FitRequest.of_run(run)
+        trained = tuple(map(as_here, fitted.domains or ()))
+        own = fitted.scenario if isinstance(fitted.scenario, Scenario) else None
         if own is not None and scenario is None:
             scenario, domains = _own_scenario(own, trained, protocol, domains)
         domains = domains or trained or None

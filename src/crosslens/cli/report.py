@@ -69,7 +69,7 @@ def report(
         name: {"metrics": e.metrics, "marks": list(e.marks), "notes": e.told()}
         for name, e in made.evaluations.items()
     }
-    value = {"report": str(made.path), "convention": convention, "encoders": values}
-    emit_json(json, value if root is None else value | {"left_out": dict(made.left_out)})
+    told = {"report": str(made.path), "convention": convention, "encoders": values}
+    emit_json(json, told | {"left_out": dict(made.left_out)})
     if is_shown(quiet, json):
         echo(made.path)

@@ -12,21 +12,23 @@ from crosslens.images.decode import DecodeMode
 from crosslens.support.errors import BackboneError, ConfigError, RunError
 
 
-def load_encoder(source: str | Path, *, decode: DecodeMode | None = None) -> Encoder:
-    """An encoder from a run folder, an encoder folder, or a backbone's name.
+def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = None) -> Encoder:
+    """An encoder from a run folder, an encoder folder, or a backbone's name; an Encoder is returned as it is.
 
     A backbone's name gives the frozen encoder; ``lite:joint`` gives its space shared with text.
 
     Args:
-        source: a run, an encoder folder or a name.
+        source: an Encoder, a run, an encoder folder or a name.
         decode: ``exact`` or ``fast`` JPEG decoding, ``exact`` for a backbone's name by default; what was trained
             or saved has its own.
 
     Raises:
-        ConfigError: for a run or an encoder folder that decodes in another way.
+        ConfigError: for an encoder that is there already and decodes in another way.
         RunError: for a run that has not finished.
         BackboneError: when ``source`` is none of these.
     """
+    if isinstance(source, Encoder):
+        return _as_it_decodes(source, source.name, decode)
     folder = Path(source)
     if (folder / "encoder" / "config.json").is_file():
         return _as_it_decodes(Encoder.load(folder / "encoder"), folder, decode)
@@ -45,8 +47,8 @@ def load_encoder(source: str | Path, *, decode: DecodeMode | None = None) -> Enc
     return frozen_encoder(backbone, joint=backbone.joint_dim == backbone.dim)
 
 
-def _as_it_decodes(encoder: Encoder, folder: Path, decode: DecodeMode | None) -> Encoder:
+def _as_it_decodes(encoder: Encoder, name: str | Path, decode: DecodeMode | None) -> Encoder:
     own = encoder.backbone.preprocess.decode
     if decode not in (None, own):
-        raise ConfigError(f"{folder} decodes pictures in the mode {own!r}, as it was trained; leave --decode out")
+        raise ConfigError(f"{name} decodes pictures in the mode {own!r}, as it was made; leave --decode out")
     return encoder

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from crosslens.backbones.base import Fingerprint
 from crosslens.data.source import Source
-from crosslens.encoder import Encoder
+from crosslens.encoder import Encoder, load_encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import BaseFilter, Filter
 from crosslens.search.index.description import (
@@ -144,7 +144,8 @@ class Index:
     @classmethod
     def from_request(cls, request: BuildRequest) -> tuple[Index, list[str]]:
         """What ``build`` does, for a request."""
-        source, encoder, path = request.images(), request.made_by(), request.folder
+        source, path = request.images(), request.folder
+        encoder = load_encoder(request.encoder, decode=request.decode)
         domains = None if request.domains is None else source.domains_named(request.domains)
         description = with_root(new_description(encoder, *parse_store(request.store)), root_of(source), domains)
         # Before the hours that embedding may take.

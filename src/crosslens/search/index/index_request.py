@@ -10,7 +10,7 @@ from crosslens.backbones.engine import Device
 from crosslens.data.catalog import Catalog
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
-from crosslens.encoder import Encoder, load_encoder
+from crosslens.encoder import Encoder
 from crosslens.images.decode import DecodeMode
 from crosslens.search.stores import DEFAULT
 from crosslens.support.progress import note
@@ -55,12 +55,6 @@ class BuildRequest(IndexRequest):
 
     decode: DecodeMode | None = None
     """``exact`` or ``fast`` JPEG decoding, of a backbone given by name; an encoder that is there has its own."""
-
-    def made_by(self) -> Encoder:
-        """The encoder; see ``load_encoder``."""
-        if isinstance(self.encoder, Encoder):
-            return self.encoder
-        return load_encoder(self.encoder, decode=self.decode)
 
 
 class AddRequest(IndexRequest):
