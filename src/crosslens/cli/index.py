@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,6 @@ from crosslens.cli.options import (
     split_names,
 )
 from crosslens.support.terminal import echo, print_table
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]

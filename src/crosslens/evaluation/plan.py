@@ -21,19 +21,23 @@ def _known_ties(value: Any) -> Ties:
     return Metric("AP", ties=value).ties
 
 
+Cuts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+KnownTies = Annotated[Ties, BeforeValidator(_known_ties)]
+
+
 class Measuring(Request):
     """How retrieval is measured, whatever the images."""
 
     convention: str = "standard"
     """How metrics are defined; a name in ``CONVENTIONS``."""
 
-    ks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = DEFAULT_KS
+    ks: Cuts = DEFAULT_KS
     """Cuts of P@k."""
 
     depth: int = Field(100, ge=1)
     """Ranks kept per query, for grids and further use."""
 
-    ties: Annotated[Ties, BeforeValidator(_known_ties)] = "stable"
+    ties: KnownTies = "stable"
     """``stable`` ranks items with equal scores in the gallery's order, as the published codes do, and notes where
     that moves a number; ``expected`` takes the mean over all their orders."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from inspect import Parameter, cleandoc, signature
+from inspect import Parameter, cleandoc, get_annotations, signature
 from textwrap import fill, indent
 from typing import Any, Self, TypeVar
 
@@ -53,12 +53,16 @@ def takes(request: type[Request], *, without: Collection[str] = ()) -> Callable[
         named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
         hidden = {*own.parameters, *without}
         fields = {name: field for name, field in request.model_fields.items() if name not in hidden}
+        # As they are written in the class, without what checks them.
+        written = {
+            name: note for base in reversed(request.__mro__) for name, note in get_annotations(base).items()
+        }
         more = [
             Parameter(
                 name,
                 Parameter.KEYWORD_ONLY,
                 default=Parameter.empty if field.is_required() else field.default,
-                annotation=field.annotation,
+                annotation=written[name],
             )
             for name, field in fields.items()
         ]
