@@ -30,6 +30,12 @@ def test_a_run_tells_what_was_asked_for(tiny_world, pictures, tmp_path):
     ).is_finished
 
 
+def test_torch_cpu_is_a_device_to_train_on(tiny_world, pictures, tmp_path):
+    quick = {"epochs": 1, "batch_size": 16, "views": 1, "head": [16, 8], "members": 1, "clusters": [3]}
+    asked = {"backbone": "tiny", "domains": BOTH, "settings": {**quick, "cluster_epoch": 0, "align_epoch": 1}}
+    assert crosslens.fit("ucdir", pictures, out=tmp_path / "run", device="torch-cpu", **asked).is_finished
+
+
 def test_a_damaged_run_says_so(tmp_path):
     (tmp_path / "config.yaml").write_text("format: 1\nmethod: centred\nseed: many\n")
     with pytest.raises(RunError, match=r"config\.yaml is damaged"):

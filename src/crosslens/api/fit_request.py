@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,7 +45,7 @@ class FitRequest(Request):
     seed: int = 0
     """Of everything random."""
 
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: Mapping[str, Any] | None = None
     """Keys of the method's configuration."""
 
     recipe: str | Path | None = None
@@ -97,7 +98,7 @@ class FitRequest(Request):
             raise ConfigError(f"the recipe {self.recipe} is for {content['method']}, not for {self.method}")
         values = {name: getattr(self, name) for name in self.model_fields_set}
         values |= {
-            "settings": {**(content.get("settings") or {}), **self.settings},
+            "settings": {**(content.get("settings") or {}), **(self.settings or {})},
             "tune": self.tune or content.get("tune"),
             "recipe": None,
         }

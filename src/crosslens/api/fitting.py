@@ -58,7 +58,7 @@ def train(request: FitRequest) -> Run:
     method, source = asked.method, asked.source
     kind = method_class(method)
     tune = asked.tune or "head"
-    config = make_config(kind.Config, asked.settings, method)
+    config = make_config(kind.Config, asked.settings or {}, method)
     if tune not in kind.tunes:
         raise ConfigError(f"{method} has no --tune {tune}; it has {', '.join(kind.tunes)}")
     names = _class_names(kind, method, asked.classes)

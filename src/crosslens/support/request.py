@@ -54,14 +54,13 @@ def takes(request: type[Request], *, without: Collection[str] = ()) -> Callable[
         hidden = {*own.parameters, *without}
         fields = {name: field for name, field in request.model_fields.items() if name not in hidden}
         # As they are written in the class, without what checks them.
-        written = {
-            name: note for base in reversed(request.__mro__) for name, note in get_annotations(base).items()
-        }
+        bases = reversed(request.__mro__)
+        written = {name: kind for base in bases for name, kind in get_annotations(base).items()}
         more = [
             Parameter(
                 name,
                 Parameter.KEYWORD_ONLY,
-                default=Parameter.empty if field.is_required() else field.default,
+                default=Parameter.empty if field.is_required() else field.get_default(call_default_factory=True),
                 annotation=written[name],
             )
             for name, field in fields.items()
