@@ -20,7 +20,7 @@ from crosslens.features.load import features_of
 from crosslens.methods.ucdir import UCDIRConfig
 from crosslens.report import Embeddings, Section, write_report
 from crosslens.search.index.index import Hit, Index
-from crosslens.search.query.query import SearchOptions, weighted_parts
+from crosslens.search.query.search_request import SearchRequest
 from crosslens.search.query.searcher import Searcher
 from crosslens.support.progress import counted_progress
 
@@ -188,7 +188,7 @@ def _searches(index: Index, catalog: Catalog, concepts: Catalog) -> list[tuple[s
     searcher = Searcher(index)
     for code in SEARCHES:
         image = f"{QUERY}/{code}"
-        answer = searcher.answer(weighted_parts(images=[paths[image]]), SearchOptions(top=5), QUERY)
+        answer = SearchRequest.made_of(images=[paths[image]], domain=QUERY, top=5).put_to(searcher)
         hits = _named([found.hit for found in answer.hits], names)
         found.append((str(names[image]), hits))
     return found

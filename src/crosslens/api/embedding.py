@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crosslens.api.fitting import Source, open_catalog
 from crosslens.backbones import load_backbone
+from crosslens.data.source import Source, open_catalog
 from crosslens.features.embed import EmbedReport, embed_catalog
 from crosslens.images.decode import DecodeMode
 

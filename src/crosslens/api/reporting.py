@@ -8,9 +8,9 @@ from pathlib import Path
 
 from crosslens import api
 from crosslens.api.evaluating import run_marks
-from crosslens.api.fitting import Source, open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
+from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import ALL, Splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.parts import Joint, TrainedTower
@@ -33,10 +33,17 @@ BASELINES = ("frozen", "centred")
 
 @dataclass(frozen=True)
 class RunReport:
-    """The page, and what it shows: evaluations by name, the first is the base and the last is the run."""
+    """The page, and what it shows.
+
+    Attributes:
+        path: the page.
+        evaluations: by name; the first is the base and the last is the run.
+        left_out: pictures that the reader of a folder leaves out, by suffix.
+    """
 
     path: Path
     evaluations: Mapping[str, Evaluation]
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ def report_run(
             notes=list(dict.fromkeys([*notes, *(note for e in evaluations.values() for note in e.told())])),
         )
         advance()
-    return RunReport(path, evaluations)
+    return RunReport(path, evaluations, dict(catalog.left_out))
 
 
 def _read(place: str | Path) -> _Entry:

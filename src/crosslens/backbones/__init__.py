@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from crosslens.support.errors import BackboneError
+from crosslens.images.picture import DecodeMode
+from crosslens.support.errors import BackboneError, ConfigError
 
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone
-    from crosslens.images.decode import DecodeMode
+
+_DECODE_MODES: tuple[str, ...] = get_args(DecodeMode)
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,11 @@ def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:
         decode: ``exact`` or ``fast`` JPEG decoding; part of the fingerprint.
 
     Raises:
+        ConfigError: for another way to decode.
         BackboneError: for an unknown kind, listing the known ones, or weights that do not fit.
     """
+    if decode not in _DECODE_MODES:
+        raise ConfigError(f"there is no way to decode called {decode!r}; there are {', '.join(_DECODE_MODES)}")
     kind, _, source = name.partition(":")
     if kind not in BACKBONES:
         raise BackboneError(f"there is no backbone {name!r}; known are:\n{describe_backbones()}")

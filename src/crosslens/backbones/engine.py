@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import numpy as np
 import torch
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
@@ -151,6 +152,15 @@ def require_device(device: str) -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(device.partition(":")[2] or 0) >= count:
         raise BackboneError(f"{device} is not here ({count} CUDA devices found); use --device cpu")
+
+
+def _device_here(name: str) -> str:
+    require_device(name)
+    return name
+
+
+Device = Annotated[str, AfterValidator(_device_here)]
+"""The name of a device that is here. Cached features need none, but a wrong name should not pass for that."""
 
 
 class ExportError(BackboneError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, split_names
+from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, is_shown, split_names
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
@@ -37,14 +37,13 @@ def check(
     """
     from crosslens.datasets import find_benchmark
     from crosslens.datasets.check import check as check_images
-    from crosslens.support.progress import counted_progress, set_quiet
+    from crosslens.support.progress import counted_progress
 
-    set_quiet(quiet)
     known = find_benchmark(benchmark) if benchmark else None
     with counted_progress("checking") as show:
         report = check_images(root, known, decode=decode, hash=duplicates, on_progress=show)
     emit_json(json, report.to_json())
-    if not quiet:
+    if is_shown(quiet, json):
         rows = [
             (domain, str(sum(row.values())), str(len([label for label in row if label])), str(row.get("", 0)))
             for domain, row in report.counts.items()
@@ -71,12 +70,10 @@ def write_list(
 
     Example: crosslens data list OfficeHome/ --as office-home --out office-home.parquet
     """
-    from crosslens.api import open_catalog
+    from crosslens.data.source import open_catalog
     from crosslens.data.splits import select_splits
     from crosslens.datasets import find_benchmark
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     catalog = find_benchmark(benchmark).read(Path(root)) if benchmark else open_catalog(root)
     if benchmark and not quiet:
         for sentence in catalog.notes:
@@ -88,7 +85,7 @@ def write_list(
     catalog.write(out)
     value = {"manifest": str(out), "images": len(catalog), "domains": catalog.domains}
     emit_json(json, value | {"left_out": dict(catalog.left_out), "notes": list(catalog.notes)})
-    if not quiet:
+    if is_shown(quiet, json):
         echo(f"{len(catalog)} images listed in {out}")
 
 
@@ -108,9 +105,8 @@ def emoji(
     Example: crosslens data emoji --out emoji.csv && crosslens evaluate lite emoji.csv
     """
     from crosslens.datasets.emoji import emoji_catalog
-    from crosslens.support.progress import counted_progress, set_quiet
+    from crosslens.support.progress import counted_progress
 
-    set_quiet(quiet)
     with counted_progress("drawing") as show:
         catalog = emoji_catalog(
             level,  # type: ignore[arg-type]
@@ -120,7 +116,7 @@ def emoji(
         )
     catalog.write(out)
     emit_json(json, {"manifest": str(out), "images": len(catalog), "labels": len(catalog.classes)})
-    if not quiet:
+    if is_shown(quiet, json):
         echo(f"{len(catalog)} pictures with {len(catalog.classes)} labels listed in {out}")
 
 
@@ -141,7 +137,7 @@ def benchmarks(json: Json = None, quiet: Quiet = False) -> None:
         for name, b in BENCHMARKS.items()
     }
     emit_json(json, value)
-    if not quiet:
+    if is_shown(quiet, json):
         rows = [
             (name, b.title, str(len(b.domains)), str(len(b.classes)), ", ".join(_split_names(b)))
             for name, b in BENCHMARKS.items()

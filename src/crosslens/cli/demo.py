@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crosslens.cli.options import Json, Quiet, emit_json
+from crosslens.cli.options import Json, Quiet, emit_json, is_shown
 from crosslens.support.terminal import echo
 
 
@@ -22,12 +22,10 @@ def demo(
     gained, builds an index, searches it and writes a report.
     """
     from crosslens.api.demo import run_demo
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     result = run_demo(out, (lambda line: None) if quiet else echo)
     emit_json(json, result.to_json())
-    if quiet:
+    if not is_shown(quiet, json):
         return
     seconds = sum(result.seconds.values())
     echo("")

@@ -17,6 +17,7 @@ from crosslens.cli.options import (
     Split,
     Workers,
     emit_json,
+    is_shown,
 )
 from crosslens.support.terminal import echo, print_table
 
@@ -45,9 +46,7 @@ def embed(
     """
     from crosslens import api
     from crosslens.data.splits import select_splits
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     result = api.embed(
         select_splits(api.open_catalog(root), split),
         out=out,
@@ -68,7 +67,7 @@ def embed(
         "left_out": result.left_out,
     }
     emit_json(json, value)
-    if quiet:
+    if not is_shown(quiet, json):
         return
     print_table(
         f"features in {result.folder}",

@@ -19,9 +19,9 @@ from crosslens.cli.options import (
     Shared,
     Split,
     Unseen,
-    drawn_scenario,
     emit_json,
-    left_out_of,
+    is_shown,
+    scenario_draw,
     split_names,
 )
 from crosslens.support.errors import ConfigError
@@ -29,7 +29,6 @@ from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.evaluation.measured import Evaluation
-    from crosslens.evaluation.scenarios import Scenario
 
 Protocol = Annotated[
     str | None,
@@ -84,28 +83,30 @@ def evaluate(
 
     Example: crosslens evaluate runs/first        crosslens evaluate lite pictures/ --domains sketch,photo
     """
-    from crosslens import api
-    from crosslens.support.progress import set_quiet
+    from crosslens.api.evaluate_request import EvaluateRequest
+    from crosslens.api.evaluating import measure
 
-    set_quiet(quiet)
-    result = api.evaluate(
-        encoder,
-        root,
+    numbers = (shared, private_query, private_gallery, draw)
+    scenario = scenario_draw(protocol, *numbers)
+    request = EvaluateRequest.of(
+        source=root,
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
-        scenario=_scenario(protocol, root, domains, shared, private_query, private_gallery, draw),
+        # Without numbers it is left to the run, or to the published rule.
+        scenario=None if numbers == (None, None, None, None) else scenario,
         ks=_cuts(k),
         features=features,
         device=device,
         unseen=unseen,
         generalised=generalised,
         split=split,
-        ties=ties,  # type: ignore[arg-type]
+        ties=ties,
     )
+    result = measure(encoder, request)
     value = result.to_json()
     emit_json(json, value)
-    if not quiet:
+    if is_shown(quiet, json):
         _show(result, value)
 
 
@@ -137,14 +138,13 @@ def compare(
 
     Example: crosslens compare lite runs/first --on pictures/ --domains sketch,photo
     """
-    from crosslens import api
-    from crosslens.support.progress import set_quiet
+    from crosslens.api.evaluate_request import EvaluateRequest
+    from crosslens.api.evaluating import measure_and_compare
+    from crosslens.data.catalog import Catalog
+    from crosslens.data.source import open_catalog
 
-    set_quiet(quiet)
-    measured, comparisons = api.compare(
-        runs,
-        root,
-        metric=metric,
+    request = EvaluateRequest.of(
+        source=None if root is None else open_catalog(root),
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
@@ -155,13 +155,15 @@ def compare(
         features=features,
         device=device,
     )
+    measured, comparisons = measure_and_compare(runs, request, metric)
     metric = comparisons[0].metric
     marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
     others = [c.to_json() for c in comparisons]
     told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
     value = {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told}
-    emit_json(json, value if root is None or json is None else {**value, "left_out": left_out_of(root)})
-    if quiet:
+    left_out = {"left_out": dict(request.source.left_out)} if isinstance(request.source, Catalog) else {}
+    emit_json(json, value | left_out)
+    if not is_shown(quiet, json):
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
     for name, other, c in zip(runs[1:], measured[1:], comparisons, strict=True):
@@ -191,21 +193,6 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
         _show_no_match(value["no_match"])
     for told in (*result.marks, *result.told()):
         echo(f"note: {told}", err=True)
-
-
-def _scenario(
-    protocol: str | None,
-    root: str | None,
-    domains: str | None,
-    shared: int | None,
-    private_query: int | None,
-    private_gallery: int | None,
-    draw: int | None,
-) -> Scenario | None:
-    """What the options describe; None leaves it to the run, or to the published rule."""
-    if shared is private_query is private_gallery is draw is None:
-        return None
-    return drawn_scenario(protocol, root, split_names(domains), shared, private_query, private_gallery, draw)
 
 
 def _show_no_match(value: dict[str, Any]) -> None:

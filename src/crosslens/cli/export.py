@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crosslens.cli.options import Json, Quiet, emit_json
+from crosslens.cli.options import Json, Quiet, emit_json, is_shown
 from crosslens.support.terminal import echo
 
 
@@ -35,5 +35,5 @@ def export(
     folder = export_encoder(loaded, out, format, domain)  # type: ignore[arg-type]
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     emit_json(json, {"folder": str(folder), "dim": loaded.dim, "domain": domain, "files": files})
-    if not quiet:
+    if is_shown(quiet, json):
         echo(f"{folder}: {', '.join(files)}; vectors of {loaded.dim} numbers")

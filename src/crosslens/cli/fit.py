@@ -25,13 +25,15 @@ from crosslens.cli.options import (
     Split,
     Unseen,
     Workers,
-    drawn_scenario,
     emit_json,
     left_out_of,
     parse_settings,
+    scenario_draw,
     split_names,
 )
 from crosslens.methods import METHODS
+from crosslens.support.errors import ConfigError
+from crosslens.support.terminal import echo
 
 
 class FitCommand(TyperCommand):
@@ -54,8 +56,8 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
     from crosslens.methods.settings import settings_of
 
     for setting in settings_of(method_class(ctx.params["method"]).Config):
-        typer.echo(f"{setting.name}={setting.default}  ({setting.kind})")
-        typer.echo(indent(fill(setting.meaning, 106, break_on_hyphens=False), "    "))
+        echo(f"{setting.name}={setting.default}  ({setting.kind})")
+        echo(indent(fill(setting.meaning, 106, break_on_hyphens=False), "    "))
     raise typer.Exit
 
 
@@ -118,21 +120,25 @@ def fit(
 
     Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
     """
-    from crosslens import api
-    from crosslens.support.progress import note, set_quiet
+    from crosslens.api.fit_request import FitRequest
+    from crosslens.api.fitting import train
+    from crosslens.evaluation.scenarios import KINDS
+    from crosslens.support.progress import note
 
-    set_quiet(quiet)
-    run = api.fit(
-        method,
-        root,
+    scenario = scenario_draw(protocol, shared, private_query, private_gallery, draw)
+    if protocol is not None and scenario is None:
+        raise ConfigError(f"fit --protocol takes {', '.join(KINDS)}, not {protocol!r}; others are for evaluate")
+    request = FitRequest.of(
+        method=method,
+        source=root,
         out=out,
         domains=split_names(domains),
         backbone=backbone,
-        tune=tune,  # type: ignore[arg-type]
+        tune=tune,
         seed=seed,
         settings=parse_settings(settings or []),
         recipe=recipe,
-        decode=decode,  # type: ignore[arg-type]
+        decode=decode,
         features=features,
         device=device,
         workers=workers,
@@ -141,10 +147,9 @@ def fit(
         classes=classes,
         unseen=unseen,
         split=split,
-        scenario=drawn_scenario(
-            protocol, root, split_names(domains), shared, private_query, private_gallery, draw
-        ),
+        scenario=scenario,
     )
+    run = train(request)
     value = {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()}
     if json is not None and root is not None:
         value["left_out"] = left_out_of(root)

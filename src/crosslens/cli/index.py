@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,13 +17,11 @@ from crosslens.cli.options import (
     Split,
     Where,
     emit_json,
+    is_shown,
     split_names,
 )
 from crosslens.search.stores import describe_stores
 from crosslens.support.terminal import echo, print_table
-
-if TYPE_CHECKING:
-    from crosslens.data.catalog import Catalog
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -37,19 +35,9 @@ StoreName = Annotated[
 ]
 
 
-def _images(root: str, split: str | None) -> Catalog:
-    from crosslens.api import open_catalog
-    from crosslens.data.splits import mixed_splits, select_splits
-    from crosslens.support.progress import note
-
-    catalog = select_splits(open_catalog(root), split)
-    if split is None and (told := mixed_splits(catalog)):
-        note(told)
-    return catalog
-
-
 @app.command()
 def build(
+    ctx: typer.Context,
     root: Root,
     out: Annotated[Path, typer.Option("--out", "-o", help="The index folder to make.")],
     encoder: Annotated[
@@ -68,18 +56,27 @@ def build(
 
     Example: crosslens index build pictures/ --domains photo --encoder runs/first --out photos.index
     """
-    from crosslens.encoder import load_encoder
+    from crosslens.data.source import open_catalog
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import set_quiet
+    from crosslens.search.index.index_request import BuildRequest
 
-    set_quiet(quiet)
-    catalog = _images(root, split)
-    made, skipped = Index.build(
-        catalog, load_encoder(encoder), out, store=store, domains=split_names(domains), device=device
+    catalog = open_catalog(root)
+    # A run and an encoder folder have a mode of their own, which only a mode that was typed contradicts.
+    typed = ctx.get_parameter_source("decode")
+    request = BuildRequest.of(
+        source=catalog,
+        encoder=encoder,
+        folder=out,
+        store=store,
+        domains=split_names(domains),
+        split=split,
+        decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
+        device=device,
     )
+    made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
         echo(f"search with: crosslens search {out} --image PICTURE")
 
@@ -110,27 +107,30 @@ def add(
 
     Example: crosslens index add photos.index pictures/
     """
+    from crosslens.data.source import open_catalog
+    from crosslens.search.index.adding import add_images
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import note, set_quiet
+    from crosslens.search.index.index_request import AddRequest
+    from crosslens.support.progress import note
 
-    set_quiet(quiet)
-    catalog = _images(root, split)
+    catalog = open_catalog(root)
+    request = AddRequest.of(
+        source=catalog,
+        domains=split_names(domains),
+        split=split,
+        device=device,
+        remove_gone=not keep_gone,
+        force=force,
+    )
     opened = Index.open(index)
 
     def show(done: int, total: int) -> None:
         if done < total:
             note(f"{done} of {total} new or changed images are in the index")
 
-    report = opened.add(
-        catalog,
-        domains=split_names(domains),
-        device=device,
-        remove_gone=not keep_gone,
-        force=force,
-        on_progress=show,
-    )
+    report = add_images(opened.contents, request, show)
     emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
             f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
@@ -160,7 +160,7 @@ def delete(
     opened = Index.open(index)
     count = opened.delete(ids or [] if where is None else parse_filter(where))
     emit_json(json, {"deleted": count, "items": len(opened)})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{count} deleted, {len(opened)} left")
 
 
@@ -182,7 +182,7 @@ def relocate(
     opened = Index.open(index)
     report = opened.relocate(old, new, force=force)
     emit_json(json, {**report.to_json(), "items": len(opened)})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(
             f"{report.moved} items moved, {report.changed} of them with another size or time,"
             f" {len(report.missing)} without their image"
@@ -199,7 +199,7 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
     stats = Index.open(index).stats()
     emit_json(json, stats)
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in stats.items()])
 
 
@@ -210,12 +210,10 @@ def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     Example: crosslens index optimize photos.index
     """
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     done = Index.open(index).optimize()
     emit_json(json, done)
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in done.items()])
 
 
@@ -235,7 +233,7 @@ def snapshot(
     opened = Index.open(index)
     opened.snapshot(target)
     emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{len(opened)} items copied to {target}")
 
 
@@ -255,7 +253,7 @@ def restore(
 
     made = Index.restore(snapshot, out, store=store)
     emit_json(json, {"index": str(out), **made.stats()})
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         echo(f"{len(made)} items restored in {out}")
 
 
@@ -280,11 +278,9 @@ def bench(
     """
     from crosslens.search.index.bench import bench_index
     from crosslens.search.index.index import Index
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     found = bench_index(Index.open(index), queries=queries, most=most)
     emit_json(json, found)
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         rows = [[kind["name"], *(f"{kind[key]:.4g}" for key in found["columns"])] for kind in found["kinds"]]
         print_table(f"{found['measured']} of {found['items']} items", ("structure", *found["columns"]), rows)

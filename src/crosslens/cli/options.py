@@ -14,14 +14,39 @@ from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import print_json
 
 if TYPE_CHECKING:
-    from crosslens.evaluation.scenarios import Scenario
+    from crosslens.evaluation.scenarios import ScenarioDraw
 
 Json = Annotated[
     Path | None, typer.Option("--json", help="Write the result as JSON to this file; - for the screen.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, no notes.")]
+
+
+def _set_quiet(quiet: bool) -> bool:
+    from crosslens.support.progress import set_quiet
+
+    set_quiet(quiet)
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_set_quiet, help="No progress bars, no notes.")]
+
+
+def _require_device(name: str | None) -> str | None:
+    # Also where everything is cached and none is needed: a wrong name should not pass for that.
+    if name is not None:
+        from crosslens.backbones.engine import require_device
+
+        require_device(name)
+    return name
+
+
 Device = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or torch-cpu; a GPU is used when there is one.")
+    str | None,
+    typer.Option(
+        "--device",
+        callback=_require_device,
+        help="cpu, cuda, cuda:1 or torch-cpu; a GPU is used when there is one.",
+    ),
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Decoding threads; one a processor by default.")
@@ -112,36 +137,25 @@ def split_names(value: str | None) -> list[str] | None:
         raise ConfigError(f"{value!r} holds a name that {error}; write A,B") from None
 
 
-def drawn_scenario(
+def scenario_draw(
     protocol: str | None,
-    root: str | None,
-    domains: Sequence[str] | None,
     shared: int | None,
     private_query: int | None,
     private_gallery: int | None,
-    draw: int | None,
-) -> Scenario | None:
-    """The scenario that the options describe; None without a scenario protocol.
+    seed: int | None,
+) -> ScenarioDraw | None:
+    """What the options say of a scenario; None without a scenario protocol.
 
     Raises:
-        ConfigError: when numbers of classes or a draw come without a scenario, or domains or images are missing.
-        EvaluationError: when the numbers do not fit the classes there are.
+        ConfigError: when numbers of classes or a draw come without a scenario.
     """
-    from crosslens.api import open_catalog
-    from crosslens.evaluation.scenarios import KINDS, Scenario
+    from crosslens.evaluation.scenarios import KINDS, ScenarioDraw
 
-    numbers = {"shared": shared, "private_query": private_query, "private_gallery": private_gallery}
-    if protocol not in KINDS:
-        if draw is not None or any(value is not None for value in numbers.values()):
-            raise ConfigError(f"a draw and numbers of classes need --protocol {', '.join(KINDS)}")
-        return None
-    if root is None:
-        raise ConfigError("name the images too: the classes are drawn from theirs")
-    catalog = open_catalog(root)
-    names = list(catalog.domains_named(domains) if domains else catalog.domains)
-    if len(names) != 2:
-        raise ConfigError(f"{protocol} needs a query and a gallery domain: --domains A,B")
-    return Scenario.draw_for(catalog, protocol, names[0], names[1], seed=draw, **numbers)
+    if protocol in KINDS:
+        return ScenarioDraw(protocol, shared, private_query, private_gallery, seed)
+    if any(number is not None for number in (shared, private_query, private_gallery, seed)):
+        raise ConfigError(f"a draw and numbers of classes need --protocol {', '.join(KINDS)}")
+    return None
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -170,6 +184,11 @@ def left_out_of(root: str) -> dict[str, int]:
     from crosslens.data.catalog import Catalog
 
     return dict(Catalog.open(root).left_out)
+
+
+def is_shown(quiet: bool, json: Path | None) -> bool:
+    """Whether a result is told in words on the screen: not with ``--quiet``, nor where its JSON goes there."""
+    return not quiet and str(json) != "-"
 
 
 def emit_json(target: Path | None, value: Any) -> None:

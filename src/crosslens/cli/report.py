@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.evaluate import Convention
-from crosslens.cli.options import Device, Domains, Features, Json, MaxPixels, Quiet, Split, emit_json, split_names
+from crosslens.cli.options import (
+    Device,
+    Domains,
+    Features,
+    Json,
+    MaxPixels,
+    Quiet,
+    Split,
+    emit_json,
+    is_shown,
+    split_names,
+)
 from crosslens.support.terminal import echo
 
 
@@ -42,9 +53,7 @@ def report(
     Example: crosslens report runs/first        crosslens report runs/first --against lite --against runs/second
     """
     from crosslens.api.reporting import report_run
-    from crosslens.support.progress import set_quiet
 
-    set_quiet(quiet)
     made = report_run(
         run,
         root,
@@ -60,6 +69,7 @@ def report(
         name: {"metrics": e.metrics, "marks": list(e.marks), "notes": e.told()}
         for name, e in made.evaluations.items()
     }
-    emit_json(json, {"report": str(made.path), "convention": convention, "encoders": values})
-    if not quiet and str(json) != "-":
+    told = {"report": str(made.path), "convention": convention, "encoders": values}
+    emit_json(json, told | {"left_out": dict(made.left_out)})
+    if is_shown(quiet, json):
         echo(made.path)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json
+from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json, is_shown
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from crosslens.search.index.index import Index
-    from crosslens.search.query.query import Answer, QueryPart, SearchOptions
+    from crosslens.search.query.query import Answer
+    from crosslens.search.query.search_request import SearchRequest
 
 
 def search(
@@ -70,41 +69,51 @@ def search(
     """
     from crosslens.search.grid import check_grid_file
     from crosslens.search.index.index import Index
-    from crosslens.search.query.query import AUTO, make_options, weighted_parts
+    from crosslens.search.query.query import AUTO
+    from crosslens.search.query.search_request import SearchRequest
     from crosslens.search.query.searcher import Searcher
-    from crosslens.support.progress import note, set_quiet
+    from crosslens.support.progress import note
 
-    set_quiet(quiet)
     if grid is not None:
         check_grid_file(grid)
-    options = make_options(
-        top=top, min_score=min_score, min_match=min_match, where=where, sort=sort, fold=fold, rerank=rerank
+    if queries is not None and min_match is None:
+        min_match = 0.0
+    request = SearchRequest.made_of(
+        images=image or [],
+        texts=text or [],
+        like=like or [],
+        weights=weight or [],
+        domain=domain,
+        top=top,
+        min_score=min_score,
+        min_match=min_match,
+        where=where,
+        sort=sort,
+        fold=fold,
+        rerank=rerank,
     )
-    parts = weighted_parts(images=image or [], texts=text or [], like=like or [], weights=weight or [])
     opened = Index.open(index)
-    if queries is not None and options.min_match is None:
-        options = options.model_copy(update={"min_match": 0.0})
     told = None if domain == AUTO else domain
     searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device)
-    answer = searcher.answer(parts, options, domain)
+    answer = request.put_to(searcher)
     value = answer.to_json()
     if answer.match_probability is None:
         value = {key: found for key, found in value.items() if key not in ("match_probability", "no_match")}
     if grid is not None:
-        _draw(grid, opened, parts, answer, options)
+        _draw(grid, opened, request, answer)
         value["grid"] = str(grid)
     emit_json(json, value)
     for sentence in answer.notes:
         note(f"note: {sentence}")
-    if not quiet and str(json) != "-":
+    if is_shown(quiet, json):
         _show(opened, answer, domain, grid)
 
 
-def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, options: SearchOptions) -> None:
+def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> None:
     from crosslens.search.grid import Tile, make_tile, write_grid
 
     tiles = []
-    for part in parts:
+    for part in request.parts:
         value: Any = part.value
         weight = "" if part.weight == 1 else f"weight {part.weight:g}"
         if part.kind == "like":
@@ -117,8 +126,8 @@ def _draw(file: Path, index: Index, parts: Sequence[QueryPart], answer: Answer, 
     title = f"{len(answer.hits)} of {len(index)} in {index.folder.name}"
     if answer.match_probability is not None:
         title += f", probability of a counterpart {answer.match_probability:.2f}"
-    if options.rerank is not None:
-        title += f", re-ranked by {options.rerank}"
+    if request.options.rerank is not None:
+        title += f", re-ranked by {request.options.rerank}"
     write_grid(file, tiles, [make_tile(found) for found in answer.hits], title)
 
 

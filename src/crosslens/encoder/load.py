@@ -8,31 +8,47 @@ from crosslens.backbones import load_backbone
 from crosslens.encoder.encoder import Encoder
 from crosslens.encoder.parts import Joint
 from crosslens.encoder.untrained import frozen_encoder
-from crosslens.support.errors import BackboneError, RunError
+from crosslens.images.decode import DecodeMode
+from crosslens.support.errors import BackboneError, ConfigError, RunError
 
 
-def load_encoder(source: str | Path) -> Encoder:
-    """An encoder from a run folder, an encoder folder, or a backbone's name.
+def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = None) -> Encoder:
+    """An encoder from a run folder, an encoder folder, or a backbone's name; an Encoder is returned as it is.
 
     A backbone's name gives the frozen encoder; ``lite:joint`` gives its space shared with text.
 
+    Args:
+        source: an Encoder, a run, an encoder folder or a name.
+        decode: ``exact`` or ``fast`` JPEG decoding, ``exact`` for a backbone's name by default; what was trained
+            or saved has its own.
+
     Raises:
+        ConfigError: for an encoder that is there already and decodes in another way.
         RunError: for a run that has not finished.
         BackboneError: when ``source`` is none of these.
     """
+    if isinstance(source, Encoder):
+        return _as_it_decodes(source, source.name, decode)
     folder = Path(source)
     if (folder / "encoder" / "config.json").is_file():
-        return Encoder.load(folder / "encoder")
+        return _as_it_decodes(Encoder.load(folder / "encoder"), folder, decode)
     if (folder / "config.json").is_file():
-        return Encoder.load(folder)
+        return _as_it_decodes(Encoder.load(folder), folder, decode)
     if (folder / "config.yaml").is_file():
         raise RunError(f"the run {folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
-    name = str(source)
+    name, mode = str(source), decode or "exact"
     if name.endswith(Joint.suffix):
-        return frozen_encoder(load_backbone(name.removesuffix(Joint.suffix)), joint=True)
+        return frozen_encoder(load_backbone(name.removesuffix(Joint.suffix), decode=mode), joint=True)
     try:
-        backbone = load_backbone(name)
+        backbone = load_backbone(name, decode=mode)
     except BackboneError as error:
         raise BackboneError(f"{source} is no run, no encoder folder and no backbone: {error}") from error
     # A space that text shares already costs nothing to use.
     return frozen_encoder(backbone, joint=backbone.joint_dim == backbone.dim)
+
+
+def _as_it_decodes(encoder: Encoder, name: str | Path, decode: DecodeMode | None) -> Encoder:
+    own = encoder.backbone.preprocess.decode
+    if decode not in (None, own):
+        raise ConfigError(f"{name} decodes pictures in the mode {own!r}, as it was made; leave --decode out")
+    return encoder

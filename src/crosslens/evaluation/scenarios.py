@@ -59,7 +59,7 @@ class Scenario:
         private_query: int | None = None,
         private_gallery: int | None = None,
     ) -> Scenario:
-        """Draw the classes of a scenario: a random permutation of the sorted names, cut in parts.
+        """ScenarioDraw the classes of a scenario: a random permutation of the sorted names, cut in parts.
 
         The published rule is the default: half of the C classes, ``C // 2``, are shared; the rest belong to the
         gallery alone in ``partial`` and to the queries alone in ``open-set``. How the authors rounded and drew is
@@ -90,7 +90,7 @@ class Scenario:
 
     @classmethod
     def draw_for(cls, catalog: Catalog, kind: str, query: str, gallery: str, **numbers: int | None) -> Scenario:
-        """Draw a scenario from the classes two domains have in common; ``numbers`` as in ``draw``.
+        """ScenarioDraw a scenario from the classes two domains have in common; ``numbers`` as in ``draw``.
 
         Raises:
             EvaluationError: see ``draw``; also when the domains have no class in common.
@@ -151,6 +151,28 @@ class Scenario:
                 " raise --shared"
             )
         return catalog.where(mask)
+
+
+@dataclass(frozen=True)
+class ScenarioDraw:
+    """A scenario whose classes are drawn once the images are known; what is None follows the published rule.
+
+    Attributes:
+        kind: ``close-set``, ``partial`` or ``open-set``.
+        shared, private_query, private_gallery: how many classes of each sort.
+        seed: of the draw.
+    """
+
+    kind: str
+    shared: int | None = None
+    private_query: int | None = None
+    private_gallery: int | None = None
+    seed: int | None = None
+
+    def among(self, catalog: Catalog, query: str, gallery: str) -> Scenario:
+        """The scenario for these images; see ``Scenario.draw_for``."""
+        numbers = {name: number for name, number in asdict(self).items() if name != "kind"}
+        return Scenario.draw_for(catalog, self.kind, query, gallery, **numbers)
 
 
 def _numbers(kind: str, total: int, given: Mapping[str, int | None]) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from crosslens.ops.calibration import LEAST
 from crosslens.search.filters.conditions import Eq
+from crosslens.search.query import search_request
 from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
@@ -75,8 +76,8 @@ def _answered(
         raise Problem(422, f"min_match: {items} items are too few to tell what is missing; {LEAST} are needed")
     if any(isinstance(part, TextPart) for part in asked.parts) and not encoder.has_text:
         raise Problem(422, f"{collection.name} does not understand text: its encoder is {encoder.name}")
-    parts = [_part(part, pictures) for part in asked.parts]
-    result = _result(collection.name, searcher, asked, parts)
+    request = asked.put([_part(part, pictures) for part in asked.parts])
+    result = _result(collection.name, searcher, request)
     for stage, name in MEASURED.items():
         if stage in result.seconds:
             service.meter.took(name, result.seconds[stage])
@@ -99,13 +100,13 @@ def _answered(
     )
 
 
-def _result(name: str, searcher: Searcher, asked: SearchRequest, parts: Sequence[QueryPart]) -> Answer:
+def _result(name: str, searcher: Searcher, request: search_request.SearchRequest) -> Answer:
     try:
-        return searcher.answer(parts, asked.options, asked.domain)
+        return request.put_to(searcher)
     except StoreError:
-        for part in asked.parts:
-            if isinstance(part, LikePart) and not searcher.index.count(Eq(field="id", value=part.like)):
-                raise Problem(422, f"there is no item {part.like[:200]!r} in {name}") from None
+        for part in request.parts:
+            if part.kind == "like" and not searcher.index.count(Eq(field="id", value=str(part.value))):
+                raise Problem(422, f"there is no item {str(part.value)[:200]!r} in {name}") from None
         raise
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from crosslens.search.filters.conditions import Filter
-from crosslens.search.query.query import MOST, MOST_LETTERS, SearchOptions, Sort
+from crosslens.search.query import search_request
+from crosslens.search.query.query import MOST, MOST_LETTERS, QueryPart, SearchOptions, Sort
 from crosslens.search.rerank.base import Rerank
 
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
@@ -108,11 +110,10 @@ class SearchRequest(_Asked):
 
     include_self: bool = Field(False, description="Whether an item that is part of the query may be found.")
 
-    @property
-    def options(self) -> SearchOptions:
-        """What is not about the query itself."""
-        chosen = {name: getattr(self, name) for name in SearchOptions.model_fields}
-        return SearchOptions(**chosen)
+    def put(self, parts: Sequence[QueryPart]) -> search_request.SearchRequest:
+        """What is asked, with the uploaded images in the parts."""
+        options = SearchOptions(**{name: getattr(self, name) for name in SearchOptions.model_fields})
+        return search_request.SearchRequest(parts=tuple(parts), options=options, domain=self.domain)
 
     @model_validator(mode="after")
     def _one_use_an_image(self) -> SearchRequest:

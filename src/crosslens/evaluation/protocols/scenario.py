@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
+from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.measured import (
     WITH_CODA,
     Evaluation,
     Side,
-    convention_metrics,
     encode_domain,
     labelled_part,
     rank,
     rank_directions,
 )
-from crosslens.evaluation.scenarios import Scenario
+from crosslens.evaluation.plan import Plan
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.ops.calibration import (
     LEAST,
@@ -45,21 +42,7 @@ CODA_MAP = Metric("AP", average="class", interpolation="voc", tag="voc-class")
 """mAP@all as CoDA's scorer has it; the paper says its metric follows CoDA, not which of CoDA's choices."""
 
 
-def evaluate_scenario(
-    encoder: Encoder,
-    catalog: Catalog,
-    *,
-    scenario: Scenario,
-    domains: Sequence[str] | None = None,
-    convention: str = "standard",
-    ks: Sequence[int] = DEFAULT_KS,
-    depth: int = 100,
-    ties: Ties = "stable",
-    only: set[str] | None = None,
-    features: Path | None = None,
-    device: str | None = None,
-    marks: Sequence[str] = (),
-) -> Evaluation:
+def evaluate_scenario(encoder: Encoder, plan: Plan) -> Evaluation:
     """Rank the gallery domain for the query domain, each with its own classes, and judge "no match".
 
     Retrieval is measured on the queries whose class the gallery has, against the whole gallery with its private
@@ -67,37 +50,32 @@ def evaluate_scenario(
 
     Args:
         encoder: gives unit vectors.
-        catalog: labelled images of both domains, of all classes.
-        scenario: the classes of each side.
-        domains: the query domain and the gallery domain, in this order. In a close-set scenario, where the two
-            sides are alike, both directions are ranked.
-        convention, ks, depth, ties, only, features, device, marks: see ``evaluate_pairs``.
+        plan: with labelled images of all classes, the scenario, and the query domain and the gallery domain in
+            this order. In a close-set scenario, where the two sides are alike, both directions are ranked.
 
     Raises:
         EvaluationError: unless two domains are given, for an unknown convention, or when a domain has none of its
             classes.
     """
-    metrics = convention_metrics(convention, ks, ties)
-    metrics = [m for m in metrics if m.key != CODA_MAP.key] + [CODA_MAP]
-    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
-    if len(chosen) != 2:
+    how, scenario = plan.how, plan.scenario
+    if scenario is None:
+        raise EvaluationError("the plan has no scenario: which classes query and gallery have")
+    metrics = [metric for metric in how.metrics() if metric.key != CODA_MAP.key] + [CODA_MAP]
+    domains = plan.chosen_domains
+    if len(domains) != 2:
         raise EvaluationError(
             f"{scenario.kind} ranks one domain for another; name the query's and the gallery's: --domains A,B"
         )
-    query, gallery = chosen
-    catalog = catalog.select(domains=chosen)
-    if only is not None:
-        catalog = catalog.with_ids(only)
-    catalog, unlabelled = labelled_part(catalog, chosen)
-    catalog = scenario.restrict(catalog, query, gallery)
-    found = features_of_encoder(catalog, encoder, folder=features, device=device)
-    parts = [found.of_domain(domain) for domain in chosen]
-    sides = [encode_domain(encoder, part, domain) for part, domain in zip(parts, chosen, strict=True)]
-    name = convention + WITH_CODA
+    catalog, unlabelled = labelled_part(plan.images(), domains)
+    catalog = scenario.restrict(catalog, *domains)
+    found = features_of_encoder(catalog, encoder, folder=how.features, device=how.device)
+    parts = [found.of_domain(domain) for domain in domains]
+    sides = [encode_domain(encoder, part, domain) for part, domain in zip(parts, domains, strict=True)]
+    name = how.convention + WITH_CODA
     order = [(sides[0], sides[1])]
     if scenario.kind == "close-set" and not scenario.private_query and not scenario.private_gallery:
         order.append((sides[1], sides[0]))
-    ranked = rank_directions([(a.of_classes(b.answering().labels), b) for a, b in order], metrics, name, depth)
+    ranked = rank_directions([(a.of_classes(b.answering().labels), b) for a, b in order], metrics, name, how.depth)
     extra: dict[str, Any] = {"scenario": scenario.to_json()}
     asking, answering = sides[0].asking(), sides[1].answering()
     answered = set(answering.labels)
@@ -118,7 +96,7 @@ def evaluate_scenario(
         scenario.kind,
         name,
         encoder,
-        marks=marks,
+        marks=plan.marks,
         skipped=len(found.skipped),
         unlabelled=unlabelled,
         extra=extra,

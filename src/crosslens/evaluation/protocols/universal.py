@@ -14,7 +14,6 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,16 +24,16 @@ from crosslens.datasets.domainnet import SPLIT as DOMAINNET
 from crosslens.datasets.recognise import recognise
 from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
+from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.coverage import gallery_marks
 from crosslens.evaluation.measured import (
     Evaluation,
     Side,
-    convention_metrics,
     encode_domain,
     labelled_part,
     rank_directions,
 )
+from crosslens.evaluation.plan import Plan
 from crosslens.features.load import features_of
 from crosslens.labels.wording import comparable
 from crosslens.support.errors import EvaluationError
@@ -141,53 +140,43 @@ BENCHMARKS = {
 
 def evaluate_universal(
     encoder: Encoder,
-    catalog: Catalog,
+    plan: Plan,
     *,
     setting: Setting = "ucdr",
     mixed: bool = False,
     invert: Invert = "never",
     random_split: bool = False,
-    domains: Sequence[str] | None = None,
-    convention: str = "standard",
-    ks: Sequence[int] = DEFAULT_KS,
-    depth: int = 100,
-    ties: Ties = "stable",
-    only: set[str] | None = None,
-    features: Path | None = None,
-    device: str | None = None,
-    marks: Sequence[str] = (),
 ) -> Evaluation:
     """One setting of the universal protocol on DomainNet, Sketchy or TU-Berlin; which one, the classes tell.
 
     Args:
         encoder: what is measured.
-        catalog: with the benchmark's domain names (``crosslens data list ROOT --as domainnet`` writes one).
+        plan: with the benchmark's domain names (``crosslens data list ROOT --as domainnet`` writes a manifest) and
+            the query domains to measure, all that are there by default. The convention ``standard`` gives
+            ``METRICS``, both conventions side by side; another gives its own.
         setting: see the module.
         mixed: add the held-out images of the seen classes to the gallery (DomainNet only).
         invert: ``protocol`` inverts line drawings as the published code does.
         random_split: Sketchy's 25 random unseen classes in place of the 21 outside ImageNet.
-        domains: query domains to measure; all that are there by default.
-        convention: ``standard`` gives ``METRICS``, both conventions side by side; another gives its own.
-        ks: cuts of another convention.
-        depth, ties, only, features, device, marks: see ``evaluate_pairs``.
 
     Raises:
         EvaluationError: when the catalog is none of these benchmarks, lacks the gallery or every query domain, or
             the setting is not defined on it.
     """
-    benchmark = find_universal(catalog, random_split=random_split)
-    catalog = published_spelling(catalog, benchmark)
-    if only is not None:
-        catalog = catalog.with_ids(only)
+    how = plan.how
+    benchmark = find_universal(plan.catalog, random_split=random_split)
+    catalog = published_spelling(plan.catalog, benchmark)
+    if plan.only is not None:
+        catalog = catalog.with_ids(plan.only)
     catalog, unlabelled = labelled_part(catalog, ())
-    lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=domains)
-    plain = convention == "standard"
-    told = BOTH if plain else convention
-    metrics = convention_metrics(convention, ks, ties)
+    lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=plan.domains)
+    plain = how.convention == "standard"
+    convention = BOTH if plain else how.convention
+    metrics = how.metrics()
     if plain:
         # The one of sempcyc that divides by its hits has no mean over orders in closed form.
-        kept = [metric for metric in METRICS if ties == "stable" or metric.denominator != "hits"]
-        metrics = [replace(metric, ties=ties) for metric in kept]
+        kept = [metric for metric in METRICS if how.ties == "stable" or metric.denominator != "hits"]
+        metrics = [replace(metric, ties=how.ties) for metric in kept]
     order, skipped = [], 0
     sides: dict[tuple[str, tuple[int, ...]], Side] = {}
     for run in lists:
@@ -201,19 +190,20 @@ def evaluate_universal(
                 own = encoder.backbone_of(domain)
                 network = inverted(own) if is_turned else own
                 # A feature folder holds the pictures as they are, and seen without prompts.
-                folder = None if is_turned or encoder.embeds_by_domain else features
-                found = features_of(catalog.take(rows), network, folder=folder, device=device)
+                folder = None if is_turned or encoder.embeds_by_domain else how.features
+                found = features_of(catalog.take(rows), network, folder=folder, device=how.device)
                 skipped += len(found.skipped)
                 sides[domain, rows] = encode_domain(encoder, found, domain)
             ends.append(sides[domain, rows])
         order.append((ends[0], ends[1]))
-    ranked = rank_directions(order, metrics, told, depth)
+    ranked = rank_directions(order, metrics, convention, how.depth)
     wanted = asking_classes(benchmark, setting)
     labels = catalog.labels
     here = len({labels[row] for run in lists for row in run.queries})
     kind = f"{here} of {len(wanted)} {'seen' if setting == 'udcdr' else 'unseen'} classes"
     kind += " asking, seen and unseen ones answering" if mixed else ""
-    about = [*marks, f"{benchmark.name}: gallery {benchmark.gallery}, {kind}; papers report {benchmark.headline}"]
+    told = f"{benchmark.name}: gallery {benchmark.gallery}, {kind}; papers report {benchmark.headline}"
+    about = [*plan.marks, told]
     if here < len(wanted):
         about.append(f"{len(wanted) - here} classes have no images here, so this is not the published benchmark")
     about += gallery_marks(
@@ -227,7 +217,7 @@ def evaluate_universal(
     if absent:
         about.append(f"not measured, since there are no images or they were not asked for: {', '.join(absent)}")
     name = protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
-    return ranked.evaluation(name, told, encoder, marks=about, skipped=skipped, unlabelled=unlabelled)
+    return ranked.evaluation(name, convention, encoder, marks=about, skipped=skipped, unlabelled=unlabelled)
 
 
 def find_universal(catalog: Catalog, *, random_split: bool = False) -> UniversalBenchmark:
@@ -422,7 +412,7 @@ _SETTINGS: tuple[tuple[Setting, bool, bool], ...] = (
     ("udcdr", False, False),
 )
 _INVERT: tuple[Invert, ...] = ("never", "protocol")
-UNIVERSAL: dict[str, Callable[..., Evaluation]] = {
+UNIVERSAL: dict[str, Callable[[Encoder, Plan], Evaluation]] = {
     protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert): partial(
         evaluate_universal, setting=setting, mixed=mixed, random_split=random_split, invert=invert
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 
@@ -12,14 +11,8 @@ from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling, did_you_mean
 from crosslens.datasets import published_splits
 from crosslens.encoder import Encoder
-from crosslens.evaluation.conventions import DEFAULT_KS, Ties
-from crosslens.evaluation.measured import (
-    Evaluation,
-    convention_metrics,
-    encode_domain,
-    labelled_part,
-    rank_directions,
-)
+from crosslens.evaluation.measured import Evaluation, encode_domain, labelled_part, rank_directions
+from crosslens.evaluation.plan import Plan
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.labels.wording import comparable
 from crosslens.support.errors import EvaluationError
@@ -86,65 +79,43 @@ def without_classes(catalog: Catalog, unseen: Sequence[str]) -> Catalog:
     return catalog.where(np.array(keep, dtype=bool))
 
 
-def evaluate_zero_shot(
-    encoder: Encoder,
-    catalog: Catalog,
-    *,
-    unseen: Sequence[str] = (),
-    generalised: bool = False,
-    domains: Sequence[str] | None = None,
-    convention: str = "standard",
-    ks: Sequence[int] = DEFAULT_KS,
-    depth: int = 100,
-    ties: Ties = "stable",
-    only: set[str] | None = None,
-    features: Path | None = None,
-    device: str | None = None,
-    marks: Sequence[str] = (),
-) -> Evaluation:
+def evaluate_zero_shot(encoder: Encoder, plan: Plan) -> Evaluation:
     """Queries of unseen classes against a gallery of unseen classes, every two domains both ways.
 
     Args:
         encoder: gives unit vectors.
-        catalog: labelled images.
-        unseen: the class names that training did not see.
-        generalised: the gallery holds the images of seen classes too.
-        domains: the domains to rank between; all by default.
-        convention, ks, depth, ties, only, features, device, marks: as in the ``pairs`` protocol.
+        plan: with labelled images and the class names that training did not see.
 
     Raises:
         EvaluationError: for fewer than two domains, no unseen class, or domains without a common unseen class.
     """
-    metrics = convention_metrics(convention, ks, ties)
-    chosen = list(catalog.domains_named(domains)) if domains else catalog.domains
-    if len(chosen) < 2:
-        raise EvaluationError(f"zero-shot needs at least two domains, not {', '.join(chosen) or 'none'}")
-    if not unseen:
+    how, metrics = plan.how, plan.how.metrics()
+    domains = plan.chosen_domains
+    if len(domains) < 2:
+        raise EvaluationError(f"zero-shot needs at least two domains, not {', '.join(domains) or 'none'}")
+    if not plan.unseen:
         raise EvaluationError(
             "zero-shot measures classes that training did not see; name them (--unseen), or evaluate a run that"
             " was fitted with --unseen"
         )
-    catalog = catalog.select(domains=chosen)
-    names = unseen_classes(tuple(unseen), catalog.classes)
-    if only is not None:
-        catalog = catalog.with_ids(only)
-    gallery, unlabelled = labelled_part(catalog, chosen)
-    if not generalised:
+    names = unseen_classes(plan.unseen, plan.catalog.select(domains=domains).classes)
+    gallery, unlabelled = labelled_part(plan.images(), domains)
+    if not plan.generalised:
         gallery = gallery.select(labels=names)
-    found = features_of_encoder(gallery, encoder, folder=features, device=device)
-    sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
+    found = features_of_encoder(gallery, encoder, folder=how.features, device=how.device)
+    sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in domains}
     asked = {domain: side.of_classes(names) for domain, side in sides.items()}
-    order = [(asked[query], sides[answer]) for query, answer in permutations(chosen, 2)]
-    ranked = rank_directions(order, metrics, convention, depth)
+    order = [(asked[query], sides[answer]) for query, answer in permutations(domains, 2)]
+    ranked = rank_directions(order, metrics, how.convention, how.depth)
     said = [f"zero-shot: {len(names)} unseen classes ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})"]
-    if generalised:
+    if plan.generalised:
         said.append("generalised: the gallery holds seen classes too")
     return ranked.evaluation(
         "zero-shot",
-        convention,
+        how.convention,
         encoder,
-        marks=(*marks, *said),
+        marks=(*plan.marks, *said),
         skipped=len(found.skipped),
         unlabelled=unlabelled,
-        extra={"unseen": list(names), "generalised": generalised},
+        extra={"unseen": list(names), "generalised": plan.generalised},
     )

@@ -16,6 +16,7 @@ from crosslens.data.names import Spelling
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.gone import find_gone, find_renamed, refuse_loss, restore_names
+from crosslens.search.index.index_request import AddRequest
 from crosslens.search.index.items import make_items, resolve_root, select_gallery
 from crosslens.search.index.making import embed_items
 from crosslens.search.index.unit_rows import find_faults
@@ -50,28 +51,21 @@ class AddReport:
         return asdict(self)
 
 
-def add_catalog(
-    contents: Contents,
-    catalog: Catalog,
-    *,
-    domains: Sequence[str] | None = None,
-    device: str | None = None,
-    remove_gone: bool = True,
-    force: bool = False,
-    batch: int = 2048,
-    on_progress: Callable[[int, int], None] | None = None,
+def add_images(
+    contents: Contents, request: AddRequest, on_progress: Callable[[int, int], None] | None = None
 ) -> AddReport:
-    """Add the images of a catalog that an index lacks; see ``Index.add``."""
+    """Add the images that an index lacks; see ``Index.add``."""
+    catalog, batch = request.images(), request.batch
     contents.refresh()
     root = resolve_root(catalog)
-    domains = None if domains is None else catalog.domains_named(list(domains))
+    domains = None if request.domains is None else catalog.domains_named(request.domains)
     catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))
     items = make_items(catalog)
     indexed = _items_of_root(contents, root)
     _refuse_collisions(contents, items, indexed, root)
     named = restore_names(indexed) if catalog.ids == catalog.column("path") else indexed
-    gone = find_gone(named, items) if remove_gone else []
-    if not force:
+    gone = find_gone(named, items) if request.remove_gone else []
+    if not request.force:
         refuse_loss(indexed, gone, items, root)
     contents.add_root(root, domains)
     report = AddReport()
@@ -87,7 +81,7 @@ def add_catalog(
     for start in range(0, len(todo), batch):
         rows = todo[start : start + batch]
         chosen = catalog.take(rows.tolist())
-        done, failures = _embed(contents, chosen, items, device, report)
+        done, failures = _embed(contents, chosen, items, request.device, report)
         stale = set(items.column("id").take(pa.array(rows[is_moved[rows]])).to_pylist())
         _settle(contents, chosen, failures, stale, report)
         report.added += int((is_new[rows] & done).sum())
@@ -96,7 +90,7 @@ def add_catalog(
             on_progress(start + len(rows), len(todo))
     # Once more: a disk may have come back, or a file, in the hours that embedding may take.
     still = find_gone(named, items, gone) if gone else []
-    renamed = find_renamed(named, items) if remove_gone else []
+    renamed = find_renamed(named, items) if request.remove_gone else []
     if still or renamed:
         report.removed += contents.delete(list(dict.fromkeys([*still, *renamed])))
     return report

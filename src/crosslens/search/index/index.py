@@ -19,13 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from crosslens.backbones.base import Fingerprint
-from crosslens.data.catalog import Catalog
+from crosslens.data.source import Source
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
-from crosslens.search.index.adding import AddReport, add_catalog
+from crosslens.search.index.adding import AddReport, add_images
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import describe_index
+from crosslens.search.index.index_request import AddRequest, BuildRequest
 from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
 from crosslens.search.index.making import build_index, make_index
 from crosslens.search.index.relocating import RelocateReport, relocate_roots
@@ -35,6 +36,7 @@ from crosslens.search.stores import DEFAULT, parse_store
 from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
 from crosslens.support.errors import StoreError
+from crosslens.support.request import takes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,17 +82,11 @@ class Index:
         return cls(Contents.open(Path(folder)))
 
     @classmethod
+    @takes(BuildRequest)
     def build(
-        cls,
-        source: Catalog,
-        encoder: Encoder,
-        folder: str | Path,
-        *,
-        store: str = DEFAULT,
-        domains: Sequence[str] | None = None,
-        device: str | None = None,
+        cls, source: Source, encoder: Encoder | str | Path, folder: str | Path, **options: Any
     ) -> tuple[Index, list[str]]:
-        """Embed the images of a catalog and index them, all or nothing. Images whose role is ``query`` stay out.
+        """Embed images and index them, all or nothing. Images whose role is ``query`` stay out.
 
         A process killed meanwhile leaves no index, and a folder that another call may take over.
 
@@ -98,9 +94,7 @@ class Index:
             source: the images.
             encoder: makes their vectors.
             folder: of the new index.
-            store: see ``create``.
-            domains: of the catalog to take, which ``add`` will remember; all by default.
-            device: see ``crosslens.backbones.engine.make_engine``.
+            options: of a ``BuildRequest``.
 
         Returns:
             The index, and one sentence for each image that was left out.
@@ -109,9 +103,12 @@ class Index:
             StoreError: when the folder is in use.
             FeatureError: when no image can be embedded.
         """
-        contents, left_out = build_index(
-            source, encoder, Path(folder), store=store, domains=domains, device=device
-        )
+        return cls.from_request(BuildRequest.of(source=source, encoder=encoder, folder=folder, **options))
+
+    @classmethod
+    def from_request(cls, request: BuildRequest) -> tuple[Index, list[str]]:
+        """What ``build`` does, for a request."""
+        contents, left_out = build_index(request)
         return cls(contents), left_out
 
     @classmethod
@@ -203,16 +200,9 @@ class Index:
         """
         self.contents.upsert(items, vectors, fingerprint)
 
+    @takes(AddRequest, without=("source",))
     def add(
-        self,
-        catalog: Catalog,
-        *,
-        domains: Sequence[str] | None = None,
-        device: str | None = None,
-        remove_gone: bool = True,
-        force: bool = False,
-        batch: int = 2048,
-        on_progress: Callable[[int, int], None] | None = None,
+        self, catalog: Source, *, on_progress: Callable[[int, int], None] | None = None, **options: Any
     ) -> AddReport:
         """Bring the index up to date with the images of a catalog: embed what is new or changed by its stamp.
 
@@ -220,28 +210,14 @@ class Index:
 
         Args:
             catalog: its ids must not be those of another root's items.
-            domains: of the catalog to take, and later too where some were chosen before; by default those chosen
-                for its folder, and all where none were.
-            device: see ``crosslens.backbones.engine.make_engine``.
-            remove_gone: delete the items of this root whose file is gone (``crosslens.support.presence``).
-            force: delete them also where they are more than half of a domain's.
-            batch: images a step.
             on_progress: called with the images done and their total.
+            options: of an ``AddRequest``.
 
         Raises:
             StoreError: for ids of another root's items, when more than half of a domain's items would go without
                 ``force``, or for a second writer. Nothing is changed then.
         """
-        return add_catalog(
-            self.contents,
-            catalog,
-            domains=domains,
-            device=device,
-            remove_gone=remove_gone,
-            force=force,
-            batch=batch,
-            on_progress=on_progress,
-        )
+        return add_images(self.contents, AddRequest.of(source=catalog, **options), on_progress)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items by id, unknown ones passed over, or by filter, in one step.

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from crosslens.data.catalog import Catalog
-from crosslens.encoder import Encoder
+from crosslens.encoder import Encoder, load_encoder
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.features.store import Skipped
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import describe_index, list_root, make_context
+from crosslens.search.index.index_request import BuildRequest
 from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import hold_for_writing
@@ -104,22 +104,16 @@ def make_index(
     return Contents(folder, description, store)
 
 
-def build_index(
-    source: Catalog,
-    encoder: Encoder,
-    folder: Path,
-    *,
-    store: str,
-    domains: Sequence[str] | None = None,
-    device: str | None = None,
-) -> tuple[Contents, list[str]]:
-    """Embed the images of a catalog and make an index of them, all or nothing; see ``Index.build``."""
-    domains = None if domains is None else source.domains_named(list(domains))
-    description = list_root(describe_index(encoder, *parse_store(store)), resolve_root(source), domains)
+def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
+    """Embed images and make an index of them, all or nothing; see ``Index.build``."""
+    source, folder = request.images(), request.folder
+    encoder = load_encoder(request.encoder, decode=request.decode)
+    domains = None if request.domains is None else source.domains_named(request.domains)
+    description = list_root(describe_index(encoder, *parse_store(request.store)), resolve_root(source), domains)
     # Before the hours that embedding may take.
     require_free(folder)
-    chosen = select_gallery(source if domains is None else source.select(domains=list(domains)))
-    embedded, vectors, skipped = embed_items(chosen, make_items(chosen), encoder, device)
+    chosen = select_gallery(source if domains is None else source.select(domains=domains))
+    embedded, vectors, skipped = embed_items(chosen, make_items(chosen), encoder, request.device)
     items, rows = check_items(embedded, vectors, encoder.dim)
     return make_index(folder, encoder, description, items, rows), [entry.reason for entry in skipped]
 

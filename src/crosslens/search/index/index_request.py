@@ -1,0 +1,70 @@
+"""What is asked of ``index build`` and ``index add``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from crosslens.backbones.engine import Device
+from crosslens.data.catalog import Catalog
+from crosslens.data.source import Source, open_catalog
+from crosslens.data.splits import mixed_splits, select_splits
+from crosslens.encoder import Encoder
+from crosslens.images.decode import DecodeMode
+from crosslens.search.stores import DEFAULT
+from crosslens.support.progress import note
+from crosslens.support.request import Request
+
+
+class IndexRequest(Request):
+    """Which images an index is to hold. Those whose role is ``query`` stay out."""
+
+    source: Source
+    """The images."""
+
+    domains: tuple[str, ...] | None = None
+    """The domains to take, and later too where some were chosen before; by default those chosen for their folder,
+    and all where none were."""
+
+    split: str | tuple[str, ...] | None = None
+    """The splits to take, of images that are marked with some; all by default, which is noted."""
+
+    device: Device | None = None
+    """Where to embed; None chooses. See ``crosslens.backbones.engine.make_engine``."""
+
+    def images(self) -> Catalog:
+        """The images of the splits asked for."""
+        catalog = select_splits(open_catalog(self.source), self.split)
+        if self.split is None and (told := mixed_splits(catalog)):
+            note(told)
+        return catalog
+
+
+class BuildRequest(IndexRequest):
+    """What a new index is to hold, where it lies and how it is kept."""
+
+    encoder: Encoder | str | Path = "lite"
+    """Makes the vectors: an Encoder, a run, an encoder folder or a backbone's name."""
+
+    folder: Path
+    """Of the new index."""
+
+    store: str = DEFAULT
+    """Where the items are kept: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``."""
+
+    decode: DecodeMode | None = None
+    """``exact`` or ``fast`` JPEG decoding, of a backbone given by name; an encoder that is there has its own."""
+
+
+class AddRequest(IndexRequest):
+    """What an index is to be brought up to date with."""
+
+    remove_gone: bool = True
+    """Delete the items of this root whose file is gone (``crosslens.support.presence``)."""
+
+    force: bool = False
+    """Delete them also where they are more than half of a domain's."""
+
+    batch: int = Field(2048, ge=1)
+    """Images a step."""

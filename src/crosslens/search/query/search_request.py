@@ -1,0 +1,49 @@
+"""What is asked of a search: made by the command line, the server and Python alike, and put to a ``Searcher``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import Field, InstanceOf
+
+from crosslens.encoder import ImageSource
+from crosslens.search.query.query import Answer, QueryPart, SearchOptions, make_options, weighted_parts
+from crosslens.search.query.searcher import Searcher
+from crosslens.support.request import Request
+
+
+class SearchRequest(Request):
+    """A query, and how it is to be answered."""
+
+    parts: tuple[InstanceOf[QueryPart], ...]
+    """What the query is made of: the weighted sum of their unit vectors is looked for."""
+
+    options: SearchOptions = Field(default_factory=SearchOptions)
+    """How to answer."""
+
+    domain: str | None = None
+    """Of its pictures: a name, ``auto`` to detect it, or None. Embedded pictures keep their own."""
+
+    @classmethod
+    def made_of(
+        cls,
+        *,
+        images: Sequence[ImageSource] = (),
+        texts: Sequence[str] = (),
+        like: Sequence[str] = (),
+        weights: Sequence[float] = (),
+        domain: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """A request of pictures, texts and ids of items, with one weight each; options as in ``make_options``.
+
+        Raises:
+            ConfigError: for another number of weights, or naming the option that is wrong.
+        """
+        parts = weighted_parts(images=images, texts=texts, like=like, weights=weights)
+        return cls.of(parts=tuple(parts), options=make_options(**options), domain=domain)
+
+    def put_to(self, searcher: Searcher) -> Answer:
+        """The searcher's answer; see ``Searcher.answer``."""
+        return searcher.answer(self.parts, self.options, self.domain)
