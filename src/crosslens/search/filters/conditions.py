@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from crosslens.data.names import stored_forms
+from crosslens.data.names import nfc, stored_forms
 from crosslens.support.errors import ConfigError
 from crosslens.support.utf8 import is_utf8
 
@@ -106,11 +106,11 @@ class Eq(_Leaf):
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _among(table.column(self.field), _meant([self.value]))
+        return _among(table.column(self.field), meant_values([self.value]))
 
     def sql(self) -> str:
         """As an SQL condition."""
-        values = _meant([self.value])
+        values = meant_values([self.value])
         if len(values) > 1:
             return self._known(f"{self.field} IN ({', '.join(map(literal, values))})")
         return self._known(f"{self.field} = {literal(self.value)}")
@@ -129,19 +129,20 @@ class In(_Leaf):
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
-        return _among(table.column(self.field), _meant(self.values))
+        return _among(table.column(self.field), meant_values(self.values))
 
     def sql(self) -> str:
         """As an SQL condition."""
         if not self.values:
             return "false"
-        return self._known(f"{self.field} IN ({', '.join(map(literal, _meant(self.values)))})")
+        return self._known(f"{self.field} IN ({', '.join(map(literal, meant_values(self.values)))})")
 
 
 class Range(_Leaf):
     """The field lies between ``min`` and ``max``, both included; either may be missing.
 
-    Without both, every row matches that has a value at all. Texts compare by code points.
+    Without both, every row matches that has a value at all. Texts compare by code points, those of domains and
+    labels in NFC, in which these are kept.
     """
 
     op: Literal["range"] = "range"
@@ -151,7 +152,9 @@ class Range(_Leaf):
     @field_validator("min", "max", mode="before")
     @classmethod
     def _typed(cls, value: Any, info: ValidationInfo) -> Any:
-        return None if value is None else _fitting(value, info)
+        fitting = None if value is None else _fitting(value, info)
+        named = info.data.get("field") in ("domain", "label")
+        return nfc(fitting) if named and isinstance(fitting, str) else fitting
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
@@ -286,7 +289,7 @@ def literal(value: Value) -> str:
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
-def _meant(values: Sequence[Value]) -> list[Value]:
+def meant_values(values: Sequence[Value]) -> list[Value]:
     """The values that may be stored where these are asked for."""
     meant: dict[Value, None] = {}
     for value in values:

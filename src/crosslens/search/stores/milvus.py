@@ -21,7 +21,20 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from crosslens.search.filters.conditions import And, BaseFilter, Eq, Filter, In, Not, Or, Prefix, Range, Value
+from crosslens.data.names import stored_forms
+from crosslens.search.filters.conditions import (
+    And,
+    BaseFilter,
+    Eq,
+    Filter,
+    In,
+    Not,
+    Or,
+    Prefix,
+    Range,
+    Value,
+    meant_values,
+)
 from crosslens.search.stores.base import ITEM_SCHEMA, Found, StoreContext, missing_item
 from crosslens.search.stores.scoring import best, exact_top, rescored
 from crosslens.search.stores.snapshot import gather, write_pair
@@ -259,17 +272,27 @@ def compile_filter(where: Filter) -> str:
         case Not():
             return f"(not {compile_filter(where.filter)})"
         case Eq():
+            values = meant_values([where.value])
+            if len(values) > 1:
+                return _known(where.field, _within(where.field, values))
             return _known(where.field, f"{where.field} == {_literal(where.value)}")
         case In():
             if not where.values:
                 return '(key == "")'
-            return _known(where.field, f"{where.field} in [{', '.join(map(_literal, where.values))}]")
+            return _known(where.field, _within(where.field, meant_values(where.values)))
         case Range():
             ends = [f"{where.field} >= {_literal(where.min)}"] if where.min is not None else []
             ends += [f"{where.field} <= {_literal(where.max)}"] if where.max is not None else []
             return _known(where.field, *ends)
         case Prefix():
-            return _known(where.field, *_starting(where.field, where.value))
+            starts = [_starting(where.field, start) for start in stored_forms(where.value)]
+            if len(starts) == 1:
+                return _known(where.field, *starts[0])
+            return _known(where.field, "(" + " or ".join(f"({' and '.join(ends)})" for ends in starts) + ")")
+
+
+def _within(name: str, values: Sequence[Value]) -> str:
+    return f"{name} in [{', '.join(map(_literal, values))}]"
 
 
 def _known(name: str, *conditions: str) -> str:
