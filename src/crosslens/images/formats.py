@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-HEAD = 4096
-"""Bytes from the beginning of a file that tell its format."""
+HEAD = 1 << 16
+"""Bytes from the beginning of a file that tell its format; those of a drawing may be comments for long."""
 
 
 @dataclass(frozen=True, eq=False)
