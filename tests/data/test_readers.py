@@ -190,7 +190,18 @@ def test_class_numbers(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".thumbnails", "System Volume Information"],
+    [
+        *(
+            "@eaDir",
+            "#recycle",
+            "$RECYCLE.BIN",
+            "lost+found",
+            "__MACOSX",
+            ".thumbnails",
+            "System Volume Information",
+        ),
+        *("@__thumb", "@SynoResource", "Recycled", "FOUND.001"),
+    ],
 )
 def test_folders_of_systems_are_no_domains_classes_or_images(tree, name):
     root = tree(

@@ -93,3 +93,9 @@ def test_the_list_is_one_and_says_each_thing_once() -> None:
 )
 def test_what_is_not_read_is_told_to_be_nothing(content: bytes) -> None:
     assert format_of(content) is None
+
+
+@pytest.mark.parametrize("head", [b"P7\nWIDTH 1\n", b"PF\n1 1\n-1.0\n"])
+def test_portable_maps_of_kinds_that_are_not_read(head: bytes) -> None:
+    with pytest.raises(ImageError, match="not an image of the formats that are read"):
+        decode(head + bytes(99))

@@ -62,3 +62,31 @@ def test_twelve_bits_a_sample(shape: str) -> None:
     assert np.abs(np.asarray(decode(content)).astype(int) - wanted).mean() <= 2
     with pytest.raises(ImageError, match="96 x 64 pixels"):
         decode(content, max_pixels=1000)
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(data) + 2).to_bytes(2, "big") + data
+
+
+SIDE_SEGMENTS = {
+    "profile without a number": segment(0xE2, b"ICC_PROFILE\0"),
+    "short JFIF": segment(0xE0, b"JFIF\0"),
+    "short Adobe": segment(0xEE, b"Adobe"),
+}
+
+
+@pytest.mark.parametrize("damage", SIDE_SEGMENTS)
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_damaged_side_segment_changes_no_pixel(kind: str, damage: str) -> None:
+    whole = WHOLE[kind]
+    damaged = whole[:2] + SIDE_SEGMENTS[damage] + whole[2:]
+    assert np.array_equal(np.asarray(decode(damaged)), np.asarray(decode(whole)))
+    assert np.array_equal(np.asarray(decode(damaged[:-2])), np.asarray(decode(whole)))
+
+
+def test_a_damaged_side_segment_leaves_the_orientation() -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    turned = encoded(Image.fromarray(COLOUR), "JPEG", quality=95, exif=exif.tobytes())
+    damaged = turned[:2] + SIDE_SEGMENTS["profile without a number"] + turned[2:]
+    assert np.array_equal(np.asarray(decode(damaged)), np.asarray(decode(turned)))

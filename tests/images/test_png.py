@@ -63,14 +63,21 @@ def test_a_damaged_png_is_called_one() -> None:
     assert "not an image" not in str(caught.value)
 
 
-def keyed_grey(bits: int, transparent: int) -> tuple[bytes, np.ndarray]:
-    """A grey PNG of every value at ``bits``, one of them transparent, and how it looks."""
+def keyed_grey(bits: int, transparent: int, above: int = 0) -> tuple[bytes, np.ndarray]:
+    """A grey PNG of every value at ``bits``, one of them transparent, and how it looks.
+
+    The key is written in 16 bits, of which those ``above`` the depth do not count.
+    """
     levels = np.arange(2**bits, dtype=np.uint8)
     rows = np.tile(levels, (2, 16 // bits))
     packed = np.packbits(np.unpackbits(rows[..., None], axis=2)[..., 8 - bits :].reshape(2, -1), axis=1)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
     head = struct.pack(">IIBBBBB", rows.shape[1], 2, bits, 0, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"tRNS", struct.pack(">H", transparent)) + chunk(b"IDAT", data)
+    body = (
+        chunk(b"IHDR", head)
+        + chunk(b"tRNS", struct.pack(">H", transparent | above << bits))
+        + chunk(b"IDAT", data)
+    )
     shown = rows.astype(int) * 255 // (2**bits - 1)
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""), np.where(rows == transparent, 255, shown)
 
@@ -79,8 +86,9 @@ def keyed_grey(bits: int, transparent: int) -> tuple[bytes, np.ndarray]:
     ("bits", "key"), [(1, 1), *((b, k) for b in (2, 4, 8) for k in (0, 1, 2**b // 3, 2**b - 2, 2**b - 1))]
 )
 def test_transparent_grey_of_every_depth(bits: int, key: int) -> None:
-    content, wanted = keyed_grey(bits, key)
-    assert np.array_equal(pixels(content)[..., 0], wanted)
+    for above in (0, 1):
+        content, wanted = keyed_grey(bits, key, above)
+        assert np.array_equal(pixels(content)[..., 0], wanted)
 
 
 def test_an_image_that_was_opened_elsewhere_is_keyed_too() -> None:

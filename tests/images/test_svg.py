@@ -33,6 +33,7 @@ SAME = {
     + DOCTYPE.encode()
     + svg(RED),
     "UTF-16": ('<?xml version="1.0" encoding="UTF-16"?>' + svg(RED).decode()).encode("utf-16"),
+    "behind a long comment": b"<!--" + b" " * 20_000 + b"-->" + svg(RED),
     "with a byte order mark": b"\xef\xbb\xbf" + svg(RED),
     "in millimetres": svg(RED, 'width="100mm" height="50mm" viewBox="0 0 100 50"'),
     "of another size": svg(RED, 'width="2" height="1" viewBox="0 0 100 50"'),

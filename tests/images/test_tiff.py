@@ -185,3 +185,10 @@ def test_damaged_deep_files_raise_nothing_but_image_errors() -> None:
                 assert decode(bytes(damaged), max_pixels=1_000_000).mode == "RGB"
             except ImageError:
                 continue
+
+
+@pytest.mark.parametrize(("kind", "value"), [(1, b"\x06"), (2, b"6\0"), (4, 6)])
+def test_orientation_of_a_deep_page_of_any_type(kind: int, value: object) -> None:
+    count = len(value) if isinstance(value, bytes) else 1
+    content = tiff(COLOUR.astype(np.uint16) * 257, photometric="rgb", extratags=[(274, kind, count, value, True)])
+    assert difference(content, np.rot90(COLOUR, -1)) <= 1

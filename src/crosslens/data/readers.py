@@ -17,8 +17,9 @@ from crosslens.support.errors import CatalogError
 
 SYSTEM_FOLDERS = frozenset(
     {
-        "#recycle", "#snapshot", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@snapshot", "@tmp",
-        "$recycle.bin", "recycler", "system volume information", "found.000", "config.msi", "lost+found",
+        "#recycle", "#snapshot", "@__thumb", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@snapshot",
+        "@synoresource", "@tmp", "$recycle.bin", "recycled", "recycler", "system volume information", "config.msi",
+        "lost+found", *(f"found.{number:03}" for number in range(1000)),
         "__macosx", "network trash folder", "temporary items", "~snapshot",
     }
 )  # fmt: skip

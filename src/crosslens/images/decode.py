@@ -10,8 +10,22 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from crosslens.images import limits
-from crosslens.images.formats import HEAD, HEIC, JPEG, NAMES, PNG, RAW, SVG, TIFF, Format, format_of
+from crosslens.images.formats import (
+    HEAD,
+    HEIC,
+    JPEG,
+    JPEG_2000,
+    NAMES,
+    PNG,
+    RAW,
+    SVG,
+    TIFF,
+    WEBP,
+    Format,
+    format_of,
+)
 from crosslens.images.jpeg import jpeg_picture
+from crosslens.images.jpeg2000 import jpeg2000_picture
 from crosslens.images.orientation import upright
 from crosslens.images.picture import DecodeMode, Picture, pillow_picture
 from crosslens.images.png import png_picture
@@ -20,6 +34,7 @@ from crosslens.images.raw import raw_picture
 from crosslens.images.samples import to_eight_bits
 from crosslens.images.svg import svg_picture
 from crosslens.images.tiff import tiff_picture
+from crosslens.images.webp import webp_picture
 from crosslens.support.errors import ImageError
 
 REVISION = 2
@@ -188,7 +203,9 @@ def _too_large(limit: int) -> str:
 _OPENERS: dict[Format, Callable[[bytes], Picture]] = {
     JPEG: jpeg_picture,
     PNG: png_picture,
+    WEBP: webp_picture,
     TIFF: tiff_picture,
+    JPEG_2000: jpeg2000_picture,
     HEIC: _open_heic,
     SVG: _open_svg,
     RAW: raw_picture,

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-HEAD = 4096
-"""Bytes from the beginning of a file that tell its format."""
+HEAD = 1 << 16
+"""Bytes from the beginning of a file that tell its format; those of a drawing may be comments for long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def format_of(head: bytes) -> Format | None:
         return WEBP
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return RAW if head[8:10] == b"CR" else TIFF
-    if re.match(rb"P[1-7fF][\s#]", head):
+    if re.match(rb"P[1-6f][\s#]", head):
         return PNM
     if head[4:8] == b"ftyp":
         return _by_brand(head)

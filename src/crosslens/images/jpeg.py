@@ -1,10 +1,11 @@
-"""JPEG beyond what Pillow takes: files without their end, and 12 bits a sample."""
+"""JPEG beyond what Pillow takes: files without their end or with damaged side segments, and 12 bits a sample."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -17,6 +18,7 @@ from crosslens.support.errors import ImageError
 _END = b"\xff\xd9"
 # What may lie between a scan and the next one: tables, another scan, a number of lines, a comment.
 _BETWEEN_SCANS = (0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE)
+_SIDE = range(0xE0, 0xF0)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _FILLINGS = (b"\x00", b"\x55\xa9")
@@ -33,9 +35,12 @@ def jpeg_picture(content: bytes) -> Picture:
         image = Image.open(io.BytesIO(content), formats=JPEG.pillow[:1])
     except UnidentifiedImageError:
         frame = _frame(content)
-        if frame is None or frame[0] == 8:
+        if frame is None:
             raise
-        return Picture(JPEG, frame[1:], lambda mode, min_side: Pixels(_deep(content, frame[0])))
+        if frame[0] != 8:
+            return Picture(JPEG, frame[1:], lambda mode, min_side: Pixels(_deep(content, frame[0])))
+        content = _cleaned(content)
+        image = Image.open(io.BytesIO(content), formats=JPEG.pillow[:1])
 
     def load(mode: DecodeMode, min_side: int) -> Pixels:
         try:
@@ -45,6 +50,29 @@ def jpeg_picture(content: bytes) -> Picture:
 
     opened = pillow_picture(image, JPEG)
     return Picture(JPEG, opened.size, load, scales=True)
+
+
+def _cleaned(content: bytes) -> bytes:
+    """The file without those kinds of side segments (APP0 to APP15) that alone keep it from being opened."""
+    side: dict[int, list[bytes]] = {}
+    head, rest = bytearray(content[:2]), 2
+    for marker, start, stop in _segments(content):
+        if marker == 0xDA:
+            break
+        segment = content[start - 4 : stop]
+        if marker in _SIDE:
+            side.setdefault(marker, []).append(segment)
+        else:
+            head += segment
+        rest = stop
+    tail = content[rest:]
+    kept = b""
+    for segments in side.values():
+        tried = kept + b"".join(segments)
+        with suppress(UnidentifiedImageError):
+            Image.open(io.BytesIO(head[:2] + tried + head[2:] + tail), formats=JPEG.pillow[:1])
+            kept = tried
+    return bytes(head[:2]) + kept + bytes(head[2:]) + tail
 
 
 def _completed(content: bytes) -> Image.Image:

@@ -27,8 +27,8 @@ def orientation_of(image: Image.Image) -> int:
     except Exception:
         # Any kind of error; the tag may be readable all the same.
         value = None
-    found = _as_number(value)
-    return found or _as_number(_raw_orientation(image.info.get("exif"))) or 1
+    found = orientation_number(value)
+    return found or orientation_number(_raw_orientation(image.info.get("exif"))) or 1
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -36,7 +36,8 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if orientation == 1 else image.transpose(_TURN[orientation])
 
 
-def _as_number(value: Any) -> int | None:
+def orientation_number(value: Any) -> int | None:
+    """A tag's value, of whatever type it was written as, as a number of 1 to 8; None where it is none."""
     if isinstance(value, tuple | list) and value:
         value = value[0]
     if isinstance(value, bytes):

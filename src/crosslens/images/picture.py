@@ -68,10 +68,10 @@ def load_pillow(image: Image.Image) -> Pixels:
     stored = tiles[0].args if tiles else None
     image.load()
     transparent = image.info.get("transparency")
-    levels = {"L;2": 3, "L;4": 15}.get(stored) if isinstance(stored, str) else None
+    levels = {"L;2": 3, "L;4": 15, "L": 255}.get(stored) if isinstance(stored, str) else None
     if levels and isinstance(transparent, int):
-        # The value is in the file's units, the pixels are scaled to 8 bits.
-        image.info["transparency"] = transparent * 255 // levels
+        # The value is in the file's units, of which the low bits alone count; the pixels are scaled to 8 bits.
+        image.info["transparency"] = (transparent & levels) * 255 // levels
     orientation, profile = orientation_of(image), image.info.get("icc_profile")
     if image.format not in _MEANS_ALPHA:
         image = without_empty_alpha(image)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from crosslens.images.formats import TIFF
+from crosslens.images.orientation import orientation_number
 from crosslens.images.picture import Picture, Pixels, load_pillow, without_empty_alpha
 from crosslens.images.raw import raw_picture
 from crosslens.images.samples import to_eight_bits
@@ -147,7 +148,7 @@ def _load(page: TiffPage) -> Pixels:
         image = _with_alpha(shown, values[..., colours:], page)
     profile = page.tags.get(34675)
     turn = page.tags.get(274)
-    orientation = int(turn.value) if turn is not None and str(turn.value) in "12345678" else 1
+    orientation = (orientation_number(turn.value) if turn is not None else None) or 1
     return Pixels(image, orientation, bytes(profile.value) if profile is not None else None)
 
 

@@ -12,6 +12,7 @@ from crosslens.data.names import read_name
 from crosslens.images.formats import HEAD, format_of
 from crosslens.server.access import looking, writing
 from crosslens.server.bodies import ImageFile, open_upload, read_form, read_json
+from crosslens.server.held import is_held
 from crosslens.server.jobs import TooManyJobsError
 from crosslens.server.problems import Problem, busy, responses
 from crosslens.server.routes_search import CollectionName
@@ -99,7 +100,7 @@ def _thumbnail(service: Service, name: str, image: str, size: int, held: str | N
         try:
             tag = f'"{service.thumbnails.tag(original, size)}"'
             headers = {"ETag": tag, "Cache-Control": PICTURE_CACHE}
-            if _is_held(tag, held):
+            if is_held(tag, held):
                 return Response(status_code=304, headers=headers)
             return Response(service.thumbnails.get(original, size), media_type="image/webp", headers=headers)
         except (ImageError, OSError):
@@ -142,7 +143,7 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
         "Cache-Control": PICTURE_CACHE,
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
-    if _is_held(tag, held):
+    if is_held(tag, held):
         return Response(status_code=304, headers=headers)
     return FileResponse(path, media_type=kind.media_type, headers=headers, stat_result=state)
 
@@ -236,10 +237,3 @@ def _accepted(service: Service, job: Job) -> Response:
     service.worker.wake()
     content = JobAccepted(job=job).model_dump(mode="json")
     return JSONResponse(content, 202, {"Location": f"/api/v1/jobs/{job.id}"})
-
-
-def _is_held(tag: str, held: str | None) -> bool:
-    """Whether ``If-None-Match`` names a strong tag, which proxies that compress make weak (RFC 9110, 13.1.2)."""
-    if held is None:
-        return False
-    return held.strip() == "*" or tag in (part.strip().removeprefix("W/") for part in held.split(","))

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Res
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from crosslens.server.access import looking
+from crosslens.server.held import is_held
 from crosslens.server.problems import Problem, busy, responses
 from crosslens.server.reference import STYLE, Reference
 from crosslens.server.schemas import Health
@@ -88,7 +89,7 @@ async def page(request: Request) -> Response:
     index = WEB / "index.html"
     if not service_of(request).settings.page or not index.is_file():
         return HTMLResponse(_NO_PAGE, headers={"Cache-Control": "no-cache"})
-    return FileResponse(index, media_type=_MEDIA[".html"], headers={"Cache-Control": "no-cache"})
+    return _unless_held(request, index, "no-cache")
 
 
 @router.get("/assets/{path:path}", include_in_schema=False)
@@ -112,5 +113,14 @@ def _file(request: Request, path: str, kept: str) -> Response:
         except OSError:
             resolved = base
         if resolved.is_file() and resolved.is_relative_to(base):
-            return FileResponse(resolved, media_type=_MEDIA[file.suffix], headers={"Cache-Control": kept})
+            return _unless_held(request, resolved, kept)
     raise Problem(404, "there is nothing at this address")
+
+
+def _unless_held(request: Request, file: Path, kept: str) -> Response:
+    headers = {"Cache-Control": kept}
+    answer = FileResponse(file, media_type=_MEDIA[file.suffix], headers=headers, stat_result=file.stat())
+    tag = answer.headers["etag"]
+    if is_held(tag, request.headers.get("if-none-match")):
+        return Response(status_code=304, headers=headers | {"ETag": tag})
+    return answer

@@ -31,8 +31,10 @@ def accented(pictures):
     return root
 
 
-@pytest.fixture(params=["lance", "exact"])
+@pytest.fixture(params=["lance", "exact", "milvus"])
 def built(accented, tmp_path, request):
+    if request.param == "milvus":
+        pytest.importorskip("milvus_lite")
     return Index.build(Catalog.open(accented), Encoder(TinyBackbone()), tmp_path / "i", store=request.param)[0]
 
 
@@ -63,6 +65,15 @@ def index(built, request):
 )
 def test_filters(index, typed, where, count):
     assert index.count(parse_filter(typed(where))) == count
+
+
+@FORMS
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [("label between 'café' and 'café'", 24), ("domain >= 'été'", 12), ("domain < 'été'", 12)],
+)
+def test_ranges(built, typed, where, count):
+    assert built.count(parse_filter(typed(where))) == count
 
 
 @FORMS

@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from crosslens.data.names import stored_forms
+from crosslens.data.names import nfc, stored_forms
 from crosslens.support.errors import ConfigError
 from crosslens.support.utf8 import is_utf8
 
@@ -131,7 +131,8 @@ class In(_Leaf):
 class Range(_Leaf):
     """The field lies between ``min`` and ``max``, both included; either may be missing.
 
-    Without both, every row matches that has a value at all. Texts compare by code points.
+    Without both, every row matches that has a value at all. Texts compare by code points, those of domains and
+    labels in NFC, in which these are kept.
     """
 
     op: Literal["range"] = "range"
@@ -141,7 +142,9 @@ class Range(_Leaf):
     @field_validator("min", "max", mode="before")
     @classmethod
     def _typed(cls, value: Any, info: ValidationInfo) -> Any:
-        return None if value is None else _fitting(value, info)
+        fitting = None if value is None else _fitting(value, info)
+        named = info.data.get("field") in ("domain", "label")
+        return nfc(fitting) if named and isinstance(fitting, str) else fitting
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""
