@@ -11,6 +11,7 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.clip_tokens import clip_file_tokens
 from crosslens.backbones.reading import Reading, has_letters, read_pieces
 from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Joint
 from crosslens.support.errors import BackboneError, ConfigError
 from talker import TalkerBackbone
 from tiny import TinyBackbone
@@ -68,7 +69,8 @@ def test_marks_and_blanks_are_no_letters(text):
 
 
 def test_encoders_refuse_what_nobody_can_read():
-    encoder = Encoder(TalkerBackbone(), space="joint")
+    talker = TalkerBackbone()
+    encoder = Encoder(talker, [Joint(talker)])
     assert encoder.encode_texts("circle").shape == (1, 64)
     for text in UNSEEN:
         with pytest.raises(ConfigError, match="talker reads no word in the text"):
