@@ -73,8 +73,8 @@ def class_rows(
     """Rows of ``base/folder/<class>/*``; paths are relative to ``base``.
 
     The class is the first folder that is called as one; what archives put above it is stepped over. Where none is,
-    it is the first folder that is none of ``WRAPPERS``. A name of ``SPLIT_FOLDERS`` above the class gives the split,
-    unless a class is called so (DomainNet and TU-Berlin have a class ``train``).
+    it is the first folder that is none of ``WRAPPERS``. A name of ``SPLIT_FOLDERS`` above the class gives the
+    split, unless a class is called so (DomainNet and TU-Berlin have a class ``train``).
 
     Raises:
         CatalogError: when a folder cannot be listed.
@@ -121,7 +121,7 @@ def catalog_of(rows: Sequence[dict[str, Any]], base: Path, notes: Sequence[str],
 
 
 def absent_domains(found: DomainFolders, domains: Sequence[str]) -> list[str]:
-    """A sentence on the domains that have no folder, and on the folders that are no domain; none where all are here."""
+    """A sentence on the domains that have no folder, and on the folders that are none; none where all are here."""
     absent = [domain for domain in domains if domain not in found.folders]
     if not absent:
         return []
