@@ -15,6 +15,7 @@ from crosslens.data.names import Spelling, did_you_mean
 from crosslens.datasets.tu_berlin import ALIASES as TU_BERLIN_ALIASES
 from crosslens.encoder import Encoder
 from crosslens.evaluation.conventions import DEFAULT_KS, Ties
+from crosslens.evaluation.coverage import look_alikes
 from crosslens.evaluation.measured import (
     Evaluation,
     convention_metrics,
@@ -50,8 +51,8 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
         seed: of the draw.
 
     Raises:
-        EvaluationError: for a name that does not occur or could be two classes, a number in a text that is a
-            class's name too, or when no class would be left on either side.
+        EvaluationError: for a name that does not occur or could be two classes, a number or a list in a text that
+            is a class's name too, or when no class would be left on either side.
     """
     own = sorted(set(classes))
     known = Spelling(own, key=comparable)
@@ -80,6 +81,10 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     else:
         names = [part.strip() for part in rule.split(",")] if isinstance(rule, str) else list(rule)
         names = [name for name in names if name]
+        if text in own and len(names) > 1:
+            if all(name in known for name in names):
+                raise EvaluationError(f"{text} is a class here, and a list of classes too; give a list in Python")
+            names = [text]
         splits = f"; the published splits are {', '.join(SPLITS)}"
         if not names:
             raise EvaluationError(f"no unseen class (none given); the classes are {', '.join(own)}{splits}")
@@ -145,6 +150,14 @@ def evaluate_zero_shot(
     gallery, unlabelled = labelled_part(catalog, chosen)
     if not generalised:
         gallery = gallery.select(labels=names)
+    rows = zip(gallery.column("domain"), gallery.labels, strict=True)
+    asking = {domain for domain, label in rows if label in names}
+    for domain in chosen:
+        if domain not in asking:
+            alike = look_alikes(names, set(catalog.classes).difference(names))
+            raise EvaluationError(
+                f"no image of the domain {domain!r} is of an unseen class ({', '.join(names)}){alike}"
+            )
     found = features_of_encoder(gallery, encoder, folder=features, device=device)
     sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in chosen}
     asked = {domain: side.of_classes(names) for domain, side in sides.items()}
