@@ -15,7 +15,7 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.clip import ClipBackbone
 from crosslens.backbones.clip_files import infer_config, to_transformers
 from crosslens.backbones.clip_tokens import MERGES, clip_file_tokens, find_clip_tokenizer, published_tokenizer
-from crosslens.support.errors import BackboneError
+from crosslens.support.errors import BackboneError, FingerprintError
 from testing.published_models import END, START, OpenAIClip, openai_clip, save_word_tokenizer
 
 
@@ -167,6 +167,9 @@ class TestConfig:
         assert other.text_tower.text.config.num_attention_heads == 4
         assert other.fingerprint.weights == usual.fingerprint.weights
         assert other.fingerprint.digest != usual.fingerprint.digest
+        with pytest.raises(FingerprintError, match="settings"):
+            usual.fingerprint.require(other.fingerprint, "the index i")
+        usual.fingerprint.without_settings.require(other.fingerprint, "an index of version 0.1")
         settings = {"model_cfg": {"vision_cfg": {"head_width": 64}, "text_cfg": {"heads": 2}}}
         (tmp_path / "open_clip_config.json").write_text(json.dumps(settings))
         assert load(f"open-clip:{file}").fingerprint.digest == usual.fingerprint.digest

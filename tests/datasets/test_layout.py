@@ -55,6 +55,24 @@ def test_wrappers_are_stepped_over_unless_they_are_classes(tree):
     assert [row["label"] for row in rows] == [None, "dog", "train"]
 
 
+@pytest.mark.parametrize(
+    ("above", "split"),
+    [
+        ("training/", "train"),
+        ("crossval/", "val"),
+        ("Validation/", "val"),
+        ("testing/images/", "test"),
+        ("photo/photo/", None),
+        ("tx_000000000000/", None),
+        ("kfold/part 1/train/", "train"),
+    ],
+)
+def test_the_class_is_the_folder_called_as_one_whatever_lies_above_it(tree, above, split):
+    root = tree(f"photo/{above}Cat/1.jpg", f"photo/{above}cat/deeper/2.jpg", f"photo/{above}dog/3.jpg")
+    rows = list(class_rows(root, "photo", "photo", Spelling(["cat", "dog"]), []))
+    assert sorted((row["label"], row["split"]) for row in rows) == [("cat", split), ("cat", split), ("dog", split)]
+
+
 def test_links_to_themselves_do_not_stop_the_search(tree):
     root = tree("wrap/photo/x/1.jpg", texts={"wrap/list.txt": ""})
     (root / "self").symlink_to("self")
@@ -103,3 +121,14 @@ def test_a_domain_without_a_folder_is_noted_with_what_was_not_read(tree):
     )
     assert "no folder of the domain webcam" in note
     assert "none of its domains: web" in note
+
+
+def test_a_domain_in_two_places_is_not_told_as_none_of_the_domains(tree):
+    root = tree("clipart/cat/1.jpg", "real/cat/1.jpg", "groundtruth/clipart/clipart/cat/2.jpg", "extra/cat/1.jpg")
+    catalog = find_benchmark("domainnet").read(root)
+    assert catalog.counts() == {"clipart": {"cat": 1}, "real": {"cat": 1}}
+    (note,) = [note for note in catalog.notes if "no folder" in note]
+    assert note == (
+        f"{root} has no folder of the domains infograph, painting, quickdraw, sketch; folders that are none of its"
+        " domains: extra"
+    )

@@ -210,3 +210,13 @@ def test_schedules():
     assert 0.5 * linear_ramp(30, 20, 100) == pytest.approx(0.0625)
     assert linear_ramp(100, 20, 100) == linear_ramp(150, 20, 100) == 1.0
     assert linear_ramp(5, 4, 4) == 1.0
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_a_step_beyond_what_a_float_holds_is_told_at_once(tmp_path, optimizer):
+    """Not only when a later step finds weights that are none: the last step of all has no later one."""
+    job = Regression()
+    job.epochs = job.steps = 1
+    job.optimizer = optimizer(job.layer.parameters(), lr=3e38)
+    with pytest.raises(TrainingError, match=r"beyond what a float holds; lower it \(--set lr="):
+        train(job, Run(tmp_path))

@@ -109,7 +109,8 @@ def load_clip_file(kind: str, source: str) -> ClipBackbone:
     length = config.text_config.max_position_embeddings
     model = model.eval().requires_grad_(False)
     backbone = ClipBackbone(name, model, preprocess, lambda: clip_file_tokens(file.parent, length))
-    backbone.settings = hash_settings(heads)
+    # OpenAI's code has no file that could say otherwise: there the weights tell all.
+    backbone.settings = hash_settings(heads) if kind == "open-clip" else ""
     return backbone
 
 

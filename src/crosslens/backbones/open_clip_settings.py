@@ -60,7 +60,7 @@ class OpenClipSettings:
         """Set the numbers of attention heads in transformers' ``CLIPConfig``; no weight tells them.
 
         Returns:
-            Those that differ from what the widths suggest, by tower.
+            The numbers by tower; where the file says none, what the widths suggest.
 
         Raises:
             BackboneError: when they do not divide a width.
@@ -71,14 +71,13 @@ class OpenClipSettings:
             "vision": (vision, vision.hidden_size / width if width else None),
             "text": (text, self._part("model_cfg", "text_cfg").get("heads")),
         }
-        changed = {}
         for name, (tower, heads) in towers.items():
             if heads is None or heads == tower.num_attention_heads:
                 continue
             if heads < 1 or heads != int(heads) or tower.hidden_size % int(heads):
                 raise BackboneError(f"{self.what} asks for {heads:g} heads in the {name} tower, which do not fit")
-            tower.num_attention_heads = changed[name] = int(heads)
-        return changed
+            tower.num_attention_heads = int(heads)
+        return {name: tower.num_attention_heads for name, (tower, _) in towers.items()}
 
     def preprocess(self, usual: Preprocess) -> Preprocess:
         """The preprocessing, with ``usual`` for what the file leaves open.

@@ -17,8 +17,18 @@ from crosslens.support.errors import CatalogError
 MAX_DEPTH = 2
 """How many folders an archive may wrap around the domains, as in ``OfficeHomeDataset_10072016/Art``."""
 
-SPLIT_FOLDERS = frozenset({"train", "val", "test"})
-WRAPPERS = SPLIT_FOLDERS | {"images"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "crossval": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of folders, folded, and the split that each stands for."""
+WRAPPERS = SPLIT_FOLDERS.keys() | {"images"}
 
 SKETCHES_AND_PHOTOS = {"sketches": "sketch", "images": "photo", "photos": "photo"}
 """Plain names of the folders of two domains, and the domain each holds."""
@@ -65,19 +75,21 @@ def class_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of ``base/folder/<class>/*``; paths are relative to ``base``.
 
-    Folders named ``images``, ``train``, ``val`` or ``test`` above the class are stepped over, unless a class is
-    called so (DomainNet and TU-Berlin have a class ``train``); the last three give the split.
+    The class is the first folder that is called as one; what archives put above it is stepped over. Where none is,
+    it is the first folder that is none of ``WRAPPERS``. A name of ``SPLIT_FOLDERS`` above the class gives the
+    split, unless a class is called so (DomainNet and TU-Berlin have a class ``train``).
 
     Raises:
         CatalogError: when a folder cannot be listed.
     """
     outside = 0
     for path in list_images(base / folder, notes):
-        parts, split = path.parts, None
-        while len(parts) > 1 and (wrapper := caseless(parts[0])) in WRAPPERS and parts[0] not in classes:
-            split = wrapper if wrapper in SPLIT_FOLDERS else split
-            parts = parts[1:]
-        label = classes(parts[0]) if len(parts) > 1 else None
+        above = path.parts[:-1]
+        named = [place for place, name in enumerate(above) if name in classes]
+        named = named or [place for place, name in enumerate(above) if caseless(name) not in WRAPPERS]
+        place = named[0] if named else len(above)
+        label = classes(above[place]) if named else None
+        split = next((SPLIT_FOLDERS[name] for name in map(caseless, above[:place]) if name in SPLIT_FOLDERS), None)
         outside += label is None
         yield {"path": f"{folder}/{path.as_posix()}", "domain": domain, "label": label, "split": split}
     if outside:
@@ -132,14 +144,19 @@ def catalog_of(rows: Sequence[dict[str, Any]], base: Path, notes: Sequence[str],
 
 
 def absent_domains(found: DomainFolders, domains: Sequence[str]) -> list[str]:
-    """One sentence for each domain that has no folder."""
+    """A sentence on the domains that have no folder, and on the folders that are none; none where all are here."""
     absent = [domain for domain in domains if domain not in found.folders]
     if not absent:
         return []
     read = {folder.split("/")[0] for folder in found.folders.values()} | WRAPPERS
-    others = [child.name for child in subfolders(found.base) if child.name not in read]
+    others = [
+        child.name
+        for child in subfolders(found.base)
+        if child.name not in read and child.name not in found.folders
+    ]
     unread = f"; folders that are none of its domains: {', '.join(others)}" if others else ""
-    return [f"{found.base} has no folder of the domain {domain}{unread}" for domain in absent]
+    plural = "s" if len(absent) > 1 else ""
+    return [f"{found.base} has no folder of the domain{plural} {', '.join(absent)}{unread}"]
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -189,7 +206,7 @@ def _match(base: Path, spelling: Spelling) -> dict[str, str]:
 def _require_only(best: DomainFolders, candidates: Sequence[DomainFolders], layout: str) -> None:
     """Domains that lie in two places are not half of them read."""
     for other in candidates:
-        halves = {caseless(best.base.name), caseless(other.base.name)} <= SPLIT_FOLDERS
+        halves = {caseless(best.base.name), caseless(other.base.name)} <= SPLIT_FOLDERS.keys()
         tied = len(other.folders) == len(best.folders)
         if other is not best and other.folders and (halves or tied):
             held, more = (", ".join(sorted(found.folders)) for found in (best, other))

@@ -33,6 +33,17 @@ def gallery_marks(
     ]
 
 
+def look_alikes(asking: Iterable[str | None], answering: Iterable[str | None]) -> str:
+    """What follows a sentence on classes that only one side has: pairs that look like one in two spellings, or "".
+
+    Args:
+        asking, answering: classes of the queries and of the gallery; None and "" are none.
+    """
+    left, right = ({name for name in names if name} for names in (asking, answering))
+    pairs = [same for same in spelt_apart(sorted(left | right)) if left & {*same} and right & {*same}]
+    return "".join(f"; {told_apart(same)} look like one class in two spellings" for same in pairs[:_NAMED])
+
+
 def unmatched_marks(directions: Sequence[RetrievalResults]) -> list[str]:
     """One sentence for each direction with queries whose class the gallery lacks, and the likely misspellings."""
     marks = []

@@ -12,6 +12,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.evaluation.caveats import expected_over_ties
 from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
+from crosslens.evaluation.coverage import look_alikes
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
@@ -246,6 +247,7 @@ def rank(query: Side, gallery: Side, metrics: Sequence[Metric], convention: str,
     if not set(filter(None, query.labels)) & set(filter(None, gallery.labels)):
         raise EvaluationError(
             f"{query.domain} and {gallery.domain} have no class in common; nothing can be measured"
+            f"{look_alikes(query.labels, gallery.labels)}"
         )
     return evaluate_retrieval(
         query.queries,

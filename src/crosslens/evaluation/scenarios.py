@@ -14,6 +14,7 @@ import numpy as np
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling, nfc
+from crosslens.evaluation.coverage import look_alikes
 from crosslens.support.errors import EvaluationError
 
 Kind = Literal["close-set", "partial", "open-set"]
@@ -99,7 +100,9 @@ class Scenario:
         if not all(sides):
             raise EvaluationError("these images have no labels, so classes cannot be split; give labelled images")
         if not sides[0] & sides[1]:
-            raise EvaluationError(f"{query} and {gallery} have no class in common, so no scenario can be drawn")
+            raise EvaluationError(
+                f"{query} and {gallery} have no class in common, so no scenario can be drawn{look_alikes(*sides)}"
+            )
         chosen = {key: value for key, value in numbers.items() if value is not None}
         return cls.draw(kind, sorted(sides[0] & sides[1]), **chosen)
 

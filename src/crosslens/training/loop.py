@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
@@ -113,7 +113,7 @@ def train(
                 world.sum_gradients(parameters)
                 if not _are_finite([p.grad for p in parameters if p.grad is not None]):
                     fail("gradient")
-                _take_step(job.optimizer, rate_key)
+                _take_step(job.optimizer, parameters, rate_key)
                 for term, value in losses.items():
                     sums[term] = sums.get(term, 0.0) + float(value.detach())
                 advance(1, f"epoch {epoch + 1}/{job.epochs}  loss {float(losses['total'].detach()):.3f}")
@@ -159,10 +159,10 @@ def _restore(job: Trainable, run: Run, name: str) -> tuple[int, int, dict[str, f
     return *place, info
 
 
-def _are_finite(gradients: list[Tensor]) -> bool:
-    gradients = [gradient for gradient in gradients if gradient.numel()]
+def _are_finite(values: Sequence[Tensor]) -> bool:
+    values = [value.detach() for value in values if value.numel()]
     # The largest size of each, in one look; a norm of squares could overflow.
-    return not gradients or bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients, float("inf")))).all())
+    return not values or bool(torch.isfinite(torch.stack(torch._foreach_norm(values, float("inf")))).all())
 
 
 def _fail(
@@ -189,14 +189,18 @@ def _fail(
     )
 
 
-def _take_step(optimizer: torch.optim.Optimizer, rate_key: str) -> None:
+def _take_step(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], rate_key: str) -> None:
+    cause = None
     try:
         optimizer.step()
     except RuntimeError as error:
         # The only word that torch has for a step longer than a float.
         if "overflow" not in str(error):
             raise
+        cause = error
+    # Else the last step of all could save weights that are none, and a later one call them the state before it.
+    if cause is not None or not _are_finite(parameters):
         raise TrainingError(
             f"the learning rate {optimizer.param_groups[0]['lr']:g} gives steps beyond what a float holds;"
             f" lower it (--set {rate_key}=...)"
-        ) from error
+        ) from cause

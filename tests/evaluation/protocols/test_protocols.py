@@ -235,3 +235,15 @@ def test_a_convention_without_a_mean_over_orders_says_so(world):
         measure(world, convention="zse", ties="expected")
     with pytest.raises(EvaluationError, match="ties='any' is not one of stable, expected"):
         measure(world, ties="any")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"protocol": "close-set"}, {"protocol": "zero-shot", "unseen": "DOG,dog"}]
+)
+def test_domains_without_a_common_class_are_told_of_spellings(world, options):
+    def spelt(row):
+        name = "dog" if row["label"] == TU_BERLIN.seen[0] else row["label"]
+        return name.upper() if row["domain"] == "photo" else name.lower()
+
+    with pytest.raises(EvaluationError, match=r"no class in common.*; 'DOG' and 'dog' look like one class"):
+        measure(changed(world, label=spelt), **options)

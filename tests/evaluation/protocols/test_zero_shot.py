@@ -171,3 +171,21 @@ def test_bad_use(shapes, tmp_path):
             unseen="cross",
             settings=QUICK,
         )
+
+
+def test_a_class_whose_name_holds_a_comma_is_a_class():
+    """As those of ImageNet do; read as a list only where that is all it can be."""
+    classes = ["tench, Tinca tinca", "goldfish", "5,6", "dog"]
+    assert unseen_classes("tench, Tinca tinca", classes) == ("tench, Tinca tinca",)
+    assert unseen_classes("5,6", classes) == ("5,6",)
+    assert unseen_classes("dog,goldfish", classes) == ("dog", "goldfish")
+    with pytest.raises(EvaluationError, match="5,6 is a class here, and a list of classes too"):
+        unseen_classes("5,6", [*classes, "5", "6"])
+
+
+@pytest.mark.parametrize("generalised", [False, True])
+def test_a_domain_without_unseen_classes_is_named_with_what_looks_like_them(shapes, generalised):
+    (shapes / "sketch" / "circle").rename(shapes / "sketch" / "Circle")
+    told = r"domain 'sketch' is of an unseen class \(circle\); 'Circle' and 'circle' look like one class"
+    with pytest.raises(EvaluationError, match=told):
+        crosslens.evaluate("tiny", shapes, protocol="zero-shot", unseen="circle", generalised=generalised)

@@ -11,6 +11,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling, did_you_mean
 from crosslens.datasets import published_splits
 from crosslens.encoder import Encoder
+from crosslens.evaluation.coverage import look_alikes
 from crosslens.evaluation.measured import Evaluation, encode_domain, labelled_part, rank_directions
 from crosslens.evaluation.plan import Plan
 from crosslens.features.of_encoder import features_of_encoder
@@ -28,8 +29,8 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
         seed: of the draw.
 
     Raises:
-        EvaluationError: for a name that does not occur or could be two classes, a number in a text that is a
-            class's name too, or when no class would be left on either side.
+        EvaluationError: for a name that does not occur or could be two classes, a number or a list in a text that
+            is a class's name too, or when no class would be left on either side.
     """
     own = sorted(set(classes))
     known = Spelling(own, key=comparable)
@@ -59,6 +60,10 @@ def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed
     else:
         names = [part.strip() for part in rule.split(",")] if isinstance(rule, str) else list(rule)
         names = [name for name in names if name]
+        if text in own and len(names) > 1:
+            if all(name in known for name in names):
+                raise EvaluationError(f"{text} is a class here, and a list of classes too; give a list in Python")
+            names = [text]
         splits = f"; the published splits are {', '.join(published)}"
         if not names:
             raise EvaluationError(f"no unseen class (none given); the classes are {', '.join(own)}{splits}")
@@ -102,6 +107,14 @@ def evaluate_zero_shot(encoder: Encoder, plan: Plan) -> Evaluation:
     gallery, unlabelled = labelled_part(plan.images(), domains)
     if not plan.generalised:
         gallery = gallery.select(labels=names)
+    rows = zip(gallery.column("domain"), gallery.labels, strict=True)
+    asking = {domain for domain, label in rows if label in names}
+    for domain in domains:
+        if domain not in asking:
+            alike = look_alikes(names, set(plan.catalog.classes).difference(names))
+            raise EvaluationError(
+                f"no image of the domain {domain!r} is of an unseen class ({', '.join(names)}){alike}"
+            )
     found = features_of_encoder(gallery, encoder, folder=how.features, device=how.device)
     sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in domains}
     asked = {domain: side.of_classes(names) for domain, side in sides.items()}
