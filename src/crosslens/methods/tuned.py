@@ -1,7 +1,8 @@
 """What ``--tune`` lets change: a head behind cached features or, with it, the backbone's tower.
 
 A ``Tuned`` brings the inputs of both domains, the network that is trained with its optimiser, and the encoder that
-comes of it. How it is trained is the business of a method (``two_view.py``, ``uem/training.py``).
+comes of it; what it can do is declared on it, so that no method asks which one it has. How it is trained is the
+business of a method (``two_view.py``, ``uem/``).
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
-from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.methods.base import FitJob, Method, MethodConfig, Tune
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward
@@ -73,7 +76,18 @@ class Tuned(ABC):
         config: its settings.
         features: of the readable images of every domain, from the frozen backbone.
         views: inputs of the network, domain by domain.
+
+    Attributes:
+        joins: whether several trained networks make one encoder.
+        keeps_features: whether the backbone's features stay what they were, so that more can be built on them.
+        serves_text: whether the trained vectors stay in the space shared with text.
+        means: of each domain, taken off its features first; empty where none are.
     """
+
+    joins: ClassVar[bool] = False
+    keeps_features: ClassVar[bool] = False
+    serves_text: bool = False
+    means: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(
         self, job: FitJob, config: TunedConfig, features: Mapping[str, Features], views: Sequence[Views]
@@ -114,9 +128,18 @@ class Tuned(ABC):
             chunks = self.views[domain].centres()
             return torch.cat([self.forward_centre(network, inputs, domain) for inputs in chunks])
 
+    def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
+        """What is known of a domain's images before anything is learned, as unit rows ``(N, ...)``.
+
+        Args:
+            domain: 0 or 1.
+            rows: what the untrained network makes of them, ``centre_features``.
+        """
+        return rows
+
     @abstractmethod
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
-        """The encoder of a trained network; of several where they can be joined."""
+        """The encoder of a trained network; of several where it ``joins`` them."""
 
     def state(self, network: nn.Module) -> dict[str, Tensor]:
         """What a checkpoint keeps of a network."""
@@ -137,6 +160,9 @@ class TunedHead(Tuned):
         serves_text: whether training keeps the head in the space shared with text.
     """
 
+    joins = True
+    keeps_features = True
+
     def __init__(
         self,
         job: FitJob,
@@ -146,7 +172,6 @@ class TunedHead(Tuned):
         serves_text: bool = False,
     ) -> None:
         features = job.features_by_domain(config.views, config.augmentation)
-        self.means: dict[str, Tensor] = {}
         if config.centre:
             self.means = {domain: torch.from_numpy(f.centre).mean(0) for domain, f in features.items()}
         views = [
@@ -184,6 +209,10 @@ class TunedHead(Tuned):
         """See ``Tuned``."""
         return self._rows(network, inputs)
 
+    def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
+        """See ``Tuned``; the head's inputs, which a new head scrambles."""
+        return F.normalize(torch.cat(list(self.views[domain].centres())), dim=1)
+
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
         """See ``Tuned``."""
         heads = Heads([_copied_head(network) for network in networks], text=self.serves_text)
@@ -199,6 +228,9 @@ class TunedHead(Tuned):
 
 class TunedBackbone(TunedHead):
     """The backbone's tower and a head behind it, on images that are decoded and augmented on the fly."""
+
+    joins = False
+    keeps_features = False
 
     def __init__(self, job: FitJob, config: TunedConfig) -> None:
         if config.centre:
@@ -217,6 +249,10 @@ class TunedBackbone(TunedHead):
         """See ``Tuned``."""
         tower = copy.deepcopy(self.job.backbone.tower).requires_grad_(True)
         return placed(TunedNetwork(self._new_head(), tower), self.job)
+
+    def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
+        """See ``Tuned``."""
+        return rows
 
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
         """See ``Tuned``."""
@@ -237,6 +273,10 @@ class TunedBackbone(TunedHead):
             return super()._rows(network, inputs)
 
 
+HEAD_OR_BACKBONE: Mapping[Tune, type[TunedHead]] = {"head": TunedHead, "full": TunedBackbone}
+"""What most methods can change, by ``--tune``."""
+
+
 class Member(NamedTuple):
     """One training of a fit.
 
@@ -251,8 +291,13 @@ class Member(NamedTuple):
     label: str
 
 
-def members_of(method: Method[Any], job: FitJob) -> list[Member]:
-    """The trainings of a fit on two domains, one a head.
+def members_of(method: Method[Any], job: FitJob, kind: type[Tuned]) -> list[Member]:
+    """The trainings of a fit on two domains, one a network.
+
+    Args:
+        method: with its settings.
+        job: the fit.
+        kind: of what changes, not made yet: what is asked for in vain is told before any image is embedded.
 
     Raises:
         TrainingError: unless two domains are given.
@@ -265,14 +310,9 @@ def members_of(method: Method[Any], job: FitJob) -> list[Member]:
     count = method.config.members
     if count == 1:
         return [Member(job.seed, "last", "training")]
-    if job.tune != "head" or job.oracle is not None:
+    if not kind.joins or job.oracle is not None:
         raise ConfigError("several members need --tune head and no --oracle; add --set members=1")
     return [Member(1000 * job.seed + n, f"member-{n}", f"training head {n + 1} of {count}") for n in range(count)]
-
-
-def tuned_head_or_backbone(job: FitJob, config: TunedConfig) -> Tuned:
-    """What ``--tune head`` or ``--tune full`` lets change."""
-    return TunedHead(job, config) if job.tune == "head" else TunedBackbone(job, config)
 
 
 def placed(network: nn.Module, job: FitJob) -> nn.Module:
