@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ from crosslens.training.batches import PairBatch, PairBatches
 from crosslens.training.undo import keep
 
 
-class Anchors(NamedTuple):
+@dataclass(frozen=True)
+class Anchors:
     """One domain's images of a step, over the whole batch of all processes.
 
     Attributes:

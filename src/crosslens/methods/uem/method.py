@@ -150,7 +150,7 @@ def semantic_enhanced_losses(
     losses: dict[str, Tensor] = {}
     terms: list[tuple[float, Tensor]] = []
     for domain, name in enumerate("ab"):
-        z, index = anchors[domain]
+        z, index = anchors[domain].z, anchors[domain].index
         bank = learner.banks[domain]
         instance = slow_bank_contrast(z, bank, index, config.temperature, config.negatives, config.reduction)
         losses[f"instance_{name}"] = instance
@@ -309,7 +309,7 @@ class SemanticMatched:
 
     def state(self) -> dict[str, Any]:
         """See ``Learner``; beside it the frozen encoder and the classifier."""
-        own = {"frozen": self.frozen.state_dict(), "classifier": self.classifier.state_dict()}
+        own: dict[str, Any] = {"frozen": self.frozen.state_dict(), "classifier": self.classifier.state_dict()}
         own |= {"accuracies": list(self.accuracies), "paused": self.paused}
         return self.learner.state(self.optimizer, self.stage, own)
 
