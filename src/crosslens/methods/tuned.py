@@ -216,7 +216,7 @@ class TunedHead(Tuned):
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
         """See ``Tuned``."""
         heads = Heads([_copied_head(network) for network in networks], text=self.serves_text)
-        return Encoder(self.job.backbone, [Centre(self.means), heads], method=method, trained=trained)
+        return Encoder(self.job.backbone, [Centre(dict(self.means)), heads], method=method, trained=trained)
 
     def _rows(self, network: nn.Module, inputs: Tensor) -> Tensor:
         rows: Tensor = network(inputs)
