@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import crosslens
-from crosslens.methods.tuned import TunedHead
+from crosslens.methods.tuned import TunedTogether
 from crosslens.methods.two_view import TwoViewTraining
 from crosslens.methods.uem.method import SemanticEnhanced
 from crosslens.support.errors import TrainingError
@@ -32,7 +32,7 @@ def tensors(state):
 @pytest.mark.parametrize("method", SETTINGS)
 def test_failed_pt_is_the_state_before_the_step(pictures, tmp_path, monkeypatch, method, tune):
     kind, states = (SemanticEnhanced if method == "uem" else TwoViewTraining), []
-    forward = TunedHead._rows
+    forward = TunedTogether._rows
 
     def failing(self, network, inputs):
         rows = forward(self, network, inputs)
@@ -46,7 +46,7 @@ def test_failed_pt_is_the_state_before_the_step(pictures, tmp_path, monkeypatch,
         states.append([tensor.clone() for tensor in tensors(self.state())])
         return step(self, epoch, number)
 
-    monkeypatch.setattr(TunedHead, "_rows", failing)
+    monkeypatch.setattr(TunedTogether, "_rows", failing)
     monkeypatch.setattr(kind, "step", watched)
     with pytest.raises(TrainingError, match="the loss is not finite"):
         crosslens.fit(

@@ -150,7 +150,60 @@ class Tuned(ABC):
         network.load_state_dict(state)
 
 
-class TunedHead(Tuned):
+class TunedTogether(Tuned):
+    """A network with a head, through which both domains pass in one batch, as in MoCo and UCDIR.
+
+    Args:
+        job: the fit.
+        config: its settings.
+        features: see ``Tuned``.
+        views: see ``Tuned``.
+        widths: hidden and output widths of the head.
+    """
+
+    def __init__(
+        self,
+        job: FitJob,
+        config: TunedConfig,
+        features: Mapping[str, Features],
+        views: Sequence[Views],
+        widths: Sequence[int],
+    ) -> None:
+        super().__init__(job, config, features, views)
+        self.widths = tuple(widths)
+
+    def forward(self, network: nn.Module, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """See ``Tuned``; both domains in one batch."""
+        return self._rows(network, torch.cat(list(inputs))).split(len(inputs[0]))
+
+    def forward_keys(
+        self, network: nn.Module, inputs: Sequence[Tensor], generator: torch.Generator
+    ) -> Sequence[Tensor]:
+        """See ``Tuned``; both domains shuffled together, as MoCo and UCDIR do."""
+        world, size = self.job.world, self.config.batch_size
+        network.train()
+        if world.size == 1:
+            keys = shuffled_forward(lambda x: self._rows(network, x), torch.cat(list(inputs)), generator)
+        else:
+            # What a shuffle does is to say who is normalised with whom; the other rows are with other processes.
+            halves = halves_after_shuffle(2 * size, generator).view(2, size)[:, world.part(size)]
+            set_halves(network, halves.flatten())
+            keys = self._rows(network, torch.cat(list(inputs)))
+        return keys.split(len(inputs[0]))
+
+    def forward_centre(self, network: nn.Module, inputs: Tensor, domain: int) -> Tensor:
+        """See ``Tuned``."""
+        return self._rows(network, inputs)
+
+    def _rows(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        rows: Tensor = network(inputs)
+        return rows.float()
+
+    def _new_head(self) -> Head:
+        return new_head(self.job, self.config, self.widths)
+
+
+class TunedHead(TunedTogether):
     """A head behind cached features; the backbone stays as it is.
 
     Args:
@@ -178,36 +231,12 @@ class TunedHead(Tuned):
             CachedViews(features[domain].values, self.means.get(domain), job.torch_device)
             for domain in job.domains
         ]
-        super().__init__(job, config, features, views)
-        self.widths = config.head if head is None else tuple(head)
+        super().__init__(job, config, features, views, config.head if head is None else head)
         self.serves_text = serves_text
 
     def new_network(self, seed: int) -> nn.Module:
         """See ``Tuned``."""
         return placed(TunedNetwork(self._new_head()), self.job)
-
-    def forward(self, network: nn.Module, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """See ``Tuned``; both domains in one batch."""
-        return self._rows(network, torch.cat(list(inputs))).split(len(inputs[0]))
-
-    def forward_keys(
-        self, network: nn.Module, inputs: Sequence[Tensor], generator: torch.Generator
-    ) -> Sequence[Tensor]:
-        """See ``Tuned``; both domains shuffled together, as MoCo and UCDIR do."""
-        world, size = self.job.world, self.config.batch_size
-        network.train()
-        if world.size == 1:
-            keys = shuffled_forward(lambda x: self._rows(network, x), torch.cat(list(inputs)), generator)
-        else:
-            # What a shuffle does is to say who is normalised with whom; the other rows are with other processes.
-            halves = halves_after_shuffle(2 * size, generator).view(2, size)[:, world.part(size)]
-            set_halves(network, halves.flatten())
-            keys = self._rows(network, torch.cat(list(inputs)))
-        return keys.split(len(inputs[0]))
-
-    def forward_centre(self, network: nn.Module, inputs: Tensor, domain: int) -> Tensor:
-        """See ``Tuned``."""
-        return self._rows(network, inputs)
 
     def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
         """See ``Tuned``; the head's inputs, which a new head scrambles."""
@@ -218,19 +247,9 @@ class TunedHead(Tuned):
         heads = Heads([_copied_head(network) for network in networks], text=self.serves_text)
         return Encoder(self.job.backbone, [Centre(dict(self.means)), heads], method=method, trained=trained)
 
-    def _rows(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        rows: Tensor = network(inputs)
-        return rows.float()
 
-    def _new_head(self) -> Head:
-        return new_head(self.job, self.config, self.widths)
-
-
-class TunedBackbone(TunedHead):
+class TunedBackbone(TunedTogether):
     """The backbone's tower and a head behind it, on images that are decoded and augmented on the fly."""
-
-    joins = False
-    keeps_features = False
 
     def __init__(self, job: FitJob, config: TunedConfig) -> None:
         if config.centre:
@@ -242,17 +261,12 @@ class TunedBackbone(TunedHead):
             ImageViews(features[domain].catalog.paths, preprocess, config.augmentation, device, job.workers)
             for domain in job.domains
         ]
-        Tuned.__init__(self, job, config, features, views)
-        self.widths = config.head
+        super().__init__(job, config, features, views, config.head)
 
     def new_network(self, seed: int) -> nn.Module:
         """See ``Tuned``."""
         tower = copy.deepcopy(self.job.backbone.tower).requires_grad_(True)
         return placed(TunedNetwork(self._new_head(), tower), self.job)
-
-    def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
-        """See ``Tuned``."""
-        return rows
 
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
         """See ``Tuned``."""
@@ -273,7 +287,7 @@ class TunedBackbone(TunedHead):
             return super()._rows(network, inputs)
 
 
-HEAD_OR_BACKBONE: Mapping[Tune, type[TunedHead]] = {"head": TunedHead, "full": TunedBackbone}
+HEAD_OR_BACKBONE: Mapping[Tune, type[TunedHead] | type[TunedBackbone]] = {"head": TunedHead, "full": TunedBackbone}
 """What most methods can change, by ``--tune``."""
 
 
