@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from crosslens.losses.inter_cluster import class_prototypes, prototype_separation
-from crosslens.losses.inter_instance import dropped_instance_contrast
 from crosslens.losses.text_contexts import text_consistency, text_contrast
 
 
@@ -25,44 +24,12 @@ def problem(seed, images=14, batch=6, classes=4, dim=5):
     weights[torch.rand(images, generator=g) < 0.4] = 0
     index = torch.randperm(images, generator=g)[:batch]
     bank[index] = keys
-    near = torch.stack([torch.randperm(classes, generator=g)[:2] for _ in range(batch)])
-    return q, keys, bank, index, labels, weights, near
-
-
-@given(st.integers(0, 300), st.sampled_from([0.07, 0.5]))
-def test_dropped_instance_contrast_is_the_slow_formula(seed, temperature):
-    q, keys, bank, index, labels, weights, near = problem(seed)
-    losses = []
-    for i, slot in enumerate(index.tolist()):
-        if weights[slot] > 0:
-            continue
-        own = math.exp(float(q[i] @ keys[i]) / temperature)
-        others = [
-            math.exp(float(q[i] @ bank[j]) / temperature)
-            for j in range(len(bank))
-            if weights[j] > 0 and int(labels[j]) not in near[i].tolist()
-        ]
-        losses.append(-math.log(own / (own + sum(others))))
-    expected = sum(losses) / len(losses) if losses else 0.0
-    found = dropped_instance_contrast(q, keys, bank, index, labels, weights, near, temperature)
-    assert float(found) == pytest.approx(expected, abs=1e-9)
-
-
-def test_only_dropped_images_are_moved():
-    q, keys, bank, index, labels, weights, near = problem(3)
-    for tensor in (q, keys, bank):
-        tensor.requires_grad_(True)
-    dropped_instance_contrast(q, keys, bank, index, labels, weights, near).backward()
-    assert torch.equal(q.grad.abs().sum(1) > 0, weights[index] == 0)
-    assert keys.grad is None
-    assert bank.grad is None
-    kept = dropped_instance_contrast(q, keys, bank, index, labels, torch.ones_like(weights), near)
-    assert float(kept.detach()) == 0
+    return q, keys, bank, index, labels, weights
 
 
 @given(st.integers(0, 300), st.sampled_from([0.1, 1.0]))
 def test_prototype_separation_is_the_slow_formula(seed, temperature):
-    q, _, bank, index, labels, weights, _ = problem(seed)
+    q, _, bank, index, labels, weights = problem(seed)
     prototypes = class_prototypes(bank, labels, weights, 5)
     own, w = labels[index], weights[index]
     values = []
@@ -95,7 +62,7 @@ def test_separation_falls_as_classes_part():
 
 @given(st.integers(0, 200))
 def test_text_contrast_is_the_slow_formula_and_reaches_both_sides(seed):
-    q, _, bank, index, labels, weights, _ = problem(seed)
+    q, _, bank, index, labels, weights = problem(seed)
     texts = bank[:4].clone().requires_grad_(True)
     own, w = labels[index], weights[index]
     q = q.requires_grad_(True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import crosslens
-from crosslens.methods.tuned import TunedHead
+from crosslens.methods.tuned import TunedTogether
 from crosslens.methods.two_view import TwoViewTraining
-from crosslens.methods.uem.method import UEMTraining
+from crosslens.methods.uem.method import SemanticEnhanced
 from crosslens.support.errors import TrainingError
 from crosslens.training.run import Run
 
@@ -31,8 +31,8 @@ def tensors(state):
 @pytest.mark.parametrize("tune", ["head", "full"])
 @pytest.mark.parametrize("method", SETTINGS)
 def test_failed_pt_is_the_state_before_the_step(pictures, tmp_path, monkeypatch, method, tune):
-    kind, states = (UEMTraining if method == "uem" else TwoViewTraining), []
-    forward = TunedHead._rows
+    kind, states = (SemanticEnhanced if method == "uem" else TwoViewTraining), []
+    forward = TunedTogether._rows
 
     def failing(self, network, inputs):
         rows = forward(self, network, inputs)
@@ -41,12 +41,12 @@ def test_failed_pt_is_the_state_before_the_step(pictures, tmp_path, monkeypatch,
     step = kind.step
 
     def watched(self, epoch, number):
-        if hasattr(self, "_write_bank"):
-            self._write_bank()
+        if method == "uem":
+            self.learner.write_banks()
         states.append([tensor.clone() for tensor in tensors(self.state())])
         return step(self, epoch, number)
 
-    monkeypatch.setattr(TunedHead, "_rows", failing)
+    monkeypatch.setattr(TunedTogether, "_rows", failing)
     monkeypatch.setattr(kind, "step", watched)
     with pytest.raises(TrainingError, match="the loss is not finite"):
         crosslens.fit(

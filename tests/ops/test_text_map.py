@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from crosslens.ops.text_map import (
-    apply_map,
     blend,
     choose_strength,
     leave_one_out_score,
@@ -116,14 +115,11 @@ def test_the_choice_prefers_a_map_that_transfers():
     assert scaled_strength(source.t(), 2.0) == pytest.approx(2.0 * 64 / 40)
 
 
-def test_blending_and_applying():
+def test_blending():
     source, target = wordings(2)
     matrix = ridge_map(source, target, 0.1)
     assert torch.equal(blend(matrix, 0.0), torch.eye(8).double())
     assert torch.allclose(blend(matrix, 1.0), matrix)
-    rows = apply_map(source.float(), matrix)
-    assert rows.dtype == torch.float32
-    assert torch.allclose(rows.norm(dim=1), torch.ones(5), atol=1e-6)
 
 
 def test_bad_input_says_what_to_do():

@@ -7,6 +7,7 @@ from torch import Tensor
 from crosslens.encoder import Encoder
 from crosslens.losses.instance import instance_contrast
 from crosslens.methods.base import FitJob, Method
+from crosslens.methods.tuned import HEAD_OR_BACKBONE
 from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, fit_two_views
 
 
@@ -26,7 +27,7 @@ class Instance(Method[TwoViewConfig]):
     name = "instance"
     summary = "instance contrast per domain, without labels"
     Config = TwoViewConfig
-    tunes = ("head", "full")
+    tunes = tuple(HEAD_OR_BACKBONE)
 
     def fit(self, job: FitJob) -> Encoder:
         """See ``fit_two_views``."""

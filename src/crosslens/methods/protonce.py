@@ -15,6 +15,7 @@ from crosslens.encoder import Encoder
 from crosslens.losses.cluster import prototype_contrast
 from crosslens.losses.instance import instance_contrast
 from crosslens.methods.base import FitJob, Method
+from crosslens.methods.tuned import HEAD_OR_BACKBONE
 from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, TwoViewTraining, fit_two_views
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.kmeans import concentration, kmeans
@@ -104,7 +105,7 @@ class ProtoNCE(Method[ProtoNCEConfig]):
     name = "protonce"
     summary = "instance contrast and ProtoNCE per domain, without labels"
     Config = ProtoNCEConfig
-    tunes = ("head", "full")
+    tunes = tuple(HEAD_OR_BACKBONE)
 
     def fit(self, job: FitJob) -> Encoder:
         """See ``fit_two_views``."""

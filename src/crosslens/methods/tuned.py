@@ -1,7 +1,8 @@
 """What ``--tune`` lets change: a head behind cached features or, with it, the backbone's tower.
 
 A ``Tuned`` brings the inputs of both domains, the network that is trained with its optimiser, and the encoder that
-comes of it. How it is trained is the business of a method (``two_view.py``, ``uem/training.py``).
+comes of it; what it can do is declared on it, so that no method asks which one it has. How it is trained is the
+business of a method (``two_view.py``, ``uem/``).
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.features.load import Features
 from crosslens.images.augment import Augmentation
-from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.methods.base import FitJob, Method, MethodConfig, Tune
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward
@@ -73,7 +76,18 @@ class Tuned(ABC):
         config: its settings.
         features: of the readable images of every domain, from the frozen backbone.
         views: inputs of the network, domain by domain.
+
+    Attributes:
+        joins: whether several trained networks make one encoder.
+        keeps_features: whether the backbone's features stay what they were, so that more can be built on them.
+        serves_text: whether the trained vectors stay in the space shared with text.
+        means: of each domain, taken off its features first; empty where none are.
     """
+
+    joins: ClassVar[bool] = False
+    keeps_features: ClassVar[bool] = False
+    serves_text: bool = False
+    means: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(
         self, job: FitJob, config: TunedConfig, features: Mapping[str, Features], views: Sequence[Views]
@@ -114,9 +128,18 @@ class Tuned(ABC):
             chunks = self.views[domain].centres()
             return torch.cat([self.forward_centre(network, inputs, domain) for inputs in chunks])
 
+    def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
+        """What is known of a domain's images before anything is learned, as unit rows ``(N, ...)``.
+
+        Args:
+            domain: 0 or 1.
+            rows: what the untrained network makes of them, ``centre_features``.
+        """
+        return rows
+
     @abstractmethod
     def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
-        """The encoder of a trained network; of several where they can be joined."""
+        """The encoder of a trained network; of several where it ``joins`` them."""
 
     def state(self, network: nn.Module) -> dict[str, Tensor]:
         """What a checkpoint keeps of a network."""
@@ -127,39 +150,27 @@ class Tuned(ABC):
         network.load_state_dict(state)
 
 
-class TunedHead(Tuned):
-    """A head behind cached features; the backbone stays as it is.
+class TunedTogether(Tuned):
+    """A network with a head, through which both domains pass in one batch, as in MoCo and UCDIR.
 
     Args:
         job: the fit.
         config: its settings.
-        head: widths in place of ``config.head``.
-        serves_text: whether training keeps the head in the space shared with text.
+        features: see ``Tuned``.
+        views: see ``Tuned``.
+        widths: hidden and output widths of the head.
     """
 
     def __init__(
         self,
         job: FitJob,
         config: TunedConfig,
-        head: Sequence[int] | None = None,
-        *,
-        serves_text: bool = False,
+        features: Mapping[str, Features],
+        views: Sequence[Views],
+        widths: Sequence[int],
     ) -> None:
-        features = job.features_by_domain(config.views, config.augmentation)
-        self.means: dict[str, Tensor] = {}
-        if config.centre:
-            self.means = {domain: torch.from_numpy(f.centre).mean(0) for domain, f in features.items()}
-        views = [
-            CachedViews(features[domain].values, self.means.get(domain), job.torch_device)
-            for domain in job.domains
-        ]
         super().__init__(job, config, features, views)
-        self.widths = config.head if head is None else tuple(head)
-        self.serves_text = serves_text
-
-    def new_network(self, seed: int) -> nn.Module:
-        """See ``Tuned``."""
-        return placed(TunedNetwork(self._new_head()), self.job)
+        self.widths = tuple(widths)
 
     def forward(self, network: nn.Module, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """See ``Tuned``; both domains in one batch."""
@@ -184,11 +195,6 @@ class TunedHead(Tuned):
         """See ``Tuned``."""
         return self._rows(network, inputs)
 
-    def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
-        """See ``Tuned``."""
-        heads = Heads([_copied_head(network) for network in networks], text=self.serves_text)
-        return Encoder(self.job.backbone, [Centre(self.means), heads], method=method, trained=trained)
-
     def _rows(self, network: nn.Module, inputs: Tensor) -> Tensor:
         rows: Tensor = network(inputs)
         return rows.float()
@@ -197,7 +203,52 @@ class TunedHead(Tuned):
         return new_head(self.job, self.config, self.widths)
 
 
-class TunedBackbone(TunedHead):
+class TunedHead(TunedTogether):
+    """A head behind cached features; the backbone stays as it is.
+
+    Args:
+        job: the fit.
+        config: its settings.
+        head: widths in place of ``config.head``.
+        serves_text: whether training keeps the head in the space shared with text.
+    """
+
+    joins = True
+    keeps_features = True
+
+    def __init__(
+        self,
+        job: FitJob,
+        config: TunedConfig,
+        head: Sequence[int] | None = None,
+        *,
+        serves_text: bool = False,
+    ) -> None:
+        features = job.features_by_domain(config.views, config.augmentation)
+        if config.centre:
+            self.means = {domain: torch.from_numpy(f.centre).mean(0) for domain, f in features.items()}
+        views = [
+            CachedViews(features[domain].values, self.means.get(domain), job.torch_device)
+            for domain in job.domains
+        ]
+        super().__init__(job, config, features, views, config.head if head is None else head)
+        self.serves_text = serves_text
+
+    def new_network(self, seed: int) -> nn.Module:
+        """See ``Tuned``."""
+        return placed(TunedNetwork(self._new_head()), self.job)
+
+    def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
+        """See ``Tuned``; the head's inputs, which a new head scrambles."""
+        return F.normalize(torch.cat(list(self.views[domain].centres())), dim=1)
+
+    def encoder(self, networks: Sequence[nn.Module], method: str, trained: Mapping[str, Any]) -> Encoder:
+        """See ``Tuned``."""
+        heads = Heads([_copied_head(network) for network in networks], text=self.serves_text)
+        return Encoder(self.job.backbone, [Centre(dict(self.means)), heads], method=method, trained=trained)
+
+
+class TunedBackbone(TunedTogether):
     """The backbone's tower and a head behind it, on images that are decoded and augmented on the fly."""
 
     def __init__(self, job: FitJob, config: TunedConfig) -> None:
@@ -210,8 +261,7 @@ class TunedBackbone(TunedHead):
             ImageViews(features[domain].catalog.paths, preprocess, config.augmentation, device, job.workers)
             for domain in job.domains
         ]
-        Tuned.__init__(self, job, config, features, views)
-        self.widths = config.head
+        super().__init__(job, config, features, views, config.head)
 
     def new_network(self, seed: int) -> nn.Module:
         """See ``Tuned``."""
@@ -237,6 +287,10 @@ class TunedBackbone(TunedHead):
             return super()._rows(network, inputs)
 
 
+HEAD_OR_BACKBONE: Mapping[Tune, type[TunedHead] | type[TunedBackbone]] = {"head": TunedHead, "full": TunedBackbone}
+"""What most methods can change, by ``--tune``."""
+
+
 class Member(NamedTuple):
     """One training of a fit.
 
@@ -251,8 +305,13 @@ class Member(NamedTuple):
     label: str
 
 
-def members_of(method: Method[Any], job: FitJob) -> list[Member]:
-    """The trainings of a fit on two domains, one a head.
+def members_of(method: Method[Any], job: FitJob, kind: type[Tuned]) -> list[Member]:
+    """The trainings of a fit on two domains, one a network.
+
+    Args:
+        method: with its settings.
+        job: the fit.
+        kind: of what changes, not made yet: what is asked for in vain is told before any image is embedded.
 
     Raises:
         TrainingError: unless two domains are given.
@@ -265,14 +324,9 @@ def members_of(method: Method[Any], job: FitJob) -> list[Member]:
     count = method.config.members
     if count == 1:
         return [Member(job.seed, "last", "training")]
-    if job.tune != "head" or job.oracle is not None:
+    if not kind.joins or job.oracle is not None:
         raise ConfigError("several members need --tune head and no --oracle; add --set members=1")
     return [Member(1000 * job.seed + n, f"member-{n}", f"training head {n + 1} of {count}") for n in range(count)]
-
-
-def tuned_head_or_backbone(job: FitJob, config: TunedConfig) -> Tuned:
-    """What ``--tune head`` or ``--tune full`` lets change."""
-    return TunedHead(job, config) if job.tune == "head" else TunedBackbone(job, config)
 
 
 def placed(network: nn.Module, job: FitJob) -> nn.Module:

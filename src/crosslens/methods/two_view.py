@@ -18,7 +18,7 @@ from torch import Tensor
 from crosslens.encoder import Encoder
 from crosslens.methods.base import FitJob, Method
 from crosslens.methods.best_epoch import BestEpoch
-from crosslens.methods.tuned import Member, Tuned, TunedConfig, members_of, tuned_head_or_backbone
+from crosslens.methods.tuned import HEAD_OR_BACKBONE, Member, Tuned, TunedConfig, members_of
 from crosslens.nn.momentum import momentum_copy, momentum_update
 from crosslens.training.batches import PairBatches, generator_for
 from crosslens.training.loop import train
@@ -229,8 +229,9 @@ def fit_two_views(
         TrainingError: unless two domains are given, or when a loss stops being finite.
         ConfigError: for settings that do not go together.
     """
-    members = members_of(method, job)
-    tuned = tuned_head_or_backbone(job, method.config)
+    kind = HEAD_OR_BACKBONE[job.tune]
+    members = members_of(method, job, kind)
+    tuned = kind(job, method.config)
     networks = []
     for member in members:
         training = TwoViewTraining(method, job, tuned, objective, member.seed)

@@ -28,7 +28,7 @@ from crosslens.losses.entropy import self_entropy
 from crosslens.losses.instance import bank_logits, instance_contrast
 from crosslens.methods.base import FitJob, Method
 from crosslens.methods.cluster_setting import ClusterSetting
-from crosslens.methods.tuned import weighted_total
+from crosslens.methods.tuned import HEAD_OR_BACKBONE, weighted_total
 from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, TwoViewTraining, fit_two_views
 from crosslens.ops.cluster_count import count_ladder, estimate_clusters
 from crosslens.ops.kmeans import kmeans
@@ -231,7 +231,7 @@ class UCDIR(Method[UCDIRConfig]):
     name = "ucdir"
     summary = "UCDIR (instance and cluster-wise contrast, self-entropy, distance-of-distance), without labels"
     Config = UCDIRConfig
-    tunes = ("head", "full")
+    tunes = tuple(HEAD_OR_BACKBONE)
 
     def fit(self, job: FitJob) -> Encoder:
         """See ``fit_two_views``."""

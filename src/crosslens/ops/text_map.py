@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from crosslens.ops.rounding import NOISE, difference
 from crosslens.support.errors import ConfigError
@@ -116,11 +115,6 @@ def choose_strength(source: Tensor, target: Tensor, multiples: Sequence[float] =
 def blend(matrix: Tensor, share: float) -> Tensor:
     """``(1 - alpha) I + alpha W``: a map applied by the share alpha."""
     return (1 - share) * torch.eye(len(matrix), dtype=matrix.dtype) + share * matrix
-
-
-def apply_map(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Unit rows ``(N, d)`` through W ``(d, d)``, unit rows again."""
-    return F.normalize(rows @ matrix.to(rows), dim=1)
 
 
 def _checked(source: Tensor, target: Tensor, strength: float) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 import crosslens
 from crosslens.methods.uem import structure as uem_structure
-from crosslens.methods.uem.method import UEMTraining
+from crosslens.methods.uem.learner import Learner
+from crosslens.methods.uem.method import SemanticEnhanced, SemanticMatched
 from crosslens.nn.gradient_reversal import DomainClassifier
 from crosslens.ops.matching import cross_neighbours, vote_pairs
 
@@ -79,16 +80,17 @@ def rho(a, b):
 class ByHand:
     """One step of ``uem``, computed anew from its clusters, banks and networks."""
 
-    def __init__(self, uem, epoch, step, start_banks):
-        self.uem, self.config, self.epoch, self.step = uem, uem.config, epoch, step
+    def __init__(self, trained, epoch, step, start_banks):
+        self.trained, self.uem, self.epoch, self.step = trained, trained.learner, epoch, step
+        uem, self.config = self.uem, trained.config
         self.start_banks = [bank.double() for bank in start_banks]
         self.banks = [bank.double() for bank in uem.banks]
         batch = uem.batches.get(epoch, step)
         self.index = [index.tolist() for index in batch.index]
         inputs = torch.cat(batch.queries)
         self.z = list(uem.network(inputs).double().split(len(batch.queries[0])))
-        if uem.stage == 2:
-            self.before = uem.frozen(inputs).detach().double().split(len(batch.queries[0]))
+        if trained.stage == 2:
+            self.before = trained.frozen(inputs).detach().double().split(len(batch.queries[0]))
 
     def structure(self, clustering):
         """Unified prototypes of A and of B, and every cluster's position there: merged, A's own, B's own."""
@@ -148,7 +150,7 @@ class ByHand:
                 pulls.append(sum(w * (x - y).norm() for w, y in zip(weights, p, strict=True)))
             semantic.append(torch.stack(pulls).mean())
         losses = {"instance": self.over_images(instance)}
-        if prototype and (self.uem.stage == 2 or self.schedule > 1e-3):
+        if prototype and (self.trained.stage == 2 or self.schedule > 1e-3):
             losses |= {"prototype": torch.stack(prototype).mean(), "semantic": torch.stack(semantic).mean()}
         return losses
 
@@ -203,7 +205,7 @@ class ByHand:
 
     def adversarial(self):
         """L_DAL (eq. 13) of the classifier's own two layers."""
-        first, _, second = self.uem.classifier.layers
+        first, _, second = self.trained.classifier.layers
         each = []
         for z, sign in zip(self.z, (1, -1), strict=True):
             hidden = (z @ first.weight.double().t() + first.bias).clamp_min(0)
@@ -253,7 +255,7 @@ def check_stage2(hand, losses):
     if c.keep_stage1:
         total += c.keep_stage1 * hand.stage1_total([hand.stage1(domain) for domain in (0, 1)], 1.0)
     # The classifier goes down its loss, the encoder up.
-    encoder, classifier = list(uem.network.parameters()), list(uem.classifier.parameters())
+    encoder, classifier = list(uem.network.parameters()), list(hand.trained.classifier.parameters())
     found = torch.autograd.grad(losses["total"], encoder + classifier, retain_graph=True)
     turned = total - hand.reversal * c.adversarial_weight * adversarial
     expected = torch.autograd.grad(turned, encoder, retain_graph=True)
@@ -267,34 +269,40 @@ def test_losses_and_gradients_are_the_equations(pictures, tmp_path, monkeypatch,
     checked = {1: 0, 2: 0}
     reordered, merged, rates = [], [], []
     started = {}
-    start, original = UEMTraining.start_epoch, UEMTraining.step
 
-    def starting(self, epoch):
-        info = start(self, epoch)
-        started["banks"] = [bank.clone() for bank in self.banks]
-        return info
+    def starting(original):
+        def start(self, epoch):
+            info = original(self, epoch)
+            started["banks"] = [bank.clone() for bank in self.learner.banks]
+            return info
 
-    def stepping(self, epoch, step):
-        losses = original(self, epoch, step)
-        if step != 1 or (self.stage == 1 and epoch not in (0, 2, 4)):
+        return start
+
+    def stepping(original):
+        def step(self, epoch, number):
+            losses = original(self, epoch, number)
+            if number != 1 or (self.stage == 1 and epoch not in (0, 2, 4)):
+                return losses
+            hand = ByHand(self, epoch, number, started["banks"])
+            if self.stage == 1:
+                check_stage1(hand, losses)
+            else:
+                check_stage2(hand, losses)
+                rates.append(float(losses["switch_rate_a"]))
+            checked[self.stage] += 1
+            for clustering in self.learner.clusterings:
+                _, places = hand.structure(clustering)
+                both = set(places[0].values()) & set(places[1].values())
+                merged.append(len(both))
+                at_b = {u: j for j, u in places[1].items()}
+                reordered.append(any(at_b[u] != i for i, u in places[0].items() if u in both))
             return losses
-        hand = ByHand(self, epoch, step, started["banks"])
-        if self.stage == 1:
-            check_stage1(hand, losses)
-        else:
-            check_stage2(hand, losses)
-            rates.append(float(losses["switch_rate_a"]))
-        checked[self.stage] += 1
-        for clustering in self.clusterings:
-            _, places = hand.structure(clustering)
-            both = set(places[0].values()) & set(places[1].values())
-            merged.append(len(both))
-            at_b = {u: j for j, u in places[1].items()}
-            reordered.append(any(at_b[u] != i for i, u in places[0].items() if u in both))
-        return losses
 
-    monkeypatch.setattr(UEMTraining, "start_epoch", starting)
-    monkeypatch.setattr(UEMTraining, "step", stepping)
+        return step
+
+    for stage in (SemanticEnhanced, SemanticMatched):
+        monkeypatch.setattr(stage, "start_epoch", starting(stage.start_epoch))
+        monkeypatch.setattr(stage, "step", stepping(stage.step))
     fit(pictures, tmp_path / "run", settings)
     assert checked == {1: 3, 2: 3}
     # Otherwise the checks above could not tell a wrong order of clusters, or a match that never switches.
@@ -307,18 +315,18 @@ def test_losses_and_gradients_are_the_equations(pictures, tmp_path, monkeypatch,
 def test_clusters_start_from_the_epoch_before_where_that_is_asked_for(pictures, tmp_path, monkeypatch, warm):
     kmeans = {"kmeans_start": "k-means++", "restarts": 2, "iterations": 9}
     starts, before = [], []
-    start, original = UEMTraining.start_epoch, uem_structure.kmeans
+    begin, original = Learner.begin_epoch, uem_structure.kmeans
 
-    def starting(self, epoch):
+    def beginning(self, source):
         before.append([c for clustering in self.clusterings for c in clustering.centroids])
-        return start(self, epoch)
+        return begin(self, source)
 
     def clustering(points, count, **options):
         starts.append((len(before) - 1, count, options["start"]))
         assert (options["first"], options["restarts"], options["iterations"]) == ("k-means++", 2, 9)
         return original(points, count, **options)
 
-    monkeypatch.setattr(UEMTraining, "start_epoch", starting)
+    monkeypatch.setattr(Learner, "begin_epoch", beginning)
     monkeypatch.setattr(uem_structure, "kmeans", clustering)
     fit(pictures, tmp_path / "run", {"clusters": [3, 5], "warm_start": warm} | kmeans)
     assert len(starts) == 8 * 4
@@ -331,14 +339,13 @@ def test_clusters_start_from_the_epoch_before_where_that_is_asked_for(pictures, 
 
 def test_each_part_of_stage_2_has_its_learning_rate(pictures, tmp_path, monkeypatch):
     seen = []
-    original = UEMTraining.step
+    original = SemanticMatched.step
 
     def stepping(self, epoch, step):
-        if self.stage == 2:
-            seen.append((epoch, self.optimizer.param_groups, self.network, self.classifier))
+        seen.append((epoch, self.optimizer.param_groups, self.learner.network, self.classifier))
         return original(self, epoch, step)
 
-    monkeypatch.setattr(UEMTraining, "step", stepping)
+    monkeypatch.setattr(SemanticMatched, "step", stepping)
     fit(pictures, tmp_path / "run", {"lr": 0.01, "align_lr": 0.5, "classifier_lr": 7.0, "hidden": 24})
     epoch, groups, network, classifier = seen[-1]
     assert [len(group["params"]) for group in groups] == [len(list(m.parameters())) for m in (network, classifier)]

@@ -14,7 +14,8 @@ from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods.base import make_config
 from crosslens.methods.ucdir import UCDIRConfig
 from crosslens.methods.uem.config import UEMConfig
-from crosslens.methods.uem.method import UEM, UEMTraining, write_banks
+from crosslens.methods.uem.learner import Learner, write_banks
+from crosslens.methods.uem.method import UEM, SemanticEnhanced, SemanticMatched
 from crosslens.support.errors import ConfigError, EvaluationError, TrainingError
 from testing.golden import read_golden
 from testing.tiny_pictures import make_pictures
@@ -52,7 +53,7 @@ def steps_forbidden(monkeypatch):
         pytest.fail("trained before it complained")
 
     with monkeypatch.context() as patch:
-        patch.setattr(UEMTraining, "step", step)
+        patch.setattr(SemanticEnhanced, "step", step)
         yield
 
 
@@ -90,14 +91,14 @@ def test_totals_are_the_papers_sums(pictures, tmp_path):
 
 def test_the_regulariser_starts_at_zero_and_the_reversal_too(pictures, tmp_path, monkeypatch):
     seen = []
-    original = UEMTraining._alignment_losses
+    original = SemanticMatched.losses
 
-    def spying(self, epoch, parts, frozen, strength):
-        losses = original(self, epoch, parts, frozen, strength)
+    def spying(self, epoch, anchors, before, strength):
+        losses = original(self, epoch, anchors, before, strength)
         seen.append((strength, float(losses["preserve_a"].detach())))
         return losses
 
-    monkeypatch.setattr(UEMTraining, "_alignment_losses", spying)
+    monkeypatch.setattr(SemanticMatched, "losses", spying)
     fit(pictures, tmp_path / "run")
     assert seen[0] == (0.0, pytest.approx(0, abs=1e-9))
     assert seen[-1][0] > 0.9
@@ -117,7 +118,7 @@ def test_fifty_visits_leave_the_golden_share_of_a_bank_row():
 @pytest.mark.parametrize("unit_bank", [True, False])
 def test_a_visited_bank_row_is_the_mean_and_others_stay(pictures, tmp_path, monkeypatch, unit_bank):
     checks = []
-    original = UEMTraining._write_bank
+    original = Learner.write_banks
 
     def spying(self):
         before = [bank.clone() for bank in self.banks]
@@ -134,7 +135,7 @@ def test_a_visited_bank_row_is_the_mean_and_others_stay(pictures, tmp_path, monk
                 assert torch.allclose(bank[slot], row / row.norm() if unit_bank else row, atol=1e-6)
                 checks.append(float(bank[slot].norm()))
 
-    monkeypatch.setattr(UEMTraining, "_write_bank", spying)
+    monkeypatch.setattr(Learner, "write_banks", spying)
     fit(pictures, tmp_path / "run", {"bank_momentum": 0.9, "unit_bank": unit_bank})
     assert len(checks) > 20
     assert (min(checks) > 0.9999) == unit_bank
@@ -145,7 +146,7 @@ def test_a_fit_killed_at_any_step_of_either_stage_resumes_to_the_same_bits(
     pictures, tmp_path, killed_after, stop_after
 ):
     whole = fit(pictures, tmp_path / "whole")
-    with killed_after(stop_after, UEMTraining) as calls:
+    with killed_after(stop_after, SemanticEnhanced, SemanticMatched) as calls:
         fit(pictures, tmp_path / "broken")
     assert calls[-1][0].stage == (1 if stop_after < 18 else 2)
     resumed = fit(pictures, tmp_path / "broken", resume=True)
@@ -218,13 +219,13 @@ def test_too_few_merges_fall_back_to_the_quantile_and_say_so(pictures, tmp_path)
 
 def test_full_tuning_trains_the_tower_and_leaves_the_frozen_one(pictures, tmp_path, monkeypatch):
     frozen = []
-    original = UEMTraining._begin_alignment
+    original = SemanticMatched.__init__
 
-    def spying(self):
-        original(self)
+    def spying(self, learner):
+        original(self, learner)
         frozen.append((self.frozen, {k: v.clone() for k, v in self.frozen.state_dict().items()}))
 
-    monkeypatch.setattr(UEMTraining, "_begin_alignment", spying)
+    monkeypatch.setattr(SemanticMatched, "__init__", spying)
     run = fit(pictures, tmp_path / "run", {"epochs": 2, "align_epochs": 1, "lr": 0.01}, tune="full")
     encoder = crosslens.load_encoder(run.folder)
     assert encoder.part(TrainedTower)

@@ -8,13 +8,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from crosslens.labels.pseudo_labels import Calibration, Confidence
-from crosslens.methods.base import FitJob
 from crosslens.methods.clair.prompts import PromptConfig
 from crosslens.methods.clair.texts import TextContextConfig
 from crosslens.methods.clair.whitened import Share
 from crosslens.methods.text_map import MapConfig
 from crosslens.methods.two_view import TwoViewConfig
-from crosslens.support.errors import ConfigError
 
 
 class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
@@ -97,18 +95,11 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
     """How far labels are spread: the share that a neighbour passes on."""
     rounds: int = Field(5, ge=0)
     """Rounds of handing labels over between the domains."""
-    handover: float = Field(1.0, ge=0)
-    """Weight of what is handed over."""
     whitened_share: Share = "auto"
     """Share of every score that comes from frozen features, whitened within pseudo-classes. It keeps the encoder
-    useful for classes the head never saw, and costs a little on those it did; ``auto`` follows the two ratios, 0
-    leaves it out."""
-    known_class_ratio: float = Field(4.0, gt=0)
-    """With ``auto``: how many times as much as that part the head moves scores, where every class is named."""
-    new_class_ratio: float = Field(0.25, gt=0)
-    """The same with ``--unseen``, where new classes will come."""
-    whitening: float = Field(10.0, gt=0)
-    """Ridge of the whitening."""
+    useful for classes the head never saw, and costs a little on those it did; with ``auto`` the head moves scores
+    four times as much as that part, or with ``--unseen``, where new classes will come, a quarter as much; 0 leaves
+    it out."""
     whitened_power: float = Field(0.5, gt=0, le=1)
     """Features are raised to it before they are centred and whitened; 1 leaves them."""
 
@@ -125,16 +116,10 @@ class ClairConfig(TwoViewConfig, PromptConfig, MapConfig, TextContextConfig):
         "vocabulary_weight": 0.0,
         "vocabulary_temperature": ...,
         "map_in_training": False,
+        "handover": 1.0,
+        "known_class_ratio": 4.0,
+        "new_class_ratio": 0.25,
+        "whitening": 10.0,
+        "text_weight": 1.0,
+        "text_consistency_weight": 1.0,
     }
-
-
-def require_fitting(config: ClairConfig, job: FitJob) -> None:
-    """Check that settings go together.
-
-    Raises:
-        ConfigError: naming the two that do not.
-    """
-    if config.space == "free" and job.tune == "head" and config.text_tokens:
-        raise ConfigError("text_tokens works in the space of texts; leave out space=free")
-    if config.label_noise and job.oracle is None:
-        raise ConfigError("label_noise spoils true labels to measure what errors cost; add --oracle")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from crosslens.data.names import Spelling, did_you_mean
 from crosslens.features.load import Features
+from crosslens.labels.account import write_account
 from crosslens.labels.naming import centred_rows, class_scores
 from crosslens.labels.pseudo_labels import PseudoLabels, calibrated, pseudo_labels
 from crosslens.labels.spread import spread_labels
@@ -18,6 +19,26 @@ from crosslens.methods.base import FitJob
 from crosslens.methods.clair.config import ClairConfig
 from crosslens.ops.kmeans import kmeans
 from crosslens.support.errors import ConfigError
+
+
+def first_labels(
+    job: FitJob, config: ClairConfig, features: Sequence[Features], texts: Mapping[str, Tensor]
+) -> list[PseudoLabels]:
+    """Labels from before training, the same for every head and process; their account goes into the run.
+
+    Args and errors: see ``label_domains``.
+    """
+    found, took = label_domains(job, config, features, texts)
+    labels: list[PseudoLabels] = job.world.share(found)
+    if job.world.is_main:
+        write_account(
+            job.run.folder,
+            job.classes,
+            {domain: part.catalog.ids for domain, part in zip(job.domains, features, strict=True)},
+            dict(zip(job.domains, labels, strict=True)),
+            dict(zip(job.domains, took, strict=False)),
+        )
+    return labels
 
 
 def label_domains(
@@ -83,6 +104,23 @@ def held_out(labels: PseudoLabels, share: float, seed: int) -> Tensor:
     return labels.kept.cpu() & (torch.rand(len(labels.labels), generator=generator) < share)
 
 
+def held_out_masks(job: FitJob, config: ClairConfig, labels: Sequence[PseudoLabels]) -> list[Tensor]:
+    """Per domain the images ``(N,)`` whose labels teach nothing; the share of the map is chosen on them."""
+    return [held_out(found, config.map_holdout, job.seed + 17 * number) for number, found in enumerate(labels)]
+
+
+def labels_to_choose_on(
+    job: FitJob, config: ClairConfig, labels: Sequence[PseudoLabels]
+) -> Sequence[PseudoLabels]:
+    """The labels that the share of the map is chosen on: those held out, else all."""
+    if not config.map_holdout:
+        return labels
+    return [
+        PseudoLabels(found.posteriors, found.labels, found.confidence, held)
+        for found, held in zip(labels, held_out_masks(job, config, labels), strict=True)
+    ]
+
+
 def _labels(
     job: FitJob, config: ClairConfig, features: Sequence[Features], texts: Mapping[str, Tensor]
 ) -> tuple[list[PseudoLabels], list[bool]]:
@@ -105,7 +143,6 @@ def _labels(
             neighbours=config.neighbours,
             reach=config.reach,
             rounds=config.rounds,
-            handover=config.handover,
             temperature=config.label_temperature,
         )
     return [filtered(config, part) for part in scores], took

@@ -3,12 +3,23 @@
 Only the paper's abstract could be read; its loss names and purposes are the paper's, every formula is a proposal
 and no result here may be held against the paper's.
 
-    L = 1/2 sum_D (g L_plain^D + l1 L_inst^D + l2(e) L_clu^D) + l3(e) L_dom + l4 L_gen
+**Pseudo-labels** (``labels.py``). The frozen space shared with text scores every image against the class names,
+worded for its domain: s_ic = <v_i, t_c>. Scores are calibrated per domain, spread along neighbours and handed over
+between the domains. The best class is the label y_i; its share of a softmax, the confidence, weighs the image.
 
-Labels: scores of every image against domain-worded class names, calibrated per domain, refined by spreading along
-neighbours and handing over between domains, then filtered and weighted by confidence. Losses: inter-instance,
-inter-cluster and inter-domain contrast over pseudo-classes, which have names and so are shared by both domains;
-consistency with the frozen joint space, in which the encoder stays. Last, a closed-form map from text alone.
+**Losses** over pseudo-classes, which have names and so are shared by both domains. q_i is an image's query, m_j a
+row of its domain's memory bank, mu_c^D the mean of domain D's images with label c, v_i the frozen joint vector:
+
+    L_inst^D   inter-instance: q_i towards the m_j with its label, against all others
+    L_clu^D    inter-cluster: softmax over <q_i, mu_c^D> / T_c at y_i
+    L_dom^D    inter-domain: the same over the other domain's prototypes, or its images
+    L_gen^D    consistency: 1 - <q_i, v_i>, which keeps the encoder in the space of the texts
+    L_plain^D  instance contrast, labels unused
+
+    L = 1/2 sum_D (g L_plain^D + l1 L_inst^D + l2(e) L_clu^D + l3(e) L_dom^D + l4 L_gen^D)
+
+**The cross-domain map** (``text_map.py``), last: in closed form, from the class names' texts alone. This project
+puts a **whitened part** beside the head (``whitened.py``), which serves classes that the head never saw.
 
 Where the first proposal (docs/methods/clair.md, ``recipes/clair-spec.yaml``) failed on frozen ``lite`` features,
 the defaults are others: scores are calibrated and labels refined before anything is trained, no label is filtered
@@ -27,8 +38,6 @@ from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import DomainMap
-from crosslens.features.load import Features
-from crosslens.labels.account import write_account
 from crosslens.labels.naming import joint_rows
 from crosslens.labels.pseudo_labels import PseudoLabels, refreshed_scores
 from crosslens.labels.wording import look_of, require_text
@@ -39,13 +48,13 @@ from crosslens.losses.inter_domain import inter_domain_contrast, inter_domain_in
 from crosslens.losses.inter_instance import inter_instance_contrast
 from crosslens.losses.text_contexts import text_consistency, text_contrast
 from crosslens.methods.base import FitJob, Method
-from crosslens.methods.clair.config import ClairConfig, require_fitting
-from crosslens.methods.clair.labels import filtered, held_out, label_domains
-from crosslens.methods.clair.prompts import TunedPrompts
-from crosslens.methods.clair.texts import TextContexts
+from crosslens.methods.clair.config import ClairConfig
+from crosslens.methods.clair.labels import filtered, first_labels, held_out_masks, labels_to_choose_on
+from crosslens.methods.clair.networks import NETWORKS
+from crosslens.methods.clair.texts import TextContexts, mean_texts
 from crosslens.methods.clair.whitened import whitened_part
 from crosslens.methods.text_map import domain_maps, domain_texts
-from crosslens.methods.tuned import Tuned, TunedHead, members_of, weighted_total
+from crosslens.methods.tuned import Tuned, members_of, weighted_total
 from crosslens.methods.two_view import Embedded, Objective, TwoViewTraining
 from crosslens.support.errors import ConfigError
 from crosslens.training.schedules import linear_ramp
@@ -61,7 +70,7 @@ class Clair(Method[ClairConfig]):
     )
     Config = ClairConfig
     learns_from = frozenset({"images", "names"})
-    tunes = ("head", "prompts")
+    tunes = tuple(NETWORKS)
     reconstruction_of = "CLAIR"
     oracle_mark = "taught"
     oracle_fact = "true labels stood in for the pseudo-labels"
@@ -82,46 +91,52 @@ class Clair(Method[ClairConfig]):
                 f"clair learns from at least two class names, and --classes gives {len(job.classes)};"
                 " with one class every image has the same label"
             )
-        require_fitting(self.config, job)
-        one_network = job.tune != "head" or job.oracle is not None
-        if one_network and "members" not in self.config.model_fields_set:
+        kind = NETWORKS[job.tune]
+        if self.config.text_tokens and not kind.stays_joint(self.config):
+            raise ConfigError("text_tokens works in the space of texts; leave out space=free")
+        if self.config.label_noise and job.oracle is None:
+            raise ConfigError("label_noise spoils true labels to measure what errors cost; add --oracle")
+        if (not kind.joins or job.oracle is not None) and "members" not in self.config.model_fields_set:
             self.config = self.config.model_copy(update={"members": 1})
         # First of all: names that cannot be read are told before any image is embedded.
         texts = domain_texts(job, self.config)
-        members = members_of(self, job)
-        tuned = self._tuned(job)
-        labels = _label(job, self.config, tuned.features, texts)
+        members = members_of(self, job, kind)
+        tuned = kind(job, self.config)
+        labels = first_labels(job, self.config, tuned.features, texts)
         networks, learned = [], []
         for member in members:
-            objective = partial(ClairLosses, config=self.config, first_labels=labels)
-            training = TwoViewTraining(self, job, tuned, objective, member.seed)
+            training = TwoViewTraining(
+                self, job, tuned, partial(ClairLosses, config=self.config, first_labels=labels), member.seed
+            )
             training.run(member)
             networks.append(training.slow)
             learned.append(training.objective.learned_texts())
         encoder = tuned.encoder(networks, self.name, self.facts(job))
-        if job.tune == "prompts" or self.config.space == "joint":
-            texts = _mean_texts(job, learned) or texts
-            chosen_on = _chosen_on(job, self.config, labels)
-            maps = domain_maps(encoder, job, self.config, tuned.features, chosen_on, texts)
-            encoder = encoder.with_part(DomainMap(maps))
-        if job.tune == "head" and self.config.whitened_share != 0:
-            config = self.config
-            ratio = config.new_class_ratio if job.new_classes else config.known_class_ratio
-            strengths = config.whitening, config.whitened_share, ratio, config.whitened_power
-            encoder = encoder.with_part(whitened_part(encoder, tuned.features, labels, *strengths))
+        if tuned.serves_text:
+            encoder = self._mapped(encoder, job, tuned, labels, mean_texts(job.domains, learned) or texts)
+        if tuned.keeps_features and self.config.whitened_share != 0:
+            share, power = self.config.whitened_share, self.config.whitened_power
+            part = whitened_part(encoder, tuned.features, labels, share, power, new_classes=job.new_classes)
+            encoder = encoder.with_part(part)
         return encoder
 
     def facts(self, job: FitJob) -> dict[str, Any]:
         """What the model card says."""
         return super().facts(job) | {"reconstruction": "of CLAIR from its abstract", "classes": list(job.classes)}
 
-    def _tuned(self, job: FitJob) -> Tuned:
-        if job.tune == "prompts":
-            return TunedPrompts(job, self.config)
-        widths, is_joint = self.config.head, self.config.space == "joint"
-        if is_joint:
-            widths = (*widths[:-1], job.backbone.joint_dim or 0)
-        return TunedHead(job, self.config, widths, serves_text=is_joint)
+    def _mapped(
+        self,
+        encoder: Encoder,
+        job: FitJob,
+        tuned: Tuned,
+        labels: Sequence[PseudoLabels],
+        texts: Mapping[str, Tensor],
+    ) -> Encoder:
+        """With the map between the domains behind it."""
+        chosen_on = labels_to_choose_on(job, self.config, labels)
+        return encoder.with_part(
+            DomainMap(domain_maps(encoder, job, self.config, tuned.features, chosen_on, texts))
+        )
 
 
 class ClairLosses(Objective):
@@ -139,12 +154,11 @@ class ClairLosses(Objective):
         super().__init__(training)
         self.config, self.job, self.names = config, training.job, training.job.classes
         self.first_labels = first_labels
-        self.held = [mask.to(training.device) for mask in _held(self.job, config, first_labels)]
+        self.held = [mask.to(training.device) for mask in held_out_masks(self.job, config, first_labels)]
         self.labels = [self._teaching(n, found) for n, found in enumerate(first_labels)]
         # Centred as what is trained is centred: before its first step it then stays where it is.
-        is_centred = self.job.tune == "head" and config.centre
         self.teachers = [
-            joint_rows(self.job.backbone, features.values[:, :1], is_centred).to(training.device)
+            joint_rows(self.job.backbone, features.values[:, :1], bool(training.tuned.means)).to(training.device)
             for features in training.tuned.features
         ]
         self.prototypes: list[Tensor] = []
@@ -199,47 +213,51 @@ class ClairLosses(Objective):
     def _domain_losses(
         self, number: int, part: Embedded, weights: Sequence[Tensor], other: Embedded, texts: Tensor | None
     ) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of every term of one domain."""
-        config, found = self.config, self.labels[number]
-        # Stand-ins for new classes teach nothing about classes; the instance terms keep them.
-        w, anchors = found.weights, weights[number][part.index]
-        q, own = part.q, found.labels[part.index]
-        cluster = config.cluster_weight * ramp(self.progress, config.cluster_ramp)
-        terms: dict[str, tuple[float, Tensor]] = {}
+        """Weight and value of every term of one domain.
+
+        Stand-ins for new classes teach nothing about classes; the instance terms keep them.
+        """
+        config, q = self.config, part.q
+        own, anchors = self.labels[number].labels[part.index], weights[number][part.index]
         logits = bank_logits(q, part.bank, config.temperature)
+        terms: dict[str, tuple[float, Tensor]] = {}
         if config.plain_weight:
             plain = instance_contrast(q, part.keys, part.bank, part.index, config.temperature, logits)
             terms["plain"] = config.plain_weight, plain
-        if config.candidates == "bank":
-            instance = inter_instance_contrast(
-                q, part.keys, part.bank, part.index, found.labels, w, config.temperature, logits
-            )
-        else:
-            places = torch.arange(len(q), device=q.device)
-            batch = w[part.index]
-            instance = inter_instance_contrast(q, part.keys, part.keys, places, own, batch, config.temperature)
-        terms["instance"] = config.instance_weight, instance
+        terms["instance"] = config.instance_weight, self._inter_instance(number, part, own, logits)
         prototypes = self.prototypes[number]
-        near_own = inter_cluster_contrast(q, prototypes, own, anchors, config.cluster_temperature)
-        terms["cluster"] = cluster, near_own
+        near = inter_cluster_contrast(q, prototypes, own, anchors, config.cluster_temperature)
+        terms["cluster"] = config.cluster_weight * ramp(self.progress, config.cluster_ramp), near
         if config.separation_weight:
             apart = prototype_separation(q, prototypes, own, anchors, config.cluster_temperature)
             terms["separation"] = config.separation_weight, apart
-        far = self._inter_domain(number, part, own, anchors, other, weights[1 - number])
-        terms["domain"] = config.domain_weight * ramp(self.progress, config.domain_ramp), far
+        across = self._inter_domain(number, part, own, anchors, other, weights[1 - number])
+        terms["domain"] = config.domain_weight * ramp(self.progress, config.domain_ramp), across
         teacher = self.teachers[number]
         if config.consistency_weight and q.shape[1] == teacher.shape[1]:
             terms["consistency"] = config.consistency_weight, consistency(q, teacher[part.index])
         if texts is not None and self.contexts is not None:
-            read = text_contrast(q, texts[number], own, anchors, config.text_temperature)
-            terms["text"] = config.text_weight, read
-            true = text_consistency(texts[number], self.contexts.written_texts(number))
-            terms["text_consistency"] = config.text_consistency_weight, true
+            # Texts as near to their images as to what was written; the two pull against each other evenly.
+            terms["text"] = 1.0, text_contrast(q, texts[number], own, anchors, config.text_temperature)
+            written = self.contexts.written_texts(number)
+            terms["text_consistency"] = 1.0, text_consistency(texts[number], written)
         return terms
+
+    def _inter_instance(self, number: int, part: Embedded, own: Tensor, logits: Tensor) -> Tensor:
+        """L_inst: towards the images of the own label, in the memory bank or in the batch."""
+        config, found = self.config, self.labels[number]
+        q, keys, weights = part.q, part.keys, found.weights
+        if config.candidates == "bank":
+            return inter_instance_contrast(
+                q, keys, part.bank, part.index, found.labels, weights, config.temperature, logits
+            )
+        places = torch.arange(len(q), device=q.device)
+        return inter_instance_contrast(q, keys, keys, places, own, weights[part.index], config.temperature)
 
     def _inter_domain(
         self, number: int, part: Embedded, own: Tensor, anchors: Tensor, other: Embedded, weights: Tensor
     ) -> Tensor:
+        """L_dom: towards the other domain's prototype of the own label, its images of that label, or both."""
         temperature, found = self.config.domain_temperature, []
         if self.config.level != "instance":
             found.append(inter_domain_contrast(part.q, self.prototypes[1 - number], own, anchors, temperature))
@@ -346,47 +364,6 @@ class ClairLosses(Objective):
 def ramp(progress: float, share: float) -> float:
     """What a growing term counts after ``progress`` of all steps, of which ``share`` let it grow from 0 to 1."""
     return linear_ramp(round(1e6 * progress) + 1, 0, round(1e6 * share))
-
-
-def _label(
-    job: FitJob, config: ClairConfig, features: Sequence[Features], texts: Mapping[str, Tensor]
-) -> list[PseudoLabels]:
-    """Labels of the start, the same for every head; their account goes into the run."""
-    found, took = label_domains(job, config, features, texts)
-    labels: list[PseudoLabels] = job.world.share(found)
-    if job.world.is_main:
-        write_account(
-            job.run.folder,
-            job.classes,
-            {domain: part.catalog.ids for domain, part in zip(job.domains, features, strict=True)},
-            dict(zip(job.domains, labels, strict=True)),
-            dict(zip(job.domains, took, strict=False)),
-        )
-    return labels
-
-
-def _held(job: FitJob, config: ClairConfig, labels: Sequence[PseudoLabels]) -> list[Tensor]:
-    """Per domain the images ``(N,)`` whose labels teach nothing, so that the share of the map is chosen on
-    them."""
-    return [held_out(found, config.map_holdout, job.seed + 17 * number) for number, found in enumerate(labels)]
-
-
-def _chosen_on(job: FitJob, config: ClairConfig, labels: Sequence[PseudoLabels]) -> Sequence[PseudoLabels]:
-    """The labels that the share of the map is chosen on: those held out, else all."""
-    if not config.map_holdout:
-        return labels
-    return [
-        PseudoLabels(found.posteriors, found.labels, found.confidence, held)
-        for found, held in zip(labels, _held(job, config, labels), strict=True)
-    ]
-
-
-def _mean_texts(job: FitJob, learned: Sequence[Tensor | None]) -> dict[str, Tensor] | None:
-    """The class texts that were learned, the mean over the heads; None where none were."""
-    found = [texts for texts in learned if texts is not None]
-    if not found:
-        return None
-    return dict(zip(job.domains, F.normalize(torch.stack(found).mean(0), dim=2), strict=True))
 
 
 def _agreement(rows: Tensor, prototypes: Tensor, labels: Tensor) -> float:

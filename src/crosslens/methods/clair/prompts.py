@@ -59,6 +59,8 @@ class TunedPrompts(Tuned):
     There is no batch normalisation in a transformer, so keys need no shuffling.
     """
 
+    serves_text = True
+
     def __init__(self, job: FitJob, config: PromptConfig) -> None:
         features = job.features_by_domain()
         views = [
@@ -73,6 +75,11 @@ class TunedPrompts(Tuned):
         ]
         super().__init__(job, config, features, views)
         self.prompts = config
+
+    @staticmethod
+    def stays_joint(config: PromptConfig) -> bool:
+        """Whether they will serve texts, asked before they are made: they end in the space shared with text."""
+        return True
 
     def new_network(self, seed: int) -> nn.Module:
         """See ``Tuned``."""

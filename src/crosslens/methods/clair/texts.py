@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.prompts import HOLE, word_prompts
@@ -20,12 +21,8 @@ class TextContextConfig(MethodConfig):
     text_tokens: int = Field(0, ge=0)
     """Word vectors before every class name, learned for each domain (4 to 16); 0 for none. They start from the
     domain's first template, and the class texts they give are what the text map is fitted on."""
-    text_weight: float = Field(1.0, ge=0)
-    """Of the contrast of images with the class texts."""
-    text_consistency_weight: float = Field(1.0, ge=0)
-    """Of the nearness of those texts to the written ones."""
     text_temperature: float = Field(0.2, gt=0)
-    """T of that contrast."""
+    """T of the contrast of images with the class texts."""
     text_lr: float = Field(2e-3, gt=0)
     """Learning rate of the vectors."""
 
@@ -77,3 +74,16 @@ class TextContexts(nn.Module):
     def written_texts(self, domain: int) -> Tensor:
         """Class texts ``(C, J)`` of a domain's written templates."""
         return self._written[domain]
+
+
+def mean_texts(domains: Sequence[str], learned: Sequence[Tensor | None]) -> dict[str, Tensor] | None:
+    """Learned class texts ``(C, J)`` by domain, the mean over the trainings; None where none were learned.
+
+    Args:
+        domains: in order.
+        learned: of every training ``(domains, C, J)``, or None.
+    """
+    texts = [found for found in learned if found is not None]
+    if not texts:
+        return None
+    return dict(zip(domains, F.normalize(torch.stack(texts).mean(0), dim=2), strict=True))

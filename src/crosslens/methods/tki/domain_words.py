@@ -34,20 +34,31 @@ _ENCODED_AT_ONCE = 256
 class WordsConfig(MethodConfig):
     """Settings of the expansion."""
 
+    # Open in the paper, which has words that are learned; these are PromptStyler's.
     words: int = Field(80, ge=1)
     """K, domain words to learn."""
+    template: str | tuple[str, ...] = f"a {HOLE} style of a {CLASS}"
+    """A prompt with ``X`` for the domain word and ``{class}`` for the class; of several the mean feature is taken,
+    as of CLIP's prompt ensembles."""
+    iterations: int = Field(100, ge=1)
+    """A word, in sequential training."""
+    word_std: float = Field(0.02, gt=0)
+    """Entries are drawn from N(0, word_std^2), as CLIP's own table was."""
+    diversity_weight: float = Field(1.0, ge=0)
+    """Of the words' distance from each other."""
+    consistency_weight: float = Field(1.0, ge=0)
+    """Of the nearness of a description to its class."""
+    consistency_temperature: float = Field(1.0, gt=0)
+    """tau_e, of that nearness."""
+
+    # What this project adds: training all words at once, in seconds, and controls.
     learn: Literal["joint", "sequential", "random"] = "joint"
     """``joint`` learns all words together, ``sequential`` one after the other; ``random`` leaves them as they were
     drawn, a control."""
     given: tuple[str, ...] = ()
     """Words written by hand (``sketch``, ``oil painting``) instead of learned ones, a control."""
-    template: str | tuple[str, ...] = f"a {HOLE} style of a {CLASS}"
-    """A prompt with ``X`` for the domain word and ``{class}`` for the class; of several the mean feature is taken,
-    as of CLIP's prompt ensembles."""
     steps: int = Field(150, ge=1)
     """Of the joint training."""
-    iterations: int = Field(100, ge=1)
-    """A word, in sequential training."""
     words_per_step: int = Field(8, ge=1)
     """Of the joint training."""
     classes_per_step: int = Field(4, ge=0)
@@ -60,14 +71,6 @@ class WordsConfig(MethodConfig):
     sequential training, which starts anew for every word."""
     word_schedule: Literal["cosine", "constant"] = "cosine"
     """Of the joint training's learning rate; the other's is constant."""
-    word_std: float = Field(0.02, gt=0)
-    """Entries are drawn from N(0, word_std^2), as CLIP's own table was."""
-    diversity_weight: float = Field(1.0, ge=0)
-    """Of the words' distance from each other."""
-    consistency_weight: float = Field(1.0, ge=0)
-    """Of the nearness of a description to its class."""
-    consistency_temperature: float = Field(1.0, gt=0)
-    """tau_e, of that nearness."""
 
     @property
     def templates(self) -> tuple[str, ...]:

@@ -1,10 +1,22 @@
 """TKI (Yan et al., ICML 2024), a reconstruction: retrieval across domains learned from texts alone.
 
-No image is seen. Domain word vectors draw varied descriptions of every class from a frozen text tower (expansion,
-``domain_words.py``); a projection learns to bring all descriptions of a class to that class (aggregation,
-``text_aggregation.py``), and is then put behind the frozen image tower, whose space the texts share.
+Only the paper's abstract was at hand; it names the two stages and their purposes. Every loss and number here comes
+from its closest published relatives. No image is seen. t_n is the text feature of class n, tau a temperature.
 
-Only the paper's abstract was at hand: every loss and number here comes from its closest published relatives.
+**Stage 1, expansion** (``domain_words.py``). K word vectors w_k take the place of X in a prompt of a frozen text
+tower: s_k is the feature of "a X style of a", u_kn that of "a X style of a <class n>". The words are to differ,
+and what they describe to keep its class:
+
+    L_div = mean |<s_k, s_j>| over other words j
+    L_sem = - log softmax_n( <u_kn, t_n> / tau_e )
+    L_1   = l_div L_div + l_sem L_sem
+
+**Stage 2, aggregation** (``text_aggregation.py``). A projection Phi with hyperbolic layers takes all descriptions
+into a ball of curvature -c and brings them, whatever their word, to the proxy p_n of their class:
+
+    L_2 = - log softmax_n( - d_c(Phi(u_kn), p_n) / tau )
+
+**Use**. Phi goes behind the frozen image tower, whose space the texts share; images rank by d_c.
 """
 
 from __future__ import annotations
@@ -35,6 +47,7 @@ _CENTRED = (
 class TKIConfig(WordsConfig, AggregationConfig):
     """Settings of TKI: those of the expansion (``WordsConfig``) and of the aggregation (``AggregationConfig``)."""
 
+    # Open in the paper.
     class_vocabulary: Literal["seen", "all"] = "seen"
     """What becomes of the names of classes that are unseen (``--unseen``): ``seen`` leaves them out, ``all`` keeps
     them, which every result says. An open vocabulary is another file of names."""
@@ -80,14 +93,13 @@ class TKI(Method[TKIConfig]):
             )
         if self.config.centre and not len(job.catalog):
             raise ConfigError("centre takes the mean image of each domain away, so name the images: fit tki ROOT")
-        texts, facts = self._expanded(job)
-        projection, learned = aggregate(self.config, texts, seed=job.seed, run=job.run)
-        facts |= learned
+        texts, expanded = self._expand(job)
+        projection, aggregated = aggregate(self.config, texts, seed=job.seed, run=job.run)
         return Encoder(
             job.backbone,
-            [Joint(job.backbone), Centre(self._means(job)), ProjectionHead(projection)],
+            [Joint(job.backbone), Centre(self._image_means(job)), ProjectionHead(projection)],
             method=self.name,
-            trained=self.facts(job) | {"classes": list(job.classes), "texts": facts},
+            trained=self.facts(job) | {"classes": list(job.classes), "texts": expanded | aggregated},
         )
 
     def facts(self, job: FitJob) -> dict[str, Any]:
@@ -96,7 +108,7 @@ class TKI(Method[TKIConfig]):
             return super().facts(job)
         return super().facts(job) | {"summary": _CENTRED}
 
-    def _expanded(self, job: FitJob) -> tuple[DomainTexts, dict[str, Any]]:
+    def _expand(self, job: FitJob) -> tuple[DomainTexts, dict[str, Any]]:
         """Domain words and texts, from ``RUN/words.safetensors`` where a run that stopped left them."""
         file = job.run.folder / "words.safetensors"
         if file.is_file():
@@ -122,7 +134,7 @@ class TKI(Method[TKIConfig]):
             save_file({key: value.contiguous().cpu() for key, value in vars(found).items()}, temporary, about)
         return found, facts
 
-    def _means(self, job: FitJob) -> dict[str, Tensor]:
+    def _image_means(self, job: FitJob) -> dict[str, Tensor]:
         if not self.config.centre:
             return {}
         return {

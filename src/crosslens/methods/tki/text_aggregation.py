@@ -35,41 +35,43 @@ ALIVE = (0.65, 0.90)
 class AggregationConfig(ProjectionSettings, MethodConfig):
     """Settings of the aggregation; those of the projection come from ``ProjectionSettings``."""
 
+    # Open in the paper, which has a non-Euclidean perceptron and texts as proxies.
     hidden: int = Field(0, ge=0)
     """Width of the projection's middle; 0 takes D."""
     dim: int = Field(0, ge=0)
     """d, width of the projection's output; 0 takes D."""
-    proxies: Literal["text", "class"] = "text"
-    """``text`` are the plain class names where the untrained projection puts them, so that classes keep their
-    places and only the domains go; ``class`` projects them anew each step, as the first proposal has it, which
-    also drives classes apart."""
     temperature: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     """tau > 0 of the softmax over distances to the proxies; ``auto`` takes the one of 0.1, 0.2, 0.4, 1 whose first
     loss is 65 to 90 % of log N."""
-    centre: bool = False
-    """Take the mean text off all texts, and the mean image of each domain off its images, which needs ROOT
-    (unlabelled images are seen, so it is no longer TKI's setting)."""
     epochs: int = Field(20, ge=1)
     """Passes over all descriptions at most."""
     batch_size: int = Field(256, ge=2)
     """Descriptions a step."""
     lr: float = Field(1e-3, gt=0)
     """Learning rate of Adam."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Of the learning rate; ``cosine`` over ``epochs``, or ``constant``."""
     clip_gradient: float = Field(1.0, gt=0)
     """Largest gradient norm of a step."""
     hold_out: float = Field(0.1, ge=0, lt=0.9)
     """Share of the domain words, and of 20 or more classes also of the names, that only choose the epoch."""
+    patience: int = Field(3, ge=0)
+    """Epochs without a rise of the held-out retrieval among texts before training stops; 0 never."""
+
+    # What this project adds.
+    proxies: Literal["text", "class"] = "text"
+    """``text`` are the plain class names where the untrained projection puts them, so that classes keep their
+    places and only the domains go; ``class`` projects them anew each step, which also drives classes apart."""
+    centre: bool = False
+    """Take the mean text off all texts, and the mean image of each domain off its images, which needs ROOT
+    (unlabelled images are seen, so it is no longer TKI's setting)."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate; ``cosine`` over ``epochs``, or ``constant``."""
     keep_start: bool = True
-    """Where no epoch is as good on these as the start was, leave the projection as it began."""
+    """Where no epoch is as good on held-out texts as the start was, leave the projection as it began."""
     ties: bool = True
     """Take an epoch as good as the best for as good a one; else only a better one is, and the first is kept."""
     stop_at: float = Field(0.3, ge=0, lt=1)
     """Share of log N at which the loss is low enough and training stops; 0 never. With few names it is the brake
     that matters: a projection trained further forgets all that sets images apart but these names."""
-    patience: int = Field(3, ge=0)
-    """Epochs without a rise of the held-out retrieval among texts before training stops; 0 never."""
 
     removed: ClassVar[Mapping[str, Any]] = {"loss": "proxy_nca", "margin": 0.0, "noise": 0.0, "relation": 0.0}
 

@@ -12,6 +12,8 @@ from crosslens.methods.cluster_setting import ClusterSetting
 from crosslens.methods.tuned import TunedConfig
 from crosslens.ops.kmeans import First
 
+BankSource = Literal["ema", "refresh"]
+
 
 class UEMConfig(TunedConfig):
     """Settings of UEM; the values in the paper stand beside those defaults that differ."""
@@ -52,7 +54,7 @@ class UEMConfig(TunedConfig):
     # What the paper leaves open.
     unit_bank: bool = True
     """Scale a bank row to unit length whenever it is written."""
-    align_bank: Literal["ema", "refresh"] = "ema"
+    align_bank: BankSource = "ema"
     """Where bank rows come from in stage 2; see ``bank``."""
     negatives: Negatives = "batch"
     """Of L_INCE: ``batch`` is the printed equation, ``bank`` the sentence around it."""
@@ -86,7 +88,7 @@ class UEMConfig(TunedConfig):
 
     # What this project adds.
     members: int = Field(3, ge=1)
-    bank: Literal["ema", "refresh"] = "refresh"
+    bank: BankSource = "refresh"
     """Where bank rows come from in stage 1: ``ema``, moved as images are visited, is the paper's; ``refresh``
     computes them anew before every epoch."""
     ladder: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
