@@ -226,3 +226,13 @@ def test_folders_that_can_name_nothing_are_left_out_with_a_note(tree):
     catalog = Catalog.open(tree("photo/cat/1.jpg", "photo/a\nb/2.jpg", " /cat/3.jpg"))
     assert catalog.ids == ["photo/cat/1.jpg"]
     assert len([note for note in catalog.notes if "the name of the domain or class" in note]) == 2
+
+
+@pytest.mark.parametrize("stored", ["caf\u00e9", "cafe\u0301"])
+@pytest.mark.parametrize("listed", ["caf\u00e9", "cafe\u0301"])
+def test_listed_paths_are_found_in_the_form_that_the_disk_has(tree, stored, listed):
+    root = tree(f"photo/{stored}/1.jpg")
+    manifest = write_csv(root, f"path,domain\nphoto/{listed}/1.jpg,photo\nphoto/{listed}/gone.jpg,photo\n")
+    assert Catalog.open(manifest).column("path") == [f"photo/{stored}/1.jpg", f"photo/{listed}/gone.jpg"]
+    (root / "list.txt").write_text(f"photo/{listed}/1.jpg 0\n", encoding="utf-8")
+    assert Catalog.open(root / "list.txt").paths == [root / "photo" / stored / "1.jpg"]

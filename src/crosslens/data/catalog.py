@@ -21,7 +21,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.data.listing import Listing
-from crosslens.data.names import Spelling, caseless, did_you_mean, is_blank, nfc, read_name, told_apart
+from crosslens.data.names import (
+    Spelling,
+    caseless,
+    did_you_mean,
+    is_blank,
+    nfc,
+    read_name,
+    stored_forms,
+    told_apart,
+)
 from crosslens.data.readers import read
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
@@ -231,6 +240,7 @@ class Catalog:
             path, domain = _text(row, "path", number), _name(row, "domain", number)
             if path is None or domain is None:
                 raise CatalogError(f"row {number} lacks a {'domain' if path else 'path'}: {row}")
+            path = _on_disk(root, path)
             split, role = _name(row, "split", number), _name(row, "role", number)
             columns["id"].append(_text(row, "id", number) or path)
             columns["path"].append(path)
@@ -312,6 +322,13 @@ def _text(row: dict[str, Any], name: str, number: int) -> str | None:
         advice = ""
     rule = "a class is given by its name, never by a number" if name == "label" else "it must be text"
     raise CatalogError(f"row {number}: the {name} is {value!r}; {rule}{advice}")
+
+
+def _on_disk(root: Path, path: str) -> str:
+    """The path in the Unicode form in which the disk has it; as it is where the disk has it in none."""
+    if path.isascii():
+        return path
+    return next((form for form in stored_forms(path) if os.path.lexists(root / form)), path)
 
 
 def _name(row: dict[str, Any], column: str, number: int) -> str | None:
