@@ -2,12 +2,12 @@
 
 import pytest
 from pydantic import ValidationError
-from tiny import SHAPES, make_pictures
 
 from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import CONVENTIONS, DEFAULT_KS
 from crosslens.evaluation.plan import Measuring, Plan
 from crosslens.support.errors import EvaluationError
+from testing.tiny_pictures import SHAPES, make_pictures
 
 
 def test_measuring_gives_the_metrics_of_its_convention():

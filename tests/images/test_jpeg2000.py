@@ -3,9 +3,9 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 import pytest
-from pictures import gradient
 
 from crosslens.images.decode import decode
+from testing.picture_files import gradient
 
 COLOUR = gradient()
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pictures import encoded, gradient
 from PIL import Image
 
 from crosslens.images.decode import decode
 from crosslens.support.errors import ImageError
+from testing.picture_files import encoded, gradient
 
 PICTURE = Image.fromarray(gradient())
 PLAIN = encoded(PICTURE, "WEBP", lossless=True)

@@ -189,3 +189,13 @@ def test_a_domain_without_unseen_classes_is_named_with_what_looks_like_them(shap
     told = r"domain 'sketch' is of an unseen class \(circle\); 'Circle' and 'circle' look like one class"
     with pytest.raises(EvaluationError, match=told):
         crosslens.evaluate("tiny", shapes, protocol="zero-shot", unseen="circle", generalised=generalised)
+
+
+def test_a_gallery_of_one_class_is_marked(shapes):
+    """Whatever the encoder, the numbers are 1."""
+    one = crosslens.evaluate("tiny", shapes, protocol="zero-shot", unseen="circle")
+    assert one.metrics["map@all"] == 1
+    assert any("one class, so that every answer is right" in mark for mark in one.marks)
+    for options in ({"unseen": "circle", "generalised": True}, {"unseen": "circle,cross"}):
+        more = crosslens.evaluate("tiny", shapes, protocol="zero-shot", **options)
+        assert not any("every answer" in mark for mark in more.marks)

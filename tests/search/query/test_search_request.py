@@ -1,7 +1,6 @@
 """A search as one value, put to a searcher."""
 
 import pytest
-from tiny import TinyBackbone
 
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
@@ -10,6 +9,7 @@ from crosslens.search.query.query import QueryPart, SearchOptions
 from crosslens.search.query.search_request import SearchRequest
 from crosslens.search.query.searcher import Searcher
 from crosslens.support.errors import ConfigError
+from testing.tiny_backbone import TinyBackbone
 
 
 def test_it_is_made_of_pictures_texts_and_ids_and_gives_the_searchers_answer(tiny_world, pictures, tmp_path):

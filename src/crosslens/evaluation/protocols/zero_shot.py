@@ -121,6 +121,8 @@ def evaluate_zero_shot(encoder: Encoder, plan: Plan) -> Evaluation:
     order = [(asked[query], sides[answer]) for query, answer in permutations(domains, 2)]
     ranked = rank_directions(order, metrics, how.convention, how.depth)
     said = [f"zero-shot: {len(names)} unseen classes ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})"]
+    if len(set(gallery.labels)) == 1:
+        said.append("the gallery has one class, so that every answer is right; give more unseen classes")
     if plan.generalised:
         said.append("generalised: the gallery holds seen classes too")
     return ranked.evaluation(
