@@ -82,11 +82,6 @@ def spelling_key(name: str) -> str:
     return _SEPARATORS.sub(lambda found: _joint(apart, found), apart) or plain
 
 
-def same_text(first: str, second: str) -> bool:
-    """Whether two texts read the same: equal but for the Unicode form, as ids of one file may be."""
-    return nfc(first) == nfc(second)
-
-
 def stored_forms(text: str) -> tuple[str, ...]:
     """The texts that may be stored where ``text`` is meant: itself, in NFC, in NFD; of a path, folder by folder.
 
@@ -219,10 +214,6 @@ def told_apart(names: Sequence[str]) -> str:
     """Names in quotes, joined by "and"; by their code points where they would look the same."""
     look = {nfc(name) for name in names}
     return " and ".join(repr(name) if len(look) == len(names) else ascii(name) for name in names)
-
-
-def _forms(text: str) -> list[str]:
-    return [unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
 
 
 def _joint(text: str, found: re.Match[str]) -> str:

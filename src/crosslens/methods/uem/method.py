@@ -159,12 +159,7 @@ def semantic_enhanced_losses(
             prototype = _mean(
                 prototype_contrast(config, clustering, domain, z, index) for clustering in clusterings
             )
-            semantic = _mean(
-                semantic_enhanced(
-                    z, clustering.prototypes[domain], config.temperature, detach_weights=config.detach_weights
-                )
-                for clustering in clusterings
-            )
+            semantic = _mean(semantic_pull(config, clustering, domain, z) for clustering in clusterings)
             losses[f"prototype_{name}"], losses[f"semantic_{name}"] = prototype, semantic
             terms.append((weight * config.prototype_weight, prototype))
             terms.append((weight * config.semantic_weight, semantic))
