@@ -14,9 +14,10 @@ from crosslens.search.stores.base import StoreContext
 from crosslens.support.errors import FingerprintError, StoreError
 from crosslens.support.files import read_json
 
-FORMAT = 3
+FORMAT = 4
 _OLDEST = 2
-"""Format 2 kept no stamps of files; the first change of such an index makes it one of format 3."""
+"""Format 2 kept no stamps of files, format 3 no columns of people's own; the first change of such an index makes
+it one of ``FORMAT``."""
 SNAPSHOT = "snapshot.json"
 """What a snapshot says of itself; it is the description of its index and more."""
 
@@ -32,6 +33,7 @@ def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> di
         "store": {"kind": store, "settings": settings},
         "roots": [],
         "domains": {},
+        "columns": {},
     }
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from crosslens.backbones.engine import Device
 from crosslens.data.catalog import Catalog
+from crosslens.data.joining import join_columns
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.encoder import Encoder
@@ -30,6 +31,13 @@ class IndexRequest(Request):
     split: str | tuple[str, ...] | None = None
     """The splits to take, of images that are marked with some; all by default, which is noted."""
 
+    columns: Path | None = None
+    """A table with columns of your own for these images, ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl``, which
+    names them by ``path`` or ``id``; those of a manifest are taken without."""
+
+    gps: bool = False
+    """Keep where pictures were taken (``latitude``, ``longitude``), and later too."""
+
     device: Device | None = None
     """Where to embed; None chooses. See ``crosslens.backbones.engine.make_engine``."""
 
@@ -38,7 +46,7 @@ class IndexRequest(Request):
         catalog = select_splits(open_catalog(self.source), self.split)
         if self.split is None and (told := mixed_splits(catalog)):
             note(told)
-        return catalog
+        return catalog if self.columns is None else join_columns(catalog, self.columns)
 
 
 class BuildRequest(IndexRequest):

@@ -21,6 +21,8 @@ from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import describe_index, list_root, make_context
 from crosslens.search.index.index_request import BuildRequest
 from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
+from crosslens.search.index.own_columns import declare, merge_all, read_given, types_of_facts, with_own
+from crosslens.search.index.pictures import fit_for_index, look_at
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import parse_store, store_class, store_entries
@@ -113,9 +115,18 @@ def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
     # Before the hours that embedding may take.
     require_free(folder)
     chosen = select_gallery(source if domains is None else source.select(domains=domains))
-    embedded, vectors, skipped = embed_items(chosen, make_items(chosen), encoder, request.device)
-    items, rows = check_items(embedded, vectors, encoder.dim)
-    return make_index(folder, encoder, description, items, rows), [entry.reason for entry in skipped]
+    types, given = read_given(chosen.own, description)
+    looked = look_at(chosen, gps=request.gps)
+    items = with_own(make_items(chosen), merge_all(chosen.ids, looked, given, types))
+    fit = fit_for_index(chosen, looked)
+    embedded, vectors, skipped = embed_items(fit, items, encoder, request.device)
+    kept, rows = check_items(embedded, vectors, encoder.dim)
+    description = declare(
+        declare(description, types, given=True), types_of_facts(looked.facts.values()), given=False
+    )
+    description |= {"gps": True} if request.gps else {}
+    left_out = [*looked.unfit.values(), *(entry.reason for entry in skipped)]
+    return make_index(folder, encoder, description, kept, rows), left_out
 
 
 def embed_items(

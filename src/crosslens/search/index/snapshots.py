@@ -87,8 +87,9 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
     encoder = Encoder.load(snapshot / "encoder")
     description = describe_index(encoder, kind, settings)
     items, vectors = _read_items(snapshot, manifest, encoder)
-    for key in ("encoder", "roots", "domains"):
-        description[key] = manifest.get(key, description[key])
+    for key in ("encoder", "roots", "domains", "columns", "prefixes", "gps"):
+        if key in manifest:
+            description[key] = manifest[key]
     # The images that came by the server lie in the index, and so move with it.
     items = _move_uploads(items, folder.resolve())
     return make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS)
