@@ -119,6 +119,12 @@ class Catalog:
             kept = kept.append_column(name, column)
         return replace(self, table=kept)
 
+    def with_prefix(self, prefix: str) -> Catalog:
+        """The same images under ids that start with ``prefix/``; their paths stay."""
+        column = pa.array([f"{prefix}/{image}" for image in self.ids], pa.string())
+        place = SCHEMA.get_field_index("id")
+        return replace(self, table=self.table.set_column(place, SCHEMA.field("id"), column))
+
     @property
     def ids(self) -> list[str]:
         """The N unique ids."""

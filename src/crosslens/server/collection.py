@@ -13,7 +13,7 @@ from urllib.parse import quote
 from crosslens.encoder import Encoder
 from crosslens.ops.calibration import LEAST
 from crosslens.search.index.index import Hit, Index
-from crosslens.search.index.making import UPLOADS, is_upload
+from crosslens.search.index.making import UPLOADS, upload_of
 from crosslens.search.query.searcher import Searcher
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import CollectionInfo
@@ -126,7 +126,8 @@ class Collection:
         """
         item = self.item(image)
         path = Path(item.path)
-        if is_upload(image) and (kept := self.folder.resolve() / image).is_file():
+        upload = upload_of(item.path)
+        if upload is not None and (kept := self.folder.resolve() / upload).is_file():
             path = kept
         gone = Problem(404, f"the image of {image[:200]!r} is no longer on the server's disk")
         if is_gone(path, item.root):

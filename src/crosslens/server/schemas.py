@@ -248,10 +248,18 @@ class Job(BaseModel):
     created: float = Field(description="Seconds since 1970.")
 
 
+class AcceptedImage(BaseModel):
+    """An uploaded image that a job is going to add."""
+
+    id: str = Field(description="What its item will be called.")
+    filename: str | None = Field(description="What the uploaded file was called.")
+
+
 class JobAccepted(BaseModel):
     """Answer to a change that was queued."""
 
     job: Job
+    images: list[AcceptedImage] | None = Field(None, description="The uploaded images, in their order.")
 
 
 class Health(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,8 @@ def add_images(
     root = resolve_root(catalog)
     domains = None if request.domains is None else catalog.domains_named(request.domains)
     catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))
+    prefix = _prefix(contents, root, request.prefix)
+    catalog = catalog if prefix is None else catalog.with_prefix(prefix)
     items = make_items(catalog)
     indexed = _items_of_root(contents, root)
     own = OwnValues(contents, catalog, indexed, gps=request.gps)
@@ -70,7 +73,7 @@ def add_images(
     gone = find_gone(named, items) if request.remove_gone else []
     if not request.force:
         refuse_loss(indexed, gone, items, root)
-    contents.add_root(root, domains)
+    contents.add_root(root, domains, prefix)
     own.declare_given()
     report = AddReport()
     is_new, is_moved, is_relabelled, is_unstamped = _compare(items, indexed)
@@ -121,6 +124,15 @@ def _chosen(catalog: Catalog, before: Sequence[str] | None, domains: Sequence[st
     return catalog.take([row for row, name in enumerate(catalog.column("domain")) if name in wanted])
 
 
+def _prefix(contents: Contents, root: str, asked: str | None) -> str | None:
+    """What the ids of a root's images start with: what was asked for, now or when it was added first."""
+    before = contents.prefix_of(root)
+    if asked is not None and asked != before and root in contents.roots:
+        told = "without a prefix" if before is None else f"with the prefix {before!r}"
+        raise StoreError(f"{root} was added {told}, and ids stay; leave --prefix out")
+    return asked if asked is not None else before
+
+
 def _items_of_root(contents: Contents, root: str) -> pa.Table:
     parts = [table for table, _ in contents.store.scan(Eq(field="root", value=root))]
     return pa.concat_tables([ITEM_SCHEMA.empty_table(), *parts]).combine_chunks()
@@ -136,8 +148,8 @@ def _refuse_collisions(contents: Contents, items: pa.Table, indexed: pa.Table, r
             raise StoreError(
                 f"the index has an item {first['id']!r} of another folder, {first['root'] or first['path']},"
                 f" so {root} cannot be added. Were the pictures moved? Then 'crosslens index relocate INDEX"
-                f" {first['root']} {root}'. Are they others? Rename them, add the folder above both, or use"
-                " another index"
+                f" {first['root']} {root}'. Are they others? Add them with --prefix {Path(root).name or 'more'},"
+                " which goes before their ids; or add the folder above both"
             )
 
 

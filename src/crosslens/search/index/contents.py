@@ -20,6 +20,7 @@ from crosslens.search.index.description import (
     domains_of,
     list_root,
     open_description,
+    prefix_of,
     read_description,
     relist_roots,
     require_same,
@@ -167,12 +168,16 @@ class Contents:
                 return self.store.delete(bind(which, self.columns))
             return self.store.delete(find_stored_ids(self.store, which))
 
-    def add_root(self, root: str, domains: Sequence[str] | None = None) -> None:
-        """Remember a folder whose images were added, and the domains chosen of it; see ``list_root``."""
+    def prefix_of(self, root: str) -> str | None:
+        """What the ids of the images of a folder that was added start with; None where with its own names."""
+        return prefix_of(self.description, root)
+
+    def add_root(self, root: str, domains: Sequence[str] | None = None, prefix: str | None = None) -> None:
+        """Remember a folder whose images were added, and what was chosen of it; see ``list_root``."""
         with self.writing():
             # Read again under the lock: another process may have added one.
             self.description = read_description(self.folder)
-            self._describe(list_root(self.description, root, domains))
+            self._describe(list_root(self.description, root, domains, prefix))
 
     def move_roots(self, moves: Mapping[str, str]) -> None:
         """Remember that folders whose images were added lie elsewhere, old path to new."""

@@ -85,20 +85,30 @@ def domains_of(description: dict[str, Any], root: str) -> list[str] | None:
     return domains
 
 
-def list_root(description: dict[str, Any], root: str, domains: Sequence[str] | None) -> dict[str, Any]:
+def prefix_of(description: dict[str, Any], root: str) -> str | None:
+    """What the ids of the images of a folder that was added start with; None where with its own names."""
+    prefix: str | None = description.get("prefixes", {}).get(root)
+    return prefix
+
+
+def list_root(
+    description: dict[str, Any], root: str, domains: Sequence[str] | None, prefix: str | None = None
+) -> dict[str, Any]:
     """A description that lists a folder whose images were added, and the domains chosen of it.
 
     Args:
         description: is not changed.
         root: absolute.
         domains: besides those chosen before; None keeps what was chosen, which at first is all there will be.
+        prefix: what the ids of its images start with.
     """
     is_listed, before = root in description["roots"], domains_of(description, root)
     roots = description["roots"] if is_listed else [*description["roots"], root]
     chosen = dict(description.get("domains", {}))
     if domains is not None and (not is_listed or before is not None):
         chosen[root] = sorted({*(before or ()), *domains})
-    return {**description, "roots": roots, "domains": chosen}
+    listed = {**description, "roots": roots, "domains": chosen}
+    return listed if prefix is None else {**listed, "prefixes": {**description.get("prefixes", {}), root: prefix}}
 
 
 def relist_roots(description: dict[str, Any], moves: Mapping[str, str]) -> dict[str, Any]:
@@ -113,7 +123,11 @@ def relist_roots(description: dict[str, Any], moves: Mapping[str, str]) -> dict[
         else:
             chosen[path] = sorted({*chosen.get(path, ()), *domains})
     domains_left = {path: domains for path, domains in chosen.items() if path not in everything}
-    return {**description, "roots": roots, "domains": domains_left}
+    moved = {**description, "roots": roots, "domains": domains_left}
+    if "prefixes" in description:
+        prefixes = description["prefixes"].items()
+        moved["prefixes"] = {moves.get(root, root): prefix for root, prefix in prefixes}
+    return moved
 
 
 def upgrade_format(description: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from crosslens.data.columns import ColumnType
 from crosslens.data.source import Source
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
-from crosslens.search.filters.conditions import Filter
+from crosslens.search.filters.conditions import Eq, Filter
 from crosslens.search.index.adding import AddReport, add_images
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import describe_index
@@ -283,6 +283,13 @@ class Index:
     def ids_of(self, ids: Sequence[str]) -> list[str]:
         """The ids of items as they are stored, for ids in any form of Unicode; see ``find_stored_ids``."""
         return find_stored_ids(self.store, ids)
+
+    def missing(self, ids: Sequence[str]) -> list[str]:
+        """Those of ``ids`` that no item has, in any form of Unicode."""
+        stored = self.ids_of(ids)
+        return [
+            image for image, there in zip(ids, stored, strict=True) if not self.count(Eq(field="id", value=there))
+        ]
 
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -61,6 +62,12 @@ class BuildRequest(IndexRequest):
     store: str = DEFAULT
     """Where the items are kept: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``."""
 
+    features: Path | None = None
+    """A feature folder that ``crosslens embed`` made with the encoder's backbone; the cache by default."""
+
+    vectors: Path | None = None
+    """Vectors that the encoder made elsewhere, which are indexed as they are; see ``ready_vectors``."""
+
     decode: DecodeMode | None = None
     """``exact`` or ``fast`` JPEG decoding, of a backbone given by name; an encoder that is there has its own."""
 
@@ -70,6 +77,10 @@ class AddRequest(IndexRequest):
 
     remove_gone: bool = True
     """Delete the items of this root whose file is gone (``crosslens.support.presence``)."""
+
+    prefix: Annotated[str, Field(pattern=r"^[^/\s](.*[^/\s])?$")] | None = None
+    """What the ids of these images start with, before a slash: for a folder whose file names another one has too.
+    It is remembered for the folder."""
 
     force: bool = False
     """Delete them also where they are more than half of a domain's."""
