@@ -84,8 +84,8 @@ def _opened(handle: Any, kind: Any) -> Image.Image:
 
 def _facts(image: Image.Image, gps: bool) -> Facts:
     exif, xmp, iptc = (_safely(read, image) for read in (_exif, _xmp, _iptc))
-    # Of PNG Pillow would decode every pixel to look for a block behind them.
-    lies = exif is not None and orientation_of(image) in _SWAPPED
+    # Of PNG Pillow would decode every pixel to look for a block behind them; the size of TIFF it turns by itself.
+    lies = exif is not None and image.format != "TIFF" and orientation_of(image) in _SWAPPED
     width, height = reversed(image.size) if lies else image.size
     told = {
         "taken": _safely(_first, _taken(exif, xmp, iptc)),

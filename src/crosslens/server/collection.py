@@ -137,7 +137,7 @@ class Collection:
         except (OSError, RuntimeError, ValueError):
             raise gone from None
         inside = any(resolved.is_relative_to(root) for root in self.roots)
-        if not resolved.is_file() or not (inside or self._is_as_indexed(item.id, resolved)):
+        if not resolved.is_file() or not (inside or (upload is None and self._is_as_indexed(item.id, resolved))):
             raise Problem(404, f"the image of {image[:200]!r} is a link to a file that was not indexed")
         return resolved
 

@@ -81,7 +81,7 @@ def add_images(
     kept, unfit = own.of_indexed(np.flatnonzero(~(is_new | is_moved)))
     items = with_own(items, kept)
     is_described = own.differs(items) & ~(is_new | is_moved)
-    report.changed = int((is_relabelled | (is_described & own.is_given)).sum())
+    report.changed = int((is_relabelled | is_described if own.are_given else is_relabelled).sum())
     report.unchanged = len(items) - len(todo) - report.changed
     is_relabelled |= is_described
     if contents.store.keeps("stamp"):

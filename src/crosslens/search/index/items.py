@@ -57,10 +57,11 @@ class Hit:
 def make_hits(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
     """Rows of ``ITEM_SCHEMA`` with their scores as hits."""
     names = [entry.name for entry in fields(Hit) if entry.name not in ("score", "columns")]
-    columns = [rows.column(name).to_pylist() for name in [*names, "own"]]
+    columns = [rows.column(name).to_pylist() for name in names]
+    own = [json.loads(text or "{}") for text in rows.column("own").to_pylist()]
     return [
-        Hit(image, float(score), *rest[:-1], columns=json.loads(rest[-1] or "{}"))
-        for score, image, *rest in zip(scores, *columns, strict=True)
+        Hit(image, float(score), *rest, described)
+        for score, described, image, *rest in zip(scores, own, *columns, strict=True)
     ]
 
 

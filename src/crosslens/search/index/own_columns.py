@@ -85,7 +85,8 @@ def merge(
     Args:
         before: what they were, as ``write_own`` writes them; None for a new item.
         facts: what its picture says of itself; None where nobody looks now.
-        given: what people give now; None takes a value away.
+        given: what people give now; None takes a value away, but where all are None nothing is given: a table
+            that is joined need not name every image.
         given_names: every column of the index that people ever gave.
         image: the item's id, for messages.
 
@@ -103,7 +104,8 @@ def merge(
         for name in OF_PICTURES:
             if name not in given_names or own.get(name) is None:
                 own[name] = told.get(name)
-    own |= {name: value for name, value in given.items() if value is not None or name not in OF_PICTURES}
+    if any(value is not None for value in given.values()):
+        own |= {name: value for name, value in given.items() if value is not None or name not in OF_PICTURES}
     text = write_own(own)
     if len(text.encode()) > MOST_BYTES:
         raise CatalogError(

@@ -45,9 +45,9 @@ class OwnValues:
         self._before = [None if row is None else own[row] for row in rows]
 
     @property
-    def is_given(self) -> NDArray[np.bool_]:
-        """Which of the N images people give something of ``(N,)``."""
-        return np.array([any(value is not None for value in row.values()) for row in self._given], dtype=bool)
+    def are_given(self) -> bool:
+        """Whether people give any; otherwise items whose columns differ were but looked at for the first time."""
+        return bool(self._types)
 
     def declare_given(self) -> None:
         """Tell the index which columns people give, and that places are asked for."""
@@ -96,5 +96,5 @@ class OwnValues:
         return looked
 
     def _merged(self, rows: list[int], looked: Looked) -> list[str | None]:
-        before, given = ([values[row] for row in rows] for values in (self._before, self._given))
+        before, given = [self._before[row] for row in rows], [self._given[row] for row in rows]
         return merge_all(self._catalog.take(rows).ids, looked, given, self._names, before)

@@ -11,8 +11,6 @@ from crosslens.support.progress import progress
 
 SMALLEST = 8
 """Pixels that a picture's shorter side has at least."""
-LONGEST = 20
-"""How many times as long as its shorter side a picture's longer side is at most."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,9 @@ class Looked:
 def look_at(catalog: Catalog, *, gps: bool = False) -> Looked:
     """Read what the images of a catalog say of themselves.
 
-    A picture of few pixels or an extreme shape is unfit: the encoder sees a smear in it, which is near to many
-    queries. What the bounds are measured on stands in docs/how-to/search-index.md.
+    A picture of few pixels is unfit, as a strip of few is, of which the encoder sees the square in the middle: it
+    sees a smear, which is near to many queries. What the bound is measured on stands in
+    docs/how-to/search-index.md.
 
     Args:
         catalog: the images.
@@ -67,9 +66,6 @@ def fit_for_index(catalog: Catalog, looked: Looked) -> Catalog:
 
 def find_fault(width: int, height: int) -> str | None:
     """Why a picture of this size is not indexed; None where it is."""
-    short, long = sorted((width, height))
-    if short < SMALLEST:
-        return f"is {width} x {height} pixels; pictures of less than {SMALLEST} on a side are not indexed"
-    if long > LONGEST * short:
-        return f"is {width} x {height} pixels; pictures more than {LONGEST} times as long as wide are not indexed"
-    return None
+    if min(width, height) >= SMALLEST:
+        return None
+    return f"is {width} x {height} pixels; pictures of less than {SMALLEST} on a side are not indexed"
