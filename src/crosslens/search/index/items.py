@@ -59,10 +59,7 @@ def make_hits(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
     names = [entry.name for entry in fields(Hit) if entry.name not in ("score", "columns")]
     columns = [rows.column(name).to_pylist() for name in names]
     own = [json.loads(text or "{}") for text in rows.column("own").to_pylist()]
-    return [
-        Hit(image, float(score), *rest, described)
-        for score, described, image, *rest in zip(scores, own, *columns, strict=True)
-    ]
+    return [Hit(image, float(score), *values) for score, image, *values in zip(scores, *columns, own, strict=True)]
 
 
 def make_items(catalog: Catalog) -> pa.Table:
