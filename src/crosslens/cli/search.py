@@ -150,9 +150,10 @@ def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> N
 
 
 def _described(hit: Hit) -> str:
-    """An item's own columns in one line."""
+    """An item's own columns in one line, but for what every picture has."""
+    told = {name: value for name, value in hit.columns.items() if name != "orientation"}
     return "; ".join(
-        f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in hit.columns.items()
+        f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in told.items()
     )
 
 

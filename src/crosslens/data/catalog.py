@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +33,7 @@ from crosslens.data.names import (
     told_apart,
 )
 from crosslens.data.readers import read
+from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
 
@@ -51,7 +51,6 @@ SCHEMA = pa.schema(
     ]
 )
 ROLES = ("query", "gallery", "both")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _SHOWN = 60
 """Letters of a wrong cell that a message shows."""
 
@@ -289,7 +288,7 @@ class Catalog:
             CatalogError: when it does not exist, holds no image, or is none of these.
         """
         if is_remote(source):
-            raise CatalogError(f"{source}: remote addresses are not read; copy the pictures to this machine first")
+            raise CatalogError(f"{source}: {NOT_READ}")
         return cls.from_listing(read(Path(source)))
 
     @classmethod
@@ -318,11 +317,6 @@ class Catalog:
         column = pa.array(labels, pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
         return replace(self, table=table)
-
-
-def is_remote(source: str | Path) -> bool:
-    """Whether a source is an address (``s3://bucket``, ``https://host``), also where a path lost its slash."""
-    return bool(_ADDRESS.match(str(source))) and not os.path.lexists(source)
 
 
 def concatenate(catalogs: Sequence[Catalog]) -> Catalog:

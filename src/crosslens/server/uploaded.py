@@ -147,6 +147,10 @@ def ids_of_folders(index: Index, ids: Sequence[str]) -> list[str]:
 def _columns(
     index: Index, names: Sequence[str | None], items: Sequence[ItemAsked]
 ) -> tuple[dict[str, ColumnType], list[dict[str, Any]]]:
+    if not index.store.keeps("own"):
+        if any(item.columns for item in items):
+            raise _wrong("this collection was made before items had columns of their own, and keeps none")
+        return {}, [{} for _ in items]
     rows = [{FILE_NAME: _plain(name), **item.columns} for name, item in zip(names, items, strict=True)]
     asked = dict.fromkeys(name for row in rows for name in row)
     try:

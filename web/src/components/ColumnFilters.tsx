@@ -21,7 +21,7 @@ export function ColumnFilters() {
     return () => { wanted = false; };
   }, [name, hasColumns, collection?.version]);
   const { conditions } = options.value;
-  const shown = Object.entries(facets).filter(([, facet]) => isUseful(facet));
+  const shown = Object.entries(facets).filter(([, facet]) => isUseful(facet, collection?.items ?? 0));
   if (shown.length === 0) return null;
   return (
     <details class="more-options" open={conditions.length > 0}>
@@ -94,9 +94,8 @@ function Ends({ column, facet, now, choose }: ColumnFilterProps & { choose: (nex
   return <>{end("min", "from")}{end("max", "to")}</>;
 }
 
-/** A column in which all are alike, or nearly all differ, is nothing to choose by. */
-function isUseful({ type, items, values, min, max }: Facet): boolean {
-  if (items === 0) return false;
+/** A column in which all are alike, or all differ, is nothing to choose by. */
+function isUseful({ type, items, values, min, max }: Facet, total: number): boolean {
   if (type === "number" || type === "date") return min !== max;
-  return values.some(([, count]) => count > 1) || values.length <= 5;
+  return (values.length > 1 || items < total) && (values.some(([, count]) => count > 1) || values.length <= 5);
 }

@@ -11,6 +11,7 @@ from crosslens.backbones.base import Fingerprint
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.base import StoreContext
+from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import FingerprintError, StoreError
 from crosslens.support.files import read_json
 
@@ -66,6 +67,8 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
     Raises:
         StoreError: when there is no index, or ``index.json`` is damaged or of another version of crosslens.
     """
+    if is_remote(folder):
+        raise StoreError(f"{folder}: {NOT_READ}")
     if not (folder / "index.json").is_file():
         if (folder / SNAPSHOT).is_file():
             raise StoreError(
