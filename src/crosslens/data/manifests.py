@@ -109,7 +109,7 @@ def _read_lines(path: Path) -> pa.Table:
     for name in dict.fromkeys(key for row in rows for key in row):
         try:
             columns[name] = pa.array([row.get(name) for row in rows])
-        except (pa.ArrowException, TypeError) as error:
+        except (pa.ArrowException, TypeError, OverflowError) as error:
             raise CatalogError(f"{path}: the values of {name!r} are not all of one type: {error}") from None
     return pa.table(columns)
 

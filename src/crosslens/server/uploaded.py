@@ -155,7 +155,7 @@ def _columns(
     asked = dict.fromkeys(name for row in rows for name in row)
     try:
         table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in asked})
-    except (pa.ArrowException, TypeError):
+    except (pa.ArrowException, TypeError, OverflowError):
         raise _wrong("the values of one column are not all of one type") from None
     own, faults = tidy_columns(table, cells=False)
     if faults:
