@@ -101,6 +101,8 @@ def test_what_cannot_be_kept_is_refused(server, items, what):
 
 
 def test_another_type_than_the_collection_has(server):
+    # A value that is missing tells no type.
+    server.ended(post(server, [("n", plain((1, 2, 3)))], [{"columns": {"price": None}}]))
     server.ended(post(server, [("a", plain((40 * 1, 200, 9)))], [{"columns": {"price": 1}}]))
     answer = post(server, [("b", plain((40 * 2, 200, 9)))], [{"columns": {"price": "dear"}}])
     assert "'price' holds text here and numbers in the index" in is_problem(answer, 422)["detail"]

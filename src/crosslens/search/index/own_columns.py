@@ -64,7 +64,8 @@ def read_given(
         description: of the index.
 
     Returns:
-        The type of each column, and N dictionaries with all of them; None where a row has no value.
+        The type of each column that has a value or is known, and N dictionaries with all of them; None where a
+        row has no value.
 
     Raises:
         CatalogError: when one holds another type than the index does.
@@ -72,6 +73,9 @@ def read_given(
     known = OF_PICTURES | columns_of(description)
     types, values = {}, {}
     for name, column in zip(own.column_names, own.columns, strict=True):
+        if name not in known and column.null_count == len(column):
+            # Nobody can tell yet of what type it will be.
+            continue
         types[name] = known.get(name, type_of(column))
         values[name] = plain_values(name, column, types[name])
     return types, [{name: values[name][row] for name in values} for row in range(own.num_rows)]
