@@ -12,6 +12,7 @@ from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.search.index.index import Index
+    from crosslens.search.index.items import Hit
     from crosslens.search.query.query import Answer
     from crosslens.search.query.search_request import SearchRequest
 
@@ -52,7 +53,10 @@ def search(
     ] = None,
     sort: Annotated[
         str,
-        typer.Option("--sort", help="Order of the hits: score, id, path, domain, label, size, modified, or -KEY."),
+        typer.Option(
+            "--sort",
+            help="Order of the hits: score, id, path, domain, label, size, modified, an own column, or -KEY.",
+        ),
     ] = "score",
     fold: Annotated[
         float | None, typer.Option("--fold", help="Show near-duplicates, from this cosine on, under the best one.")
@@ -145,6 +149,14 @@ def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> N
     write_grid(file, tiles, [make_tile(found) for found in answer.hits], title)
 
 
+def _described(hit: Hit) -> str:
+    """An item's own columns in one line, but for what every picture has."""
+    told = {name: value for name, value in hit.columns.items() if name != "orientation"}
+    return "; ".join(
+        f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in told.items()
+    )
+
+
 def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -> None:
     if answer.match_probability is not None:
         rejected = "; no match" if answer.no_match else ""
@@ -155,7 +167,9 @@ def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -
     for found in answer.hits:
         hit, more = found.hit, len(found.duplicates)
         path = hit.path + (f" (+{more} alike)" if more else "")
-        rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path))
-    print_table(f"{len(answer.hits)} of {len(index)}", ("score", "domain", "label", "path"), rows)
+        rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path, _described(hit)))
+    names = ("score", "domain", "label", "path", "columns")
+    shown = 5 if any(row[-1] for row in rows) else 4
+    print_table(f"{len(answer.hits)} of {len(index)}", names[:shown], [row[:shown] for row in rows])
     if grid is not None:
         echo(f"drawn in {grid}")
