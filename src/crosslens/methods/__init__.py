@@ -68,7 +68,7 @@ def _loaded(point: EntryPoint) -> type[Method[Any]]:
         raise ConfigError(f"the method {point.name} of the package {package} cannot be loaded: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Method) and found.name == point.name):
         raise ConfigError(
-            f"{point.value} of the package {package} is no method called {point.name}: give a class of Method whose"
-            " name is that of the entry point"
+            f"{point.value} of the package {package} is no method called {point.name}: give a class of Method"
+            " whose name is that of the entry point"
         )
     return found
