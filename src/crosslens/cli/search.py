@@ -70,6 +70,14 @@ def search(
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Draw the query and its hits into this .png or .html file.")
     ] = None,
+    save: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--save",
+            help="Write the hits to this file, its format told by the ending: .csv, .md, .tex, .html,"
+            " .fiftyone.json or .labelstudio.json; again for more.",
+        ),
+    ] = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
     json: Json = None,
@@ -82,6 +90,7 @@ def search(
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
     from crosslens.images.region import Region
+    from crosslens.report.exchange import write_exchange
     from crosslens.search.grid import check_grid_file
     from crosslens.search.index.index import Index
     from crosslens.search.query.query import AUTO
@@ -91,6 +100,8 @@ def search(
 
     if grid is not None:
         check_grid_file(grid)
+    for file in save or []:
+        _check_saved(file)
     if queries is not None and min_match is None:
         min_match = 0.0
     request = SearchRequest.made_of(
@@ -118,11 +129,26 @@ def search(
     if grid is not None:
         _draw(grid, opened, request, answer)
         value["grid"] = str(grid)
+    for file in save or []:
+        if file.suffix.lower() == ".json":
+            write_exchange(file, answer, name=opened.name)
+        else:
+            answer.table().write(file)
     emit_json(json, value)
     for sentence in answer.notes:
         note(f"note: {sentence}")
     if is_shown(quiet, json):
         _show(opened, answer, domain, grid)
+
+
+def _check_saved(file: Path) -> None:
+    from crosslens.report.exchange import exchange_format
+    from crosslens.support.tables import table_format
+
+    if file.suffix.lower() == ".json":
+        exchange_format(file)
+    else:
+        table_format(file)
 
 
 def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> None:

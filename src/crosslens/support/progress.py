@@ -1,9 +1,11 @@
-"""Progress bars on a terminal, silence elsewhere."""
+"""Progress bars on a terminal and in a notebook, silence elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Protocol
 
 from rich.console import Console
@@ -41,7 +43,10 @@ def note(text: str, style: str = "") -> None:
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Advance]:
-    """Show a bar of ``total`` steps on a terminal; elsewhere, or when quiet, show nothing."""
+    """Show a bar of ``total`` steps on a terminal or in a notebook; elsewhere, or when quiet, show nothing."""
+    if console.is_jupyter and not _quiet:
+        yield _notebook_bar(total, label)
+        return
     if _quiet or not console.is_terminal:
 
         def silent(steps: int = 1, note: str = "", total: int | None = None) -> None:
@@ -67,6 +72,30 @@ def progress(total: int, label: str) -> Iterator[Advance]:
                 bar.update(task, note=visible(note))
 
         yield advance
+
+
+def _notebook_bar(total: int, label: str) -> Advance:
+    """A bar in the output of a cell; Rich's own would need widgets. It stays, and says what was done."""
+    from IPython.display import HTML, display
+
+    done, most, told, shown_at = 0, total, "", 0.0
+
+    def drawn() -> HTML:
+        words = escape(f"{visible(label)} {done} of {most} {told}")
+        return HTML(f'<progress value="{done}" max="{max(most, 1)}" style="width:16em"></progress> {words}')
+
+    place = display(drawn(), display_id=True)
+
+    def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
+        nonlocal done, most, told, shown_at
+        done, most, told = done + steps, most if total is None else total, visible(note) or told
+        now = time.monotonic()
+        # A front end that gets an update for each of many short steps falls behind.
+        if done >= most or now - shown_at > 0.2:
+            shown_at = now
+            place.update(drawn())
+
+    return advance
 
 
 @contextmanager
