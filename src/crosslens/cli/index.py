@@ -46,6 +46,10 @@ def build(
     store: StoreName = "lance",
     domains: Domains = None,
     split: Split = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Folders are no looks (years, places): all images count as of one domain."),
+    ] = False,
     decode: Decode = "exact",
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -70,6 +74,7 @@ def build(
         store=store,
         domains=split_names(domains),
         split=split,
+        plain=plain,
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )

@@ -285,6 +285,17 @@ class Catalog:
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
         return replace(self, table=table)
 
+    def of_one_domain(self, name: str) -> Catalog:
+        """The same images, all of one domain and without labels, whatever folders they lie in.
+
+        Folders that sort pictures by year, place or camera are no looks and no classes.
+        """
+        table = self.table
+        for column, value in (("domain", name), ("label", None)):
+            values = pa.array([value] * len(self), pa.string())
+            table = table.set_column(SCHEMA.get_field_index(column), SCHEMA.field(column), values)
+        return replace(self, table=table)
+
 
 def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
     """Join catalogs of the same root; ids must stay unique.

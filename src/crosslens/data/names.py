@@ -59,6 +59,14 @@ def read_name(text: str) -> str:
     return name
 
 
+def name_or(text: str, otherwise: str) -> str:
+    """``text`` as a name (``read_name``), or ``otherwise`` where it is none."""
+    try:
+        return read_name(text)
+    except ValueError:
+        return otherwise
+
+
 def is_blank(text: str) -> bool:
     """Whether nothing is to be seen in a text: white space and invisible marks alone."""
     return not _ENDS.sub("", text)

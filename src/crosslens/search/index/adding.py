@@ -60,6 +60,8 @@ def add_images(
     root = resolve_root(catalog)
     domains = None if request.domains is None else catalog.domains_named(request.domains)
     catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))
+    if contents.plain is not None:
+        catalog = catalog.of_one_domain(contents.plain)
     items = make_items(catalog)
     indexed = _items_of_root(contents, root)
     _refuse_collisions(contents, items, indexed, root)

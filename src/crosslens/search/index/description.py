@@ -21,8 +21,13 @@ SNAPSHOT = "snapshot.json"
 """What a snapshot says of itself; it is the description of its index and more."""
 
 
-def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings."""
+def describe_index(
+    encoder: Encoder, store: str, settings: dict[str, Any], plain: str | None = None
+) -> dict[str, Any]:
+    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings.
+
+    ``plain`` is the one domain of all its items, where their folders are no looks; see ``BuildRequest``.
+    """
     return {
         "format": FORMAT,
         "collection": f"crosslens_{secrets.token_hex(8)}",
@@ -32,6 +37,7 @@ def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> di
         "store": {"kind": store, "settings": settings},
         "roots": [],
         "domains": {},
+        **({} if plain is None else {"plain": plain}),
     }
 
 

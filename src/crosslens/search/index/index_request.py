@@ -53,6 +53,10 @@ class BuildRequest(IndexRequest):
     store: str = DEFAULT
     """Where the items are kept: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``."""
 
+    plain: bool = False
+    """Folders are just folders, such as years or places: all images count as of one domain, named after the root,
+    and without labels. The index remembers it for what is added later."""
+
     decode: DecodeMode | None = None
     """``exact`` or ``fast`` JPEG decoding, of a backbone given by name; an encoder that is there has its own."""
 

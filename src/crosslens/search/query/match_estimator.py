@@ -182,7 +182,7 @@ class MatchEstimator:
             drawn = draw_images(self.unlabelled, self.sample)
             if self.domain is not None:
                 domain, _ = resolve_domain(self.domain, self.index.encoder.domains)
-                drawn = assign_domain(drawn, str(domain))
+                drawn = drawn.of_one_domain(str(domain))
             features = features_of_encoder(drawn, self.index.encoder, device=self.device)
             queries = self.index.encoder.encode_features(features.centre, features.catalog.column("domain"))
         try:
@@ -267,12 +267,3 @@ def draw_images(catalog: Catalog, most: int, seed: int = 0) -> Catalog:
     if len(catalog) <= most:
         return catalog
     return catalog.take(drawn_rows(len(catalog), most, seed).tolist())
-
-
-def assign_domain(catalog: Catalog, domain: str) -> Catalog:
-    """The same images, all of one domain."""
-    rows = [
-        {"id": image, "path": path, "domain": domain}
-        for image, path in zip(catalog.ids, catalog.column("path"), strict=True)
-    ]
-    return Catalog.from_rows(rows, catalog.root)
