@@ -20,7 +20,7 @@ from crosslens.cli.options import (
     Split,
     Unseen,
     emit_json,
-    is_shown,
+    is_free,
     scenario_draw,
     split_names,
 )
@@ -106,7 +106,7 @@ def evaluate(
     result = measure(encoder, request)
     value = result.to_json()
     emit_json(json, value)
-    if is_shown(quiet, json):
+    if is_free(json):
         _show(result, value)
 
 
@@ -163,7 +163,7 @@ def compare(
     value = {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told}
     left_out = {"left_out": dict(request.source.left_out)} if isinstance(request.source, Catalog) else {}
     emit_json(json, value | left_out)
-    if not is_shown(quiet, json):
+    if not is_free(json):
         return
     rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
     for name, other, c in zip(runs[1:], measured[1:], comparisons, strict=True):

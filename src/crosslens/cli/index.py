@@ -17,6 +17,7 @@ from crosslens.cli.options import (
     Split,
     Where,
     emit_json,
+    is_free,
     is_shown,
     split_names,
 )
@@ -31,6 +32,15 @@ StoreName = Annotated[
     typer.Option(
         "--store",
         help=f"Where the items are kept: {describe_stores()}.",
+    ),
+]
+
+Queries = Annotated[
+    str | None,
+    typer.Option(
+        "--queries",
+        help="Unlabelled images like those you will ask with; kept, so that search and serve can tell whether a"
+        " query has a match.",
     ),
 ]
 
@@ -50,6 +60,7 @@ def build(
         bool,
         typer.Option("--plain", help="Folders are no looks (years, places): all images count as of one domain."),
     ] = False,
+    queries: Queries = None,
     decode: Decode = "exact",
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -78,7 +89,10 @@ def build(
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
+    asked_with = None if queries is None else open_catalog(queries)
     made, skipped = Index.from_request(request)
+    if asked_with is not None:
+        made.keep_queries(asked_with, device=device)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
@@ -98,6 +112,7 @@ def add(
     force: Annotated[
         bool, typer.Option("--force", help="Delete them also where that is more than half of a domain.")
     ] = False,
+    queries: Queries = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
     json: Json = None,
@@ -134,6 +149,8 @@ def add(
             note(f"{done} of {total} new or changed images are in the index")
 
     report = add_images(opened.contents, request, show)
+    if queries is not None:
+        opened.keep_queries(queries, device=device)
     emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if is_shown(quiet, json):
         echo(
@@ -204,7 +221,7 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
     stats = Index.open(index).stats()
     emit_json(json, stats)
-    if is_shown(quiet, json):
+    if is_free(json):
         print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in stats.items()])
 
 
@@ -286,6 +303,6 @@ def bench(
 
     found = bench_index(Index.open(index), queries=queries, most=most)
     emit_json(json, found)
-    if is_shown(quiet, json):
+    if is_free(json):
         rows = [[kind["name"], *(f"{kind[key]:.4g}" for key in found["columns"])] for kind in found["kinds"]]
         print_table(f"{found['measured']} of {found['items']} items", ("structure", *found["columns"]), rows)
