@@ -11,7 +11,7 @@ from crosslens.api.evaluate_request import EvaluateRequest
 from crosslens.api.fit_request import FitRequest
 from crosslens.api.fitting import scenario_for
 from crosslens.data.catalog import Catalog
-from crosslens.data.names import Spelling
+from crosslens.data.names import Spelling, did_you_mean
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
@@ -137,7 +137,9 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     """What a run, or another encoder for None, is measured on."""
     protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
     if protocol is not None and protocol not in PROTOCOLS:
-        raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+        raise ConfigError(
+            f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}{did_you_mean(protocol, PROTOCOLS)}"
+        )
     source = run.catalog() if asked.source is None and run is not None else asked.source
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")

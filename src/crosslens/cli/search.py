@@ -46,8 +46,8 @@ def search(
         str | None,
         typer.Option(
             "--queries",
-            help="Unlabelled images of the query's kind, to calibrate --min-match on; by default those that the index"
-            " keeps ('index build --queries').",
+            help="Unlabelled images of the query's kind, to calibrate --min-match on; by default those that the"
+            " index keeps ('index build --queries').",
         ),
     ] = None,
     sort: Annotated[
@@ -81,8 +81,8 @@ def search(
 ) -> None:
     """Find the indexed images most like pictures, words or indexed items, or a weighted mix of them.
 
-    A score says how alike two vectors are: 1 for a copy of the query, less for anything else. It orders the hits of
-    one query. It is no percentage, and scores of two indexes with other encoders do not compare; nor do those of
+    A score says how alike two vectors are: 1 for a copy of the query, less for anything else. It orders the hits
+    of one query. It is no percentage, and scores of indexes with other encoders do not compare; nor do those of
     words with those of pictures.
 
     Example: crosslens search photos.index --image sketch.png --domain sketch --top 5 --open
@@ -172,7 +172,7 @@ def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer, *, l
 
 
 def _show_sheet(index: Index, request: SearchRequest, answer: Answer) -> None:
-    """The hits as a page in the browser, each a link to its file; the page stays in the cache till the next one."""
+    """The hits as a page in the browser, each a link to its file; the page lies in the cache."""
     from crosslens.cli.browser import show_in_browser
     from crosslens.support.places import cache_folder
     from crosslens.support.progress import note
@@ -235,8 +235,8 @@ def _show(index: Index, answer: Answer, domain: str | None, *, asked: bool) -> N
     elif asked and answer.match_probability is not None:
         guess = "no match, the nearest are" if answer.no_match else "a match"
         echo(
-            f"a rough guess, made without pictures like this query (--queries gives it some, 'index build --queries'"
-            f" keeps them): {guess}"
+            "a rough guess, made without pictures like this query (--queries gives it some,"
+            f" 'index build --queries' keeps them): {guess}"
         )
     if domain == "auto" and answer.domain is not None:
         echo(f"detected domain: {answer.domain}")

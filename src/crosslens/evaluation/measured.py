@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosslens.data.catalog import Catalog
+from crosslens.data.names import did_you_mean
 from crosslens.encoder import Encoder
 from crosslens.evaluation.caveats import expected_over_ties
 from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
@@ -151,7 +152,8 @@ def convention_metrics(convention: str, ks: Sequence[int], ties: Ties = "stable"
             metric that has no mean over orders in closed form.
     """
     if convention not in CONVENTIONS:
-        raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+        near = did_you_mean(convention, CONVENTIONS)
+        raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}{near}")
     return [replace(metric, ties=ties) for metric in CONVENTIONS[convention].metrics(ks)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from crosslens.data.catalog import Catalog
-from crosslens.data.names import Spelling, nfc
+from crosslens.data.names import Spelling, did_you_mean, nfc
 from crosslens.evaluation.coverage import look_alikes
 from crosslens.support.errors import EvaluationError
 
@@ -78,7 +78,9 @@ class Scenario:
                 sort the scenario is about: private to the gallery in ``partial``, to the queries in ``open-set``.
         """
         if kind not in KINDS:
-            raise EvaluationError(f"there is no scenario {kind!r}; known: {', '.join(KINDS)}")
+            raise EvaluationError(
+                f"there is no scenario {kind!r}; known: {', '.join(KINDS)}{did_you_mean(kind, KINDS)}"
+            )
         names = sorted(set(classes))
         if not names:
             raise EvaluationError("these images have no labels, so classes cannot be split; give labelled images")

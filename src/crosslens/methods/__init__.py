@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from crosslens.data.names import did_you_mean
 from crosslens.support.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def method_class(name: str) -> type[Method[Any]]:
         ConfigError: for an unknown name, listing the known ones.
     """
     if name not in METHODS:
-        raise ConfigError(f"there is no method {name!r}; known: {', '.join(METHODS)}")
+        raise ConfigError(f"there is no method {name!r}; known: {', '.join(METHODS)}{did_you_mean(name, METHODS)}")
     module, _, attribute = METHODS[name].partition(":")
     found: type[Method[Any]] = getattr(import_module(module), attribute)
     return found

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
+from crosslens.data.names import did_you_mean
 from crosslens.encoder import Encoder
 from crosslens.features.load import Features, features_of
 from crosslens.images.augment import Augmentation
@@ -178,7 +179,9 @@ def make_config(config: type[MethodConfig], values: Mapping[str, Any], method: s
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(config.model_fields) or "none"
-        raise ConfigError(f"{method}: {problems}. Keys of {method}: {known}") from error
+        unknown = [str(e["loc"][0]) for e in error.errors() if e["type"] == "extra_forbidden"]
+        near = "".join(did_you_mean(key, config.model_fields) for key in unknown)
+        raise ConfigError(f"{method}: {problems}. Keys of {method}: {known}{near}") from error
 
 
 def without_removed(config: type[MethodConfig], values: Mapping[str, Any], method: str) -> dict[str, Any]:

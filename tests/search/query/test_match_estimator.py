@@ -10,8 +10,8 @@ from crosslens.ops.calibration import MatchCalibration, centre_features
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import sample_items
-from crosslens.search.query import match_estimator as module
 from crosslens.search.index.kept_queries import draw_images
+from crosslens.search.query import match_estimator as module
 from crosslens.search.query.match_estimator import MatchEstimator, draw_indexed_images
 from crosslens.support.errors import StoreError
 from testing.tiny_pictures import make_pictures

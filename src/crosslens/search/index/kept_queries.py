@@ -38,7 +38,7 @@ class KeptQueries:
 
     Attributes:
         features: of the frozen backbone ``(R, D)``.
-        vectors: of the index's encoder ``(R', d)``, unit rows; a picture that one network cannot see may lack here.
+        vectors: of the index's encoder ``(R', d)``, unit rows.
         key: differs for other queries.
     """
 

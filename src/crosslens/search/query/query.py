@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crosslens.data.names import did_you_mean
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.filters.text import parse_filter
@@ -28,6 +29,7 @@ Sort = Literal[
     "score", "id", "-id", "path", "-path", "domain", "-domain", "label", "-label", "size", "-size", "modified",
     "-modified",
 ]  # fmt: skip
+_CHOICES: dict[str, tuple[str, ...]] = {"sort": get_args(Sort), "rerank": get_args(Rerank)}
 AUTO = "auto"
 """In place of a domain's name: detect it."""
 MOST = 1000
@@ -153,7 +155,8 @@ def make_options(**settings: Any) -> SearchOptions:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "options"
-        raise ConfigError(f"{name} = {first['input']!r}: {first['msg']}") from error
+        near = did_you_mean(str(first["input"]), _CHOICES.get(name, ()))
+        raise ConfigError(f"{name} = {first['input']!r}: {first['msg']}{near}") from error
 
 
 def weighted_parts(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crosslens.data.names import did_you_mean
 from crosslens.support.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,5 +82,5 @@ def describe_stores() -> str:
 
 def _known(kind: str) -> StoreKind:
     if kind not in STORES:
-        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
+        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}{did_you_mean(kind, STORES)}")
     return STORES[kind]
