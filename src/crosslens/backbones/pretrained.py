@@ -14,7 +14,7 @@ from typing import Any
 
 from crosslens.backbones.base import describe_faults, hash_settings
 from crosslens.backbones.processor import preprocess_from
-from crosslens.data.names import did_you_mean
+from crosslens.data.names import near_folder
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.errors import BackboneError
 from crosslens.support.files import read_json
@@ -50,9 +50,9 @@ class Pretrained:
         self.source = source
         self.is_local = Path(source).is_dir()
         if not self.is_local and (Path(source).exists() or not _HUB_ID.fullmatch(source)):
-            what = "is not a folder" if Path(source).exists() else "is no folder, and no id of the hub either"
+            what = "is not a folder" + ("" if Path(source).exists() else ", and no id of the hub either")
             raise BackboneError(
-                f"{source} {what}; {kind} needs one with config.json and weights in it{_near_folder(source)}"
+                f"{source} {what}; {kind} needs one with config.json and weights in it{near_folder(source)}"
             )
         file = self.file("config.json")
         if file is None:
@@ -154,7 +154,7 @@ class Pretrained:
             raise BackboneError(
                 f"{self.source} is neither a folder here nor reachable on the Hugging Face hub ({reason}). Where"
                 f" there is no network, download the model elsewhere and give its local folder"
-                f"{_near_folder(self.source)}"
+                f"{near_folder(self.source)}"
             ) from error
 
     def _read(self, model_class: Any, **options: Any) -> Any:
@@ -165,16 +165,6 @@ class Pretrained:
             if self.is_local:
                 raise
             return model_class.from_pretrained(self.source, **options)
-
-
-def _near_folder(source: str) -> str:
-    """``; did you mean ...?`` where the folder that should hold ``source`` has one of nearly that name."""
-    path = Path(source)
-    try:
-        beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()]
-    except OSError:
-        return ""
-    return did_you_mean(path.name, beside)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
+from pathlib import Path
 
 from crosslens.support.errors import CatalogError, CrosslensError
 
@@ -208,6 +209,16 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = _NEAR) -> str:
         by_key.setdefault(caseless(own), own)
     near = difflib.get_close_matches(caseless(name), by_key, n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(repr(by_key[key]) for key in near)}?" if near else ""
+
+
+def near_folder(path: str | Path) -> str:
+    """``did_you_mean`` of a folder that is not there, among those that lie where it should; else the empty text."""
+    missing = Path(path)
+    try:
+        beside = [entry.name for entry in missing.parent.iterdir() if entry.is_dir()]
+    except OSError:
+        return ""
+    return did_you_mean(missing.name, beside)
 
 
 def spelt_apart(names: Iterable[str], key: Callable[[str], str] = spelling_key) -> list[tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crosslens.backbones import load_backbone
+from crosslens.data.names import near_folder
 from crosslens.encoder.encoder import Encoder
 from crosslens.encoder.parts import Joint
 from crosslens.encoder.untrained import frozen_encoder
@@ -42,7 +43,8 @@ def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = No
     try:
         backbone = load_backbone(name, decode=mode)
     except BackboneError as error:
-        raise BackboneError(f"{source} is no run, no encoder folder and no backbone: {error}") from error
+        near = near_folder(folder)
+        raise BackboneError(f"{source} is no run, no encoder folder and no backbone{near}: {error}") from error
     # A space that text shares already costs nothing to use.
     return frozen_encoder(backbone, joint=backbone.joint_dim == backbone.dim)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crosslens.backbones.base import Fingerprint
+from crosslens.data.names import near_folder
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.base import StoreContext
@@ -75,7 +76,9 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
             raise StoreError(
                 f"{folder} is a snapshot; make an index of it with 'crosslens index restore {folder} --out INDEX'"
             )
-        raise StoreError(f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'")
+        raise StoreError(
+            f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'{near_folder(folder)}"
+        )
     description = read_description(folder)
     try:
         return description, make_context(folder, description), str(description["store"]["kind"])
