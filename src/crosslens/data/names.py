@@ -212,7 +212,7 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = _NEAR) -> str:
 
 
 def near_folder(path: str | Path) -> str:
-    """``did_you_mean`` of a folder that is not there, among those that lie where it should; else the empty text."""
+    """``did_you_mean`` of a folder that is not there, among those beside where it should be."""
     missing = Path(path)
     try:
         beside = [entry.name for entry in missing.parent.iterdir() if entry.is_dir()]

@@ -76,8 +76,9 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
             raise StoreError(
                 f"{folder} is a snapshot; make an index of it with 'crosslens index restore {folder} --out INDEX'"
             )
+        near = near_folder(folder)
         raise StoreError(
-            f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'{near_folder(folder)}"
+            f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'{near}"
         )
     description = read_description(folder)
     try:
