@@ -22,7 +22,7 @@ from crosslens.cli.options import (
     split_names,
 )
 from crosslens.search.stores import describe_stores
-from crosslens.support.terminal import echo, print_table
+from crosslens.support.terminal import echo, in_bytes, print_table
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -209,6 +209,53 @@ def relocate(
             f"{report.moved} items moved, {report.changed} of them with another size or time,"
             f" {len(report.missing)} without their image"
         )
+
+
+@app.command("list")
+def list_indexes(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Where to look; here and in the cache by default."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List indexes, those that 'crosslens open' made among them. An index is deleted by deleting its folder.
+
+    Example: crosslens index list
+    """
+    from crosslens.search.index.index import Index
+    from crosslens.support.cache import size_of
+    from crosslens.support.errors import CrosslensError
+    from crosslens.support.places import cache_folder
+
+    found = []
+    for folder in folders or [Path(), *(cache_folder() / "indexes").glob("*")]:
+        places = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else ())]
+        for place in places:
+            if not (place / "index.json").is_file():
+                continue
+            about: dict[str, object] = {"index": str(place), "bytes": size_of(place)}
+            try:
+                opened = Index.open(place)
+                encoder = opened.contents.description["encoder"]
+                about |= {"items": len(opened), "encoder": encoder, "roots": [str(root) for root in opened.roots]}
+                opened.close()
+            except CrosslensError as error:
+                about["error"] = str(error)
+            found.append(about)
+    emit_json(json, {"indexes": found})
+    if is_free(json):
+        rows = [
+            (
+                str(one["index"]),
+                str(one.get("items", "?")),
+                in_bytes(int(str(one["bytes"]))),
+                str(one.get("encoder", one.get("error"))),
+                ", ".join(map(str, one.get("roots", []))),  # type: ignore[call-overload]
+            )
+            for one in found
+        ]
+        print_table("indexes", ("index", "items", "size", "encoder", "pictures"), rows)
 
 
 @app.command()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -67,9 +70,30 @@ def open_pictures(
         echo(f"{'Search' if shown else 'Open this page to search'}: {url}    (stop with Ctrl-C)")
 
     settings = ServerSettings(indexes=absolute([place]), port=PORT if port is None else port)
+    with _in_use(place):
+        try:
+            serve(settings, announce)
+        except PortTakenError:
+            if port is not None:
+                raise
+            serve(settings.model_copy(update={"port": 0}), announce)
+
+
+@contextmanager
+def _in_use(index: Path) -> Iterator[None]:
+    """Hold a lock in the index, so that 'crosslens cache clean' leaves it; one for each process that serves it."""
+    from filelock import FileLock
+
+    file = index / f".open-{os.getpid()}.lock"
     try:
-        serve(settings, announce)
-    except PortTakenError:
-        if port is not None:
-            raise
-        serve(settings.model_copy(update={"port": 0}), announce)
+        lock = FileLock(file, timeout=0)
+        lock.acquire()
+    except OSError:
+        # An index that cannot be written can be searched all the same.
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+        file.unlink(missing_ok=True)

@@ -186,6 +186,15 @@ class Run:
             # torch raises many kinds on a damaged archive.
             raise RunError(f"{file} cannot be read ({error}); delete it to start this run anew") from error
 
+    def drop_checkpoints(self) -> None:
+        """Remove what only an unfinished run goes on from; what a failure left stays."""
+        folder = self.folder / "checkpoints"
+        for file in folder.glob("*.pt") if folder.is_dir() else ():
+            if file.name != "failed.pt":
+                file.unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
     def write_held_out(self, ids: list[str]) -> None:
         """Name the images that training left out, which alone may be evaluated."""
         write_json(self.folder / "held_out.json", {"ids": ids})
