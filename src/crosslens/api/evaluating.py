@@ -166,7 +166,9 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
             marks.append(f"supervised: {told}")
     if only is not None and not len(catalog.with_ids(only)):
         raise EvaluationError("no image is left to measure on: training saw the labels of all that were asked for")
-    protocol = protocol or (scenario.kind if scenario else "pairs")
+    if protocol is None:
+        left_out = asked.unseen is not None or asked.generalised or (run is not None and run.said("unseen"))
+        protocol = scenario.kind if scenario else "zero-shot" if left_out else "pairs"
     unseen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
         unseen = _unseen(run, catalog, asked.unseen, asked.seed)
@@ -241,6 +243,9 @@ def _measured(encoder: Encoder, plan: Plan) -> Evaluation:
     # An encoder folder remembers what its run said.
     marks = tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ()))))
     result = PROTOCOLS[plan.protocol](encoder, replace(plan, marks=marks))
+    if plan.protocol not in UNIVERSAL:
+        # Those have their own cuts, which papers report.
+        result = result.within_gallery()
     copies, copied = copied_queries(result.directions, plan.catalog)
     unmatched = unmatched_marks(result.directions) if plan.protocol in _ALL_MATCHED else []
     expected = plan.how.ties == "expected"

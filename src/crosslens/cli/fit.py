@@ -84,6 +84,10 @@ def fit(
         str | None, typer.Option("--recipe", help="Such as ucdir-office-home or uem-domainnet, or a YAML file.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", help="One run for each of these seeds, such as 0,1,2, in OUT/seed-0 and so on."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     oracle: Annotated[
         bool,

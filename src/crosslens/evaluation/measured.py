@@ -73,6 +73,18 @@ class Evaluation:
             sentences.append(f"{self.skipped} image(s) could not be embedded and took no part")
         return sentences
 
+    def within_gallery(self) -> Evaluation:
+        """The same without metrics that are cut beyond a gallery, which a note says; P@200 of 125 items says nothing
+        but their number. Where only such metrics were asked for, they stay."""
+        smallest = min(len(result.gallery_ids) for result in self.directions)
+        first = self.directions[0]
+        beyond = [metric.key for metric in first.definitions if metric.k is not None and metric.k > smallest]
+        if not beyond or len(beyond) == len(first.metrics):
+            return self
+        told = f"left out, being cut beyond a gallery of {smallest}: {', '.join(beyond)}"
+        directions = tuple(result.without(beyond) for result in self.directions)
+        return replace(self, directions=directions, notes=(*self.notes, told))
+
     def table(self, *, intervals: bool = True) -> Table:
         """Directions by metrics, and their mean in the last row.
 

@@ -141,7 +141,10 @@ class Run:
         """
         config = self.config()
         if "source" not in config:
-            raise RunError(f"{self.folder}/config.yaml does not say which images the run began with; name them")
+            raise RunError(
+                f"the run {self.folder} began without images; give some to measure it on:"
+                f" crosslens evaluate {self.folder} PICTURES"
+            )
         # An absolute source stays what it is; a manifest of the run's own lies in its folder.
         catalog = Catalog.open(self.folder / config["source"])
         return catalog.rooted_at(Path(config["root"])) if config["source"] == IMAGES else catalog
