@@ -79,8 +79,8 @@ def test_grids_and_tables(cli, index, pictures, tmp_path):
         assert status == 0, err
         assert f"drawn in {tmp_path / name}" in text
         assert (tmp_path / name).stat().st_size > 2000
-    status, text, _ = cli("search", index, "--like", A, "--top", 4, "--quiet")
-    assert (status, text) == (0, "")
+    status, text, err = cli("search", index, "--like", A, "--top", 4, "--quiet")
+    assert (status, len(text.splitlines()), err) == (0, 5, "")
     status, text, _ = cli("search", index, "--like", A, "--top", 2)
     assert len(text.splitlines()) == 3
 

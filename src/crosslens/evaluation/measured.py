@@ -74,8 +74,10 @@ class Evaluation:
         return sentences
 
     def within_gallery(self) -> Evaluation:
-        """The same without metrics that are cut beyond a gallery, which a note says; P@200 of 125 items says nothing
-        but their number. Where only such metrics were asked for, they stay."""
+        """The same without metrics that are cut beyond a gallery, which a note says.
+
+        P@200 of 125 items says nothing but their number. Where only such metrics were asked for, they stay.
+        """
         smallest = min(len(result.gallery_ids) for result in self.directions)
         first = self.directions[0]
         beyond = [metric.key for metric in first.definitions if metric.k is not None and metric.k > smallest]
