@@ -71,8 +71,8 @@ def report_run(
 ) -> RunReport:
     """Measure a run and what it is held against on its images, and write one page about it.
 
-    Where the images of a domain have no label, nothing can be measured; the page then shows what each encoder finds
-    for the same queries, the map and the curves.
+    Where the images of a domain have no label, nothing can be measured; the page then shows what each encoder
+    finds for the same queries, the map and the curves.
 
     Where one of them was trained with labels, all are measured on the images it did not see. Of an ``--oracle``
     run the epoch that labels liked best is shown too, marked. The run's ``metrics.json`` stays as it is.
@@ -153,7 +153,7 @@ def report_run(
 
 
 def _can_be_measured(catalog: Catalog) -> bool:
-    """Whether every domain has an image with a label; a catalog of one domain is left to the protocol to refuse."""
+    """Whether every domain has an image with a label; one domain alone is left to the protocol to refuse."""
     labelled = {domain for domain, label in zip(catalog.column("domain"), catalog.labels, strict=True) if label}
     return len(catalog.domains) < 2 or labelled == set(catalog.domains)
 
