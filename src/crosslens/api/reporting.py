@@ -170,7 +170,7 @@ def _write_unmarked(
 ) -> Path:
     """The page of images that nothing can be measured on."""
     told = ["A domain here has no image with a label, so nothing is measured: look at what was found instead."]
-    told += [sentence for sentence in (seems_better(run),) if sentence]
+    told += [sentence for sentence in (seems_better(run, features, device),) if sentence]
     encoders = {entry.name: entry.encoder for entry in entries}
     return write_report(
         [],

@@ -10,7 +10,7 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Joint, TrainedTower
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.without_labels import LEAST, Agreement, agree_without_labels
-from crosslens.features.of_encoder import features_of_encoder
+from crosslens.features.of_encoder import features_of_encoder, folder_for
 from crosslens.methods import method_class
 from crosslens.support.errors import CrosslensError
 from crosslens.training.run import Run
@@ -20,20 +20,24 @@ SAMPLE = 500
 _UNTRAINED = ("frozen", "centred")
 
 
-def summarise_fit(run: Run, place: Path | None = None) -> list[str]:
+def summarise_fit(
+    run: Run, place: Path | None = None, *, features: Path | None = None, device: str | None = None
+) -> list[str]:
     """Three sentences about a finished run, or two where nothing can be said of its gain.
 
     Args:
         run: finished.
         place: what to measure; the run's own folder by default, or that of its group.
+        features: a feature folder of the run's backbone; the cache by default.
+        device: where to embed what is not there; None chooses.
     """
-    return [_learned(run), *filter(None, [seems_better(run)]), _next(run, place or run.folder)]
+    return [_learned(run), *filter(None, [seems_better(run, features, device)]), _next(run, place or run.folder)]
 
 
-def seems_better(run: Run) -> str:
+def seems_better(run: Run, features: Path | None = None, device: str | None = None) -> str:
     """Whether a run seems better than ``centred``, told without labels; empty where that cannot be asked."""
     try:
-        found = judge_run(run)
+        found = judge_run(run, features, device)
     except CrosslensError:
         # The run is finished and fine; a hint about it must not say otherwise.
         return ""
@@ -48,7 +52,7 @@ def seems_better(run: Run) -> str:
     return f"{advice} ({numbers}; a hint without labels, no measurement)"
 
 
-def judge_run(run: Run) -> Agreement | None:
+def judge_run(run: Run, features: Path | None = None, device: str | None = None) -> Agreement | None:
     """A run held against ``centred`` without labels, on images of its first two domains.
 
     Returns:
@@ -67,11 +71,12 @@ def judge_run(run: Run) -> Agreement | None:
         return None
     catalog = run.catalog().select(domains=domains).hide_labels()
     rng = np.random.default_rng(0)
-    of = {
-        domain: [row for row, name in enumerate(catalog.column("domain")) if name == domain] for domain in domains
-    }
-    drawn = [row for rows in of.values() for row in rng.permutation(rows)[:SAMPLE].tolist()]
-    found = features_of_encoder(catalog.take(sorted(drawn)), encoder)
+    names = np.array(catalog.column("domain"))
+    drawn = [
+        row for domain in domains for row in rng.permutation(np.flatnonzero(names == domain))[:SAMPLE].tolist()
+    ]
+    place = folder_for(encoder, features)
+    found = features_of_encoder(catalog.take(sorted(drawn)), encoder, folder=place, device=device)
     sides = {domain: found.of_domain(domain).centre for domain in domains}
     if min(map(len, sides.values())) < LEAST:
         return None

@@ -169,7 +169,7 @@ def fit(
     emit_json(json, value)
     if not quiet:
         # The last one stands for all: they differ in their seed alone.
-        for sentence in summarise_fit(runs[-1], out):
+        for sentence in summarise_fit(runs[-1], out, features=features, device=device):
             note(sentence)
 
 

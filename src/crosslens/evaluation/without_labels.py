@@ -1,12 +1,12 @@
 """A hint, without any label, whether an encoder finds better across two domains than another one.
 
 Pictures that are neighbours within their own domain mostly show the same thing, and there no look stands between
-them. So they should find the same items of the other domain, and others than pictures of something else do. How far
-that holds can be counted without labels: the share of hits that neighbours have in common, less the share that
+them. So they should find the same items of the other domain, and others than pictures of something else do. How
+far that holds can be counted without labels: the share of hits that neighbours have in common, less the share that
 pictures drawn at random have in common.
 
-It knows nothing of what is right: an encoder that takes every dog for a horse, and all dogs alike, does well. It is
-no measurement.
+It knows nothing of what is right: an encoder that takes every dog for a horse, and all dogs alike, does well. It
+is no measurement.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Agreement:
     """How far neighbours find the same, with an encoder and with what it is held against.
 
     Attributes:
-        value, base: means over all images of both domains, at most 1; 0 where neighbours find no more in common than
-            any two pictures.
+        value, base: means over all images of both domains, at most 1; 0 where neighbours find no more in common
+            than any two pictures.
         error: standard error of their difference.
     """
 

@@ -90,7 +90,8 @@ def write_report(
 
     Args:
         sections: one, or several where the same images are judged by several labellings, such as category and
-            concept. None where no image has a label; then the page shows what each encoder of ``embeddings`` finds.
+            concept. None where no image has a label; then the page shows what each encoder of ``embeddings``
+            finds.
         target: the file.
         title: of the page.
         catalog: where the images of the evaluations lie, by id. Those that are missing or cannot be decoded are
