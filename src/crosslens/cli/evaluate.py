@@ -256,15 +256,12 @@ def _intervals(result: Evaluation, metric: str) -> list[dict[str, Any]]:
     """The value of each direction with its 95 % interval over queries."""
     from crosslens.evaluation.weighting import intervals
 
-    return [
-        {
-            "query": one.query_domain,
-            "gallery": one.gallery_domain,
-            "value": one.metrics[metric],
-            "interval": list(intervals(one, metric)["queries"])[:2],
-        }
-        for one in result.directions
-    ]
+    told = []
+    for one in result.directions:
+        found = intervals(one, metric)["queries"]
+        value = {"value": one.metrics[metric], "interval": [found.low, found.high]}
+        told.append({"query": one.query_domain, "gallery": one.gallery_domain, **value})
+    return told
 
 
 def _with_groups(compared: Comparisons, spreads: dict[str, Spread], groups: dict[str, list[str]]) -> Table:
