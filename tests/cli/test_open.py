@@ -39,7 +39,6 @@ def test_pictures_are_indexed_and_the_page_is_named(cli, served, tmp_path):
     assert [one.port for one in served] == [8000, 0]
     assert served[0].indexes == (place,)
     assert served[0].on_loopback
-    assert not list(place.glob("*.lock"))
     assert not list(place.glob(".open-*"))
     status, text, _ = cli("open", place, "--no-browser", "--port", 81)
     assert (status, served[-1].port) == (0, 81)

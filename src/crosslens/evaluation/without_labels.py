@@ -46,7 +46,7 @@ class Agreement:
     def verdict(self) -> str:
         """``better``, ``worse`` or ``alike``."""
         difference = self.value - self.base
-        if abs(difference) < _SURE * self.error:
+        if abs(difference) <= _SURE * self.error:
             return "alike"
         return "better" if difference > 0 else "worse"
 
