@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from crosslens.images.decode import decode
+from crosslens.images.decode import ImageSource, decode
 from crosslens.search.query.query import FoldedHit
 from crosslens.support.errors import ConfigError, ImageError
 from crosslens.support.files import atomic_path
@@ -36,7 +36,7 @@ class Tile:
         link: where an HTML page leads from here; empty for nowhere.
     """
 
-    picture: str | Path | bytes | Image.Image | None
+    picture: ImageSource | None
     text: str = ""
     caption: tuple[str, str] = ("", "")
     link: str = ""
