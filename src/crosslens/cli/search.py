@@ -100,6 +100,7 @@ def search(
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
     from crosslens.images.region import Region
+    from crosslens.ops.calibration import LEAST
     from crosslens.search.grid import check_grid_file
     from crosslens.search.index.index import Index
     from crosslens.search.index.kept_queries import keeps_queries
@@ -130,6 +131,9 @@ def search(
         rerank=rerank,
     )
     opened = Index.open(index)
+    if min_match is None and queries is None and len(opened) < LEAST:
+        # Kept queries alone ask for no probability that nobody could tell.
+        request = request.model_copy(update={"options": request.options.model_copy(update={"min_match": None})})
     told = None if domain == AUTO else domain
     searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device)
     answer = request.put_to(searcher)

@@ -75,6 +75,16 @@ class MatchEstimator:
         """Whether the index as it is now was calibrated already, so that asking costs nothing."""
         return any(made.version == self.index.version for made in list(self._made.values()))
 
+    def prepare(self) -> None:
+        """Calibrate for the index as it is, in every way that a query may ask for.
+
+        Raises:
+            StoreError, FeatureError: as ``probability``.
+        """
+        self._calibrated(False)
+        if self.has_queries:
+            self._calibrated(True)
+
     @property
     def has_queries(self) -> bool:
         """Whether there are unlabelled queries to calibrate on, given or kept by the index."""
