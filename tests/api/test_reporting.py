@@ -179,3 +179,29 @@ def test_a_scenario_is_told(pictures, tmp_path):
     )
     page = report_run(run.folder).path.read_text()
     assert "trained on the classes of its open-set scenario only; measured here on all" in page
+
+
+def test_without_labels_the_page_shows_what_was_found(work, tmp_path):
+    """Nothing is measured, nothing is marked, and every encoder's hits, the map and the curves are there."""
+    import shutil
+
+    flat = tmp_path / "flat"
+    for domain in ("photo", "sketch"):
+        (flat / domain).mkdir(parents=True)
+        for file in (work / "pictures" / domain).rglob("*.png"):
+            shutil.copy(file, flat / domain / f"{file.parent.name}-{file.name}")
+    made = report_run(work / "first", flat, out=tmp_path / "r.html")
+    text = made.path.read_text()
+    assert made.evaluations == {}
+    assert "nothing is measured" in text
+    assert "What was found" in text
+    assert "by domain" in text
+    assert "by class" not in text
+    assert 'id="training"' in text
+    assert "How the numbers were made" not in text
+    for name in ("frozen", "centred", "ucdir"):
+        assert f'aria-label="found by {name}' in text
+    # One domain without labels is enough to have no number.
+    shutil.rmtree(flat / "photo")
+    shutil.copytree(work / "pictures" / "photo", flat / "photo")
+    assert report_run(work / "first", flat, out=tmp_path / "s.html").evaluations == {}
