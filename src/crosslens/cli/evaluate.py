@@ -26,7 +26,7 @@ from crosslens.cli.options import (
     split_names,
 )
 from crosslens.support.errors import ConfigError
-from crosslens.support.terminal import echo, print_table
+from crosslens.support.terminal import print_table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -213,7 +213,7 @@ def compare(
         device=device,
     )
     groups = {place: runs_of(place) for place in runs}
-    places = [run for group in groups.values() for run in group]
+    places = [run for place in runs for run in groups[place]]
     compared = measure_and_compare(places, request, metric)
     measured, metric = compared.evaluations, compared.metric
     if per_query is not None:
@@ -245,11 +245,7 @@ def compare(
         print(_with_groups(compared, spreads, groups).render(format), end="")
     else:
         _show_comparisons(compared, spreads, groups)
-    for name, result in zip(places, measured, strict=True):
-        for mark in result.marks:
-            echo(f"note: {name}: {mark}", err=True)
-    for sentence in told:
-        echo(f"note: {sentence}", err=True)
+    _tell([f"{name}: {mark}" for name, m in zip(places, measured, strict=True) for mark in m.marks] + told)
 
 
 def _intervals(result: Evaluation, metric: str) -> list[dict[str, Any]]:
@@ -328,8 +324,7 @@ def _show_seeds(
     first = results[0]
     title = f"{group}, {len(runs)} runs, protocol {first.protocol}, convention {first.convention}"
     _print(Table(("run", *keys), tuple(rows), title), format)
-    for told in dict.fromkeys(sentence for result in results for sentence in (*result.marks, *result.told())):
-        echo(f"note: {told}", err=True)
+    _tell(list(dict.fromkeys(told for result in results for told in (*result.marks, *result.told()))))
 
 
 def _print(table: Table, format: str | None) -> None:
@@ -339,11 +334,18 @@ def _print(table: Table, format: str | None) -> None:
         print(table.render(format), end="")
 
 
+def _tell(sentences: list[str]) -> None:
+    """What must be known beside the numbers, unless the command is quiet."""
+    from crosslens.support.progress import note
+
+    for sentence in sentences:
+        note(f"note: {sentence}")
+
+
 def _show(result: Evaluation, value: dict[str, Any], format: str | None) -> None:
     if format is not None:
         print(result.table().render(format), end="")
-        for told in (*result.marks, *result.told()):
-            echo(f"note: {told}", err=True)
+        _tell([*result.marks, *result.told()])
         return
     keys = list(result.metrics)
     header = ("direction", *keys)
@@ -358,8 +360,7 @@ def _show(result: Evaluation, value: dict[str, Any], format: str | None) -> None
     print_table(f"{result.encoder}, protocol {result.protocol}, convention {result.convention}", header, rows)
     if "no_match" in value:
         _show_no_match(value["no_match"])
-    for told in (*result.marks, *result.told()):
-        echo(f"note: {told}", err=True)
+    _tell([*result.marks, *result.told()])
 
 
 def _show_no_match(value: dict[str, Any]) -> None:
@@ -380,8 +381,7 @@ def _show_no_match(value: dict[str, Any]) -> None:
         for rule, row in rules
     ]
     print_table("says no match, by the rule", ("rule", "Open-set Acc", "false rejections", "balanced"), rows)
-    for score, reason in value["failed"].items():
-        echo(f"note: no answer by {score}: {reason}", err=True)
+    _tell([f"no answer by {score}: {reason}" for score, reason in value["failed"].items()])
 
 
 def _cuts(text: str) -> list[int]:

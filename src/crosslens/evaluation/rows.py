@@ -66,22 +66,14 @@ def write_rows(rows: pyarrow.Table, file: Path) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
-    check_rows_file(file)
+    kind = file.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise ConfigError(f"rows go into a .csv or .parquet file, not {file.name!r}")
     with atomic_path(file) as temporary:
-        if file.suffix.lower() == ".csv":
+        if kind == ".csv":
             pyarrow.csv.write_csv(rows, temporary)
         else:
             pyarrow.parquet.write_table(rows, temporary)
-
-
-def check_rows_file(file: Path) -> None:
-    """Check that ``write_rows`` writes such a file.
-
-    Raises:
-        ConfigError: for an ending that is neither .csv nor .parquet.
-    """
-    if file.suffix.lower() not in (".csv", ".parquet"):
-        raise ConfigError(f"rows go into a .csv or .parquet file, not {file.name!r}")
 
 
 def _route(result: RetrievalResults, count: int) -> dict[str, pyarrow.Array]:

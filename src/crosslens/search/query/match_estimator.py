@@ -182,6 +182,8 @@ class MatchEstimator:
             note(f"calibrating the probability of a match on {len(self.unlabelled)} pictures without a label")
             return self._on_features(version) if pictures else self._on_vectors(version)
         kept = read_queries(self.index.contents)
+        # They may have gone since somebody looked.
+        pictures = pictures and kept is not None
         made_from = {
             "basis": "features" if pictures else "vectors",
             "sample": self.sample,
