@@ -163,7 +163,7 @@ def test_a_run_of_names_is_shown_on_images_that_are_named(pictures, tmp_path):
         classes=["cat", "dog"],
         settings=settings,
     )
-    with pytest.raises(RunError, match="name them"):
+    with pytest.raises(RunError, match="give some to measure it on"):
         report_run(run.folder)
     result = CliRunner().invoke(app, [str(run.folder), "--on", str(pictures)])
     assert result.exit_code == 0, result.output
