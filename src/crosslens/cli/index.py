@@ -269,7 +269,8 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     stats = Index.open(index).stats()
     emit_json(json, stats)
     if is_free(json):
-        print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in stats.items()])
+        told = {**stats, "bytes": in_bytes(stats["bytes"])}
+        print_table(str(index), ("what", "value"), [(key, _plainly(value)) for key, value in told.items()])
 
 
 @app.command()
@@ -353,3 +354,10 @@ def bench(
     if is_free(json):
         rows = [[kind["name"], *(f"{kind[key]:.4g}" for key in found["columns"])] for kind in found["kinds"]]
         print_table(f"{found['measured']} of {found['items']} items", ("structure", *found["columns"]), rows)
+
+
+def _plainly(value: object) -> str:
+    """A value of ``stats`` as people read it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plainly(part)}" for key, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
