@@ -24,7 +24,7 @@ settings.load_profile("crosslens")
 
 @pytest.fixture(autouse=True)
 def _heard(monkeypatch):
-    """A command told to be quiet must not silence the tests after it; and no test says that the machine is busy."""
+    """A command told to be quiet must not silence the tests after it; a busy machine says nothing in them."""
     from crosslens.support import progress
 
     for patience in ("_FIRST", "_LONGEST"):

@@ -43,7 +43,7 @@ def test_slow_work_says_that_it_goes_on(told):
         for _ in range(3):
             now[0] += 61
             advance()
-    assert text.getvalue().splitlines()[0] == "embedding: 1 of 1000, about 1016 min left"
+    assert text.getvalue().splitlines()[0] == "embedding: 1 of 1000, about 17 h left"
     assert len(text.getvalue().splitlines()) == 3
 
 
