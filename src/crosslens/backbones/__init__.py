@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from crosslens.data.names import did_you_mean
 from crosslens.images.picture import DecodeMode
 from crosslens.support.errors import BackboneError, ConfigError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone

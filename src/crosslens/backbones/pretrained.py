@@ -14,10 +14,10 @@ from typing import Any
 
 from crosslens.backbones.base import describe_faults, hash_settings
 from crosslens.backbones.processor import preprocess_from
-from crosslens.data.names import near_folder
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.errors import BackboneError
 from crosslens.support.files import read_json
+from crosslens.support.near_names import near_folder
 
 # Settings of training and of outputs that are not used here.
 _UNUSED = re.compile(

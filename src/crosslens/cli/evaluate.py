@@ -69,7 +69,7 @@ def _require_format(name: str | None) -> str | None:
 
     known = {"md": "markdown", "tex": "latex"} | {format: format for format in FORMATS}
     if name is not None and name not in known:
-        from crosslens.data.names import did_you_mean
+        from crosslens.support.near_names import did_you_mean
 
         raise ConfigError(
             f"there is no table format {name!r}; there are {', '.join(known)}{did_you_mean(name, known)}"
@@ -135,13 +135,13 @@ def evaluate(
     numbers = (shared, private_query, private_gallery, draw)
     scenario = scenario_draw(protocol, *numbers)
     request = EvaluateRequest.of(
-        source=root,
+        on=root,
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
         # Without numbers it is left to the run, or to the published rule.
         scenario=None if numbers == (None, None, None, None) else scenario,
-        ks=_cuts(k),
+        k=_cuts(k),
         features=features,
         device=device,
         unseen=unseen,
@@ -201,7 +201,7 @@ def compare(
     from crosslens.data.source import open_catalog
 
     request = EvaluateRequest.of(
-        source=None if root is None else open_catalog(root),
+        on=None if root is None else open_catalog(root),
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
@@ -237,7 +237,7 @@ def compare(
         "marks": marks,
         "notes": told,
     }
-    left_out = {"left_out": dict(request.source.left_out)} if isinstance(request.source, Catalog) else {}
+    left_out = {"left_out": dict(request.on.left_out)} if isinstance(request.on, Catalog) else {}
     emit_json(json, value | left_out)
     if not is_free(json):
         return

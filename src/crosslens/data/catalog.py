@@ -21,19 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.data.listing import Listing
-from crosslens.data.names import (
-    Spelling,
-    caseless,
-    did_you_mean,
-    is_blank,
-    nfc,
-    read_name,
-    stored_forms,
-    told_apart,
-)
+from crosslens.data.names import Spelling, caseless, is_blank, nfc, read_name, stored_forms, told_apart
 from crosslens.data.readers import read
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from crosslens.backbones import load_backbone
-from crosslens.data.names import near_folder
 from crosslens.encoder.encoder import Encoder
 from crosslens.encoder.parts import Joint
 from crosslens.encoder.untrained import frozen_encoder
 from crosslens.images.decode import DecodeMode
 from crosslens.support.errors import BackboneError, ConfigError, RunError
+from crosslens.support.near_names import near_folder
 
 
 def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = None) -> Encoder:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosslens.data.catalog import Catalog
-from crosslens.data.names import did_you_mean
 from crosslens.encoder import Encoder
 from crosslens.evaluation.caveats import expected_over_ties
 from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
@@ -19,6 +18,7 @@ from crosslens.evaluation.rows import per_query_rows, ranking_rows
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
 from crosslens.support.errors import EvaluationError
+from crosslens.support.near_names import did_you_mean
 from crosslens.support.tables import Estimate, Table, to_pandas
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from crosslens.data.catalog import Catalog
-from crosslens.data.names import Spelling, did_you_mean, nfc
+from crosslens.data.names import Spelling, nfc
 from crosslens.evaluation.coverage import look_alikes
 from crosslens.support.errors import EvaluationError
+from crosslens.support.near_names import did_you_mean
 
 Kind = Literal["close-set", "partial", "open-set"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

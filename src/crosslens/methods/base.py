@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
-from crosslens.data.names import did_you_mean
 from crosslens.encoder import Encoder
 from crosslens.features.load import Features, features_of
 from crosslens.images.augment import Augmentation
 from crosslens.methods.oracle import Oracle
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 

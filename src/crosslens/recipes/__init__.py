@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from crosslens.data.names import did_you_mean
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 _FOLDER = Path(__file__).parent
 _KEYS = {"method", "tune", "settings"}

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from crosslens.backbones.base import Fingerprint
-from crosslens.data.names import near_folder
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.base import StoreContext
 from crosslens.support.errors import FingerprintError, StoreError
 from crosslens.support.files import read_json
+from crosslens.support.near_names import near_folder
 
 FORMAT = 3
 _OLDEST = 2

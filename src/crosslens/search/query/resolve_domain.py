@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crosslens.data.names import AmbiguousNameError, Spelling, did_you_mean, nfc, read_name
+from crosslens.data.names import AmbiguousNameError, Spelling, nfc, read_name
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.items import count_domains
 from crosslens.search.query.query import AUTO
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from crosslens.search.index.index import Index

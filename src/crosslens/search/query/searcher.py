@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosslens.data.catalog import Catalog
-from crosslens.data.names import did_you_mean
 from crosslens.encoder import Encoder, ImageSource
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
@@ -26,6 +25,7 @@ from crosslens.search.query.reranking import Reranking
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.rerank.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.support.errors import StoreError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
