@@ -42,7 +42,7 @@ def test_a_mix_of_everything(ask, pictures):
     assert len(answer["hits"]) == 5
     assert not {A, B} & set(ids(answer))
     assert set(answer["hits"][0]) == {
-        "id", "score", "path", "domain", "label", "root", "size", "modified", "duplicates",
+        "id", "score", "path", "domain", "label", "root", "size", "modified", "columns", "duplicates",
     }  # fmt: skip
     assert {"embed", "search", "sort"} <= set(answer["seconds"])
     assert "match_probability" not in answer

@@ -40,7 +40,10 @@ def test_parquet_with_whole_numbers_as_ids(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,domain,lable\na.jpg,photo,cat\n", "no use for a column 'lable'; did you mean 'label'"),
+        (
+            "path,domain,lable\na.jpg,photo,cat\n",
+            "'lable' would be kept as one of your own; did you mean 'label'",
+        ),
         ("path,label\na.jpg,cat\n", "no column 'path' or no column 'domain'"),
         ("path,domain,label,class\na.jpg,photo,cat,cat\n", "either 'label' or 'class'"),
         ("path,domain\n", "lists no image"),
@@ -88,10 +91,15 @@ def test_tables_of_spreadsheets_and_frames_are_read(tmp_path, suffix, encoding, 
     assert (catalog.ids, catalog.domains, catalog.labels, catalog.notes) == (["a é.jpg"], ["sketch"], ["café"], ())
 
 
-def test_other_columns_are_passed_over_with_a_note(tmp_path):
-    catalog = Catalog.open(write_csv(tmp_path, "path,domain,colour,taken\na.jpg,photo,red,2020\n"))
+def test_other_columns_are_kept_and_those_that_cannot_be_are_noted(tmp_path):
+    catalog = Catalog.open(write_csv(tmp_path, "path,domain,colour,Year,size\na.jpg,photo,red,2020,5\n"))
     assert catalog.ids == ["a.jpg"]
-    assert [note.partition(": ")[2] for note in catalog.notes] == ["the columns colour, taken are not used"]
+    assert catalog.own.to_pylist() == [{"colour": "red", "Year": 2020}]
+    assert [note.partition(": ")[2] for note in catalog.notes] == [
+        "the column 'size' is not kept: every image has one of that name; rename it"
+    ]
+    assert catalog.take([0]).own.num_columns == 2
+    assert catalog.hide_labels().own.num_columns == 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,15 +11,18 @@ from crosslens.cli.options import (
     Decode,
     Device,
     Domains,
+    Features,
     Json,
     MaxPixels,
     Quiet,
     Split,
     Where,
+    describe_left_out,
     emit_json,
     is_free,
     is_shown,
     split_names,
+    tell_skipped,
 )
 from crosslens.search.stores import describe_stores
 from crosslens.support.terminal import echo, in_bytes, print_table
@@ -27,6 +30,13 @@ from crosslens.support.terminal import echo, in_bytes, print_table
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="The images: a folder, a manifest or a list.")]
+Columns = Annotated[
+    Path | None,
+    typer.Option(
+        "--columns", help="A table with columns of your own (.csv, .parquet, .jsonl), joined by its path or id."
+    ),
+]
+Gps = Annotated[bool, typer.Option("--gps", help="Keep where pictures were taken: latitude and longitude.")]
 StoreName = Annotated[
     str,
     typer.Option(
@@ -61,6 +71,17 @@ def build(
         typer.Option("--plain", help="Folders are no looks (years, places): all images count as of one domain."),
     ] = False,
     queries: Queries = None,
+    columns: Columns = None,
+    gps: Gps = False,
+    features: Features = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors",
+            help="Vectors that ENCODER made elsewhere: .parquet with id and vector, or .npy or .safetensors with"
+            " the ids in a .txt beside.",
+        ),
+    ] = None,
     decode: Decode = "exact",
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -86,6 +107,10 @@ def build(
         domains=split_names(domains),
         split=split,
         plain=plain,
+        columns=columns,
+        gps=gps,
+        features=features,
+        vectors=vectors,
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
@@ -96,7 +121,9 @@ def build(
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
-        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
+        told = describe_left_out(left_out)
+        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped{told}")
+        tell_skipped(skipped)
         echo(f"search with: crosslens search {out} --image PICTURE")
 
 
@@ -106,6 +133,14 @@ def add(
     root: Root,
     domains: Domains = None,
     split: Split = None,
+    columns: Columns = None,
+    gps: Gps = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--prefix", help="Put this and a slash before the ids, where another folder has the names too."
+        ),
+    ] = None,
     keep_gone: Annotated[
         bool, typer.Option("--keep-gone", help="Keep items of this root whose image is no longer there.")
     ] = False,
@@ -138,6 +173,9 @@ def add(
         source=catalog,
         domains=split_names(domains),
         split=split,
+        columns=columns,
+        gps=gps,
+        prefix=prefix,
         device=device,
         remove_gone=not keep_gone,
         force=force,
@@ -146,7 +184,7 @@ def add(
 
     def show(done: int, total: int) -> None:
         if done < total:
-            note(f"{done} of {total} new or changed images are in the index")
+            note(f"{done} of {total} new or changed images are done")
 
     report = add_images(opened.contents, request, show)
     if queries is not None:
@@ -155,10 +193,10 @@ def add(
     if is_shown(quiet, json):
         echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
-            f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
+            f" {report.removed} removed, {len(report.skipped)} skipped{describe_left_out(catalog.left_out)};"
+            f" {len(opened)} items"
         )
-        for sentence in report.skipped[:20]:
-            echo(f"skipped: {sentence}", err=True)
+        tell_skipped(report.skipped)
 
 
 @app.command()
@@ -171,19 +209,26 @@ def delete(
 ) -> None:
     """Delete items by id or by a condition; the images themselves stay.
 
+    Ids that no item has are named; where none has any, that is an error.
+
     Example: crosslens index delete photos.index --where "id starts with 'photo/dog/'"
     """
     from crosslens.search.filters.text import parse_filter
     from crosslens.search.index.index import Index
-    from crosslens.support.errors import ConfigError
+    from crosslens.support.errors import ConfigError, StoreError
 
     if bool(ids) == (where is not None):
         raise ConfigError("say which items to delete: give their ids, or --where, one of the two")
     opened = Index.open(index)
+    missing = opened.missing(ids or [])
+    if ids and len(missing) == len(ids):
+        raise StoreError(f"{index} has no item {', '.join(map(repr, missing[:5]))}; nothing was deleted")
     count = opened.delete(ids or [] if where is None else parse_filter(where))
-    emit_json(json, {"deleted": count, "items": len(opened)})
+    emit_json(json, {"deleted": count, "missing": missing, "items": len(opened)})
     if is_shown(quiet, json):
         echo(f"{count} deleted, {len(opened)} left")
+        for image in missing:
+            echo(f"not there: {image}", err=True)
 
 
 @app.command()
@@ -269,8 +314,26 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     stats = Index.open(index).stats()
     emit_json(json, stats)
     if is_free(json):
-        told = {**stats, "bytes": in_bytes(stats["bytes"])}
-        print_table(str(index), ("what", "value"), [(key, _plainly(value)) for key, value in told.items()])
+        print_table(str(index), ("what", "value"), _info_rows(stats))
+
+
+def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an index holds, in words."""
+    store = stats["store"]
+    counts = ", ".join(f"{name} {count:,}" for name, count in stats["domains"].items())
+    columns = ", ".join(f"{name} ({kind})" for name, kind in stats["columns"].items())
+    structure = f"{store['kind']}, {store['structure']}" if "structure" in store else store["kind"]
+    return [
+        ("items", f"{stats['items']:,}"),
+        ("domains", counts or "none"),
+        ("own columns", columns or "none"),
+        ("folders", ", ".join(stats["roots"]) or "none"),
+        ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
+        ("answers words", "yes" if stats["text_queries"] else "no"),
+        ("store", structure),
+        ("on disk", in_bytes(stats["bytes"])),
+        ("version", f"{stats['version']} (format {stats['format']})"),
+    ]
 
 
 @app.command()
@@ -354,10 +417,3 @@ def bench(
     if is_free(json):
         rows = [[kind["name"], *(f"{kind[key]:.4g}" for key in found["columns"])] for kind in found["kinds"]]
         print_table(f"{found['measured']} of {found['items']} items", ("structure", *found["columns"]), rows)
-
-
-def _plainly(value: object) -> str:
-    """A value of ``stats`` as people read it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plainly(part)}" for key, part in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

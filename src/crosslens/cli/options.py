@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,13 @@ import yaml
 
 from crosslens.data.names import read_name
 from crosslens.support.errors import ConfigError
-from crosslens.support.terminal import print_json
+from crosslens.support.terminal import echo, print_json
 
 if TYPE_CHECKING:
     from crosslens.evaluation.scenarios import ScenarioDraw
 
+_SKIPS = 20
+"""Images named on the screen that were left out."""
 _OTHERS = (".csv", ".tsv", ".parquet", ".md", ".tex", ".html", ".htm", ".txt", ".xlsx", ".png")
 
 
@@ -82,7 +84,8 @@ Where = Annotated[
         "--where",
         help="Only items for which this holds, such as: domain = 'photo' and not label in ('dog', 'cat')."
         " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or a whole day:"
-        " '2026-01-31').",
+        " '2026-01-31'), and the index's own columns, which 'crosslens index info' lists: taken >= '2026-01-01'"
+        " and camera = 'X100V'.",
     ),
 ]
 Split = Annotated[
@@ -192,6 +195,22 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         if isinstance(settings[key.strip()], str):
             settings[key.strip()] = _number_or_text(settings[key.strip()])
     return settings
+
+
+def tell_skipped(skipped: Sequence[str]) -> None:
+    """Name images that were left out, each with its reason."""
+    for sentence in skipped[:_SKIPS]:
+        echo(f"skipped: {sentence}", err=True)
+    if len(skipped) > _SKIPS:
+        echo(f"... and {len(skipped) - _SKIPS} more; --json lists them all", err=True)
+
+
+def describe_left_out(left_out: Mapping[str, int]) -> str:
+    """``, 3 files left out (.mov 2, .psd 1)``: pictures and films of other formats; empty where there are none."""
+    if not left_out:
+        return ""
+    each = ", ".join(f"{suffix} {count}" for suffix, count in left_out.items())
+    return f", {sum(left_out.values())} files left out, being of formats that are not read ({each})"
 
 
 def left_out_of(root: str) -> dict[str, int]:

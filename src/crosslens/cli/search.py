@@ -14,6 +14,7 @@ from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.search.index.index import Index
+    from crosslens.search.index.items import Hit
     from crosslens.search.query.query import Answer
     from crosslens.search.query.search_request import SearchRequest
     from crosslens.support.tables import Table
@@ -59,7 +60,10 @@ def search(
     ] = None,
     sort: Annotated[
         str,
-        typer.Option("--sort", help="Order of the hits: score, id, path, domain, label, size, modified, or -KEY."),
+        typer.Option(
+            "--sort",
+            help="Order of the hits: score, id, path, domain, label, size, modified, an own column, or -KEY.",
+        ),
     ] = "score",
     fold: Annotated[
         float | None, typer.Option("--fold", help="Show near-duplicates, from this cosine on, under the best one.")
@@ -227,14 +231,18 @@ def _copy(answer: Answer, folder: Path) -> list[Path]:
 
 
 def _table(answer: Answer) -> Table:
+    """The hits with all that is known of them, own columns among it; lists and duplicates are joined by ``; ``."""
     from crosslens.support.tables import Table
 
     names = ("score", "id", "path", "domain", "label", "size", "modified")
-    rows = [
-        (rank, *(getattr(found.hit, name) for name in names), "; ".join(found.duplicates))
-        for rank, found in enumerate(answer.hits, start=1)
-    ]
-    return Table(("rank", *names, "duplicates"), tuple(rows))
+    own = list(dict.fromkeys(name for found in answer.hits for name in found.hit.columns))
+    rows = []
+    for rank, found in enumerate(answer.hits, start=1):
+        values = (found.hit.columns.get(name) for name in own)
+        told = ["; ".join(map(str, value)) if isinstance(value, list) else value for value in values]
+        fixed = (getattr(found.hit, name) for name in names)
+        rows.append((rank, *fixed, "; ".join(found.duplicates), *told))
+    return Table(("rank", *names, "duplicates", *own), tuple(rows))
 
 
 def _write_csv(table: Table, target: Path) -> None:
@@ -244,6 +252,14 @@ def _write_csv(table: Table, target: Path) -> None:
         write_text(target, table.to_csv())
     else:
         print(table.to_csv(), end="")
+
+
+def _described(hit: Hit) -> str:
+    """An item's own columns in one line, but for what every picture has."""
+    told = {name: value for name, value in hit.columns.items() if name != "orientation"}
+    return "; ".join(
+        f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in told.items()
+    )
 
 
 def _show(index: Index, answer: Answer, domain: str | None, *, asked: bool) -> None:
@@ -262,5 +278,7 @@ def _show(index: Index, answer: Answer, domain: str | None, *, asked: bool) -> N
     for found in answer.hits:
         hit, more = found.hit, len(found.duplicates)
         path = hit.path + (f" (+{more} alike)" if more else "")
-        rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path))
-    print_table(f"{len(answer.hits)} of {len(index)}", ("score", "domain", "label", "path"), rows)
+        rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path, _described(hit)))
+    names = ("score", "domain", "label", "path", "columns")
+    shown = 5 if any(row[-1] for row in rows) else 4
+    print_table(f"{len(answer.hits)} of {len(index)}", names[:shown], [row[:shown] for row in rows])

@@ -28,12 +28,14 @@ a dot."""
 _UNREAD = "pictures of formats or names that are not read"
 _NO_SUFFIX = "no suffix"
 # What lies beside pictures in great numbers and is never one.
-_TEXTS = frozenset({".txt", ".json", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"})
+_TEXTS = frozenset(
+    {".txt", ".json", ".jsonl", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"}
+)
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
 def read(source: Path) -> Listing:
-    """Read a folder, one image, a CSV/Parquet manifest or a ``path label`` list.
+    """Read a folder, one image, a CSV/Parquet/JSON-lines manifest or a ``path label`` list.
 
     Raises:
         CatalogError: when ``source`` does not exist or holds no image.
@@ -51,12 +53,14 @@ def read(source: Path) -> Listing:
     if suffix in SUFFIXES:
         row = {"path": source.name, "domain": name_or(source.parent.name, "image")}
         return Listing([row], source.parent)
-    raise CatalogError(f"{source} is neither an image, a manifest (.csv, .tsv, .parquet) nor a list (.txt)")
+    raise CatalogError(
+        f"{source} is neither an image, a manifest (.csv, .tsv, .parquet, .jsonl) nor a list (.txt)"
+    )
 
 
 def manifest_in(folder: Path) -> Path | None:
     """The manifest that a folder is read by, where it holds one."""
-    files = (folder / name for name in ("manifest.parquet", "manifest.csv"))
+    files = (folder / name for name in ("manifest.parquet", "manifest.csv", "manifest.jsonl"))
     return next((file for file in files if file.is_file()), None)
 
 

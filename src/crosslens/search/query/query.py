@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 Kind = Literal["image", "text", "like", "vector"]
-Sort = Literal[
-    "score", "id", "-id", "path", "-path", "domain", "-domain", "label", "-label", "size", "-size", "modified",
-    "-modified",
-]  # fmt: skip
+SORTS = ("score", "id", "path", "domain", "label", "size", "modified")
+"""What hits are sorted by in every index; an index may have columns of its own."""
+Sort = Annotated[str, Field(min_length=1, max_length=1000)]
+"""One of ``SORTS``, or the name of a column; ``-`` in front turns the order round."""
 AUTO = "auto"
 """In place of a domain's name: detect it."""
 MOST = 1000

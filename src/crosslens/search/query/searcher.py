@@ -12,6 +12,7 @@ from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import count_domains
 from crosslens.search.index.kept_queries import SAMPLE
+from crosslens.search.query.bound_options import bind_options
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.embedding import QueryEmbedding
 from crosslens.search.query.feedback import move_query
@@ -118,12 +119,12 @@ class Searcher:
             domain: of its pictures: a name, ``auto`` to detect it, or None. Embedded pictures keep their own.
 
         Raises:
-            ConfigError: without parts, or for weights that cancel.
+            ConfigError: without parts, for weights that cancel, or options that do not fit the index's columns.
             ImageError: naming a picture that cannot be decoded.
             BackboneError: for text where the encoder knows none.
             StoreError: for an unknown id or a vector of the wrong length.
         """
-        options, course = options or SearchOptions(), Course()
+        options, course = bind_options(options or SearchOptions(), self.index.columns), Course()
         domain, notes = resolve_domain(domain, self.encoder.domains, self.index)
         course.notes += notes
         embedded = self._embedding.embed(parts, domain, course)
@@ -153,7 +154,8 @@ class Searcher:
             StoreError: for a vector of the wrong length.
         """
         asked, course = self._embedding.checked_vector(vector), Course()
-        question = Question(asked, options or SearchOptions(), frozenset(exclude), features, domain)
+        bound = bind_options(options or SearchOptions(), self.index.columns)
+        question = Question(asked, bound, frozenset(exclude), features, domain)
         return self._on_one_version(lambda: self._answer(question, course))
 
     def _answer(self, question: Question, course: Course) -> Answer:
