@@ -19,7 +19,7 @@ from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
-from crosslens.methods import METHODS, method_class
+from crosslens.methods import known_methods, method_class
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
 from crosslens.report.tables import Section
@@ -186,7 +186,7 @@ def _write_unmarked(
 def _read(place: str | Path) -> _Entry:
     """An encoder by run, folder or backbone's name, with the marks that its training left."""
     encoder = load_encoder(place)
-    labelled = encoder.method in METHODS and "labels" in method_class(encoder.method).learns_from
+    labelled = encoder.method in known_methods() and "labels" in method_class(encoder.method).learns_from
     told = encoder.trained.get("oracle")
     marks = (
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []

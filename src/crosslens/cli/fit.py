@@ -41,9 +41,9 @@ class FitCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """As every command's, with the methods at its end."""
-        from crosslens.methods import method_class
+        from crosslens.methods import known_methods, method_class
 
-        lines = (f"{name}: {method_class(name).summary}." for name in METHODS)
+        lines = (f"{name}: {method_class(name).summary}." for name in known_methods())
         self.epilog = "\n\n".join(["Methods:", *lines])
         super().format_help(ctx, formatter)
 
@@ -62,7 +62,7 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
 
 
 def fit(
-    method: Annotated[str, typer.Argument(help=f"{', '.join(METHODS)}.", is_eager=True)],
+    method: Annotated[str, typer.Argument(help=f"{', '.join(METHODS)}, or a plug-in's.", is_eager=True)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     root: Annotated[
         str | None,

@@ -72,6 +72,11 @@ def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: s
         temporary.write_bytes(content)
 
 
+def draw_grid(query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> bytes:
+    """The picture as PNG, with no query over it where none is given; see ``write_grid``."""
+    return _png(query, hits, title)
+
+
 def check_grid_file(file: Path) -> str:
     """``png`` or ``html``, by the file's ending.
 
