@@ -107,7 +107,7 @@ def test_other_columns_are_kept_and_those_that_cannot_be_are_noted(tmp_path):
     [
         ("path,domain,label,label\na.jpg,p,x,y\n", "more than one column 'label'"),
         ("path,domain,label,Label\na.jpg,p,x,y\n", "more than one column 'label'"),
-        ("path,domian\na.jpg,p\n", "column 'domian'; did you mean 'domain'"),
+        ("path,domian\na.jpg,p\n", "'domian' would be kept as one of your own; did you mean 'domain'"),
         ('path,domain,label\na.jpg,p,"x\nb.jpg,p,y\nc.jpg,p,z\n', "row 1: .*(open|is a quote not closed)"),
         ('path,domain,note\na.jpg,p,"x\nb.jpg,p,y\n', "row 1: the note holds further rows"),
         ('path,domain\n"a.jpg,p\nb.jpg,p\n', "manifest"),

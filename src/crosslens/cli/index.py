@@ -19,12 +19,13 @@ from crosslens.cli.options import (
     Where,
     describe_left_out,
     emit_json,
+    is_free,
     is_shown,
     split_names,
     tell_skipped,
 )
 from crosslens.search.stores import describe_stores
-from crosslens.support.terminal import echo, print_table
+from crosslens.support.terminal import echo, in_bytes, print_table
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
@@ -44,6 +45,15 @@ StoreName = Annotated[
     ),
 ]
 
+Queries = Annotated[
+    str | None,
+    typer.Option(
+        "--queries",
+        help="Unlabelled images like those you will ask with; kept, so that search and serve can tell whether a"
+        " query has a match.",
+    ),
+]
+
 
 @app.command()
 def build(
@@ -56,6 +66,11 @@ def build(
     store: StoreName = "lance",
     domains: Domains = None,
     split: Split = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Folders are no looks (years, places): all images count as of one domain."),
+    ] = False,
+    queries: Queries = None,
     columns: Columns = None,
     gps: Gps = False,
     features: Features = None,
@@ -91,6 +106,7 @@ def build(
         store=store,
         domains=split_names(domains),
         split=split,
+        plain=plain,
         columns=columns,
         gps=gps,
         features=features,
@@ -98,7 +114,10 @@ def build(
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
+    asked_with = None if queries is None else open_catalog(queries)
     made, skipped = Index.from_request(request)
+    if asked_with is not None:
+        made.keep_queries(asked_with, device=device)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
@@ -128,6 +147,7 @@ def add(
     force: Annotated[
         bool, typer.Option("--force", help="Delete them also where that is more than half of a domain.")
     ] = False,
+    queries: Queries = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
     json: Json = None,
@@ -167,6 +187,8 @@ def add(
             note(f"{done} of {total} new or changed images are done")
 
     report = add_images(opened.contents, request, show)
+    if queries is not None:
+        opened.keep_queries(queries, device=device)
     emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if is_shown(quiet, json):
         echo(
@@ -234,6 +256,53 @@ def relocate(
         )
 
 
+@app.command("list")
+def list_indexes(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Where to look; here and in the cache by default."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List indexes, those that 'crosslens open' made among them. An index is deleted by deleting its folder.
+
+    Example: crosslens index list
+    """
+    from crosslens.search.index.index import Index
+    from crosslens.support.cache import size_of
+    from crosslens.support.errors import CrosslensError
+    from crosslens.support.places import cache_folder
+
+    found = []
+    for folder in folders or [Path(), *(cache_folder() / "indexes").glob("*")]:
+        places = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else ())]
+        for place in places:
+            if not (place / "index.json").is_file():
+                continue
+            about: dict[str, object] = {"index": str(place), "bytes": size_of(place)}
+            try:
+                opened = Index.open(place)
+                encoder = opened.contents.description["encoder"]
+                about |= {"items": len(opened), "encoder": encoder, "roots": [str(root) for root in opened.roots]}
+                opened.close()
+            except CrosslensError as error:
+                about["error"] = str(error)
+            found.append(about)
+    emit_json(json, {"indexes": found})
+    if is_free(json):
+        rows = [
+            (
+                str(one["index"]),
+                str(one.get("items", "?")),
+                in_bytes(int(str(one["bytes"]))),
+                str(one.get("encoder", one.get("error"))),
+                ", ".join(map(str, one.get("roots", []))),  # type: ignore[call-overload]
+            )
+            for one in found
+        ]
+        print_table("indexes", ("index", "items", "size", "encoder", "pictures"), rows)
+
+
 @app.command()
 def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     """Say what an index holds and how it is searched.
@@ -244,14 +313,13 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
     stats = Index.open(index).stats()
     emit_json(json, stats)
-    if is_shown(quiet, json):
+    if is_free(json):
         print_table(str(index), ("what", "value"), _info_rows(stats))
 
 
 def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
     """What an index holds, in words."""
     store = stats["store"]
-    megabytes = f"{stats['bytes'] / 1e6:,.1f} MB"
     counts = ", ".join(f"{name} {count:,}" for name, count in stats["domains"].items())
     columns = ", ".join(f"{name} ({kind})" for name, kind in stats["columns"].items())
     structure = f"{store['kind']}, {store['structure']}" if "structure" in store else store["kind"]
@@ -263,7 +331,7 @@ def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
         ("answers words", "yes" if stats["text_queries"] else "no"),
         ("store", structure),
-        ("on disk", megabytes),
+        ("on disk", in_bytes(stats["bytes"])),
         ("version", f"{stats['version']} (format {stats['format']})"),
     ]
 
@@ -346,6 +414,6 @@ def bench(
 
     found = bench_index(Index.open(index), queries=queries, most=most)
     emit_json(json, found)
-    if is_shown(quiet, json):
+    if is_free(json):
         rows = [[kind["name"], *(f"{kind[key]:.4g}" for key in found["columns"])] for kind in found["kinds"]]
         print_table(f"{found['measured']} of {found['items']} items", ("structure", *found["columns"]), rows)

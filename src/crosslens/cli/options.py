@@ -18,8 +18,20 @@ if TYPE_CHECKING:
 
 _SKIPS = 20
 """Images named on the screen that were left out."""
+_OTHERS = (".csv", ".tsv", ".parquet", ".md", ".tex", ".html", ".htm", ".txt", ".xlsx", ".png")
+
+
+def _require_json(target: Path | None) -> Path | None:
+    if target is not None and target.suffix.lower() in _OTHERS:
+        raise ConfigError(f"--json writes JSON, and {target.name!r} is named like another kind of file")
+    return target
+
+
 Json = Annotated[
-    Path | None, typer.Option("--json", help="Write the result as JSON to this file; - for the screen.")
+    Path | None,
+    typer.Option(
+        "--json", callback=_require_json, help="Write the result as JSON to this file; - for the screen."
+    ),
 ]
 
 
@@ -30,7 +42,10 @@ def _set_quiet(quiet: bool) -> bool:
     return quiet
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_set_quiet, help="No progress bars, no notes.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", callback=_set_quiet, help="Results and errors alone: no progress, no notes."),
+]
 
 
 def _require_device(name: str | None) -> str | None:
@@ -206,8 +221,13 @@ def left_out_of(root: str) -> dict[str, int]:
 
 
 def is_shown(quiet: bool, json: Path | None) -> bool:
-    """Whether a result is told in words on the screen: not with ``--quiet``, nor where its JSON goes there."""
-    return not quiet and str(json) != "-"
+    """Whether it is told what was done: not with ``--quiet``, nor where the result's JSON goes to the screen."""
+    return not quiet and is_free(json)
+
+
+def is_free(target: Path | None) -> bool:
+    """Whether standard output is free for a result in words, which ``--quiet`` never keeps back."""
+    return str(target) != "-"
 
 
 def emit_json(target: Path | None, value: Any) -> None:

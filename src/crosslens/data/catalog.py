@@ -22,20 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.data.listing import Listing
-from crosslens.data.names import (
-    Spelling,
-    caseless,
-    did_you_mean,
-    is_blank,
-    nfc,
-    read_name,
-    stored_forms,
-    told_apart,
-)
+from crosslens.data.names import Spelling, caseless, is_blank, nfc, read_name, stored_forms, told_apart
 from crosslens.data.readers import read
 from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -322,6 +314,17 @@ class Catalog:
         labels = [None if label is None else nfc(rename(label)) for label in self.labels]
         column = pa.array(labels, pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
+        return replace(self, table=table)
+
+    def of_one_domain(self, name: str) -> Catalog:
+        """The same images, all of one domain and without labels, whatever folders they lie in.
+
+        Folders that sort pictures by year, place or camera are no looks and no classes.
+        """
+        table = self.table
+        for column, value in (("domain", name), ("label", None)):
+            values = pa.array([value] * len(self), pa.string())
+            table = table.set_column(SCHEMA.get_field_index(column), SCHEMA.field(column), values)
         return replace(self, table=table)
 
 

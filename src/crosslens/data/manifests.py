@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from crosslens.data.columns import tidy_columns
 from crosslens.data.listing import Listing
-from crosslens.data.names import did_you_mean
 from crosslens.support.errors import CatalogError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa

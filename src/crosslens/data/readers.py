@@ -11,7 +11,7 @@ from typing import Any
 
 from crosslens.data.listing import Listing
 from crosslens.data.manifests import MANIFEST_SUFFIXES, read_manifest
-from crosslens.data.names import nfc, read_name
+from crosslens.data.names import name_or, nfc, read_name
 from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
 from crosslens.support.errors import CatalogError
 
@@ -41,10 +41,8 @@ def read(source: Path) -> Listing:
         CatalogError: when ``source`` does not exist or holds no image.
     """
     if source.is_dir():
-        for name in ("manifest.parquet", "manifest.csv", "manifest.jsonl"):
-            if (source / name).is_file():
-                return read_manifest(source / name)
-        return read_folder(source)
+        manifest = manifest_in(source)
+        return read_folder(source) if manifest is None else read_manifest(manifest)
     if not source.exists():
         raise CatalogError(f"{source} does not exist; give a folder of images, a manifest or a list file")
     suffix = source.suffix.lower()
@@ -53,11 +51,17 @@ def read(source: Path) -> Listing:
     if suffix == ".txt":
         return read_list(source)
     if suffix in SUFFIXES:
-        row = {"path": source.name, "domain": _name_or(source.parent.name, "image")}
+        row = {"path": source.name, "domain": name_or(source.parent.name, "image")}
         return Listing([row], source.parent)
     raise CatalogError(
         f"{source} is neither an image, a manifest (.csv, .tsv, .parquet, .jsonl) nor a list (.txt)"
     )
+
+
+def manifest_in(folder: Path) -> Path | None:
+    """The manifest that a folder is read by, where it holds one."""
+    files = (folder / name for name in ("manifest.parquet", "manifest.csv", "manifest.jsonl"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_folder(root: Path) -> Listing:
@@ -289,7 +293,7 @@ def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterat
     for path in list_images(root, notes, left_out):
         parts = path.parts
         if len(parts) == 1:
-            yield {"path": str(path), "domain": _name_or(root.resolve().name, "images")}
+            yield {"path": str(path), "domain": name_or(root.resolve().name, "images")}
             continue
         folders = parts[: min(len(parts) - 1, 2)]
         try:
@@ -302,13 +306,6 @@ def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterat
         notes.append(
             f"the images in {root}/{ascii(name)[1:-1]} were left out: the name of the domain or class {fault}"
         )
-
-
-def _name_or(text: str, otherwise: str) -> str:
-    try:
-        return read_name(text)
-    except ValueError:
-        return otherwise
 
 
 def _list_label(file: Path, number: int, class_names: Mapping[int, str] | None, *, has_domain: bool) -> str | None:

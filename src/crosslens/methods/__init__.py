@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from crosslens.methods.base import Method
@@ -48,7 +49,8 @@ def method_class(name: str) -> type[Method[Any]]:
         return found
     plug_ins = _plug_ins()
     if name not in plug_ins:
-        raise ConfigError(f"there is no method {name!r}; known: {', '.join([*METHODS, *plug_ins])}")
+        known = [*METHODS, *plug_ins]
+        raise ConfigError(f"there is no method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
     return _loaded(plug_ins[name])
 
 

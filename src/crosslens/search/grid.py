@@ -33,11 +33,13 @@ class Tile:
         picture: what is shown: an image as ``decode`` takes it, or None.
         text: shown where there is no picture.
         caption: two lines under it.
+        link: where an HTML page leads from here; empty for nowhere.
     """
 
     picture: ImageSource | None
     text: str = ""
     caption: tuple[str, str] = ("", "")
+    link: str = ""
 
 
 class Shown(Protocol):
@@ -54,11 +56,15 @@ class Shown(Protocol):
         ...
 
 
-def make_tile(shown: Shown) -> Tile:
-    """A hit with its score, domain, class and how many were folded under it."""
+def make_tile(shown: Shown, *, linked: bool = False) -> Tile:
+    """A hit with its score, domain, class and how many were folded under it; ``linked`` leads to its file.
+
+    A link tells where the file lies, so it is for pages that stay on this machine.
+    """
     hit, more = shown.hit, len(shown.duplicates)
     first = f"{hit.score:.3f}  {hit.domain}" + (f"  +{more} alike" if more else "")
-    return Tile(Path(hit.path), "image is gone", (first, hit.label or Path(hit.id).name))
+    link = Path(hit.path).absolute().as_uri() if linked else ""
+    return Tile(Path(hit.path), "image is gone", (first, hit.label or Path(hit.id).name), link)
 
 
 def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> None:
@@ -168,6 +174,7 @@ def _html(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> str:
         for tile in tiles:
             thumbnail = _thumbnail(tile)
             shown = _shown(tile.text) if thumbnail is None else f'<img alt="" src="{_uri(thumbnail)}">'
+            shown = f'<a href="{escape(tile.link)}">{shown}</a>' if tile.link else shown
             first, second = map(_shown, tile.caption)
             parts.append(
                 f'<li><figure><div class="tile">{shown}</div>'

@@ -176,7 +176,7 @@ class Collection:
         """Make probabilities of a match ready for the index as it is; they take seconds for thousands of items."""
         searcher = self.searcher
         if len(searcher.index) >= LEAST and not searcher.calibrated:
-            searcher.match_estimator.probability(searcher.index.sample(1)[0])
+            searcher.match_estimator.prepare()
 
     def _describe(self, searcher: Searcher) -> CollectionInfo:
         index, encoder, version = searcher.index, searcher.encoder, version_of(searcher.index)

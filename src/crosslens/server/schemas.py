@@ -174,6 +174,11 @@ class SearchAnswer(BaseModel):
 
     hits: list[FoundItem]
     match_probability: float | None = Field(description="Probability that the query has a counterpart here.")
+    match_is_rough: bool = Field(
+        default=False,
+        description="Whether it is no more than a guess: calibrated on the indexed images alone, and asked with"
+        " another look.",
+    )
     no_match: bool = Field(description="Whether that probability is below `min_match`; there are no hits then.")
     domain: str | None = Field(description="The look of the query's images, as told or found out.")
     items: int = Field(description="Items in the collection.")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from crosslens.data.columns import ColumnType, described, read_span
-from crosslens.data.names import Spelling, did_you_mean, nfc
+from crosslens.data.names import Spelling, nfc
 from crosslens.search.filters.conditions import (
     FIELDS,
     And,
@@ -21,6 +21,7 @@ from crosslens.search.filters.conditions import (
     Range,
 )
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 
 def bind(where: Filter, columns: Mapping[str, ColumnType]) -> Filter:

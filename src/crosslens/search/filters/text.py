@@ -159,7 +159,8 @@ class _Parser:
         return self._comparison(name)
 
     def _comparison(self, name: str) -> Filter:
-        mark = self._take("mark", "is no comparison; use =, !=, <, <=, >, >=, in, between, starts with, is null")
+        marks = "=, !=, <, <=, >, >=, in, between, starts with, is null"
+        mark = self._take("mark", f"is no comparison for {name!r}; use {marks}")
         first, last = self._span(name)
         equal = _within(name, first, last)
         if mark.value == "=":

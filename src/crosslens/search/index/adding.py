@@ -63,6 +63,8 @@ def add_images(
     root = resolve_root(catalog)
     domains = None if request.domains is None else catalog.domains_named(request.domains)
     catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))
+    if contents.plain is not None:
+        catalog = catalog.of_one_domain(contents.plain)
     prefix = _prefix(contents, root, request.prefix)
     catalog = catalog if prefix is None else catalog.with_prefix(prefix)
     items = make_items(catalog)

@@ -78,6 +78,11 @@ class Contents:
         """The absolute folders whose images were added."""
         return [str(root) for root in self.description["roots"]]
 
+    @property
+    def plain(self) -> str | None:
+        """The one domain of all items, where folders are no looks; else None."""
+        return self.description.get("plain")
+
     def domains_of(self, root: str) -> list[str] | None:
         """The domains chosen of a folder that was added; None where all are wanted."""
         return domains_of(self.description, root)

@@ -14,6 +14,7 @@ from crosslens.search.stores.base import StoreContext
 from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import FingerprintError, StoreError
 from crosslens.support.files import read_json
+from crosslens.support.near_names import near_folder
 
 FORMAT = 4
 _OLDEST = 2
@@ -23,8 +24,13 @@ SNAPSHOT = "snapshot.json"
 """What a snapshot says of itself; it is the description of its index and more."""
 
 
-def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings."""
+def describe_index(
+    encoder: Encoder, store: str, settings: dict[str, Any], plain: str | None = None
+) -> dict[str, Any]:
+    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings.
+
+    ``plain`` is the one domain of all its items, where their folders are no looks; see ``BuildRequest``.
+    """
     return {
         "format": FORMAT,
         "collection": f"crosslens_{secrets.token_hex(8)}",
@@ -35,6 +41,7 @@ def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> di
         "roots": [],
         "domains": {},
         "columns": {},
+        **({} if plain is None else {"plain": plain}),
     }
 
 
@@ -74,7 +81,10 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
             raise StoreError(
                 f"{folder} is a snapshot; make an index of it with 'crosslens index restore {folder} --out INDEX'"
             )
-        raise StoreError(f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'")
+        near = near_folder(folder)
+        raise StoreError(
+            f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'{near}"
+        )
     description = read_description(folder)
     try:
         return description, make_context(folder, description), str(description["store"]["kind"])

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from crosslens.backbones.base import Fingerprint
 from crosslens.data.columns import ColumnType
-from crosslens.data.source import Source
+from crosslens.data.source import Source, open_catalog
 from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Eq, Filter
@@ -30,6 +30,7 @@ from crosslens.search.index.description import describe_index
 from crosslens.search.index.facets import Facet, count_facets
 from crosslens.search.index.index_request import AddRequest, BuildRequest
 from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
+from crosslens.search.index.kept_queries import keep_queries
 from crosslens.search.index.making import build_index, make_index
 from crosslens.search.index.relocating import RelocateReport, relocate_roots
 from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
@@ -324,6 +325,20 @@ class Index:
     def sample(self, n: int, seed: int = 0) -> NDArray[np.float32]:
         """Vectors ``(n', d)`` of n items drawn at random by ``seed``; all of them where there are fewer."""
         return sample_items(self.store, n, seed)[1]
+
+    def keep_queries(self, queries: Source, *, device: str | None = None) -> int:
+        """Keep unlabelled images like those that will be asked with, to calibrate probabilities of a match on.
+
+        They are embedded now, and not needed again; what was kept before is replaced. See ``kept_queries``.
+
+        Returns:
+            How many are kept.
+
+        Raises:
+            ConfigError: for fewer than 10 images.
+            NothingEmbeddedError: when none can be embedded.
+        """
+        return keep_queries(self.contents, open_catalog(queries), device)
 
     def optimize(self) -> dict[str, Any]:
         """Make searching fast and the files small again; says what was done.

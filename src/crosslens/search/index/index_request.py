@@ -62,6 +62,10 @@ class BuildRequest(IndexRequest):
     store: str = DEFAULT
     """Where the items are kept: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``."""
 
+    plain: bool = False
+    """Folders are just folders, such as years or places: all images count as of one domain, named after the root,
+    and without labels. The index remembers it for what is added later."""
+
     features: Path | None = None
     """A feature folder that ``crosslens embed`` made with the encoder's backbone; the cache by default."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crosslens.data.catalog import Catalog
+from crosslens.data.names import name_or
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.features.store import FeatureStore, Skipped
@@ -118,10 +119,13 @@ def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
     source, folder = request.images(), request.folder
     encoder = load_encoder(request.encoder, decode=request.decode)
     domains = None if request.domains is None else source.domains_named(request.domains)
-    description = list_root(describe_index(encoder, *parse_store(request.store)), resolve_root(source), domains)
+    plain = name_or(source.root.resolve().name, "pictures") if request.plain else None
+    described = describe_index(encoder, *parse_store(request.store), plain)
+    description = list_root(described, resolve_root(source), domains)
     # Before the hours that embedding may take.
     require_free(folder)
     chosen = select_gallery(source if domains is None else source.select(domains=domains))
+    chosen = chosen if plain is None else chosen.of_one_domain(plain)
     types, given = read_given(chosen.own, description)
     looked = look_at(chosen, gps=request.gps)
     items = with_own(make_items(chosen), merge_all(chosen.ids, looked, given, types))

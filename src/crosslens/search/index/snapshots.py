@@ -4,6 +4,7 @@
     S/items.parquet        the items
     S/vectors.safetensors  their vectors (N, d), in the same order
     S/encoder/             the encoder
+    S/queries.safetensors  the unlabelled queries it keeps, where it keeps some
     S/uploads/             images that came by the server, where there are some
 
 Nothing in a snapshot is code, and nothing is unpickled.
@@ -25,6 +26,7 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import SNAPSHOT, describe_index, read_description
 from crosslens.search.index.items import check_items
+from crosslens.search.index.kept_queries import QUERIES, keeps_queries
 from crosslens.search.index.making import UPLOADS, make_index, require_free, upload_of
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores import parse_store
@@ -63,6 +65,8 @@ def write_snapshot(contents: Contents, target: Path) -> None:
                 # A job may delete one meanwhile.
                 with suppress(FileNotFoundError):
                     shutil.copyfile(file, temporary / upload)
+        if keeps_queries(folder):
+            shutil.copyfile(folder / QUERIES, temporary / QUERIES)
         write_json(temporary / SNAPSHOT, contents.description | {"items": items.num_rows})
 
 
@@ -85,14 +89,18 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
     kind, settings = parse_store(store)
     manifest = read_description(snapshot, SNAPSHOT)
     encoder = Encoder.load(snapshot / "encoder")
-    description = describe_index(encoder, kind, settings)
+    description = describe_index(encoder, kind, settings, manifest.get("plain"))
     items, vectors = _read_items(snapshot, manifest, encoder)
     for key in ("encoder", "roots", "domains", "columns", "prefixes", "gps"):
         if key in manifest:
             description[key] = manifest[key]
     # The images that came by the server lie in the index, and so move with it.
     items = _move_uploads(items, folder.resolve())
-    return make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS)
+    made = make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS)
+    if keeps_queries(snapshot):
+        with atomic_path(folder / QUERIES) as temporary:
+            shutil.copyfile(snapshot / QUERIES, temporary)
+    return made
 
 
 def _read_items(

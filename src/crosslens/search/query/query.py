@@ -138,6 +138,8 @@ class Answer:
         domain: of the query's pictures, told or detected; None where unknown or where they differ.
         seconds: taken by each stage.
         notes: one sentence for each thing about the answer that one should know.
+        match_is_rough: whether the probability is no more than a guess, because it was calibrated on the indexed
+            images alone and the query is of another look, or of one that nobody told.
     """
 
     hits: tuple[FoldedHit, ...]
@@ -146,6 +148,7 @@ class Answer:
     domain: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    match_is_rough: bool = False
 
     def table(self) -> Table:
         """The hits, best first: id, score, domain, label, path and the columns that are their own."""
@@ -190,6 +193,7 @@ class Answer:
         return {
             "hits": [vars(shown.hit) | {"duplicates": list(shown.duplicates)} for shown in self.hits],
             "match_probability": self.match_probability,
+            "match_is_rough": self.match_is_rough,
             "no_match": self.no_match,
             "domain": self.domain,
             "seconds": self.seconds,
