@@ -101,6 +101,8 @@ class Backbone(ABC):
         dim: D, the length of an image feature.
         joint_dim: J, the length of a vector in the space shared with text; None without a text tower.
         joint_kind: which of several such spaces behind the same features; empty for the usual one.
+        holds_text: whether the features themselves hold the space shared with text, as their last J numbers.
+        taught: class names that the backbone is known to have learned with pictures of them.
         tower: the image network, ``(N, 3, H, W)`` preprocessed float32 to ``(N, D)``, in evaluation mode.
         pretrained_head: a projection head that came with the weights (MoCo v2), ``(N, D)`` to ``(N, d)``; features
             do not pass through it.
@@ -112,6 +114,8 @@ class Backbone(ABC):
     dim: int
     joint_dim: int | None = None
     joint_kind: str = ""
+    holds_text: bool = False
+    taught: frozenset[str] | cached_property[frozenset[str]] = frozenset()
     tower: nn.Module
     pretrained_head: nn.Module | None = None
     _fingerprint: Fingerprint | None = None
@@ -193,6 +197,10 @@ class Backbone(ABC):
             BackboneError: when this backbone has no text tower.
         """
         raise self._no_text()
+
+    def among_features(self, texts: Tensor) -> Tensor:
+        """Unit rows of the shared space ``(T, J)`` to where features hold it ``(T, D)``; zeros elsewhere."""
+        return F.pad(texts, (self.dim - texts.shape[1], 0))
 
     def _no_text(self) -> BackboneError:
         return BackboneError(
