@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crosslens import api
-from crosslens.api.evaluating import run_marks
+from crosslens.api.evaluating import evaluate, run_marks
+from crosslens.api.summary import seems_better
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
 from crosslens.data.source import Source, open_catalog
@@ -19,7 +19,7 @@ from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
-from crosslens.methods import METHODS, method_class
+from crosslens.methods import known_methods, method_class
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
 from crosslens.report.tables import Section
@@ -56,9 +56,9 @@ class _Entry:
     run: Run | None = None
 
 
-def report_run(
-    run: str | Path,
-    source: Source | None = None,
+def report(
+    run: Run | str | Path,
+    on: Source | None = None,
     *,
     out: str | Path | None = None,
     against: Sequence[str] | None = None,
@@ -70,12 +70,15 @@ def report_run(
 ) -> RunReport:
     """Measure a run and what it is held against on its images, and write one page about it.
 
+    Where the images of a domain have no label, nothing can be measured; the page then shows what each encoder
+    finds for the same queries, the map and the curves.
+
     Where one of them was trained with labels, all are measured on the images it did not see. Of an ``--oracle``
     run the epoch that labels liked best is shown too, marked. The run's ``metrics.json`` stays as it is.
 
     Args:
-        run: a finished run folder.
-        source: labelled images; the run's own by default.
+        run: a finished run, or its folder.
+        on: labelled images; the run's own by default.
         out: the page; ``RUN/report.html`` by default.
         against: what to hold it against, the first is the base: ``frozen``, ``centred``, or whatever
             ``load_encoder`` takes (a backbone, a run, an encoder folder). By default both baselines, without the
@@ -92,7 +95,7 @@ def report_run(
         EvaluationError: when no image is left that none of the encoders saw a label of.
         CrosslensError: of the kind that fits when an encoder cannot be loaded or measured.
     """
-    record = Run(Path(run))
+    record = run if isinstance(run, Run) else Run(Path(run))
     config = record.config()
     target = record.folder / "report.html" if out is None else Path(out)
     if target.is_dir():
@@ -101,7 +104,7 @@ def report_run(
         raise RunError(f"the run {record.folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
     place = None if features is None else Path(features)
     chosen = list(domains or config.get("domains") or []) or None
-    catalog = select_splits(record.catalog() if source is None else open_catalog(source), split)
+    catalog = select_splits(record.catalog() if on is None else open_catalog(on), split)
     chosen = list(catalog.domains_named(chosen)) if chosen else None
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
@@ -113,12 +116,16 @@ def report_run(
         entries.append(replace(own, name=f"{own.name}, best epoch", encoder=best, marks=marks))
     entries = _named_apart([*entries, own])
     catalog, notes = _unseen(catalog, entries)
+    if not _can_be_measured(catalog):
+        title = f"{own.encoder.name} on {', '.join(chosen or catalog.domains)}"
+        path = _write_unmarked(record, entries, catalog, target, title=title, features=place, device=device)
+        return RunReport(path, {}, dict(catalog.left_out))
     evaluations = {}
     with progress(len(entries) + 1, "report") as advance:
         for entry in entries:
             # The run's own features must fit; other backbones have theirs in the cache.
             strict = entry.encoder is own.encoder and own.encoder.part(TrainedTower) is None
-            measured = api.evaluate(
+            measured = evaluate(
                 entry.encoder,
                 catalog,
                 domains=chosen,
@@ -144,10 +151,42 @@ def report_run(
     return RunReport(path, evaluations, dict(catalog.left_out))
 
 
+def _can_be_measured(catalog: Catalog) -> bool:
+    """Whether every domain has an image with a label; one domain alone is left to the protocol to refuse."""
+    labelled = {domain for domain, label in zip(catalog.column("domain"), catalog.labels, strict=True) if label}
+    return len(catalog.domains) < 2 or labelled == set(catalog.domains)
+
+
+def _write_unmarked(
+    run: Run,
+    entries: Sequence[_Entry],
+    catalog: Catalog,
+    target: Path,
+    *,
+    title: str,
+    features: Path | None,
+    device: str | None,
+) -> Path:
+    """The page of images that nothing can be measured on."""
+    told = ["A domain here has no image with a label, so nothing is measured: look at what was found instead."]
+    told += [sentence for sentence in (seems_better(run, features, device),) if sentence]
+    encoders = {entry.name: entry.encoder for entry in entries}
+    return write_report(
+        [],
+        target,
+        title=title,
+        catalog=catalog,
+        embeddings=Embeddings.of(encoders, catalog, features=features, device=device),
+        log=run.read_log(),
+        settings=run.config(),
+        notes=told,
+    )
+
+
 def _read(place: str | Path) -> _Entry:
     """An encoder by run, folder or backbone's name, with the marks that its training left."""
     encoder = load_encoder(place)
-    labelled = encoder.method in METHODS and "labels" in method_class(encoder.method).learns_from
+    labelled = encoder.method in known_methods() and "labels" in method_class(encoder.method).learns_from
     told = encoder.trained.get("oracle")
     marks = (
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []

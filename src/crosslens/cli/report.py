@@ -48,13 +48,14 @@ def report(
 ) -> None:
     """Write one HTML page about a run: numbers, retrieved images, curves, a map of the embeddings.
 
-    The page needs nothing but itself, and shows the run beside its baselines.
+    The page needs nothing but itself, and shows the run beside its baselines. Images without labels have no
+    numbers; what is found for them is shown all the same.
 
     Example: crosslens report runs/first        crosslens report runs/first --against lite --against runs/second
     """
-    from crosslens.api.reporting import report_run
+    from crosslens.api.reporting import report as write_report
 
-    made = report_run(
+    made = write_report(
         run,
         root,
         out=out,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +26,7 @@ from crosslens.encoder.model_card import model_card
 from crosslens.encoder.parts import PARTS
 from crosslens.encoder.parts.base import AnyPart, Space
 from crosslens.encoder.parts.tensors import text_bytes
+from crosslens.images.decode import ImageSource
 from crosslens.nn.similarity import Similarity
 from crosslens.support.errors import BackboneError, RunError
 from crosslens.support.files import atomic_path, read_json, require_known_format, write_json
@@ -35,7 +35,6 @@ from crosslens.support.utf8 import require_utf8
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ImageSource = Path | str | bytes | Image.Image
 P = TypeVar("P", bound=AnyPart)
 _MAKING = Lock()
 _ROWS = 8192
@@ -214,7 +213,8 @@ class Encoder:
         """Images to unit vectors ``(N, d)``.
 
         Args:
-            images: paths, encoded bytes or Pillow images, one or many; or a preprocessed tensor ``(N, 3, H, W)``.
+            images: pictures, one or many (see ``ImageSource``), also as one array ``(N, H, W, 3)``; or a
+                preprocessed tensor ``(N, 3, H, W)``.
             domain: the images' domain, where it is known.
             device: see ``crosslens.backbones.engine.make_engine``.
 
@@ -223,7 +223,8 @@ class Encoder:
         """
         if isinstance(images, Tensor):
             return self.encode_features(self.backbone_of(domain).embed_images(images), domain)
-        sources = [images] if isinstance(images, ImageSource) else images
+        is_one = isinstance(images, ImageSource) and not (isinstance(images, np.ndarray) and images.ndim == 4)
+        sources: Sequence[ImageSource] = [images] if is_one else list(images)  # type: ignore[list-item, arg-type]
         return self.encode_features(self.image_features(sources, domain, device=device), domain)
 
     def image_features(
@@ -337,12 +338,10 @@ class Encoder:
                 self._engines[key] = make_engine(backbone, device)
         return self._engines[key]
 
-    def _run(self, engine: Engine, batch: list[Path | bytes | Image.Image]) -> NDArray[np.float32]:
+    def _run(self, engine: Engine, batch: list[ImageSource]) -> NDArray[np.float32]:
         return engine.run(np.stack([self.backbone.preprocess.pixels(source) for source in batch]))
 
 
-def _batches(
-    sources: Iterator[Path | bytes | Image.Image], size: int
-) -> Iterator[list[Path | bytes | Image.Image]]:
+def _batches(sources: Iterator[ImageSource], size: int) -> Iterator[list[ImageSource]]:
     while batch := list(islice(sources, size)):
         yield batch

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter, cleandoc, get_annotations, signature
 from textwrap import fill, indent
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,6 +23,9 @@ class Request(BaseModel):
         frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
     )
 
+    earlier: ClassVar[Mapping[str, str]] = {}
+    """Names that options had before, and the names they have; ``of`` still takes the former."""
+
     @classmethod
     def of(cls, **options: Any) -> Self:
         """A request of options that nobody has checked yet.
@@ -28,16 +33,27 @@ class Request(BaseModel):
         Raises:
             ConfigError: naming the option that is unknown, missing or has a wrong value.
         """
+        named = dict(options)
+        for before, now in cls.earlier.items():
+            if before not in named:
+                continue
+            if named.get(now) is not None:
+                raise ConfigError(f"{before} is what {now} was called before; give {now} alone")
+            named[now] = named.pop(before)
         try:
-            return cls(**options)
+            return cls(**named)
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "options"
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)
-                raise ConfigError(f"there is no option {name!r}; there are {known}") from error
+                near = did_you_mean(name, cls.model_fields)
+                raise ConfigError(f"there is no option {name!r}; there are {known}{near}") from error
             given = "" if first["type"] == "missing" else f" = {first['input']!r}"
-            raise ConfigError(f"{name}{given}: {first['msg']}") from error
+            # Pydantic tells the choices in one text: 'a', 'b' or 'c'.
+            choices = re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", ""))
+            near = did_you_mean(str(first["input"]), choices)
+            raise ConfigError(f"{name}{given}: {first['msg']}{near}") from error
 
 
 def takes(request: type[Request], *, without: Collection[str] = ()) -> Callable[[Function], Function]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from crosslens.backbones.reading import unread
 from crosslens.encoder import Encoder, ImageSource
+from crosslens.images.decode import decode
 from crosslens.search.index.index import Index
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.query import AUTO, MOST_LETTERS, EmbeddedImage, QueryPart, SearchOptions, mix
@@ -202,6 +203,7 @@ class QueryEmbedding:
             exclude=frozenset() if options.include_self else frozenset(ids),
             features=np.stack(features) if features and len(features) == len(parts) else None,
             domain=domains.pop() if len(domains) == 1 else None,
+            of_items=len(likes) == len(parts),
         )
 
     def checked_vector(self, value: object) -> Array:
@@ -221,6 +223,6 @@ class QueryEmbedding:
 
 def _image(part: QueryPart) -> ImageSource:
     value = part.value
-    if isinstance(value, EmbeddedImage | np.ndarray):
+    if isinstance(value, EmbeddedImage):
         raise ConfigError("the value of a part of kind 'image' is a picture")
-    return value
+    return value if part.region is None else part.region.cut(decode(value))

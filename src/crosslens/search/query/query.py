@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from crosslens.images.region import Region
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.items import Hit
 from crosslens.search.rerank.base import Rerank
 from crosslens.support.errors import ConfigError
+from crosslens.support.request import Request
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 Kind = Literal["image", "text", "like", "vector"]
-Sort = Literal[
-    "score", "id", "-id", "path", "-path", "domain", "-domain", "label", "-label", "size", "-size", "modified",
-    "-modified",
-]  # fmt: skip
+SORTS = ("score", "id", "path", "domain", "label", "size", "modified")
+"""What hits are sorted by in every index; an index may have columns of its own."""
+Sort = Annotated[str, Field(min_length=1, max_length=1000)]
+"""One of ``SORTS``, or the name of a column; ``-`` in front turns the order round."""
 AUTO = "auto"
 """In place of a domain's name: detect it."""
 MOST = 1000
@@ -57,42 +59,57 @@ class QueryPart:
 
     Attributes:
         kind: ``image``, ``text``, ``like`` (an indexed item) or ``vector``.
-        value: a picture (path, encoded bytes, Pillow image; transparency counts as white) or an `EmbeddedImage`;
-            words; an id; a unit vector ``(d,)``.
+        value: a picture (see ``ImageSource``; transparency counts as white) or an `EmbeddedImage`; words; an id; a
+            unit vector ``(d,)``.
         weight: finite; a negative one pushes away.
+        region: the part of a picture that is meant; None is all of it. An `EmbeddedImage` has been cut already.
     """
 
     kind: Kind
     value: ImageSource | EmbeddedImage | Array
     weight: float = 1.0
+    region: Region | None = None
+
+    def __post_init__(self) -> None:
+        if self.region is not None and (self.kind != "image" or isinstance(self.value, EmbeddedImage)):
+            raise ConfigError("a region is a part of a picture; only a query's pictures have one")
 
 
-class SearchOptions(BaseModel):
-    """How to answer.
-
-    Attributes:
-        top: at most this many hits.
-        min_score: leave out what is less similar; a copy of the query reaches 1.
-        min_match: answer "no match" below this probability of a counterpart.
-        where: look at these items alone.
-        sort: order of the hits that are shown, among them best first where equal; ``-`` in front turns it round.
-            Missing values come last.
-        fold: cosine from which a hit is shown under a better one it nearly equals; None folds nothing. The best
-            5,000 items are looked at, and 100 near-duplicates listed under a hit; the answer says what was cut.
-        rerank: how the list is put in a new order; scores stay similarities with the query.
-        include_self: whether an indexed item finds itself.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SearchOptions(Request):
+    """How to answer."""
 
     top: int = Field(20, ge=1, le=MOST)
+    """At most this many hits."""
+
     min_score: float = Field(-1.0, ge=-1, le=1, allow_inf_nan=False)
+    """Leave out what is less similar; a copy of the query reaches 1."""
+
     min_match: float | None = Field(None, ge=0, le=1)
+    """Answer "no match" below this probability of a counterpart."""
+
     where: Filter | None = None
+    """Look at these items alone."""
+
     sort: Sort = "score"
+    """Order of the hits that are shown, among them best first where equal; ``-`` in front turns it round. Missing
+    values come last."""
+
     fold: float | None = Field(None, gt=0, le=1)
+    """Cosine from which a hit is shown under a better one it nearly equals; None folds nothing. The best 5,000
+    items are looked at, and 100 near-duplicates listed under a hit; the answer says what was cut."""
+
     rerank: Rerank | None = None
+    """How the list is put in a new order (``mmr`` shows different ones); scores stay similarities with the
+    query."""
+
     include_self: bool = False
+    """Whether an indexed item finds itself."""
+
+    liked: tuple[str, ...] = ()
+    """Ids of items that the query is moved towards; see ``feedback.rocchio``. They may be found."""
+
+    disliked: tuple[str, ...] = ()
+    """Ids of items that it is moved away from, and that are not found."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,8 @@ class Answer:
         domain: of the query's pictures, told or detected; None where unknown or where they differ.
         seconds: taken by each stage.
         notes: one sentence for each thing about the answer that one should know.
+        match_is_rough: whether the probability is no more than a guess, because it was calibrated on the indexed
+            images alone and the query is of another look, or of one that nobody told.
     """
 
     hits: tuple[FoldedHit, ...]
@@ -123,12 +142,14 @@ class Answer:
     domain: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    match_is_rough: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values."""
         return {
             "hits": [vars(shown.hit) | {"duplicates": list(shown.duplicates)} for shown in self.hits],
             "match_probability": self.match_probability,
+            "match_is_rough": self.match_is_rough,
             "no_match": self.no_match,
             "domain": self.domain,
             "seconds": self.seconds,
@@ -144,12 +165,7 @@ def make_options(**settings: Any) -> SearchOptions:
     """
     if isinstance(settings.get("where"), str):
         settings["where"] = parse_filter(settings["where"])
-    try:
-        return SearchOptions(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "options"
-        raise ConfigError(f"{name} = {first['input']!r}: {first['msg']}") from error
+    return SearchOptions.of(**settings)
 
 
 def weighted_parts(
@@ -158,18 +174,31 @@ def weighted_parts(
     texts: Sequence[str] = (),
     like: Sequence[str] = (),
     weights: Sequence[float] = (),
+    regions: Sequence[Sequence[float] | None] = (),
 ) -> list[QueryPart]:
     """Pictures, then texts, then ids as the parts of one query, with one weight each; 1 each without weights.
 
+    Args:
+        images, texts, like: what the query is made of.
+        weights: of all of these.
+        regions: of the pictures, one each: ``(x, y, width, height)`` as shares of the picture's, or None.
+
     Raises:
-        ConfigError: for another number of weights.
+        ConfigError: for another number of weights or regions, or a region that lies outside its picture.
     """
     kinds: list[tuple[Kind, Sequence[Any]]] = [("image", images), ("text", texts), ("like", like)]
     values = [(kind, value) for kind, several in kinds for value in several]
     if weights and len(weights) != len(values):
         raise ConfigError(f"{len(values)} queries need {len(values)} weights, not {len(weights)}")
+    if regions and len(regions) != len(images):
+        raise ConfigError(f"{len(images)} pictures need {len(images)} regions, not {len(regions)}")
     factors = list(weights) or [1.0] * len(values)
-    return [QueryPart(kind, value, weight) for (kind, value), weight in zip(values, factors, strict=True)]
+    cuts = [None if region is None else Region.of(region) for region in regions]
+    cuts += [None] * (len(values) - len(cuts))
+    return [
+        QueryPart(kind, value, weight, region)
+        for (kind, value), weight, region in zip(values, factors, cuts, strict=True)
+    ]
 
 
 def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None = None) -> Array:
