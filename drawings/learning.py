@@ -39,8 +39,8 @@ def teach(
 ) -> list[float]:
     """Softmax over all names, by the cosine with their targets.
 
-    Names with many views start ahead by half the logarithm of their share (logit adjustment, Menon et al. 2021), so
-    that rare ones are not crowded out. More epochs learn the icons by heart and read other drawings worse.
+    Names with many views start ahead by part of the logarithm of their share (logit adjustment, Menon et al. 2021)
+    and do not crowd out rare ones. More epochs learn the icons by heart and read other drawings worse.
 
     Args:
         reader: changed in place, left in evaluation mode.

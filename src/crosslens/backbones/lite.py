@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,11 @@ class PhotoBackbone(Backbone):
         load_weights(self.tower, state, str(file), ignore=("_fc.",))
         self.classifier = nn.Linear(self.dim, 1000).requires_grad_(False)
         self.classifier.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
+
+    @property
+    def title(self) -> str:
+        """What it is called today: encoders made before there was a reader of drawings call it ``lite``."""
+        return "lite:photo" if self.name == "lite" else self.name
 
     @cached_property
     def text_tower(self) -> MiniLM:
@@ -194,9 +199,9 @@ class LiteBackbone(Backbone):
     @property
     def text_centre(self) -> Tensor:
         """The mean class text ``(384,)``, which is taken off every vector of the joint space."""
-        return self.tower.text_centre
+        return cast(LiteTower, self.tower).text_centre
 
-    @cached_property
+    @property
     def taught(self) -> frozenset[str]:
         """Names that icons bore; a picture of such a thing is not unseen."""
         return frozenset(NAMES.read_text("utf-8").splitlines())

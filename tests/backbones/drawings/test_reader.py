@@ -75,7 +75,7 @@ def test_a_line_drawing_is_told_from_photographs(lite: LiteBackbone) -> None:
     with torch.inference_mode():
         drawn, *others = lite.tower.drawn(lite.tower.observe(images)[1])[:, 0].tolist()
     assert drawn > 0.85
-    assert all(0.4 <= other < 0.6 for other in others)
+    assert all(0.39 < other < 0.6 for other in others)
 
 
 def test_texts_lie_among_the_features(lite: LiteBackbone) -> None:

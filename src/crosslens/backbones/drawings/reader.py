@@ -11,15 +11,16 @@ the mean and the spread over ImageNet; empty paper and flat colour excite less.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosslens.backbones.efficientnet import EfficientNetLite0
+from crosslens.backbones.efficientnet import EfficientNetLite0, InvertedResidual
 
 TAPPED = {4: 40, 7: 80, 10: 112, 11: 192, 14: 192, 15: 320}
 """Blocks whose output is read, with its channels."""
-LAST = 15
 
 
 class LiteTower(nn.Module):
@@ -33,6 +34,15 @@ class LiteTower(nn.Module):
         words: length of a text vector.
         classes: of the photo network's classifier.
     """
+
+    class_texts: Tensor
+    text_centre: Tensor
+    middle: Tensor
+    width: Tensor
+    least: Tensor
+    most: Tensor
+    temperature: Tensor
+    balance: Tensor
 
     def __init__(self, hidden: tuple[int, int] = (512, 1024), words: int = 384, classes: int = 1000) -> None:
         super().__init__()
@@ -60,16 +70,15 @@ class LiteTower(nn.Module):
         photo = self.photo
         x = F.relu6(photo._bn0(photo._conv_stem(images)))
         seen = []
-        activity = x.new_zeros(len(x))
         for at, block in enumerate(photo._blocks):
-            if at == LAST:
-                activity = _activity(block._expand_conv(x), block._bn0)
-            x = block(x)
+            before, x = x, block(x)
             if at in TAPPED:
                 side = x.shape[3]
                 # Quarters of the picture; where the side is odd they share a row.
                 seen.append(F.avg_pool2d(x, (side + 1) // 2, side // 2).flatten(1))
                 seen.append((x - x.mean((2, 3), keepdim=True)).square().mean((2, 3)).sqrt())
+        last = cast(InvertedResidual, photo._blocks[-1])
+        activity = _activity(last._expand_conv(before), last._bn0)
         pooled = F.relu6(photo._bn1(photo._conv_head(x))).mean((2, 3))
         return torch.cat([pooled, *seen], dim=1), activity, pooled
 
@@ -90,6 +99,9 @@ class LiteTower(nn.Module):
 
 class DrawingReader(nn.Module):
     """What the photo network's blocks hold ``(N, R)`` to unit rows ``(N, J)`` of the space shared with text."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, hidden: tuple[int, int], words: int) -> None:
         super().__init__()
