@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.backbones import load_backbone
+from crosslens.backbones import load_backbone, name_today
 from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
 from crosslens.backbones.engine import Engine, cpu_workers, make_engine
 from crosslens.backbones.reading import require_readable
@@ -104,7 +104,7 @@ class Encoder:
     @property
     def has_text(self) -> bool:
         """Whether texts can be encoded too: where the vectors lie in a space that texts share."""
-        space = Space.OWN
+        space = Space.HELD if self.backbone.holds_text else Space.OWN
         for part in self.parts:
             space = part.space_after(space)
         return space.has_text
@@ -272,6 +272,8 @@ class Encoder:
         require_readable(self.backbone, given, "text")
         rows = self.backbone.embed_texts(given)
         with torch.inference_mode():
+            if self.backbone.holds_text and not any(part.leaves_features for part in self.parts):
+                rows = self.backbone.among_features(rows)
             for part in self.parts:
                 rows = part.on_texts(rows)
         return rows.numpy()
@@ -308,7 +310,10 @@ class Encoder:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
         told = header.fingerprint.preprocess
-        backbone = load_backbone(header.backbone, decode=told.decode)
+        name = name_today(header.backbone, header.fingerprint.dim)
+        backbone = load_backbone(name, decode=told.decode)
+        # Its fingerprints hold the name that it had then.
+        backbone.name = header.backbone
         # An encoder goes on cropping as it did when it was trained.
         backbone.preprocess = backbone.preprocess.model_copy(update={"margin": told.margin})
         try:

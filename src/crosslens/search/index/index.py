@@ -375,6 +375,7 @@ class Index:
             "fingerprint": self.fingerprint.digest,
             "domains": count_domains(self.store),
             "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
+            "backbone": self.encoder.backbone.title,
             "text_queries": self.encoder.has_text,
             "version": self.version,
             "roots": [str(root) for root in self.roots],
