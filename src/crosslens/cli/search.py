@@ -88,6 +88,14 @@ def search(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Write the hits as CSV to this file; - for the screen.")
     ] = None,
+    save: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--save",
+            help="Write the hits to this file, its format told by the ending: .csv, .md, .tex, .html,"
+            " .fiftyone.json or .labelstudio.json; again for more.",
+        ),
+    ] = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
     json: Json = None,
@@ -105,6 +113,7 @@ def search(
     """
     from crosslens.images.region import Region
     from crosslens.ops.calibration import LEAST
+    from crosslens.report.exchange import write_exchange
     from crosslens.search.grid import check_grid_file
     from crosslens.search.index.index import Index
     from crosslens.search.index.kept_queries import keeps_queries
@@ -113,6 +122,8 @@ def search(
     from crosslens.search.query.searcher import Searcher
     from crosslens.support.progress import note
 
+    for file in save or []:
+        _check_saved(file)
     if sheet is not None:
         check_grid_file(sheet)
     if csv is not None and not is_free(csv) and not is_free(json):
@@ -153,6 +164,11 @@ def search(
         _show_sheet(opened, request, answer)
     if copy_to is not None:
         value["copied"] = [str(file) for file in _copy(answer, copy_to)]
+    for file in save or []:
+        if file.suffix.lower() == ".json":
+            write_exchange(file, answer, name=opened.name)
+        else:
+            answer.table().write(file)
     emit_json(json, value)
     if csv is not None:
         _write_csv(_table(answer), csv)
@@ -164,6 +180,16 @@ def search(
             echo(f"drawn in {sheet}")
     if copy_to is not None:
         note(f"{len(value['copied'])} of {len(answer.hits)} pictures copied to {copy_to}")
+
+
+def _check_saved(file: Path) -> None:
+    from crosslens.report.exchange import exchange_format
+    from crosslens.support.tables import table_format
+
+    if file.suffix.lower() == ".json":
+        exchange_format(file)
+    else:
+        table_format(file)
 
 
 _OF_MATCH = ("match_probability", "match_is_rough", "no_match")

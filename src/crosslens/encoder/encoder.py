@@ -74,6 +74,10 @@ class Encoder:
         self.trained = dict(trained or {})
         self._engines: dict[Any, Engine] = {}
 
+    def __repr__(self) -> str:
+        domains = f", domains {', '.join(self.domains)}" if self.domains else ""
+        return f"<Encoder {self.name}: vectors of {self.dim} numbers{domains}{', text' if self.has_text else ''}>"
+
     def part(self, kind: type[P]) -> P | None:
         """The part of one kind, or None."""
         return next((part for part in self.parts if isinstance(part, kind)), None)

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Hit", "Index"]
 
+_SAMPLE = 12
+"""Items that an index shows of itself."""
+
 
 class Index:
     """A collection of encoded images that one can search.
@@ -132,6 +135,19 @@ class Index:
 
     def __len__(self) -> int:
         return self.store.count()
+
+    def __repr__(self) -> str:
+        return f"<Index {self.folder}: {len(self)} items of {self.contents.description['encoder']}>"
+
+    def _repr_html_(self) -> str:
+        from crosslens.search.grid import Tile, tiles_as_html
+
+        domains = ", ".join(f"{name} {count}" for name, count in count_domains(self.store).items())
+        hits = make_hits(drawn := sample_items(self.store, _SAMPLE)[0], [0.0] * drawn.num_rows)
+        tiles = [
+            Tile(Path(hit.path), "image is gone", (hit.domain, hit.label or Path(hit.id).name)) for hit in hits
+        ]
+        return tiles_as_html(tiles, f"{self!r}; {domains}")
 
     @property
     def folder(self) -> Path:
