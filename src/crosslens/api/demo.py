@@ -124,7 +124,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
 
     finder = max(identities, key=lambda name: identities[name].metrics["p@1"])
     say(
-        f"5. Index the flat pictures with {finder}, which finds the same thing most often, and ask with line drawings:"
+        f"5. Index the flat pictures with {finder}, which finds the same thing most often; ask with line drawings:"
     )
     index = _index(folder / "flat.index", catalog.select(domains=[GALLERY]), encoders[finder])
     searches = _searches(index, catalog, concepts)
