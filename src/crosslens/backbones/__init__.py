@@ -11,6 +11,7 @@ from crosslens.support.errors import BackboneError, ConfigError
 
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone
+    from crosslens.backbones.sentences import SentenceReader
 
 _DECODE_MODES: tuple[str, ...] = get_args(DecodeMode)
 
@@ -115,6 +116,16 @@ BACKBONES: dict[str, BackboneKind] = {
     "torchvision-resnet50": BackboneKind("FILE", "ResNet-50 weights of torchvision; images", _torchvision_resnet),
     "moco-v2": BackboneKind("FILE", "MoCo v2's ResNet-50 (moco_v2_800ep_pretrain.pth.tar); images", _moco),
 }
+
+
+def _minilm() -> SentenceReader:
+    from crosslens.backbones.sentences import SentenceReader
+
+    return SentenceReader()
+
+
+TEXT_READERS: dict[str, Callable[[], SentenceReader]] = {"minilm": _minilm}
+"""What reads texts without PyTorch, giving the rows that ``Backbone.place_texts`` takes."""
 
 
 def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:

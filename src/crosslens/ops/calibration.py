@@ -18,10 +18,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 
 from crosslens.ops.cluster_count import estimate_clusters
-from crosslens.ops.kmeans import kmeans
+from crosslens.ops.faiss_kmeans import faiss_kmeans
 from crosslens.ops.ranking import top_k_chunks
 from crosslens.ops.rounding import NOISE
 from crosslens.ops.sampling import drawn_rows
@@ -256,10 +255,12 @@ class MatchCalibration:
         rows = _rows(gallery, most, seed)
         prototypes, cluster = rows[:0], np.empty(0, np.int64)
         if score == "energy" or queries is None or len(queries) < LEAST:
-            points = torch.from_numpy(rows)
-            count = clusters or estimate_clusters(torch.from_numpy(_rows(rows, _COUNTED, seed)), seed=seed)
-            found = kmeans(points, min(count, len(rows)), seed=seed)
-            prototypes, cluster = found.prototypes.numpy(), found.assignments.numpy()
+            if not np.isfinite(rows).all():
+                raise StoreError("the items hold NaN or infinity, so nothing can be rehearsed")
+            count = clusters or estimate_clusters(_rows(rows, _COUNTED, seed), seed=seed)
+            found = faiss_kmeans(rows, min(count, len(rows)), seed=seed)
+            lengths = np.linalg.norm(found.centroids, axis=1, keepdims=True)
+            prototypes, cluster = found.centroids / np.maximum(lengths, 1e-12), found.assignments
         if queries is not None and len(queries) >= LEAST:
             drawn = drawn_rows(len(queries), most, seed + 1)
             reference = np.ascontiguousarray(queries[drawn], np.float32)
@@ -361,8 +362,10 @@ def _rehearse(
 
 
 def _energy(cosines: Array, temperature: float) -> Array:
-    logits = torch.from_numpy(np.ascontiguousarray(cosines)) / temperature
-    return np.asarray(temperature * torch.logsumexp(logits, dim=1).numpy(), np.float32)
+    logits = cosines / temperature
+    largest = logits.max(1, keepdims=True)
+    summed = largest[:, 0] + np.log(np.exp(logits - largest).sum(1))
+    return np.asarray(temperature * summed, np.float32)
 
 
 def _nearest(queries: Array, gallery: Array, count: int) -> tuple[NDArray[np.int32], Array]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from crosslens.backbones.base import Backbone
-from crosslens.backbones.engine import cpu_workers, make_engine
-from crosslens.encoder import Encoder
+from crosslens.backbones.devices import cpu_workers
+from crosslens.encoder.querying import QueryEncoder
+from crosslens.images.preprocess import Preprocess
 from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
 from crosslens.search.query.query import AUTO, EmbeddedImage
 from crosslens.server.batching import Batcher, Embedded
@@ -39,9 +39,9 @@ class Embedding:
         self._batchers: dict[str, Batcher] = {}
         self._making = threading.Lock()
 
-    def warm(self, encoder: Encoder) -> None:
+    def warm(self, encoder: QueryEncoder) -> None:
         """Load everything ``encoder`` needs and run it once, which takes seconds the first time on a machine."""
-        side = encoder.backbone.preprocess.crop
+        side = encoder.preprocess.crop
         features = self.embed_squares(encoder, [np.zeros((side, side, 3), np.uint8)], None)
         encoder.encode_features(features)
         if encoder.has_text:
@@ -49,7 +49,7 @@ class Embedding:
 
     async def embed_pictures(
         self,
-        encoder: Encoder,
+        encoder: QueryEncoder,
         images: Sequence[BinaryIO],
         domain: str | None,
         seconds: dict[str, float],
@@ -67,10 +67,10 @@ class Embedding:
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
         """
-        batcher, names = await self._ready_batcher(encoder.backbone), [domain] * len(images)
+        batcher, names = await self._ready_batcher(encoder, None, frozen=True), [domain] * len(images)
         started = time.perf_counter()
         with batcher.coming(len(images)):
-            squares = await self._squares(encoder.backbone, images)
+            squares = await self._squares(encoder.preprocess, images)
             seconds["decode"] = time.perf_counter() - started
             is_needed = needs_frozen(encoder, names)
             waiting = [batcher.submit(square) for square in squares] if is_needed else []
@@ -79,18 +79,18 @@ class Embedding:
         features: dict[str | None, NDArray[np.float32]] = {}
         if encoder.embeds_by_domain:
             for name, rows in group_by_domain(assigned).items():
-                batcher = await self._ready_batcher(encoder.backbone_of(name))
+                batcher = await self._ready_batcher(encoder, name)
                 features[name] = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
         return encode_pictures(encoder, assigned, frozen, features)
 
     def embed_squares(
-        self, encoder: Encoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
+        self, encoder: QueryEncoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
     ) -> NDArray[np.float32]:
         """Backbone features ``(N, D)`` of squares ``(H, W, 3)``, between those of searches; for jobs.
 
         At most a batch of them waits at any time, so that searches need not.
         """
-        batcher = self._batcher(encoder.backbone_of(domain))
+        batcher = self._batcher(encoder, domain)
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(squares), batcher.size):
             part = squares[start : start + batcher.size]
@@ -103,15 +103,15 @@ class Embedding:
         for batcher in self._batchers.values():
             batcher.close()
 
-    async def _ready_batcher(self, backbone: Backbone) -> Batcher:
-        ready = self._batchers.get(backbone.fingerprint.digest)
-        return await asyncio.to_thread(self._batcher, backbone) if ready is None else ready
+    async def _ready_batcher(self, encoder: QueryEncoder, domain: str | None, *, frozen: bool = False) -> Batcher:
+        ready = self._batchers.get(encoder.network_of(domain, frozen=frozen))
+        return await asyncio.to_thread(self._batcher, encoder, domain, frozen=frozen) if ready is None else ready
 
-    async def _squares(self, backbone: Backbone, images: Sequence[BinaryIO]) -> list[NDArray[np.uint8]]:
+    async def _squares(self, preprocess: Preprocess, images: Sequence[BinaryIO]) -> list[NDArray[np.uint8]]:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(
-                loop.run_in_executor(self._decoders, self._pixels, backbone, image, number)
+                loop.run_in_executor(self._decoders, self._pixels, preprocess, image, number)
                 for number, image in enumerate(images)
             )
         )
@@ -124,20 +124,20 @@ class Embedding:
         self._meter.took("embed", max(one.took for one in embedded), seconds)
         return np.stack([one.features for one in embedded])
 
-    def _pixels(self, backbone: Backbone, image: BinaryIO, number: int) -> NDArray[np.uint8]:
+    def _pixels(self, preprocess: Preprocess, image: BinaryIO, number: int) -> NDArray[np.uint8]:
         with self._meter.stage("decode"):
             content = image.read()
             checked_format(content, number, self._settings.max_pixels)
             try:
-                return backbone.preprocess.pixels(content)
+                return preprocess.pixels(content)
             except ImageError as error:
                 raise Problem(422, f"image {number}: {error}") from None
 
-    def _batcher(self, backbone: Backbone) -> Batcher:
-        key = backbone.fingerprint.digest
+    def _batcher(self, encoder: QueryEncoder, domain: str | None, *, frozen: bool = False) -> Batcher:
+        key = encoder.network_of(domain, frozen=frozen)
         with self._making:
             if key not in self._batchers:
-                engine = make_engine(backbone)
+                engine = encoder.engine_of(domain, frozen=frozen)
                 # A GPU runs one large batch after the other. On a CPU each core runs its own, and an image takes
                 # as long in a small one as in a large one, so nothing is gained by waiting for more.
                 on_cpu = engine.name == "onnxruntime"

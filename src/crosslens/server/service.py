@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
-from crosslens.backbones.engine import cpu_workers
+from crosslens.backbones.devices import cpu_workers
 from crosslens.images.limits import max_pixels, set_max_pixels
 from crosslens.server.access import Access
 from crosslens.server.collection import Collection, open_collections

@@ -13,7 +13,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from crosslens.encoder import Encoder
+from crosslens.encoder.querying import QueryEncoder
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import read_file_columns
@@ -171,7 +171,7 @@ class Worker:
 
     def _add_batch(
         self,
-        encoder: Encoder,
+        encoder: QueryEncoder,
         index: Index,
         uploads: Uploads,
         ids: Sequence[str],
@@ -184,7 +184,7 @@ class Worker:
         skipped: dict[str, str] = {}
         for image in ids:
             try:
-                squares.append(encoder.backbone.preprocess.pixels(uploads.path(image)))
+                squares.append(encoder.preprocess.pixels(uploads.path(image)))
                 present.append(image)
             except ImageError:
                 skipped[image] = "can no longer be read"

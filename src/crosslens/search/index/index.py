@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from crosslens.backbones.base import Fingerprint
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.source import Source
-from crosslens.encoder import Encoder
+from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.adding import AddReport, add_images
@@ -40,6 +40,8 @@ from crosslens.support.request import takes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
 
 __all__ = ["Hit", "Index"]
 
@@ -164,6 +166,11 @@ class Index:
     def encoder(self) -> Encoder:
         """The encoder whose vectors this index holds."""
         return self.contents.encoder
+
+    @property
+    def query_encoder(self) -> QueryEncoder:
+        """The same encoder for queries, without PyTorch where that is possible; see ``open_query_encoder``."""
+        return self.contents.query_encoder
 
     @property
     def store(self) -> Store:
@@ -325,7 +332,7 @@ class Index:
             "fingerprint": self.fingerprint.digest,
             "domains": count_domains(self.store),
             "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
-            "text_queries": self.encoder.has_text,
+            "text_queries": self.query_encoder.has_text,
             "version": self.version,
             "roots": [str(root) for root in self.roots],
             "store": self.store.stats(),

@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crosslens.data.catalog import Catalog
-from crosslens.encoder import Encoder, load_encoder
-from crosslens.features.of_encoder import features_of_encoder
-from crosslens.features.store import Skipped
-from crosslens.search.index.contents import Contents
+from crosslens.search.index.contents import ENCODER, Contents
 from crosslens.search.index.description import describe_index, list_root, make_context
 from crosslens.search.index.index_request import BuildRequest
 from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
@@ -31,6 +28,9 @@ from crosslens.support.progress import note
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
+    from crosslens.features.store import Skipped
 
 UPLOADS = "uploads"
 """Folder in an index of the images that came by the server; ids of such items start with it."""
@@ -52,7 +52,7 @@ def require_free(folder: Path) -> None:
     """
     if (folder / "index.json").exists():
         raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
-    taken_over = {"encoder", *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
+    taken_over = {ENCODER, *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; choose another folder")
     if folder.is_dir() and any(
@@ -93,7 +93,7 @@ def make_index(
         require_free(folder)
         description = _taken_over(folder, description)
         write_json(folder / _DRAFT, description)
-        encoder.save(folder / "encoder")
+        encoder.save(folder / ENCODER)
         if uploads is not None and uploads.is_dir():
             copy_files(uploads, folder / UPLOADS)
         store = store_class(description["store"]["kind"]).create(make_context(folder, description))
@@ -106,6 +106,9 @@ def make_index(
 
 def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
     """Embed images and make an index of them, all or nothing; see ``Index.build``."""
+    from crosslens.encoder import load_encoder
+    from crosslens.encoder.compiling import compile_folder
+
     source, folder = request.images(), request.folder
     encoder = load_encoder(request.encoder, decode=request.decode)
     domains = None if request.domains is None else source.domains_named(request.domains)
@@ -115,7 +118,10 @@ def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
     chosen = select_gallery(source if domains is None else source.select(domains=domains))
     embedded, vectors, skipped = embed_items(chosen, make_items(chosen), encoder, request.device)
     items, rows = check_items(embedded, vectors, encoder.dim)
-    return make_index(folder, encoder, description, items, rows), [entry.reason for entry in skipped]
+    made = make_index(folder, encoder, description, items, rows)
+    # Here, where PyTorch is: who searches may have none.
+    compile_folder(encoder, folder / ENCODER)
+    return made, [entry.reason for entry in skipped]
 
 
 def embed_items(
@@ -136,6 +142,9 @@ def embed_items(
     Raises:
         NothingEmbeddedError: when no image can be embedded.
     """
+    from crosslens.features.of_encoder import features_of_encoder
+    from crosslens.features.store import Skipped
+
     features = features_of_encoder(catalog, encoder, device=device)
     vectors = encoder.encode_features(features.centre, features.catalog.column("domain"))
     faults = find_faults(vectors)

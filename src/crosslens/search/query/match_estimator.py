@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.data.catalog import Catalog
-from crosslens.features.load import features_of
-from crosslens.features.of_encoder import features_of_encoder
 from crosslens.ops.calibration import LEAST, MatchCalibration, centre_features
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.filters.conditions import Filter
@@ -179,6 +177,8 @@ class MatchEstimator:
         items, gallery = sample_items(self.index.store, self.sample)
         queries = None
         if self.unlabelled is not None:
+            from crosslens.features.of_encoder import features_of_encoder
+
             drawn = draw_images(self.unlabelled, self.sample)
             if self.domain is not None:
                 domain, _ = resolve_domain(self.domain, self.index.encoder.domains)
@@ -198,6 +198,8 @@ class MatchEstimator:
 
     def _on_features(self, version: str) -> _Calibrated:
         assert self.unlabelled is not None
+        from crosslens.features.load import features_of
+
         backbone = self.index.encoder.backbone
         drawn = draw_images(self.unlabelled, self.sample)
         queries = features_of(drawn, backbone, device=self.device).centre

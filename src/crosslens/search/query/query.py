@@ -19,7 +19,7 @@ from crosslens.support.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crosslens.encoder import ImageSource
+    from crosslens.images.picture import ImageSource
 
     Array = NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, InstanceOf
 
-from crosslens.encoder import ImageSource
+from crosslens.images.picture import ImageSource
 from crosslens.search.query.query import Answer, QueryPart, SearchOptions, make_options, weighted_parts
 from crosslens.search.query.searcher import Searcher
 from crosslens.support.request import Request

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosslens.data.catalog import Catalog
-from crosslens.encoder import Encoder, ImageSource
+from crosslens.encoder.querying import QueryEncoder
+from crosslens.images.picture import ImageSource
 from crosslens.search.index.index import Index
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.embedding import QueryEmbedding
@@ -66,7 +67,7 @@ class Searcher:
         self._fold = Folding(index)
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> QueryEncoder:
         """The index's encoder, loaded once."""
         return self._embedding.encoder
 
