@@ -62,6 +62,22 @@ def test_filter_sort_fold_and_rerank(ask):
     assert ids(cut) == ids(plain)[:5]
 
 
+def test_a_region_of_a_picture_and_different_ones(ask, cli, index, pictures, tmp_path):
+    picture = pictures / "sketch" / "cross" / "01.png"
+    Image.open(picture).crop((10, 0, 40, 32)).save(tmp_path / "cut.png")
+    side = Image.open(picture).width
+    region = f"{10 / side},0,{30 / side},{32 / Image.open(picture).height}"
+    asked = ("--image", picture, "--region", region, "--top", 5, "--grid", tmp_path / "grid.png")
+    assert ids(ask(*asked)) == ids(ask("--image", tmp_path / "cut.png", "--top", 5))
+    assert (tmp_path / "grid.png").is_file()
+    assert ids(ask("--like", A, "--rerank", "mmr")) != ids(ask("--like", A))
+    for wrong, told in (("0,0,1", "four numbers"), ("0,0,2,1", "does not lie inside")):
+        status, _, err = cli("search", index, "--image", picture, "--region", wrong)
+        assert (status, told in err) == (2, True)
+    status, _, err = cli("search", index, "--like", A, "--region", "0,0,1,1")
+    assert (status, "0 pictures need 0 regions" in err) == (2, True)
+
+
 def test_match_probability_on_queries(ask, pictures):
     answer = ask("--image", pictures / "sketch" / "cross" / "01.png", "--queries", pictures / "sketch")
     assert 0 < answer["match_probability"] < 1

@@ -69,6 +69,10 @@ def test_images_from_paths_bytes_pillow_and_tensors_agree(tmp_path):
     assert np.array_equal(by_path, encoder.encode_images([str(p) for p in paths], "photo"))
     assert np.array_equal(by_path, encoder.encode_images([p.read_bytes() for p in paths], "photo"))
     assert np.array_equal(by_path, encoder.encode_images(pictures, "photo"))
+    arrays = [np.asarray(picture.convert("RGB")) for picture in pictures]
+    assert np.array_equal(by_path, encoder.encode_images(arrays, "photo"))
+    assert np.allclose(by_path[:1], encoder.encode_images(arrays[0], "photo"), atol=1e-6)
+    assert np.allclose(by_path[[0, 0]], encoder.encode_images(np.stack([arrays[0]] * 2), "photo"), atol=1e-6)
     tensor = torch.from_numpy(encoder.backbone.preprocess(pictures))
     assert np.allclose(by_path, encoder.encode_images(tensor, "photo"), atol=1e-4)
     assert encoder.encode_images(Image.new("RGB", (9, 9))).shape == (1, 16)

@@ -300,3 +300,22 @@ def test_decode_mode_reaches_the_decoder() -> None:
     picture = encoded(noise(800, 800), "JPEG")
     assert Preprocess(decode="fast").load(picture).size == (400, 400)
     assert Preprocess().load(picture).size == (800, 800)
+
+
+def test_arrays_are_pictures_of_their_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 4, 4)).astype(np.uint8)
+    assert (np.asarray(decode(pixels[..., :3])) == pixels[..., :3]).all()
+    assert (np.asarray(decode(pixels[:, ::-1, 0])) == pixels[:, ::-1, :1]).all()
+    assert decode(pixels).tobytes() == decode(Image.fromarray(pixels)).tobytes()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((1, 4, 4, 3), np.uint8), np.zeros(4, np.uint8)],
+)
+def test_other_arrays_are_refused_without_their_numbers(pixels: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"is no picture; give uint8 of \(H, W\)") as refused:
+        decode(pixels)
+    assert len(str(refused.value)) < 120
+    with pytest.raises(ImageError, match="no pixel"):
+        decode(np.zeros((0, 4, 3), np.uint8))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crosslens.images.region import Region
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import QueryPart, SearchOptions
@@ -52,7 +53,10 @@ def told(answer):
         {"rerank": "dba"},
         {"rerank": "k-reciprocal"},
         {"rerank": "diffusion"},
+        {"rerank": "mmr"},
         {"include_self": True},
+        {"liked": ["sketch/square/00.png", "sketch/square/01.png"]},
+        {"disliked": ["photo/square/01.png"]},
         {"domain": "sketch"},
         {"domain": "photo"},
         {"domain": "auto"},
@@ -75,6 +79,33 @@ def test_an_option_does_what_it_does_for_the_searcher(centred, searcher, picture
     scores = [found.hit.score for found in expected.hits]
     assert np.allclose([hit["score"] for hit in answer["hits"]], scores, atol=1e-4)
     assert answer["match_probability"] == pytest.approx(expected.match_probability, abs=1e-3)
+
+
+def test_a_region_of_an_upload_is_searched_with(centred, searcher, picture):
+    region = (0.1, 0.0, 0.5, 0.6)
+    expected = searcher.answer([QueryPart("image", picture, region=Region(*region))], SearchOptions(top=12))
+    assert told(expected) != told(searcher.answer([QueryPart("image", picture)], SearchOptions(top=12)))
+    asked = {"parts": [{"image": 0, "region": region}], "top": 12}
+    answer = centred.search(asked, picture, name="centred.index").json()
+    assert [hit["id"] for hit in answer["hits"]] == [found.hit.id for found in expected.hits]
+    scores = [found.hit.score for found in expected.hits]
+    assert np.allclose([hit["score"] for hit in answer["hits"]], scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("region", [[0, 0, 0, 1], [0.5, 0, 0.6, 1], [0, 0, 1], [0, 0, 2, 1], "all"])
+def test_a_region_that_is_none_is_refused(centred, picture, region):
+    query = {"parts": [{"image": 0, "region": region}]}
+    answer = centred.search(query, picture, name="centred.index")
+    assert answer.status_code == 422
+    assert "region" in answer.text
+
+
+@pytest.mark.parametrize("field", ["liked", "disliked"])
+def test_feedback_on_an_unknown_item_is_refused(centred, field):
+    query = {"parts": [{"like": LIKE}], field: ["nothere.png"]}
+    answer = centred.client.post("/api/v1/collections/centred.index/search", json=query)
+    assert answer.status_code == 422
+    assert "no item 'nothere.png'" in answer.json()["detail"]
 
 
 def test_the_domains_that_the_encoder_knows_are_listed(centred, served, searcher, picture):

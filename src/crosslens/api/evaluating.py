@@ -16,7 +16,7 @@ from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.evaluation.caveats import copied_queries
-from crosslens.evaluation.compare import Comparison, compare_evaluations
+from crosslens.evaluation.compare import Comparisons, compare_evaluations
 from crosslens.evaluation.coverage import unmatched_marks
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.learned import learned_images, own_images, unlearned_ids
@@ -58,7 +58,7 @@ def evaluate(encoder: Encoder | str | Path, source: Source | None = None, **opti
 @takes(EvaluateRequest)
 def compare(
     encoders: Sequence[str | Path], source: Source | None = None, *, metric: str | None = None, **options: Any
-) -> tuple[list[Evaluation], list[Comparison]]:
+) -> Comparisons:
     """Measure several encoders on the same images and hold each against the first, query by query.
 
     Where one was trained with labels, all are measured on the images it did not see.
@@ -70,7 +70,7 @@ def compare(
         options: of an ``EvaluateRequest``; what it leaves open is what the first run is for.
 
     Returns:
-        One evaluation per encoder, and one comparison for each but the first.
+        One evaluation per encoder, and one comparison for each but the first; as a table, ``table``.
 
     Raises:
         ConfigError: for fewer than two encoders, or when no images are known.
@@ -102,7 +102,7 @@ def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluati
 
 def measure_and_compare(
     encoders: Sequence[str | Path], request: EvaluateRequest, metric: str | None = None
-) -> tuple[list[Evaluation], list[Comparison]]:
+) -> Comparisons:
     """What ``compare`` does, for a request."""
     if len(encoders) < 2:
         raise ConfigError("compare takes at least two runs, encoders or backbones")
@@ -125,7 +125,12 @@ def measure_and_compare(
     measured = [_measured(load_encoder(place), plan) for place, plan in zip(encoders, plans, strict=True)]
     keys = list(measured[0].directions[0].per_query)
     chosen = metric or ("map@all" if "map@all" in keys else keys[0])
-    return measured, [compare_evaluations(measured[0], other, chosen) for other in measured[1:]]
+    names = [str(place) for place in encoders]
+    others = [
+        compare_evaluations(measured[0], other, chosen, names=(names[0], name))
+        for name, other in zip(names[1:], measured[1:], strict=True)
+    ]
+    return Comparisons(measured, others)
 
 
 def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:

@@ -30,6 +30,13 @@ def search(
     domain: Annotated[
         str | None, typer.Option("--domain", help="The domain of the pictures, where known; auto detects it.")
     ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--region",
+            help="The part of a picture that is meant: x,y,width,height as shares of it; one for each --image.",
+        ),
+    ] = None,
     where: Where = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show, at most 1000.")] = 10,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out what is less similar.")] = -1.0,
@@ -51,7 +58,10 @@ def search(
         float | None, typer.Option("--fold", help="Show near-duplicates, from this cosine on, under the best one.")
     ] = None,
     rerank: Annotated[
-        str | None, typer.Option("--rerank", help="aqe, dba, k-reciprocal or diffusion; see the docs for gains.")
+        str | None,
+        typer.Option(
+            "--rerank", help="aqe, dba, k-reciprocal, diffusion, or mmr for different ones; see the docs."
+        ),
     ] = None,
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Draw the query and its hits into this .png or .html file.")
@@ -67,6 +77,7 @@ def search(
 
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
+    from crosslens.images.region import Region
     from crosslens.search.grid import check_grid_file
     from crosslens.search.index.index import Index
     from crosslens.search.query.query import AUTO
@@ -83,6 +94,7 @@ def search(
         texts=text or [],
         like=like or [],
         weights=weight or [],
+        regions=[Region.of(one.split(",")) for one in region or []],
         domain=domain,
         top=top,
         min_score=min_score,
@@ -110,6 +122,7 @@ def search(
 
 
 def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> None:
+    from crosslens.images.decode import decode
     from crosslens.search.grid import Tile, make_tile, write_grid
 
     tiles = []
@@ -122,7 +135,8 @@ def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> N
         elif part.kind == "text":
             tiles.append(Tile(None, value, ("text", weight)))
         else:
-            tiles.append(Tile(value, "image", (Path(value).name, weight or answer.domain or "")))
+            shown = value if part.region is None else part.region.cut(decode(value))
+            tiles.append(Tile(shown, "image", (Path(value).name, weight or answer.domain or "")))
     title = f"{len(answer.hits)} of {len(index)} in {index.folder.name}"
     if answer.match_probability is not None:
         title += f", probability of a counterpart {answer.match_probability:.2f}"

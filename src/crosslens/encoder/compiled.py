@@ -30,7 +30,7 @@ from crosslens.backbones.graphs import Engine, OnnxEngine, open_graph, run_graph
 from crosslens.backbones.reading import Reading, require_readable, unread
 from crosslens.data.names import Spelling
 from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images
-from crosslens.images.picture import ImageSource
+from crosslens.images.decode import ImageSource
 from crosslens.images.preprocess import Preprocess
 from crosslens.nn.similarity import Similarity
 from crosslens.support.errors import BackboneError, RunError

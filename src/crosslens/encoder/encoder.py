@@ -27,7 +27,7 @@ from crosslens.encoder.parts import PARTS
 from crosslens.encoder.parts.base import AnyPart, Space
 from crosslens.encoder.parts.tensors import text_bytes
 from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images
-from crosslens.images.picture import ImageSource
+from crosslens.images.decode import ImageSource
 from crosslens.images.preprocess import Preprocess
 from crosslens.nn.similarity import Similarity
 from crosslens.support.errors import BackboneError, RunError
@@ -236,7 +236,8 @@ class Encoder:
         """Images to unit vectors ``(N, d)``.
 
         Args:
-            images: paths, encoded bytes or Pillow images, one or many; or a preprocessed tensor ``(N, 3, H, W)``.
+            images: pictures, one or many (see ``ImageSource``), also as one array ``(N, H, W, 3)``; or a
+                preprocessed tensor ``(N, 3, H, W)``.
             domain: the images' domain, where it is known.
             device: see ``crosslens.backbones.engine.make_engine``.
 
@@ -245,7 +246,8 @@ class Encoder:
         """
         if isinstance(images, Tensor):
             return self.encode_features(self.backbone_of(domain).embed_images(images), domain)
-        sources = [images] if isinstance(images, ImageSource) else images
+        is_one = isinstance(images, ImageSource) and not (isinstance(images, np.ndarray) and images.ndim == 4)
+        sources: Sequence[ImageSource] = [images] if is_one else list(images)  # type: ignore[list-item, arg-type]
         return self.encode_features(self.image_features(sources, domain, device=device), domain)
 
     def image_features(

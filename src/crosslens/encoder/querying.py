@@ -13,7 +13,7 @@ import numpy as np
 from crosslens.backbones.devices import cpu_workers
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.backbones.graphs import Engine
-from crosslens.images.picture import ImageSource
+from crosslens.images.decode import ImageSource
 from crosslens.images.preprocess import Preprocess
 from crosslens.nn.similarity import Similarity
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from crosslens.evaluation.results import RetrievalResults
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.evaluation.weighting import definition_of, query_weights
 from crosslens.support.errors import EvaluationError
+from crosslens.support.tables import Cell, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,9 @@ class Comparison:
     """How one encoder differs from another on the same queries.
 
     Attributes:
+        base, other: the names of the two.
         metric: what is compared.
+        values: the metric of the base and of the other, means over directions.
         difference: other minus base, the mean over directions.
         p_value: of the paired randomisation test of ``difference``. What an image changes in all the directions it
             asks in is turned round together, since these are not independent.
@@ -35,7 +38,10 @@ class Comparison:
         flipped: the queries that changed most, best gains first.
     """
 
+    base: str
+    other: str
     metric: str
+    values: tuple[float, float]
     difference: float
     p_value: float
     gained: int
@@ -46,7 +52,52 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return {**vars(self), "directions": list(self.directions), "flipped": list(self.flipped)}
+        lists = {name: list(getattr(self, name)) for name in ("values", "directions", "flipped")}
+        return vars(self) | lists
+
+
+class Comparisons(NamedTuple):
+    """Several encoders on the same images, each held against the first.
+
+    Attributes:
+        evaluations: of all encoders, the base first.
+        comparisons: of all but the base.
+    """
+
+    evaluations: list[Evaluation]
+    comparisons: list[Comparison]
+
+    @property
+    def metric(self) -> str:
+        """What is compared."""
+        return self.comparisons[0].metric
+
+    @property
+    def names(self) -> list[str]:
+        """Of all encoders, the base first."""
+        return [self.comparisons[0].base, *(comparison.other for comparison in self.comparisons)]
+
+    def table(self) -> Table:
+        """Encoders by the metric, its difference from the base, the p-value and the queries that changed."""
+        rows: list[tuple[Cell, ...]] = [(self.names[0], self.comparisons[0].values[0], None, None, None, None)]
+        rows += [
+            (found.other, found.values[1], found.difference, found.p_value, found.gained, found.lost)
+            for found in self.comparisons
+        ]
+        columns = ("encoder", self.metric, "difference", "p", "queries better", "queries worse")
+        return Table(columns, tuple(rows), f"{self.metric} ({self.evaluations[0].convention})")
+
+    def to_csv(self) -> str:
+        """``table`` as CSV."""
+        return self.table().to_csv()
+
+    def to_markdown(self) -> str:
+        """``table`` as Markdown."""
+        return self.table().to_markdown()
+
+    def to_latex(self) -> str:
+        """``table`` as LaTeX, for the package booktabs."""
+        return self.table().to_latex()
 
 
 @dataclass(frozen=True)
@@ -68,12 +119,15 @@ class _Pair:
     sums: tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def compare_evaluations(base: Evaluation, other: Evaluation, metric: str, *, most: int = 20) -> Comparison:
+def compare_evaluations(
+    base: Evaluation, other: Evaluation, metric: str, *, names: tuple[str, str] | None = None, most: int = 20
+) -> Comparison:
     """Compare two evaluations query by query.
 
     Args:
         base, other: of the same protocol, images and convention.
         metric: a metric key with per-query values, such as ``map@all``.
+        names: what the two are called; as their encoders by default.
         most: how many flipped queries to name at either end.
 
     Raises:
@@ -93,12 +147,16 @@ def compare_evaluations(base: Evaluation, other: Evaluation, metric: str, *, mos
         for (first, _), pair in zip(ends, pairs, strict=True)
     )
     by_image = _by_image(pairs)
-    names = [name for pair in pairs for name in pair.names]
+    asked = [name for pair in pairs for name in pair.names]
     changes = np.concatenate([pair.changes for pair in pairs])
     order = np.argsort(-changes, kind="stable")
     chosen = [i for i in [*order[:most], *order[-most:]] if changes[i]]
+    called = names or (base.encoder, other.encoder)
     return Comparison(
+        base=called[0],
+        other=called[1],
         metric=metric,
+        values=(base.metrics[metric], other.metrics[metric]),
         difference=float(by_image.sum()),
         p_value=paired_randomisation(by_image, np.zeros(len(by_image))).p_value,
         gained=int((changes > 0).sum()),
@@ -106,7 +164,7 @@ def compare_evaluations(base: Evaluation, other: Evaluation, metric: str, *, mos
         directions=directions,
         classes=_by_class(pairs),
         flipped=tuple(
-            {"id": names[i][0], "query": names[i][1], "gallery": names[i][2], "difference": float(changes[i])}
+            {"id": asked[i][0], "query": asked[i][1], "gallery": asked[i][2], "difference": float(changes[i])}
             for i in dict.fromkeys(map(int, chosen))
         ),
     )

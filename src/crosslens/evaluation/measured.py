@@ -14,11 +14,15 @@ from crosslens.evaluation.caveats import expected_over_ties
 from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
 from crosslens.evaluation.coverage import look_alikes
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
+from crosslens.evaluation.rows import per_query_rows, ranking_rows
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
 from crosslens.support.errors import EvaluationError
+from crosslens.support.tables import Estimate, Table, to_pandas
 
 if TYPE_CHECKING:
+    import pandas
+    import pyarrow
     from numpy.typing import NDArray
 
 WITH_CODA = " and CoDA"
@@ -67,6 +71,60 @@ class Evaluation:
         if self.skipped:
             sentences.append(f"{self.skipped} image(s) could not be embedded and took no part")
         return sentences
+
+    def table(self, *, intervals: bool = True) -> Table:
+        """Directions by metrics, and their mean in the last row.
+
+        Args:
+            intervals: with the 95 % interval over queries behind each number of a direction, which takes time.
+        """
+        keys = tuple(self.metrics)
+
+        def cell(result: RetrievalResults, key: str) -> float | Estimate:
+            if not intervals or key not in result.per_query:
+                return result.metrics[key]
+            found = intervals_of(result, key)["queries"]
+            return Estimate(result.metrics[key], found.low, found.high)
+
+        rows = [(_route(result), *(cell(result, key) for key in keys)) for result in self.directions]
+        title = f"{self.encoder}, protocol {self.protocol}, convention {self.convention}"
+        return Table(("direction", *keys), (*rows, ("mean", *self.metrics.values())), title)
+
+    def to_csv(self) -> str:
+        """``table`` as CSV."""
+        return self.table().to_csv()
+
+    def to_markdown(self) -> str:
+        """``table`` as Markdown."""
+        return self.table().to_markdown()
+
+    def to_latex(self) -> str:
+        """``table`` as LaTeX, for the package booktabs."""
+        return self.table().to_latex()
+
+    def per_query(self) -> pyarrow.Table:
+        """Every query of every direction, one row each, with a column for each metric.
+
+        Columns: ``query_domain``, ``gallery_domain``, ``query``, ``label``, ``relevant`` (counterparts in the
+        gallery) and the metrics; empty where a label is unknown or a query does not count.
+        """
+        return per_query_rows(self.directions)
+
+    def rankings(self) -> pyarrow.Table:
+        """The best ranks of every query, one row each, as deep as they were kept (``depth``).
+
+        Columns: ``query_domain``, ``gallery_domain``, ``query``, ``rank`` (from 1), ``item``, ``score`` and
+        ``relevant``.
+        """
+        return ranking_rows(self.directions)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """``per_query`` as a data frame.
+
+        Raises:
+            ConfigError: where pandas is not installed.
+        """
+        return to_pandas(self.per_query())
 
     def to_json(self, *, intervals: bool = True) -> dict[str, Any]:
         """The evaluation as plain values: means, and per direction the metrics, intervals and classes."""
@@ -262,6 +320,10 @@ def rank(query: Side, gallery: Side, metrics: Sequence[Metric], convention: str,
         query_domain=query.domain,
         gallery_domain=gallery.domain,
     )
+
+
+def _route(result: RetrievalResults) -> str:
+    return f"{result.query_domain} -> {result.gallery_domain}"
 
 
 def _direction_json(result: RetrievalResults, intervals: bool) -> dict[str, Any]:

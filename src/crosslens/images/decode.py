@@ -44,8 +44,13 @@ _CONTRAST = 16
 """Levels of 255 below which a picture on white counts as blank."""
 
 
+ImageSource = str | Path | bytes | Image.Image | np.ndarray
+"""A picture: a path, the encoded bytes, a Pillow image, or an array of pixels ``(H, W)``, ``(H, W, 3)`` or
+``(H, W, 4)``, uint8, in sRGB; the fourth channel is opacity."""
+
+
 def decode(
-    source: str | Path | bytes | Image.Image,
+    source: ImageSource,
     *,
     mode: DecodeMode = "exact",
     min_side: int = 256,
@@ -56,7 +61,7 @@ def decode(
     Transparency falls on white; a drawing that would vanish there, light strokes on nothing, falls on black.
 
     Args:
-        source: a path, the encoded bytes, or a Pillow image.
+        source: see ``ImageSource``.
         mode: ``exact`` decodes every pixel. ``fast`` lets the JPEG decoder scale by 1/2, 1/4 or 1/8 as long as
             the shorter side stays at least ``min_side``: several times faster on camera pictures, but other
             pixels, hence part of an embedding's fingerprint.
@@ -68,8 +73,11 @@ def decode(
         A Pillow image of mode RGB; the first frame of an animation.
 
     Raises:
-        ImageError: when the file is missing, empty, truncated, too large or no image of ``formats.FORMATS``.
+        ImageError: when the file is missing, empty, truncated, too large or no image of ``formats.FORMATS``, or
+            for an array of another shape or type.
     """
+    if isinstance(source, np.ndarray):
+        source = _of_array(source)
     name = "the image" if isinstance(source, bytes | Image.Image) else str(source)
     limit = max_pixels or limits.max_pixels()
     try:
@@ -101,6 +109,17 @@ def decode(
         # Damaged files bring out every kind of error from the readers (struct.error, KeyError, …), and one
         # bad file must not end a job of a million.
         raise _refused(name, error, limit) from error
+
+
+def _of_array(pixels: np.ndarray) -> Image.Image:
+    shape = pixels.shape
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and shape[2] in (3, 4))):
+        raise ImageError(
+            f"an array of {pixels.dtype} {shape} is no picture; give uint8 of (H, W), (H, W, 3) or (H, W, 4)"
+        )
+    if not pixels.size:
+        raise ImageError(f"an array of {shape} holds no pixel")
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def open_picture(content: bytes) -> Picture:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,8 +13,6 @@ from crosslens.images.formats import Format
 from crosslens.images.orientation import orientation_of
 
 DecodeMode = Literal["exact", "fast"]
-ImageSource = Path | str | bytes | Image.Image
-"""A picture: its file, its encoded bytes, or opened by Pillow."""
 
 # Everywhere else a channel that makes every pixel invisible was never filled in.
 _MEANS_ALPHA = (None, "PNG", "WEBP", "GIF", "AVIF", "HEIF")

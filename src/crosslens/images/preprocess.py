@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from crosslens.images.decode import DecodeMode, decode
+from crosslens.images.decode import DecodeMode, ImageSource, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +71,7 @@ class Preprocess(BaseModel):
             raise ValueError(f"a crop of {self.crop} pixels does not fit into a picture scaled to {self.resize}")
         return self
 
-    def load(self, source: str | Path | bytes | Image.Image) -> Image.Image:
+    def load(self, source: ImageSource) -> Image.Image:
         """Decode ``source`` in this mode to RGB.
 
         Raises:
@@ -101,7 +100,7 @@ class Preprocess(BaseModel):
         box = (left * x, top * y, min((left + self.crop) * x, width), min((top + self.crop) * y, height))
         return image.resize((self.crop, self.crop), method, box=box)
 
-    def pixels(self, source: str | Path | bytes | Image.Image) -> NDArray[np.uint8]:
+    def pixels(self, source: ImageSource) -> NDArray[np.uint8]:
         """Decode, scale and crop to ``(crop, crop, 3)`` uint8.
 
         Raises:
@@ -116,7 +115,7 @@ class Preprocess(BaseModel):
         values = (pixels.astype(np.float32) - mean) * scale
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
-    def __call__(self, sources: Sequence[str | Path | bytes | Image.Image]) -> NDArray[np.float32]:
+    def __call__(self, sources: Sequence[ImageSource]) -> NDArray[np.float32]:
         """Preprocess a batch to ``(N, 3, crop, crop)`` float32.
 
         Raises:

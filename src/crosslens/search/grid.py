@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from crosslens.images.decode import decode
+from crosslens.images.decode import ImageSource, decode
 from crosslens.search.query.query import FoldedHit
 from crosslens.support.errors import ConfigError, ImageError
 from crosslens.support.files import atomic_path
@@ -35,7 +35,7 @@ class Tile:
         caption: two lines under it.
     """
 
-    picture: str | Path | bytes | Image.Image | None
+    picture: ImageSource | None
     text: str = ""
     caption: tuple[str, str] = ("", "")
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from pydantic_core import to_json
 
+from crosslens.images.region import Region
 from crosslens.ops.calibration import LEAST
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.query import search_request
@@ -56,8 +57,14 @@ async def answer(
     if images:
         # What there is to say of the name, the searcher says in its answer.
         domain, _ = resolve_domain(asked.domain, searcher.encoder.domains)
+        cuts = {part.image: part.region for part in asked.parts if isinstance(part, ImagePart)}
         pictures = await service.embedding.embed_pictures(
-            searcher.encoder, images, domain, seconds, searcher.detector
+            searcher.encoder,
+            images,
+            domain,
+            seconds,
+            searcher.detector,
+            [None if cut is None else Region(*cut) for _, cut in sorted(cuts.items())],
         )
     return await service.thread(_answered, service, collection, searcher, asked, pictures, seconds)
 
@@ -104,9 +111,10 @@ def _result(name: str, searcher: Searcher, request: search_request.SearchRequest
     try:
         return request.put_to(searcher)
     except StoreError:
-        for part in request.parts:
-            if part.kind == "like" and not searcher.index.count(Eq(field="id", value=str(part.value))):
-                raise Problem(422, f"there is no item {str(part.value)[:200]!r} in {name}") from None
+        named = [str(part.value) for part in request.parts if part.kind == "like"]
+        for item in (*named, *request.options.liked, *request.options.disliked):
+            if not searcher.index.count(Eq(field="id", value=item)):
+                raise Problem(422, f"there is no item {item[:200]!r} in {name}") from None
         raise
 
 

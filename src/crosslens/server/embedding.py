@@ -13,7 +13,9 @@ import numpy as np
 
 from crosslens.backbones.devices import cpu_workers
 from crosslens.encoder.querying import QueryEncoder
+from crosslens.images.decode import decode
 from crosslens.images.preprocess import Preprocess
+from crosslens.images.region import Region
 from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
 from crosslens.search.query.query import AUTO, EmbeddedImage
 from crosslens.server.batching import Batcher, Embedded
@@ -54,6 +56,7 @@ class Embedding:
         domain: str | None,
         seconds: dict[str, float],
         detect: Callable[[NDArray[np.float32]], list[str | None]],
+        regions: Sequence[Region | None] = (),
     ) -> list[EmbeddedImage]:
         """Uploaded images through the network.
 
@@ -63,6 +66,7 @@ class Embedding:
             domain: of all of them; ``auto`` detects it, None where it is unknown.
             seconds: gets the stages decode, queue and embed.
             detect: tells domains from the frozen backbone's features ``(N, D)``.
+            regions: the part of each image that is meant, None for all of it; none for all of all.
 
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
@@ -70,7 +74,7 @@ class Embedding:
         batcher, names = await self._ready_batcher(encoder, None, frozen=True), [domain] * len(images)
         started = time.perf_counter()
         with batcher.coming(len(images)):
-            squares = await self._squares(encoder.preprocess, images)
+            squares = await self._squares(encoder.preprocess, images, regions or [None] * len(images))
             seconds["decode"] = time.perf_counter() - started
             is_needed = needs_frozen(encoder, names)
             waiting = [batcher.submit(square) for square in squares] if is_needed else []
@@ -107,12 +111,14 @@ class Embedding:
         ready = self._batchers.get(encoder.network_of(domain, frozen=frozen))
         return await asyncio.to_thread(self._batcher, encoder, domain, frozen=frozen) if ready is None else ready
 
-    async def _squares(self, preprocess: Preprocess, images: Sequence[BinaryIO]) -> list[NDArray[np.uint8]]:
+    async def _squares(
+        self, preprocess: Preprocess, images: Sequence[BinaryIO], regions: Sequence[Region | None]
+    ) -> list[NDArray[np.uint8]]:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(
-                loop.run_in_executor(self._decoders, self._pixels, preprocess, image, number)
-                for number, image in enumerate(images)
+                loop.run_in_executor(self._decoders, self._pixels, preprocess, image, number, region)
+                for number, (image, region) in enumerate(zip(images, regions, strict=True))
             )
         )
 
@@ -124,12 +130,14 @@ class Embedding:
         self._meter.took("embed", max(one.took for one in embedded), seconds)
         return np.stack([one.features for one in embedded])
 
-    def _pixels(self, preprocess: Preprocess, image: BinaryIO, number: int) -> NDArray[np.uint8]:
+    def _pixels(
+        self, preprocess: Preprocess, image: BinaryIO, number: int, region: Region | None
+    ) -> NDArray[np.uint8]:
         with self._meter.stage("decode"):
             content = image.read()
             checked_format(content, number, self._settings.max_pixels)
             try:
-                return preprocess.pixels(content)
+                return preprocess.pixels(content if region is None else region.cut(decode(content)))
             except ImageError as error:
                 raise Problem(422, f"image {number}: {error}") from None
 

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from crosslens.images.region import Region
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.query import search_request
 from crosslens.search.query.query import MOST, MOST_LETTERS, QueryPart, SearchOptions, Sort
 from crosslens.search.rerank.base import Rerank
+from crosslens.support.errors import ConfigError
 
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 # Ids are paths or names of a manifest, of any length; the JSON's own limit bounds them.
@@ -18,6 +20,18 @@ ItemId = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Fold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+MOST_JUDGED = 200
+"""Most items that one search may say were liked, or disliked."""
+
+
+def _inside(numbers: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    try:
+        return Region.of(numbers)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+CutOut = Annotated[tuple[Share, Share, Share, Share], AfterValidator(_inside)]
 
 
 def _without_paths(where: Filter) -> Filter:
@@ -44,6 +58,11 @@ class ImagePart(_Asked):
 
     image: int = Field(ge=0, le=63, description="Position of the file among the uploaded `images`, from 0.")
     weight: Weight = Field(1.0, description="Its share; a negative one pushes away.")
+    region: CutOut | None = Field(
+        None,
+        description="The part of the image that is meant: x, y, width and height as shares of it, 0 to 1.",
+        examples=[[0.25, 0.25, 0.5, 0.5]],
+    )
 
 
 class TextPart(_Asked):
@@ -106,9 +125,17 @@ class SearchRequest(_Asked):
     where: Where | None = Field(None, description="Only items that match.")
     sort: Sort = Field("score", description="Order of the hits; `-` in front turns it round.")
     fold: Fold | None = Field(None, description="Fold hits whose cosine is at least this into one.")
-    rerank: Rerank | None = Field(None, description="Order the best hits again by their neighbourhoods.")
+    rerank: Rerank | None = Field(
+        None, description="Order the best hits again: by their neighbourhoods, or with `mmr` different ones first."
+    )
 
     include_self: bool = Field(False, description="Whether an item that is part of the query may be found.")
+    liked: tuple[ItemId, ...] = Field(
+        (), max_length=MOST_JUDGED, description="Items that the query is moved towards; they may be found."
+    )
+    disliked: tuple[ItemId, ...] = Field(
+        (), max_length=MOST_JUDGED, description="Items that it is moved away from, and that are not found."
+    )
 
     def put(self, parts: Sequence[QueryPart]) -> search_request.SearchRequest:
         """What is asked, with the uploaded images in the parts."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosslens.encoder.querying import QueryEncoder
-from crosslens.images.picture import ImageSource
+from crosslens.images.decode import ImageSource, decode
 from crosslens.search.index.index import Index
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.query import AUTO, MOST_LETTERS, EmbeddedImage, QueryPart, SearchOptions, mix
@@ -221,6 +221,6 @@ class QueryEmbedding:
 
 def _image(part: QueryPart) -> ImageSource:
     value = part.value
-    if isinstance(value, EmbeddedImage | np.ndarray):
+    if isinstance(value, EmbeddedImage):
         raise ConfigError("the value of a part of kind 'image' is a picture")
-    return value
+    return value if part.region is None else part.region.cut(decode(value))

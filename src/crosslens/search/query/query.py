@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crosslens.images.region import Region
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.filters.text import parse_filter
@@ -19,7 +20,7 @@ from crosslens.support.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crosslens.images.picture import ImageSource
+    from crosslens.images.decode import ImageSource
 
     Array = NDArray[np.float32]
 
@@ -57,14 +58,20 @@ class QueryPart:
 
     Attributes:
         kind: ``image``, ``text``, ``like`` (an indexed item) or ``vector``.
-        value: a picture (path, encoded bytes, Pillow image; transparency counts as white) or an `EmbeddedImage`;
-            words; an id; a unit vector ``(d,)``.
+        value: a picture (see ``ImageSource``; transparency counts as white) or an `EmbeddedImage`; words; an id; a
+            unit vector ``(d,)``.
         weight: finite; a negative one pushes away.
+        region: the part of a picture that is meant; None is all of it. An `EmbeddedImage` has been cut already.
     """
 
     kind: Kind
     value: ImageSource | EmbeddedImage | Array
     weight: float = 1.0
+    region: Region | None = None
+
+    def __post_init__(self) -> None:
+        if self.region is not None and (self.kind != "image" or isinstance(self.value, EmbeddedImage)):
+            raise ConfigError("a region is a part of a picture; only a query's pictures have one")
 
 
 class SearchOptions(BaseModel):
@@ -81,6 +88,8 @@ class SearchOptions(BaseModel):
             5,000 items are looked at, and 100 near-duplicates listed under a hit; the answer says what was cut.
         rerank: how the list is put in a new order; scores stay similarities with the query.
         include_self: whether an indexed item finds itself.
+        liked: ids of items that the query is moved towards; see ``feedback.rocchio``. They may be found.
+        disliked: ids of items that it is moved away from, and that are not found.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +102,8 @@ class SearchOptions(BaseModel):
     fold: float | None = Field(None, gt=0, le=1)
     rerank: Rerank | None = None
     include_self: bool = False
+    liked: tuple[str, ...] = ()
+    disliked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,18 +169,31 @@ def weighted_parts(
     texts: Sequence[str] = (),
     like: Sequence[str] = (),
     weights: Sequence[float] = (),
+    regions: Sequence[Sequence[float] | None] = (),
 ) -> list[QueryPart]:
     """Pictures, then texts, then ids as the parts of one query, with one weight each; 1 each without weights.
 
+    Args:
+        images, texts, like: what the query is made of.
+        weights: of all of these.
+        regions: of the pictures, one each: ``(x, y, width, height)`` as shares of the picture's, or None.
+
     Raises:
-        ConfigError: for another number of weights.
+        ConfigError: for another number of weights or regions, or a region that lies outside its picture.
     """
     kinds: list[tuple[Kind, Sequence[Any]]] = [("image", images), ("text", texts), ("like", like)]
     values = [(kind, value) for kind, several in kinds for value in several]
     if weights and len(weights) != len(values):
         raise ConfigError(f"{len(values)} queries need {len(values)} weights, not {len(weights)}")
+    if regions and len(regions) != len(images):
+        raise ConfigError(f"{len(images)} pictures need {len(images)} regions, not {len(regions)}")
     factors = list(weights) or [1.0] * len(values)
-    return [QueryPart(kind, value, weight) for (kind, value), weight in zip(values, factors, strict=True)]
+    cuts = [None if region is None else Region.of(region) for region in regions]
+    cuts += [None] * (len(values) - len(cuts))
+    return [
+        QueryPart(kind, value, weight, region)
+        for (kind, value), weight, region in zip(values, factors, cuts, strict=True)
+    ]
 
 
 def mix(vectors: Array, weights: Sequence[float], similarity: Similarity | None = None) -> Array:

@@ -76,7 +76,8 @@ class Reranking:
     def _ordered(self, reranker: Reranker, listing: Listing, hits: list[Hit]) -> list[Hit]:
         head, rest = hits[: reranker.reorders], hits[reranker.reorders :]
         question = listing.question
-        gallery = None if question.options.where is not None else self._graphs.of([hit.id for hit in head])
+        has_gallery = reranker.needs_graph and question.options.where is None
+        gallery = self._graphs.of([hit.id for hit in head]) if has_gallery else None
         candidates = Candidates(self._vectors(head), _scores(head), gallery)
         order = reranker.order(question.vector, candidates, self._index.similarity)
         return [head[row] for row in order] + rest

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, InstanceOf
 
-from crosslens.images.picture import ImageSource
+from crosslens.images.decode import ImageSource
 from crosslens.search.query.query import Answer, QueryPart, SearchOptions, make_options, weighted_parts
 from crosslens.search.query.searcher import Searcher
 from crosslens.support.request import Request
@@ -33,15 +33,16 @@ class SearchRequest(Request):
         texts: Sequence[str] = (),
         like: Sequence[str] = (),
         weights: Sequence[float] = (),
+        regions: Sequence[Sequence[float] | None] = (),
         domain: str | None = None,
         **options: Any,
     ) -> Self:
-        """A request of pictures, texts and ids of items, with one weight each; options as in ``make_options``.
+        """A request of pictures, texts and ids of items; see ``weighted_parts``, and ``make_options``.
 
         Raises:
-            ConfigError: for another number of weights, or naming the option that is wrong.
+            ConfigError: for another number of weights or regions, or naming the option that is wrong.
         """
-        parts = weighted_parts(images=images, texts=texts, like=like, weights=weights)
+        parts = weighted_parts(images=images, texts=texts, like=like, weights=weights, regions=regions)
         return cls.of(parts=tuple(parts), options=make_options(**options), domain=domain)
 
     def put_to(self, searcher: Searcher) -> Answer:

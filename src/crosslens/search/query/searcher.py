@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from crosslens.data.catalog import Catalog
 from crosslens.encoder.querying import QueryEncoder
-from crosslens.images.picture import ImageSource
+from crosslens.images.decode import ImageSource
 from crosslens.search.index.index import Index
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.embedding import QueryEmbedding
+from crosslens.search.query.feedback import move_query
 from crosslens.search.query.folding import Folding, keep_all
 from crosslens.search.query.listing import Search, cut
 from crosslens.search.query.match_estimator import SAMPLE, MatchEstimator
@@ -150,7 +151,8 @@ class Searcher:
         return self._on_one_version(lambda: self._answer(question, course))
 
     def _answer(self, question: Question, course: Course) -> Answer:
-        """Match, search, re-rank, cut, fold, page and sort; what the options do not ask for is left out."""
+        """Move, match, search, re-rank, cut, fold, page and sort; what the options do not ask for is left out."""
+        question = move_query(question, self.index, course)
         options, match = question.options, self.match_estimator
         probability = None
         if options.min_match is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-Rerank = Literal["aqe", "dba", "k-reciprocal", "diffusion"]
+Rerank = Literal["aqe", "dba", "k-reciprocal", "diffusion", "mmr"]
 RERANK_TOP = 200
 """Length of the list that is put in a new order."""
 
@@ -51,12 +51,14 @@ class Reranker:
         expands: best hits that ``expand`` is shown; 0 leaves the query as it is.
         reorders: best hits that ``order`` is shown; 0 leaves them as they are.
         reach: neighbours of each of them that take part as well, where the graph of the whole index is known.
+        needs_graph: whether ``order`` looks at neighbours; without them no graph is made.
     """
 
     name: ClassVar[Rerank]
     expands: ClassVar[int] = 0
     reorders: ClassVar[int] = 0
     reach: ClassVar[int] = 0
+    needs_graph: ClassVar[bool] = True
 
     def expand(self, query: Array, vectors: Array, scores: Array) -> Array:
         """The query ``(d,)`` to search with instead.
