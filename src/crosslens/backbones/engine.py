@@ -148,7 +148,7 @@ def export_onnx(module: nn.Module, *examples: Tensor, file: Path, tolerance: flo
     batch = torch.export.Dim("batch", min=1, max=65536)
     with atomic_path(file) as temporary:
         try:
-            with warnings.catch_warnings(), _silenced("torch.onnx"), _silenced("onnxscript"):
+            with warnings.catch_warnings(), _silenced():
                 warnings.simplefilter("ignore")
                 program = torch.onnx.export(
                     module,
@@ -182,11 +182,11 @@ def _probe(example: Tensor, count: int, last: int, rng: torch.Generator) -> Tens
 
 
 @contextmanager
-def _silenced(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _silenced() -> Iterator[None]:
+    """No word of the exporter, whose many loggers each have a level of their own."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json, is_shown
+from crosslens.cli.running import ask_running
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
@@ -77,48 +78,66 @@ def search(
 
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
-    from crosslens.images.region import Region
-    from crosslens.search.grid import check_grid_file
-    from crosslens.search.index.index import Index
-    from crosslens.search.query.query import AUTO
-    from crosslens.search.query.search_request import SearchRequest
-    from crosslens.search.query.searcher import Searcher
-    from crosslens.support.progress import note
-
     if grid is not None:
+        from crosslens.search.grid import check_grid_file
+
         check_grid_file(grid)
     if queries is not None and min_match is None:
         min_match = 0.0
-    request = SearchRequest.made_of(
-        images=image or [],
-        texts=text or [],
-        like=like or [],
-        weights=weight or [],
-        regions=[Region.of(one.split(",")) for one in region or []],
-        domain=domain,
-        top=top,
-        min_score=min_score,
-        min_match=min_match,
-        where=where,
-        sort=sort,
-        fold=fold,
-        rerank=rerank,
-    )
-    opened = Index.open(index)
-    told = None if domain == AUTO else domain
-    searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device)
+    asked = {
+        "images": [str(one.absolute()) for one in image or []],
+        "texts": text or [],
+        "like": like or [],
+        "weights": weight or [],
+        "regions": [one.split(",") for one in region or []],
+        "domain": domain,
+        "top": top,
+        "min_score": min_score,
+        "min_match": min_match,
+        "where": where,
+        "sort": sort,
+        "fold": fold,
+        "rerank": rerank,
+    }
+    told = None
+    # What a server was started with is its own.
+    if grid is None and queries is None and device is None and max_pixels is None:
+        told = ask_running(index, asked)
+    if told is None:
+        told = _answer_here(index, asked | {"images": image or []}, queries, device, grid)
+    value = told["answer"]
+    emit_json(json, value)
+    if value["notes"]:
+        from crosslens.support.progress import note
+
+        for sentence in value["notes"]:
+            note(f"note: {sentence}")
+    if is_shown(quiet, json):
+        _show(value, told["items"], domain)
+
+
+def _answer_here(
+    folder: Path, asked: dict[str, Any], queries: str | None, device: str | None, grid: Path | None
+) -> dict[str, Any]:
+    """The answer by this process, as ``plain_answer`` gives it; what can be told wrong at once is told first."""
+    from crosslens.search.query.query import AUTO
+    from crosslens.search.query.search_request import SearchRequest
+
+    request = SearchRequest.made_of(**asked)
+
+    from crosslens.search.index.index import Index
+    from crosslens.search.query.plain import plain_answer
+    from crosslens.search.query.searcher import Searcher
+
+    opened = Index.open(folder)
+    domain = None if request.domain == AUTO else request.domain
+    searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=domain, device=device)
     answer = request.put_to(searcher)
-    value = answer.to_json()
-    if answer.match_probability is None:
-        value = {key: found for key, found in value.items() if key not in ("match_probability", "no_match")}
+    told = plain_answer(answer, len(opened), request.options.min_match is not None)
     if grid is not None:
         _draw(grid, opened, request, answer)
-        value["grid"] = str(grid)
-    emit_json(json, value)
-    for sentence in answer.notes:
-        note(f"note: {sentence}")
-    if is_shown(quiet, json):
-        _show(opened, answer, domain, grid)
+        told["answer"]["grid"] = str(grid)
+    return told
 
 
 def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> None:
@@ -145,17 +164,17 @@ def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer) -> N
     write_grid(file, tiles, [make_tile(found) for found in answer.hits], title)
 
 
-def _show(index: Index, answer: Answer, domain: str | None, grid: Path | None) -> None:
-    if answer.match_probability is not None:
-        rejected = "; no match" if answer.no_match else ""
-        echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
-    if domain == "auto" and answer.domain is not None:
-        echo(f"detected domain: {answer.domain}")
+def _show(answer: dict[str, Any], items: int, domain: str | None) -> None:
+    if "match_probability" in answer:
+        rejected = "; no match" if answer["no_match"] else ""
+        echo(f"probability of a counterpart {answer['match_probability']:.2f}{rejected}")
+    if domain == "auto" and answer["domain"] is not None:
+        echo(f"detected domain: {answer['domain']}")
     rows = []
-    for found in answer.hits:
-        hit, more = found.hit, len(found.duplicates)
-        path = hit.path + (f" (+{more} alike)" if more else "")
-        rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path))
-    print_table(f"{len(answer.hits)} of {len(index)}", ("score", "domain", "label", "path"), rows)
-    if grid is not None:
-        echo(f"drawn in {grid}")
+    for hit in answer["hits"]:
+        more = len(hit["duplicates"])
+        path = hit["path"] + (f" (+{more} alike)" if more else "")
+        rows.append((f"{hit['score']:.3f}", hit["domain"], hit["label"] or "", path))
+    print_table(f"{len(answer['hits'])} of {items}", ("score", "domain", "label", "path"), rows)
+    if "grid" in answer:
+        echo(f"drawn in {answer['grid']}")

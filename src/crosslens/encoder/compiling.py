@@ -70,7 +70,7 @@ def compile_encoder(encoder: Encoder, target: Path, made_of: str) -> CompiledFac
         except ExportError as error:
             shutil.rmtree(temporary)
             temporary.mkdir()
-            facts = CompiledFacts(made_of=made_of, refused=str(error).splitlines()[0][:200])
+            facts = CompiledFacts(made_of=made_of, refused=_first_words(error))
         write_json(temporary / FACTS, facts.model_dump(mode="json"))
     return facts
 
@@ -121,6 +121,11 @@ def _write(encoder: Encoder, folder: Path, made_of: str) -> CompiledFacts:
         reader=reader,
         looks=looks,
     )
+
+
+def _first_words(error: ExportError) -> str:
+    # Colours of a terminal begin with an escape.
+    return str(error).splitlines()[0].partition("\x1b")[0].strip()[:200]
 
 
 class _Step(nn.Module):

@@ -50,6 +50,23 @@ def open_query_encoder(folder: Path) -> QueryEncoder:
     return encoder
 
 
+def compile_in_place(folder: Path) -> None:
+    """Give an encoder folder what answers queries without PyTorch, where it lacks that and PyTorch is here.
+
+    Raises:
+        RunError, FingerprintError: see ``Encoder.load``.
+        CrosslensError: when the folder cannot be written.
+    """
+    if (
+        read_facts(folder / FOLDER, source_digest(folder)) is None
+        and importlib.util.find_spec("torch") is not None
+    ):
+        from crosslens.encoder.compiling import compile_folder
+        from crosslens.encoder.encoder import Encoder
+
+        compile_folder(Encoder.load(folder), folder)
+
+
 def require_torch(reason: str) -> None:
     """Check that PyTorch is installed.
 

@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.source import Source
+from crosslens.encoder.opening import compile_in_place
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.adding import AddReport, add_images
-from crosslens.search.index.contents import Contents
+from crosslens.search.index.contents import ENCODER, Contents
 from crosslens.search.index.description import describe_index
 from crosslens.search.index.index_request import AddRequest, BuildRequest
 from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
@@ -298,12 +299,13 @@ class Index:
         return sample_items(self.store, n, seed)[1]
 
     def optimize(self) -> dict[str, Any]:
-        """Make searching fast and the files small again; says what was done.
+        """Make searching fast, from its start on, and the files small again; says what was done.
 
         Raises:
             StoreError: for a second writer.
         """
         with self.writing():
+            compile_in_place(self.folder / ENCODER)
             return self.store.optimize()
 
     def refresh(self) -> bool:
