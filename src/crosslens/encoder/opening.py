@@ -57,10 +57,7 @@ def compile_in_place(folder: Path) -> None:
         RunError, FingerprintError: see ``Encoder.load``.
         CrosslensError: when the folder cannot be written.
     """
-    if (
-        read_facts(folder / FOLDER, source_digest(folder)) is None
-        and importlib.util.find_spec("torch") is not None
-    ):
+    if read_facts(folder / FOLDER, source_digest(folder)) is None and importlib.util.find_spec("torch"):
         from crosslens.encoder.compiling import compile_folder
         from crosslens.encoder.encoder import Encoder
 

@@ -23,7 +23,7 @@ _SECONDS = 30
 
 
 class LocalSocket:
-    """Listens on the socket of a collection until it is closed; one process of a server does, whichever is first."""
+    """Listens on the socket of a collection until it is closed; of several processes the first one does."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
