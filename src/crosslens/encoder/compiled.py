@@ -35,6 +35,7 @@ from crosslens.images.preprocess import Preprocess
 from crosslens.nn.similarity import Similarity
 from crosslens.support.errors import BackboneError, RunError
 from crosslens.support.files import read_json
+from crosslens.support.places import cache_folder
 from crosslens.support.utf8 import require_utf8
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ def source_digest(folder: Path) -> str:
     except OSError as error:
         raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
     return digest.hexdigest()[:16]
+
+
+def cached_place(made_of: str) -> Path:
+    """Where the cache has the compiled encoder of a ``source_digest``."""
+    return cache_folder() / "encoders" / made_of
 
 
 def read_facts(place: Path, made_of: str) -> CompiledFacts | None:

@@ -21,6 +21,7 @@ from crosslens.encoder.compiled import (
     TEXTS,
     VECTORS,
     CompiledFacts,
+    cached_place,
     read_facts,
     source_digest,
 )
@@ -46,7 +47,14 @@ def compile_folder(encoder: Encoder, folder: Path) -> bool:
     """
     made_of = source_digest(folder)
     facts = read_facts(folder / FOLDER, made_of)
-    return not (facts or compile_encoder(encoder, folder / FOLDER, made_of)).refused
+    if facts is None:
+        cached = cached_place(made_of)
+        facts = read_facts(cached, made_of) or compile_encoder(encoder, cached, made_of)
+        with atomic_path(folder / FOLDER) as temporary:
+            temporary.mkdir()
+            for file in cached.iterdir():
+                _place(file, temporary / file.name)
+    return not facts.refused
 
 
 def compile_encoder(encoder: Encoder, target: Path, made_of: str) -> CompiledFacts:

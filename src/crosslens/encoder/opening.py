@@ -7,10 +7,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crosslens.encoder.compiled import FOLDER, CompiledEncoder, CompiledFacts, read_facts, source_digest
+from crosslens.encoder.compiled import (
+    FOLDER,
+    CompiledEncoder,
+    CompiledFacts,
+    cached_place,
+    read_facts,
+    source_digest,
+)
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.support.errors import CrosslensError, RunError
-from crosslens.support.places import cache_folder
 from crosslens.support.progress import note
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ def open_query_encoder(folder: Path) -> QueryEncoder:
         FingerprintError: see ``Encoder.load``.
     """
     made_of = source_digest(folder)
-    cached = cache_folder() / "encoders" / made_of
+    cached = cached_place(made_of)
     refused = False
     for place in (folder / FOLDER, cached):
         facts = read_facts(place, made_of)
