@@ -56,10 +56,15 @@ def test_what_a_server_refuses_the_command_refuses_too(own_index, cli, tmp_path)
         ("search", own_index, "--like", "none"),
         ("search", own_index, "--like", HIT, "--sort", "colour"),
     ]
-    expected = [cli(*call) for call in calls]
-    assert all(status != 0 for status, _, _ in expected)
+
+    def refusals():
+        # The server of this test runs in the same process, and says what it does too.
+        return [(status, err.splitlines()[-1]) for status, _, err in (cli(*call) for call in calls)]
+
+    expected = refusals()
+    assert all(status != 0 for status, _ in expected)
     with running(own_index):
-        assert [cli(*call) for call in calls] == expected
+        assert refusals() == expected
 
 
 def test_only_its_user_may_ask(answering, place):
