@@ -1,4 +1,4 @@
-"""``report_run`` and ``crosslens report`` on a real, tiny run."""
+"""``crosslens.report`` and ``crosslens report`` on a real, tiny run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 import crosslens
 from crosslens import api
-from crosslens.api.reporting import report_run
 from crosslens.cli.report import report as report_command
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.support.errors import ConfigError, EvaluationError, FingerprintError, RunError
@@ -48,7 +47,7 @@ def _cache(work, monkeypatch):
 
 
 def test_a_run_beside_its_baselines(work):
-    report = report_run(work / "first")
+    report = crosslens.report(work / "first")
     assert report.path == work / "first" / "report.html"
     assert list(report.evaluations) == ["frozen", "centred", "ucdir (first)"]
     assert all(not evaluation.marks for evaluation in report.evaluations.values())
@@ -66,15 +65,15 @@ def test_a_run_beside_its_baselines(work):
 
 def test_baselines_are_those_of_the_methods(work, tmp_path):
     fitted = api.fit("centred", work / "pictures", out=tmp_path / "centred", backbone="tiny")
-    report = report_run(work / "first", against=["centred", str(fitted.folder)], out=tmp_path / "r.html")
+    report = crosslens.report(work / "first", against=["centred", str(fitted.folder)], out=tmp_path / "r.html")
     first, second, _ = report.evaluations.values()
     assert first.metrics == pytest.approx(second.metrics)
-    own = report_run(fitted.folder)
+    own = crosslens.report(fitted.folder)
     assert list(own.evaluations) == ["frozen", "centred (centred)"]
 
 
 def test_an_encoder_that_saw_labels_is_marked_and_all_keep_to_what_it_did_not_see(work, tmp_path):
-    report = report_run(work / "first", against=["frozen", str(work / "taught")], out=tmp_path / "r.html")
+    report = crosslens.report(work / "first", against=["frozen", str(work / "taught")], out=tmp_path / "r.html")
     assert list(report.evaluations) == ["frozen", "supervised (taught)", "ucdir (first)"]
     marks = {name: evaluation.marks for name, evaluation in report.evaluations.items()}
     assert marks["supervised (taught)"][0].startswith("supervised")
@@ -93,42 +92,44 @@ def test_an_oracle_run_shows_its_best_epoch(work, tmp_path):
     run = api.fit(
         "ucdir", work / "pictures", out=tmp_path / "told", backbone="tiny", settings=settings, oracle=True
     )
-    report = report_run(run.folder, against=[])
+    report = crosslens.report(run.folder, against=[])
     assert list(report.evaluations) == ["ucdir (told), best epoch", "ucdir (told)"]
     assert [len(evaluation.marks) for evaluation in report.evaluations.values()] == [2, 1]
     assert "oracle: labels chose the epoch" in Page.read(report.path).text
 
 
 def test_the_same_encoder_twice_keeps_both_names(work, tmp_path):
-    report = report_run(work / "first", against=["tiny", "tiny", str(work / "first")], out=tmp_path / "r.html")
+    report = crosslens.report(
+        work / "first", against=["tiny", "tiny", str(work / "first")], out=tmp_path / "r.html"
+    )
     assert list(report.evaluations) == ["tiny", "tiny #2", "ucdir (first)", "ucdir (first) #2"]
 
 
 def test_features_serve_the_backbone_that_made_them(work, tmp_path, monkeypatch):
     monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "cache"))
-    report_run(work / "first", features=work / "features", out=tmp_path / "r.html")
+    crosslens.report(work / "first", features=work / "features", out=tmp_path / "r.html")
     assert not (tmp_path / "cache" / "features").exists()
-    report_run(work / "first", against=["tiny:1"], features=work / "features", out=tmp_path / "r.html")
+    crosslens.report(work / "first", against=["tiny:1"], features=work / "features", out=tmp_path / "r.html")
     other = tmp_path / "other"
     api.embed(work / "pictures", out=other, backbone="tiny:1")
     with pytest.raises(FingerprintError):
-        report_run(work / "first", features=other, out=tmp_path / "r.html")
+        crosslens.report(work / "first", features=other, out=tmp_path / "r.html")
 
 
 def test_what_cannot_be_reported_is_explained(work, tmp_path):
     with pytest.raises(RunError, match="no run folder"):
-        report_run(tmp_path)
+        crosslens.report(tmp_path)
     (tmp_path / "config.yaml").write_text("format: 1\nmethod: ucdir\n")
     with pytest.raises(RunError, match="no encoder yet"):
-        report_run(tmp_path)
+        crosslens.report(tmp_path)
     with pytest.raises(ConfigError, match="is a folder"):
-        report_run(work / "first", out=tmp_path)
+        crosslens.report(work / "first", out=tmp_path)
 
 
 def test_runs_that_saw_all_labels_leave_nothing_to_measure(work, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "read_held_out", lambda self: {"another image"})
     with pytest.raises(EvaluationError, match="saw labels of all"):
-        report_run(work / "first", out=tmp_path / "r.html")
+        crosslens.report(work / "first", out=tmp_path / "r.html")
 
 
 def test_the_command_prints_the_path_and_writes_json(work, tmp_path):
@@ -164,7 +165,7 @@ def test_a_run_of_names_is_shown_on_images_that_are_named(pictures, tmp_path):
         settings=settings,
     )
     with pytest.raises(RunError, match="name them"):
-        report_run(run.folder)
+        crosslens.report(run.folder)
     result = CliRunner().invoke(app, [str(run.folder), "--on", str(pictures)])
     assert result.exit_code == 0, result.output
     page = (run.folder / "report.html").read_text()
@@ -177,5 +178,5 @@ def test_a_scenario_is_told(pictures, tmp_path):
     run = crosslens.fit(
         "centred", pictures, out=tmp_path / "run", backbone="tiny", domains=["sketch", "photo"], scenario=scenario
     )
-    page = report_run(run.folder).path.read_text()
+    page = crosslens.report(run.folder).path.read_text()
     assert "trained on the classes of its open-set scenario only; measured here on all" in page

@@ -9,7 +9,6 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 import crosslens
-from crosslens.api.reporting import report_run
 from crosslens.data.catalog import Catalog
 from crosslens.evaluation.label_accuracy import LABELS
 from crosslens.evaluation.learned import learned_images, own_images, unlearned_ids
@@ -48,7 +47,7 @@ def test_another_folder_is_measured_whole(folders):
     assert result.marks == ("supervised: trained with the labels of other images",)
     both, _ = crosslens.compare(["tiny", folders.run], folders.other, domains=ORDER)
     assert [queries(found) for found in both] == [[48, 48], [48, 48]]
-    made = report_run(folders.run, folders.other, against=["frozen"], out=folders.run / "other.html")
+    made = crosslens.report(folders.run, folders.other, against=["frozen"], out=folders.run / "other.html")
     assert [queries(found) for found in made.evaluations.values()] == [[48, 48], [48, 48]]
 
 

@@ -13,7 +13,7 @@ from testing.tiny_pictures import SHAPES, make_pictures
 def test_measuring_gives_the_metrics_of_its_convention():
     expected = CONVENTIONS["standard"].metrics(DEFAULT_KS)
     assert [metric.key for metric in Measuring().metrics()] == [metric.key for metric in expected]
-    assert {metric.ties for metric in Measuring(ties="expected", ks=[3]).metrics()} == {"expected"}
+    assert {metric.ties for metric in Measuring(ties="expected", k=[3]).metrics()} == {"expected"}
     with pytest.raises(EvaluationError, match="no convention 'mine'"):
         Measuring(convention="mine").metrics()
 

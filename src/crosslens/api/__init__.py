@@ -1,12 +1,16 @@
-"""The verbs of the command line as Python functions."""
+"""The verbs of the command line as Python functions, by the same names and with the same options."""
 
 from __future__ import annotations
 
 from crosslens.api.embedding import embed
 from crosslens.api.evaluate_request import EvaluateRequest
-from crosslens.api.evaluating import compare, evaluate, measure, measure_and_compare
+from crosslens.api.evaluating import compare, evaluate
+from crosslens.api.exporting import export
 from crosslens.api.fit_request import FitRequest
-from crosslens.api.fitting import fit, train
+from crosslens.api.fitting import fit
+from crosslens.api.indexing import index
+from crosslens.api.reporting import report
+from crosslens.api.searching import search
 from crosslens.data.source import Source, open_catalog
 
 __all__ = [
@@ -16,9 +20,10 @@ __all__ = [
     "compare",
     "embed",
     "evaluate",
+    "export",
     "fit",
-    "measure",
-    "measure_and_compare",
+    "index",
     "open_catalog",
-    "train",
+    "report",
+    "search",
 ]

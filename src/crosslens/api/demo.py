@@ -108,9 +108,9 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
 
     encoders = {"frozen": Encoder(backbone), "centred": _centred(catalog, backbone)}
     encoders["ucdir"] = load_encoder(run.folder)
-    categories = {name: api.evaluate(e, catalog, ks=(1, 10)) for name, e in encoders.items()}
+    categories = {name: api.evaluate(e, catalog, k=(1, 10)) for name, e in encoders.items()}
     concepts = emoji_catalog("concept", (QUERY, GALLERY), groups=GROUPS).with_ids(set(catalog.ids))
-    identities = {name: api.evaluate(e, concepts, ks=(1, 5)) for name, e in encoders.items()}
+    identities = {name: api.evaluate(e, concepts, k=(1, 5)) for name, e in encoders.items()}
     run.write_metrics({"pairs": categories["ucdir"].to_json()})
     gain = compare_evaluations(categories["centred"], categories["ucdir"], "map@all")
     clock.stop("evaluate")

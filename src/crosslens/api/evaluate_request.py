@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from crosslens.data.source import Source
 from crosslens.evaluation.plan import Measuring
 from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
@@ -13,7 +16,9 @@ class EvaluateRequest(Measuring):
     The encoder stands beside it, so that several can be measured alike.
     """
 
-    source: Source | None = None
+    earlier: ClassVar[Mapping[str, str]] = {"source": "on", "ks": "k"}
+
+    on: Source | None = None
     """Labelled images; a run's own by default."""
 
     protocol: str | None = None

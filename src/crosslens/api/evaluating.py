@@ -37,35 +37,39 @@ _ALL_MATCHED = ("pairs", "zero-shot")
 
 
 @takes(EvaluateRequest)
-def evaluate(encoder: Encoder | str | Path, source: Source | None = None, **options: Any) -> Evaluation:
+def evaluate(encoder: Encoder | Run | str | Path, on: Source | None = None, **options: Any) -> Evaluation:
     """Measure an encoder, a run or a backbone on labelled images.
 
     A run is measured on its own domains and images unless others are given, and its numbers are written to its
     ``metrics.json``.
 
     Args:
-        encoder: an Encoder, a run folder, an encoder folder or a backbone's name.
-        source: labelled images; a run's own by default.
+        encoder: an Encoder, a run or its folder, an encoder folder or a backbone's name.
+        on: labelled images; a run's own by default.
         options: of an ``EvaluateRequest``.
 
     Raises:
         ConfigError: for an unknown protocol, a domain named twice, or ``unseen`` with a protocol that has none.
         EvaluationError: when the protocol cannot be applied to these images.
     """
-    return measure(encoder, EvaluateRequest.of(source=source, **options))
+    return measure(_place(encoder), EvaluateRequest.of(on=on, **options))
 
 
 @takes(EvaluateRequest)
 def compare(
-    encoders: Sequence[str | Path], source: Source | None = None, *, metric: str | None = None, **options: Any
+    encoders: Sequence[Encoder | Run | str | Path],
+    on: Source | None = None,
+    *,
+    metric: str | None = None,
+    **options: Any,
 ) -> Comparisons:
     """Measure several encoders on the same images and hold each against the first, query by query.
 
     Where one was trained with labels, all are measured on the images it did not see.
 
     Args:
-        encoders: runs, encoder folders or backbones, at least two.
-        source: labelled images; those of the first run among ``encoders`` by default.
+        encoders: as ``evaluate`` takes them, at least two.
+        on: labelled images; those of the first run among ``encoders`` by default.
         metric: what is compared; by default ``map@all``, or the first of a convention that has none.
         options: of an ``EvaluateRequest``; what it leaves open is what the first run is for.
 
@@ -77,7 +81,8 @@ def compare(
         EvaluationError: when the metric has no per-query values, the protocol cannot be applied to these images,
             or a run may have learned from a class that should be unseen.
     """
-    return measure_and_compare(encoders, EvaluateRequest.of(source=source, **options), metric)
+    places = [_place(encoder) for encoder in encoders]
+    return measure_and_compare(places, EvaluateRequest.of(on=on, **options), metric)
 
 
 def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluation:
@@ -101,20 +106,20 @@ def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluati
 
 
 def measure_and_compare(
-    encoders: Sequence[str | Path], request: EvaluateRequest, metric: str | None = None
+    encoders: Sequence[Encoder | str | Path], request: EvaluateRequest, metric: str | None = None
 ) -> Comparisons:
     """What ``compare`` does, for a request."""
     if len(encoders) < 2:
         raise ConfigError("compare takes at least two runs, encoders or backbones")
-    runs = [_run_at(Path(place)) for place in encoders]
+    runs = [None if isinstance(place, Encoder) else _run_at(Path(place)) for place in encoders]
     first = next((run for run in runs if run is not None), None)
-    if request.source is None and first is None:
+    if request.on is None and first is None:
         raise ConfigError("give the images to compare on; only a run remembers its own")
     base = _plan(first, request)
     limits = [unlearned_ids(run, base.catalog) for run in runs if run is not None]
     kept = [frozenset(ids) for ids in (request.only, *limits) if ids is not None]
     alike = {
-        "source": base.catalog,
+        "on": base.catalog,
         "protocol": base.protocol,
         "domains": tuple(base.domains or base.catalog.domains),
         "scenario": base.scenario,
@@ -125,7 +130,7 @@ def measure_and_compare(
     measured = [_measured(load_encoder(place), plan) for place, plan in zip(encoders, plans, strict=True)]
     keys = list(measured[0].directions[0].per_query)
     chosen = metric or ("map@all" if "map@all" in keys else keys[0])
-    names = [str(place) for place in encoders]
+    names = [place.name if isinstance(place, Encoder) else str(place) for place in encoders]
     others = [
         compare_evaluations(measured[0], other, chosen, names=(names[0], name))
         for name, other in zip(names[1:], measured[1:], strict=True)
@@ -138,7 +143,7 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
-    source = run.catalog() if asked.source is None and run is not None else asked.source
+    source = run.catalog() if asked.on is None and run is not None else asked.on
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
     catalog = select_splits(open_catalog(source), asked.split)
@@ -264,6 +269,10 @@ def _unseen(
                 f" {', '.join(own) or 'nothing'}. Fit it again with --unseen"
             )
     return chosen
+
+
+def _place(encoder: Encoder | Run | str | Path) -> Encoder | str | Path:
+    return encoder.folder if isinstance(encoder, Run) else encoder
 
 
 def _run_at(path: Path) -> Run | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,22 @@ from crosslens.training.distributed import World, join_world
 from crosslens.training.run import IMAGES, Run
 
 
-@takes(FitRequest)
-def fit(method: str, source: Source | None = None, *, out: str | Path, **options: Any) -> Run:
+@takes(FitRequest, without=("settings",))
+def fit(
+    method: str,
+    source: Source | None = None,
+    *,
+    out: str | Path,
+    set: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Run:
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
     Args:
         method: a name in ``crosslens.methods.METHODS``.
         source: the images: a folder, a manifest or a Catalog; methods that learn from texts alone need none.
         out: the run folder; must be new unless ``resume``.
+        set: keys of the method's configuration with their values, as ``--set`` takes them.
         options: of a ``FitRequest``.
 
     Returns:
@@ -48,7 +56,8 @@ def fit(method: str, source: Source | None = None, *, out: str | Path, **options
     Raises:
         CrosslensError: of the kind that fits, with what to do about it.
     """
-    return train(FitRequest.of(method=method, source=source, out=out, **options))
+    chosen = {} if set is None else {"settings": set}
+    return train(FitRequest.of(**options, **chosen, method=method, source=source, out=out))
 
 
 def train(request: FitRequest) -> Run:

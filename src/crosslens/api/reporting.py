@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crosslens import api
-from crosslens.api.evaluating import run_marks
+from crosslens.api.evaluating import evaluate, run_marks
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
 from crosslens.data.source import Source, open_catalog
@@ -56,9 +55,9 @@ class _Entry:
     run: Run | None = None
 
 
-def report_run(
-    run: str | Path,
-    source: Source | None = None,
+def report(
+    run: Run | str | Path,
+    on: Source | None = None,
     *,
     out: str | Path | None = None,
     against: Sequence[str] | None = None,
@@ -74,8 +73,8 @@ def report_run(
     run the epoch that labels liked best is shown too, marked. The run's ``metrics.json`` stays as it is.
 
     Args:
-        run: a finished run folder.
-        source: labelled images; the run's own by default.
+        run: a finished run, or its folder.
+        on: labelled images; the run's own by default.
         out: the page; ``RUN/report.html`` by default.
         against: what to hold it against, the first is the base: ``frozen``, ``centred``, or whatever
             ``load_encoder`` takes (a backbone, a run, an encoder folder). By default both baselines, without the
@@ -92,7 +91,7 @@ def report_run(
         EvaluationError: when no image is left that none of the encoders saw a label of.
         CrosslensError: of the kind that fits when an encoder cannot be loaded or measured.
     """
-    record = Run(Path(run))
+    record = run if isinstance(run, Run) else Run(Path(run))
     config = record.config()
     target = record.folder / "report.html" if out is None else Path(out)
     if target.is_dir():
@@ -101,7 +100,7 @@ def report_run(
         raise RunError(f"the run {record.folder} has no encoder yet; finish it with 'crosslens fit ... --resume'")
     place = None if features is None else Path(features)
     chosen = list(domains or config.get("domains") or []) or None
-    catalog = select_splits(record.catalog() if source is None else open_catalog(source), split)
+    catalog = select_splits(record.catalog() if on is None else open_catalog(on), split)
     chosen = list(catalog.domains_named(chosen)) if chosen else None
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
@@ -118,7 +117,7 @@ def report_run(
         for entry in entries:
             # The run's own features must fit; other backbones have theirs in the cache.
             strict = entry.encoder is own.encoder and own.encoder.part(TrainedTower) is None
-            measured = api.evaluate(
+            measured = evaluate(
                 entry.encoder,
                 catalog,
                 domains=chosen,

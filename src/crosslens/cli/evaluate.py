@@ -89,13 +89,13 @@ def evaluate(
     numbers = (shared, private_query, private_gallery, draw)
     scenario = scenario_draw(protocol, *numbers)
     request = EvaluateRequest.of(
-        source=root,
+        on=root,
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
         # Without numbers it is left to the run, or to the published rule.
         scenario=None if numbers == (None, None, None, None) else scenario,
-        ks=_cuts(k),
+        k=_cuts(k),
         features=features,
         device=device,
         unseen=unseen,
@@ -144,7 +144,7 @@ def compare(
     from crosslens.data.source import open_catalog
 
     request = EvaluateRequest.of(
-        source=None if root is None else open_catalog(root),
+        on=None if root is None else open_catalog(root),
         protocol=protocol,
         convention=convention,
         domains=split_names(domains),
@@ -161,7 +161,7 @@ def compare(
     others = [c.to_json() for c in comparisons]
     told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
     value = {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told}
-    left_out = {"left_out": dict(request.source.left_out)} if isinstance(request.source, Catalog) else {}
+    left_out = {"left_out": dict(request.on.left_out)} if isinstance(request.on, Catalog) else {}
     emit_json(json, value | left_out)
     if not is_shown(quiet, json):
         return

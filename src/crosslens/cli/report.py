@@ -52,9 +52,9 @@ def report(
 
     Example: crosslens report runs/first        crosslens report runs/first --against lite --against runs/second
     """
-    from crosslens.api.reporting import report_run
+    from crosslens.api.reporting import report as write_report
 
-    made = report_run(
+    made = write_report(
         run,
         root,
         out=out,

@@ -31,7 +31,7 @@ class Measuring(Request):
     convention: str = "standard"
     """How metrics are defined; a name in ``CONVENTIONS``."""
 
-    ks: Cuts = DEFAULT_KS
+    k: Cuts = DEFAULT_KS
     """Cuts of P@k."""
 
     depth: int = Field(100, ge=1)
@@ -49,7 +49,7 @@ class Measuring(Request):
 
     def metrics(self) -> list[Metric]:
         """The metrics of the convention; see ``convention_metrics``."""
-        return convention_metrics(self.convention, self.ks, self.ties)
+        return convention_metrics(self.convention, self.k, self.ties)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter, cleandoc, get_annotations, signature
 from textwrap import fill, indent
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,9 @@ class Request(BaseModel):
         frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
     )
 
+    earlier: ClassVar[Mapping[str, str]] = {}
+    """Names that options had before, and the names they have; ``of`` still takes the former."""
+
     @classmethod
     def of(cls, **options: Any) -> Self:
         """A request of options that nobody has checked yet.
@@ -28,8 +31,15 @@ class Request(BaseModel):
         Raises:
             ConfigError: naming the option that is unknown, missing or has a wrong value.
         """
+        named = dict(options)
+        for before, now in cls.earlier.items():
+            if before not in named:
+                continue
+            if named.get(now) is not None:
+                raise ConfigError(f"{before} is what {now} was called before; give {now} alone")
+            named[now] = named.pop(before)
         try:
-            return cls(**options)
+            return cls(**named)
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "options"

@@ -45,7 +45,7 @@ def world(place, monkeypatch):
 
 
 def measure(source, **options):
-    return crosslens.evaluate(crosslens.load_encoder("tiny"), source, **{"domains": ORDER, "ks": (1, 5)} | options)
+    return crosslens.evaluate(crosslens.load_encoder("tiny"), source, **{"domains": ORDER, "k": (1, 5)} | options)
 
 
 def rows_of(root, **changes):
@@ -211,10 +211,10 @@ def test_ties_reach_the_result(world):
 
     encoder = Encoder(Flat())
     encoder.encode_features = lambda features, domain: np.tile(np.float32([0.6, 0.8]), (len(features), 1))
-    value = crosslens.evaluate(encoder, world, domains=ORDER, ks=(1, 5)).to_json()
+    value = crosslens.evaluate(encoder, world, domains=ORDER, k=(1, 5)).to_json()
     assert len(value["expected_over_ties"]) == 2
     assert sum("equal scores" in note for note in value["notes"]) == 2
-    means = crosslens.evaluate(encoder, world, domains=ORDER, ks=(1, 5), ties="expected").to_json()
+    means = crosslens.evaluate(encoder, world, domains=ORDER, k=(1, 5), ties="expected").to_json()
     for direction, told in zip(means["directions"], value["expected_over_ties"], strict=True):
         assert direction["metrics"] == pytest.approx(told["metrics"])
     assert "expected_over_ties" not in means

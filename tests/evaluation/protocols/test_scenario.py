@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import crosslens
-from crosslens.api import open_catalog
+from crosslens.data.source import open_catalog
 from crosslens.evaluation.protocols.scenario import CODA_MAP, judge_no_match
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.ops.private import detect_private

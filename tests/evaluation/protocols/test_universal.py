@@ -281,7 +281,7 @@ def test_a_perfect_encoder_reaches_one(drawn, monkeypatch):
 
 def test_a_named_convention_gives_its_own_metrics(drawn):
     encoder = crosslens.load_encoder("tiny")
-    result = crosslens.evaluate(encoder, drawn, protocol="ucdr", convention="zse", ks=(50,))
+    result = crosslens.evaluate(encoder, drawn, protocol="ucdr", convention="zse", k=(50,))
     assert set(result.metrics) == {"map@all", "map@50", "p@50"}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import crosslens
-from crosslens.api import open_catalog
+from crosslens.data.source import open_catalog
 from crosslens.datasets import published_splits
 from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.evaluation.protocols.zero_shot import unseen_classes, without_classes

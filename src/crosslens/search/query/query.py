@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from crosslens.images.region import Region
 from crosslens.nn.similarity import Similarity
@@ -16,6 +16,7 @@ from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.items import Hit
 from crosslens.search.rerank.base import Rerank
 from crosslens.support.errors import ConfigError
+from crosslens.support.request import Request
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,36 +75,41 @@ class QueryPart:
             raise ConfigError("a region is a part of a picture; only a query's pictures have one")
 
 
-class SearchOptions(BaseModel):
-    """How to answer.
-
-    Attributes:
-        top: at most this many hits.
-        min_score: leave out what is less similar; a copy of the query reaches 1.
-        min_match: answer "no match" below this probability of a counterpart.
-        where: look at these items alone.
-        sort: order of the hits that are shown, among them best first where equal; ``-`` in front turns it round.
-            Missing values come last.
-        fold: cosine from which a hit is shown under a better one it nearly equals; None folds nothing. The best
-            5,000 items are looked at, and 100 near-duplicates listed under a hit; the answer says what was cut.
-        rerank: how the list is put in a new order; scores stay similarities with the query.
-        include_self: whether an indexed item finds itself.
-        liked: ids of items that the query is moved towards; see ``feedback.rocchio``. They may be found.
-        disliked: ids of items that it is moved away from, and that are not found.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SearchOptions(Request):
+    """How to answer."""
 
     top: int = Field(20, ge=1, le=MOST)
+    """At most this many hits."""
+
     min_score: float = Field(-1.0, ge=-1, le=1, allow_inf_nan=False)
+    """Leave out what is less similar; a copy of the query reaches 1."""
+
     min_match: float | None = Field(None, ge=0, le=1)
+    """Answer "no match" below this probability of a counterpart."""
+
     where: Filter | None = None
+    """Look at these items alone."""
+
     sort: Sort = "score"
+    """Order of the hits that are shown, among them best first where equal; ``-`` in front turns it round. Missing
+    values come last."""
+
     fold: float | None = Field(None, gt=0, le=1)
+    """Cosine from which a hit is shown under a better one it nearly equals; None folds nothing. The best 5,000
+    items are looked at, and 100 near-duplicates listed under a hit; the answer says what was cut."""
+
     rerank: Rerank | None = None
+    """How the list is put in a new order (``mmr`` shows different ones); scores stay similarities with the
+    query."""
+
     include_self: bool = False
+    """Whether an indexed item finds itself."""
+
     liked: tuple[str, ...] = ()
+    """Ids of items that the query is moved towards; see ``feedback.rocchio``. They may be found."""
+
     disliked: tuple[str, ...] = ()
+    """Ids of items that it is moved away from, and that are not found."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +161,7 @@ def make_options(**settings: Any) -> SearchOptions:
     """
     if isinstance(settings.get("where"), str):
         settings["where"] = parse_filter(settings["where"])
-    try:
-        return SearchOptions(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "options"
-        raise ConfigError(f"{name} = {first['input']!r}: {first['msg']}") from error
+    return SearchOptions.of(**settings)
 
 
 def weighted_parts(
