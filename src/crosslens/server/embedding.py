@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,11 +24,12 @@ from crosslens.server.bodies import checked_format
 from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.settings import ServerSettings
-from crosslens.support.errors import ImageError
+from crosslens.support.errors import BackboneError, ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
 _CPU_BATCH = 2
 
 
@@ -47,7 +49,11 @@ class Embedding:
         features = self.embed_squares(encoder, [np.zeros((side, side, 3), np.uint8)], None)
         encoder.encode_features(features)
         if encoder.has_text:
-            encoder.encode_texts(["a picture"])
+            try:
+                encoder.encode_texts(["a picture"])
+            except BackboneError as error:
+                # Pictures can be searched with all the same.
+                log.warning("%s reads no texts here: %s", encoder.name, error)
 
     async def embed_pictures(
         self,
