@@ -93,6 +93,7 @@ def items_of(start: int, count: int) -> pa.Table:
         "size": list(range(count)),
         "modified": [1_700_000_000] * count,
         "stamp": [f"{n}|1700000000000000000|{n}|1700000000000000000" for n in range(count)],
+        "own": [None] * count,
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
 

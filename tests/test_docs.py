@@ -26,7 +26,7 @@ COMMANDS = sorted(
 def test_commands_parse(line: str) -> None:
     command, words, context = get_command(app), shlex.split(line)[1:], None
     # Parsing alone: unknown commands and options, missing arguments and values of the wrong type raise.
-    while hasattr(command, "resolve_command"):
+    while hasattr(command, "resolve_command") and (words or not command.invoke_without_command):
         context = command.make_context(command.name, words, parent=context)
         _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
     command.make_context(command.name, words, parent=context)

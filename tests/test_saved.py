@@ -11,9 +11,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import crosslens
+from crosslens.search.filters.text import parse_filter
+from crosslens.search.index.description import FORMAT
 from crosslens.search.index.index import Index
 from testing.golden import FOLDER, read_golden
 
@@ -64,3 +67,25 @@ def test_an_index_answers_as_it_did(store: str, tmp_path: Path) -> None:
         np.testing.assert_allclose([hit.score for hit in found], [score for _, score in wanted], atol=1e-4)
     assert index.fingerprint.digest == EXPECTED["encoders"]["ucdir"]["digest"]
     assert {hit.label for found in hits for hit in found} <= {"circle", "cross", "square"}
+
+
+@pytest.mark.parametrize("store", ["exact", "lance"])
+def test_an_index_takes_columns_with_its_first_change(store: str, tmp_path: Path) -> None:
+    folder = tmp_path / "saved.index"
+    shutil.copytree(SAVED / f"{store}.index", folder)
+    index = Index.open(folder)
+    form = json.loads((folder / "index.json").read_text())["format"]
+    vectors = crosslens.load_encoder(SAVED / "ucdir").encode_features(seeded_features(2), "line")
+    before = index.search(vectors, k=18)
+    # Reading alone writes nothing.
+    assert json.loads((folder / "index.json").read_text())["format"] == form < FORMAT
+    more = pa.table({"id": ["new"], "path": ["/new.png"], "domain": ["line"], "price": [19.5]})
+    index.upsert(more, vectors[:1], index.fingerprint)
+    again = Index.open(folder)
+    assert json.loads((folder / "index.json").read_text())["format"] == FORMAT
+    assert [hit.id for hits in again.search(vectors, 1, parse_filter("price < 20")) for hit in hits] == ["new"] * 2
+    for found, wanted in zip(again.search(vectors, k=19), before, strict=True):
+        assert [hit for hit in found if hit.id != "new"] == wanted
+    again.snapshot(tmp_path / "copy")
+    restored = Index.restore(tmp_path / "copy", tmp_path / "restored", store="exact")
+    assert (len(restored), restored.columns) == (19, {"price": "number"})

@@ -164,7 +164,7 @@ def test_a_run_of_names_is_shown_on_images_that_are_named(pictures, tmp_path):
         classes=["cat", "dog"],
         settings=settings,
     )
-    with pytest.raises(RunError, match="name them"):
+    with pytest.raises(RunError, match="give some to measure it on"):
         crosslens.report(run.folder)
     result = CliRunner().invoke(app, [str(run.folder), "--on", str(pictures)])
     assert result.exit_code == 0, result.output
@@ -180,3 +180,29 @@ def test_a_scenario_is_told(pictures, tmp_path):
     )
     page = crosslens.report(run.folder).path.read_text()
     assert "trained on the classes of its open-set scenario only; measured here on all" in page
+
+
+def test_without_labels_the_page_shows_what_was_found(work, tmp_path):
+    """Nothing is measured, nothing is marked, and every encoder's hits, the map and the curves are there."""
+    import shutil
+
+    flat = tmp_path / "flat"
+    for domain in ("photo", "sketch"):
+        (flat / domain).mkdir(parents=True)
+        for file in (work / "pictures" / domain).rglob("*.png"):
+            shutil.copy(file, flat / domain / f"{file.parent.name}-{file.name}")
+    made = crosslens.report(work / "first", flat, out=tmp_path / "r.html")
+    text = made.path.read_text()
+    assert made.evaluations == {}
+    assert "nothing is measured" in text
+    assert "What was found" in text
+    assert "by domain" in text
+    assert "by class" not in text
+    assert 'id="training"' in text
+    assert "How the numbers were made" not in text
+    for name in ("frozen", "centred", "ucdir"):
+        assert f'aria-label="found by {name}' in text
+    # One domain without labels is enough to have no number.
+    shutil.rmtree(flat / "photo")
+    shutil.copytree(work / "pictures" / "photo", flat / "photo")
+    assert crosslens.report(work / "first", flat, out=tmp_path / "s.html").evaluations == {}

@@ -220,7 +220,10 @@ class TestSources:
 
     def test_places_that_are_no_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        for source in (tmp_path / "no", tmp_path / "file", "./nowhere/at/all"):
+        (tmp_path / "clip-vit").mkdir()
+        with pytest.raises(BackboneError, match="did you mean 'clip-vit'"):
+            load(f"clip:{tmp_path}/clp-vit")
+        for source in ("./nowhere", tmp_path / "no", tmp_path / "file", "./nowhere/at/all"):
             with pytest.raises(BackboneError, match="is not a folder"):
                 load(f"clip:{source}")
         with pytest.raises(BackboneError, match="needs a model folder or a hub id"):
@@ -233,7 +236,7 @@ class TestSources:
         def unreachable(*_: Any, **__: Any) -> str:
             raise LocalEntryNotFoundError("no connection\nand a long story")
 
-        monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+        monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
         with pytest.raises(BackboneError, match=r"openai/clip .*\(no connection\).*give its local folder"):
             load("clip:openai/clip")
 
@@ -260,6 +263,7 @@ class TestSources:
             raise AssertionError("the network was asked")
 
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+        monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
         for module in ("huggingface_hub.constants", "huggingface_hub.file_download", "transformers.utils.hub"):
             for constant in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
                 monkeypatch.setattr(f"{module}.{constant}", str(tmp_path), raising=False)

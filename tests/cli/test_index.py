@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from crosslens.search.index.index import Index
 from testing.tiny_pictures import make_pictures
@@ -135,8 +136,9 @@ def test_a_moved_library_is_relocated(cli, index, pictures, tmp_path):
 
 
 def test_nothing_to_delete(cli, index):
-    assert answer(cli, "index", "delete", index, "--where", "domain = 'nobody'") == {"deleted": 0, "items": 96}
-    assert answer(cli, "index", "delete", index, "nobody")["deleted"] == 0
+    assert answer(cli, "index", "delete", index, "--where", "domain = 'nobody'") == {
+        "deleted": 0, "missing": [], "items": 96,
+    }  # fmt: skip
 
 
 def test_a_picture_alone_in_its_domain_has_no_centre(cli, pictures, tmp_path):
@@ -151,3 +153,51 @@ def test_a_picture_alone_in_its_domain_has_no_centre(cli, pictures, tmp_path):
     assert "'one' has one picture alone, or copies of one (2)" in " ".join(err.split())
     assert "--domains" in err
     assert not (run / "encoder").exists()
+
+
+def test_columns_from_a_table_to_the_hits(cli, pictures, tmp_path):
+    table = tmp_path / "prices.csv"
+    table.write_text("path,price\nphoto/circle/00.png,19.5\nphoto/circle/01.png,25\n")
+    out = tmp_path / "i"
+    status, _, err = cli("index", "build", pictures, "--encoder", "tiny", "--columns", table, "--out", out)
+    assert status == 0, err
+    status, text, err = cli("search", out, "--like", "photo/circle/02.png", "--where", "price < 20")
+    assert status == 0, err
+    assert "price 19.5" in text
+    found = answer(cli, "search", out, "--like", "photo/circle/02.png", "--where", "price > 1", "--sort=-price")
+    assert [hit["columns"]["price"] for hit in found["hits"]] == [25, 19.5]
+    status, text, _ = cli("index", "info", out)
+    assert "price (number)" in text
+    assert "{" not in text
+    status, _, err = cli("search", out, "--like", "photo/circle/02.png", "--where", "prize < 20")
+    assert (status, "did you mean 'price'" in " ".join(err.split())) == (2, True)
+
+
+def test_build_names_what_it_skips_and_what_it_does_not_read(cli, pictures, tmp_path):
+    (pictures / "photo" / "broken.png").write_bytes(b"broken")
+    (pictures / "photo" / "layers.psd").write_bytes(b"8BPS")
+    Image.new("RGB", (1, 1)).save(pictures / "photo" / "dot.png")
+    status, out, err = cli("index", "build", pictures, "--encoder", "tiny", "--out", tmp_path / "i")
+    assert status == 0, err
+    said = " ".join((out + err).split())
+    assert "96 images indexed" in said
+    assert "2 skipped, 1 files left out, being of formats that are not read (.psd 1)" in said
+    for reason in ("dot.png is 1 x 1 pixels", "broken.png is not an image"):
+        assert f"skipped: {pictures}/photo/{reason}" in said
+
+
+def test_ids_that_no_item_has_are_named(cli, index):
+    status, _, err = cli("index", "delete", index, "nosuch.jpg")
+    assert status != 0
+    assert "has no item 'nosuch.jpg'; nothing was deleted" in " ".join(err.split())
+    status, out, err = cli("index", "delete", index, "nosuch.jpg", "photo/circle/00.png")
+    assert (status, "1 deleted, 95 left" in out, "not there: nosuch.jpg" in err) == (0, True, True)
+
+
+def test_a_prefix_and_remote_addresses(cli, index, pictures, tmp_path):
+    again = make_pictures(tmp_path / "phone", count=1, looks=("photo",), seed=4)
+    status, _, err = cli("index", "add", index, again)
+    assert (status, "--prefix phone" in " ".join(err.split())) == (1, True)
+    assert answer(cli, "index", "add", index, again, "--prefix", "phone")["added"] == 4
+    status, _, err = cli("index", "add", index, "s3://bucket/pictures")
+    assert (status, "s3://bucket/pictures: remote addresses are not read" in " ".join(err.split())) == (1, True)

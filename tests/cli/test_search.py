@@ -1,6 +1,7 @@
 """``crosslens search``: what is asked, what is answered, what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -41,7 +42,7 @@ def test_a_mix_of_everything(ask, pictures):
     assert len(answer["hits"]) == 5
     assert not {A, B} & set(ids(answer))
     assert set(answer["hits"][0]) == {
-        "id", "score", "path", "domain", "label", "root", "size", "modified", "duplicates",
+        "id", "score", "path", "domain", "label", "root", "size", "modified", "columns", "duplicates",
     }  # fmt: skip
     assert {"embed", "search", "sort"} <= set(answer["seconds"])
     assert "match_probability" not in answer
@@ -95,8 +96,8 @@ def test_grids_and_tables(cli, index, pictures, tmp_path):
         assert status == 0, err
         assert f"drawn in {tmp_path / name}" in text
         assert (tmp_path / name).stat().st_size > 2000
-    status, text, _ = cli("search", index, "--like", A, "--top", 4, "--quiet")
-    assert (status, text) == (0, "")
+    status, text, err = cli("search", index, "--like", A, "--top", 4, "--quiet")
+    assert (status, len(text.splitlines()), err) == (0, 5, "")
     status, text, _ = cli("search", index, "--like", A, "--top", 2)
     assert len(text.splitlines()) == 3
 
@@ -148,3 +149,81 @@ def test_bad_queries(cli, index, tmp_path):
         assert "Traceback" not in err
         assert text == ""
     assert cli("search", index, "--min-match", 1.5)[0] == 2
+
+
+def test_hits_as_csv_copies_and_a_page(cli, index, pictures, tmp_path, monkeypatch):
+    import csv
+    import io
+
+    from crosslens.cli import browser
+
+    opened = []
+    monkeypatch.setattr(browser, "show_in_browser", lambda address: opened.append(address) or True)
+    status, text, err = cli(
+        "search", index, "--like", A, "-k", 3, "--csv", "-", "--copy-to", tmp_path / "c", "--open"
+    )
+    assert status == 0, err
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    assert {"id", "score", "path", "domain", "label"} <= set(rows[0])
+    copied = sorted((tmp_path / "c").iterdir())
+    assert [file.name for file in copied] == [
+        f"{n}-{row['path'].rpartition('/')[2]}" for n, row in enumerate(rows, 1)
+    ]
+    assert all(file.read_bytes() == Path(row["path"]).read_bytes() for file, row in zip(copied, rows, strict=True))
+    # A second time nothing is written over.
+    cli("search", index, "--like", A, "-k", 3, "--copy-to", tmp_path / "c")
+    assert len(list((tmp_path / "c").iterdir())) == 6
+    assert len(opened) == 1
+    assert opened[0].startswith("file://")
+    status, _, err = cli("search", index, "--like", A, "--json", tmp_path / "hits.csv")
+    assert status == 2
+    assert "hits.csv" in err
+    assert not (tmp_path / "hits.csv").exists()
+
+
+def test_a_copy_of_what_is_gone_is_said(cli, index, pictures, tmp_path):
+    (pictures / "photo" / "circle" / "01.png").unlink()
+    status, _, err = cli(
+        "search", index, "--like", A, "--where", "id = 'photo/circle/01.png'", "--copy-to", tmp_path / "c"
+    )
+    assert status == 0
+    assert "not copied, being gone" in " ".join(err.split())
+
+
+def test_the_nearest_are_shown_under_no_match(cli, index, pictures):
+    drawing = pictures / "sketch" / "cross" / "01.png"
+    status, text, err = cli(
+        "search", index, "--image", drawing, "--queries", pictures / "sketch", "--min-match", 1.0, "-k", 3
+    )
+    assert status == 0, err
+    assert "no match, the nearest are" in text
+    assert "probability of a counterpart 0." in text
+    assert len(text.splitlines()) == 5
+    # Nothing here is like a drawing of unknown look, so a number would pretend.
+    status, text, err = cli("search", index, "--image", drawing, "--min-match", 1.0, "-k", 3)
+    assert status == 0
+    assert "a rough guess" in text
+    assert "probability" not in text
+
+
+def test_a_name_and_a_filter_that_find_nothing_are_said(cli, index, pictures):
+    drawing = pictures / "sketch" / "cross" / "01.png"
+    status, text, err = cli("search", index, "--image", drawing, "--domain", "skech", "--where", "domain = 'phto'")
+    err = " ".join(err.split())
+    assert status == 0
+    assert len(text.splitlines()) == 1
+    assert "no domain 'skech', only photo, sketch" in err
+    assert "did you mean 'sketch'?" in err
+    assert "none of the 96 items matches the filter; the domains are photo, sketch; did you mean 'photo'?" in err
+    assert cli("search", index, "--image", drawing, "--domain", "sketch", "-k", 1)[2] == ""
+
+
+def test_a_line_end_in_a_name_stays_in_its_row(cli, pictures, tmp_path):
+    picture = pictures / "photo" / "circle" / "00.png"
+    picture.rename(picture.with_name("two\nlines.png"))
+    Index.build(Catalog.open(pictures), Encoder(TinyBackbone()), tmp_path / "n", store="exact")
+    status, text, _ = cli("search", tmp_path / "n", "--where", "id starts with 'photo/circle/two'", "--like", B)
+    assert status == 0
+    assert len(text.splitlines()) == 2
+    assert "two\\nlines.png" in text

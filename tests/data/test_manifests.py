@@ -40,7 +40,10 @@ def test_parquet_with_whole_numbers_as_ids(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,domain,lable\na.jpg,photo,cat\n", "no use for a column 'lable'; did you mean 'label'"),
+        (
+            "path,domain,lable\na.jpg,photo,cat\n",
+            "'lable' would be kept as one of your own; did you mean 'label'",
+        ),
         ("path,label\na.jpg,cat\n", "no column 'path' or no column 'domain'"),
         ("path,domain,label,class\na.jpg,photo,cat,cat\n", "either 'label' or 'class'"),
         ("path,domain\n", "lists no image"),
@@ -88,10 +91,15 @@ def test_tables_of_spreadsheets_and_frames_are_read(tmp_path, suffix, encoding, 
     assert (catalog.ids, catalog.domains, catalog.labels, catalog.notes) == (["a é.jpg"], ["sketch"], ["café"], ())
 
 
-def test_other_columns_are_passed_over_with_a_note(tmp_path):
-    catalog = Catalog.open(write_csv(tmp_path, "path,domain,colour,taken\na.jpg,photo,red,2020\n"))
+def test_other_columns_are_kept_and_those_that_cannot_be_are_noted(tmp_path):
+    catalog = Catalog.open(write_csv(tmp_path, "path,domain,colour,Year,size\na.jpg,photo,red,2020,5\n"))
     assert catalog.ids == ["a.jpg"]
-    assert [note.partition(": ")[2] for note in catalog.notes] == ["the columns colour, taken are not used"]
+    assert catalog.own.to_pylist() == [{"colour": "red", "Year": 2020}]
+    assert [note.partition(": ")[2] for note in catalog.notes] == [
+        "the column 'size' is not kept: every image has one of that name; rename it"
+    ]
+    assert catalog.take([0]).own.num_columns == 2
+    assert catalog.hide_labels().own.num_columns == 0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_other_columns_are_passed_over_with_a_note(tmp_path):
     [
         ("path,domain,label,label\na.jpg,p,x,y\n", "more than one column 'label'"),
         ("path,domain,label,Label\na.jpg,p,x,y\n", "more than one column 'label'"),
-        ("path,domian\na.jpg,p\n", "column 'domian'; did you mean 'domain'"),
+        ("path,domian\na.jpg,p\n", "'domian' would be kept as one of your own; did you mean 'domain'"),
         ('path,domain,label\na.jpg,p,"x\nb.jpg,p,y\nc.jpg,p,z\n', "row 1: .*(open|is a quote not closed)"),
         ('path,domain,note\na.jpg,p,"x\nb.jpg,p,y\n', "row 1: the note holds further rows"),
         ('path,domain\n"a.jpg,p\nb.jpg,p\n', "manifest"),

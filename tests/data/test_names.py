@@ -13,7 +13,6 @@ from crosslens.data.names import (
     AmbiguousNameError,
     Spelling,
     caseless,
-    did_you_mean,
     nfc,
     read_name,
     spelling_key,
@@ -26,6 +25,7 @@ from crosslens.labels.wording import same_class
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.stores.base import as_items
 from crosslens.support.errors import CatalogError, ConfigError, EvaluationError
+from crosslens.support.near_names import did_you_mean
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 

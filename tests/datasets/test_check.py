@@ -110,6 +110,13 @@ def test_labels_are_compared_only_where_there_are_some(tree):
     assert messages(report, "unlabelled") == ["photo: 1 image(s) have no class"]
 
 
+def test_folders_that_are_no_looks_are_told_in_one_sentence(tree):
+    """A library by year has a "class" for each event, none of them in two years."""
+    report = check(tree("2019/summer/1.jpg", "2019/garden/1.jpg", "2020/xmas/1.jpg", "2021/1.jpg"))
+    assert kinds(report) == ["no-common-class"]
+    assert "crosslens open" in report.problems[0].message
+
+
 def test_stray_files_are_reported(tree):
     report = check(tree("photo/cat/1.jpg", texts={"photo/cat/Thumbs.db": ""}))
     assert kinds(report, "warning") == ["note"]

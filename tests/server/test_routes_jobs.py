@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_added_images_are_found_at_once(server, own_index):
     assert answer.json()["job"]["state"] == "queued"
     assert job["state"] == "done"
     assert (job["done"], job["total"]) == (4, 4)
-    assert job["result"] == {"added": 4, "skipped": [], "items": 20}
+    assert job["result"] == {"added": 4, "ids": ANY, "skipped": [], "items": 20}
     for picture, suffix in zip(pictures, (".png", ".jpg", ".webp", ".tif"), strict=True):
         found = server.search({"parts": [{"image": 0}], "top": 1}, picture, name="own.index").json()
         (hit,) = found["hits"]
@@ -216,7 +217,7 @@ def test_a_stopped_server_goes_on_where_it_was(own_index, monkeypatch):
     with running(own_index) as server:
         job = server.ended(answer)
         assert job["state"] == "done"
-        assert job["result"] == {"added": 12, "skipped": [], "items": 28}
+        assert job["result"] == {"added": 12, "ids": ANY, "skipped": [], "items": 28}
 
 
 def test_what_a_dead_process_was_doing_is_taken_up(own_index):
@@ -232,7 +233,7 @@ def test_a_damaged_upload_is_left_out(own_index, monkeypatch):
     with running(own_index) as server:
         allowed = slowed(monkeypatch)
         answer = server.add(noise(1), noise(2), name="own.index")
-        ids = server.service.tables["own.index"].work(answer.json()["job"]["id"])["ids"]
+        ids = [image["id"] for image in answer.json()["images"]]
         (own_index / ids[0]).write_bytes(b"broken")
         allowed.release()
         job = server.ended(answer)
@@ -303,7 +304,7 @@ def test_a_job_waits_for_another_writer_as_long_as_it_takes(server, own_index, m
         # Nothing was embedded in vain.
         assert [allowed.acquire(blocking=False) for _ in range(10)] == [True] * 10
         allowed.release(10)
-    assert server.ended(answer)["result"] == {"added": 6, "skipped": [], "items": 22}
+    assert server.ended(answer)["result"] == {"added": 6, "ids": ANY, "skipped": [], "items": 22}
 
 
 def test_a_writer_that_comes_between_two_batches_only_delays_a_job(server, own_index, monkeypatch):
@@ -324,7 +325,7 @@ def test_a_writer_that_comes_between_two_batches_only_delays_a_job(server, own_i
         assert len(files_of(own_index)) == 7
         assert 'state="failed"' not in server.client.get("/metrics").text
     allowed.release(5)
-    assert server.ended(answer)["result"] == {"added": 6, "skipped": [], "items": 22}
+    assert server.ended(answer)["result"] == {"added": 6, "ids": ANY, "skipped": [], "items": 22}
     assert server.ended(waiting)["result"]["items"] == 23
 
 

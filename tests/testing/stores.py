@@ -54,6 +54,7 @@ def items(ids, **columns):
         "size": [None] * len(ids),
         "modified": [None] * len(ids),
         "stamp": [f"100|{row}|7|{row}" for row in range(len(ids))],
+        "own": [None] * len(ids),
     }
     return pa.table({**made, **columns}, schema=ITEM_SCHEMA)
 

@@ -19,7 +19,6 @@ LINE = {"toy": StoreKind("testing.toy_store:ToyStore", "a folder a version")}
 class ToyStore:
     kind = "toy"
     entries = frozenset({"toy"})
-    keeps_stamps = True
 
     def __init__(self, context):
         self.context, self.folder = context, context.folder / "toy"
@@ -81,6 +80,9 @@ class ToyStore:
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
             yield self.items.take(pa.array(part)), self.vectors[part] if vectors else None
+
+    def keeps(self, column):
+        return True
 
     def optimize(self):
         return {}

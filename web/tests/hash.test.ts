@@ -10,6 +10,11 @@ const full: Shared = {
   options: {
     domains: ["photo", "clip art"],
     folders: ["photo/dog", "a&b=c"],
+    conditions: [
+      { column: "camera & more", value: "X100V" },
+      { column: "sold", value: false },
+      { column: "price", min: null, max: 19.5 },
+    ],
     as: "sketch",
     top: 100,
     sort: "-modified",
@@ -36,7 +41,8 @@ describe("the address", () => {
 
 describe("an address that anybody may have written", () => {
   it("loses what makes no sense", () => {
-    const hash = "#top=0&sort=__proto__&fold=7&match=x&cut=&rerank=constructor&q=text&q=like:1:nocolon&q=evil:1:x&q=text:1:";
+    const hash = "#top=0&sort=__proto__&fold=7&match=x&cut=&rerank=constructor&q=text&q=like:1:nocolon&q=evil:1:x&q=text:1:"
+      + '&if=x&if=[]&if=null&if={"column":"a"}&if={"column":"a","min":null,"max":null}&if={"column":1,"value":"x"}';
     expect(fromHash(hash)).toEqual(empty);
   });
   it("keeps weights within -1 and 1", () => {

@@ -5,7 +5,7 @@ import { above, countInWords, histogram, ranks, scoreRange, verdict } from "../s
 import { columnsOf, moved } from "../src/state/roving";
 
 const hit = (id: string, score: number, duplicates: string[] = []): Hit => ({
-  id, score, duplicates, domain: "photo", label: null, folder: "", size: null, modified: null,
+  id, score, duplicates, domain: "photo", label: null, folder: "", size: null, modified: null, columns: {},
 });
 const hits = [hit("a", 0.91234, ["d"]), hit("b", 0.5), hit("c", -0.20011)];
 

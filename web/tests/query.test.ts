@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { likePart, textPart } from "../src/state/hash";
-import { DEFAULTS, fault, filterOf, queryOf, toWeight, withoutPart, withPart, withWeight } from "../src/state/query";
+import { DEFAULTS, fault, filterOf, queryOf, toWeight, withCondition, withoutPart, withPart, withWeight } from "../src/state/query";
 
 const words = { name: "photos", text: true };
 
@@ -32,12 +32,26 @@ describe("what cannot be searched with", () => {
   });
 });
 
+describe("conditions on columns", () => {
+  const price = { column: "price", min: null, max: 20 };
+  it("are one a column, and none that asks for nothing", () => {
+    const both = withCondition(withCondition([], "price", price), "sold", { column: "sold", value: true });
+    expect(both).toHaveLength(2);
+    expect(withCondition(both, "price", { ...price, max: null })).toEqual([{ column: "sold", value: true }]);
+    expect(withCondition(both, "sold", null)).toEqual([price]);
+    expect(filterOf({ ...DEFAULTS, conditions: both })).toEqual({
+      op: "and",
+      filters: [{ op: "range", field: "price", min: null, max: 20 }, { op: "eq", field: "sold", value: true }],
+    });
+  });
+});
+
 describe("filters", () => {
   it("are the smallest tree that says it", () => {
     expect(filterOf(DEFAULTS)).toBeNull();
-    expect(filterOf({ domains: ["photo"], folders: [] })).toEqual({ op: "in", field: "domain", values: ["photo"] });
-    expect(filterOf({ domains: [], folders: ["a/b"] })).toEqual({ op: "prefix", field: "id", value: "a/b/" });
-    expect(filterOf({ domains: ["photo"], folders: ["a", "b"] })).toEqual({
+    expect(filterOf({ ...DEFAULTS, domains: ["photo"] })).toEqual({ op: "in", field: "domain", values: ["photo"] });
+    expect(filterOf({ ...DEFAULTS, folders: ["a/b"] })).toEqual({ op: "prefix", field: "id", value: "a/b/" });
+    expect(filterOf({ ...DEFAULTS, domains: ["photo"], folders: ["a", "b"] })).toEqual({
       op: "and",
       filters: [
         { op: "in", field: "domain", values: ["photo"] },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from crosslens.backbones import load_backbone
@@ -20,6 +21,7 @@ def embed(
     device: str | None = None,
     workers: int | None = None,
     shard_size: int = 2048,
+    join: Sequence[Path] = (),
 ) -> EmbedReport:
     """Embed every image of ``source`` into the feature folder ``out``; see ``features.embed.embed_catalog``."""
     network = load_backbone(backbone, decode=decode)
@@ -31,4 +33,5 @@ def embed(
         device=device,
         workers=workers,
         shard_size=shard_size,
+        join=join,
     )

@@ -29,6 +29,7 @@ from crosslens.evaluation.scenarios import KINDS, Scenario
 from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
 from crosslens.support.errors import ConfigError, CrosslensError, EvaluationError
+from crosslens.support.near_names import did_you_mean
 from crosslens.support.request import takes
 from crosslens.training.run import Run
 
@@ -142,7 +143,9 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     """What a run, or another encoder for None, is measured on."""
     protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
     if protocol is not None and protocol not in PROTOCOLS:
-        raise ConfigError(f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+        raise ConfigError(
+            f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}{did_you_mean(protocol, PROTOCOLS)}"
+        )
     source = run.catalog() if asked.on is None and run is not None else asked.on
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
@@ -169,7 +172,9 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
             marks.append(f"supervised: {told}")
     if only is not None and not len(catalog.with_ids(only)):
         raise EvaluationError("no image is left to measure on: training saw the labels of all that were asked for")
-    protocol = protocol or (scenario.kind if scenario else "pairs")
+    if protocol is None:
+        left_out = asked.unseen is not None or asked.generalised or (run is not None and run.said("unseen"))
+        protocol = scenario.kind if scenario else "zero-shot" if left_out else "pairs"
     unseen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
         unseen = _unseen(run, catalog, asked.unseen, asked.seed)
@@ -244,6 +249,9 @@ def _measured(encoder: Encoder, plan: Plan) -> Evaluation:
     # An encoder folder remembers what its run said.
     marks = tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ()))))
     result = PROTOCOLS[plan.protocol](encoder, replace(plan, marks=marks))
+    if plan.protocol not in UNIVERSAL:
+        # Those have their own cuts, which papers report.
+        result = result.within_gallery()
     copies, copied = copied_queries(result.directions, plan.catalog)
     unmatched = unmatched_marks(result.directions) if plan.protocol in _ALL_MATCHED else []
     expected = plan.how.ties == "expected"

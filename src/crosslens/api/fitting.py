@@ -212,4 +212,6 @@ def _finish(encoder: Encoder, job: FitJob, kind: type[Method[Any]], marks: Seque
             encoder = encoder.with_part(Looks(looks))
         encoder.trained |= {"marks": list(marks)} if marks else {}
         encoder.save(job.run.encoder_folder)
+        # A finished run is never resumed.
+        job.run.drop_checkpoints()
     job.world.barrier()

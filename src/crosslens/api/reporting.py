@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crosslens.api.evaluating import evaluate, run_marks
+from crosslens.api.summary import seems_better
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
 from crosslens.data.source import Source, open_catalog
@@ -18,7 +19,7 @@ from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
-from crosslens.methods import METHODS, method_class
+from crosslens.methods import known_methods, method_class
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
 from crosslens.report.tables import Section
@@ -69,6 +70,9 @@ def report(
 ) -> RunReport:
     """Measure a run and what it is held against on its images, and write one page about it.
 
+    Where the images of a domain have no label, nothing can be measured; the page then shows what each encoder
+    finds for the same queries, the map and the curves.
+
     Where one of them was trained with labels, all are measured on the images it did not see. Of an ``--oracle``
     run the epoch that labels liked best is shown too, marked. The run's ``metrics.json`` stays as it is.
 
@@ -112,6 +116,10 @@ def report(
         entries.append(replace(own, name=f"{own.name}, best epoch", encoder=best, marks=marks))
     entries = _named_apart([*entries, own])
     catalog, notes = _unseen(catalog, entries)
+    if not _can_be_measured(catalog):
+        title = f"{own.encoder.name} on {', '.join(chosen or catalog.domains)}"
+        path = _write_unmarked(record, entries, catalog, target, title=title, features=place, device=device)
+        return RunReport(path, {}, dict(catalog.left_out))
     evaluations = {}
     with progress(len(entries) + 1, "report") as advance:
         for entry in entries:
@@ -143,10 +151,42 @@ def report(
     return RunReport(path, evaluations, dict(catalog.left_out))
 
 
+def _can_be_measured(catalog: Catalog) -> bool:
+    """Whether every domain has an image with a label; one domain alone is left to the protocol to refuse."""
+    labelled = {domain for domain, label in zip(catalog.column("domain"), catalog.labels, strict=True) if label}
+    return len(catalog.domains) < 2 or labelled == set(catalog.domains)
+
+
+def _write_unmarked(
+    run: Run,
+    entries: Sequence[_Entry],
+    catalog: Catalog,
+    target: Path,
+    *,
+    title: str,
+    features: Path | None,
+    device: str | None,
+) -> Path:
+    """The page of images that nothing can be measured on."""
+    told = ["A domain here has no image with a label, so nothing is measured: look at what was found instead."]
+    told += [sentence for sentence in (seems_better(run, features, device),) if sentence]
+    encoders = {entry.name: entry.encoder for entry in entries}
+    return write_report(
+        [],
+        target,
+        title=title,
+        catalog=catalog,
+        embeddings=Embeddings.of(encoders, catalog, features=features, device=device),
+        log=run.read_log(),
+        settings=run.config(),
+        notes=told,
+    )
+
+
 def _read(place: str | Path) -> _Entry:
     """An encoder by run, folder or backbone's name, with the marks that its training left."""
     encoder = load_encoder(place)
-    labelled = encoder.method in METHODS and "labels" in method_class(encoder.method).learns_from
+    labelled = encoder.method in known_methods() and "labels" in method_class(encoder.method).learns_from
     told = encoder.trained.get("oracle")
     marks = (
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []

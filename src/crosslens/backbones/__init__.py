@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from crosslens.images.picture import DecodeMode
 from crosslens.support.errors import BackboneError, ConfigError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone
@@ -143,7 +144,8 @@ def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:
         raise ConfigError(f"there is no way to decode called {decode!r}; there are {', '.join(_DECODE_MODES)}")
     kind, _, source = name.partition(":")
     if kind not in BACKBONES:
-        raise BackboneError(f"there is no backbone {name!r}; known are:\n{describe_backbones()}")
+        near = did_you_mean(kind, BACKBONES)
+        raise BackboneError(f"there is no backbone {name!r}{near}; known are:\n{describe_backbones()}")
     backbone = BACKBONES[kind](source)
     backbone.preprocess = backbone.preprocess.model_copy(update={"decode": decode})
     return backbone

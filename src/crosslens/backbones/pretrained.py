@@ -17,12 +17,19 @@ from crosslens.backbones.processor import preprocess_from
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.errors import BackboneError
 from crosslens.support.files import read_json
+from crosslens.support.near_names import near_folder
 
 # Settings of training and of outputs that are not used here.
 _UNUSED = re.compile(
     r"dropout|drop_path|initializer|^(layerscale_value|use_mask_token|encoder_stride|pooler_.*|stage_names|out_features"
     r"|out_indices|apply_layernorm|reshape_hidden_states)$"
 )
+
+
+# As the hub names models; a path from here or from home is none.
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_PATIENCE = 10.0
+"""Seconds until the hub must have answered."""
 
 
 class Pretrained:
@@ -42,8 +49,11 @@ class Pretrained:
             raise BackboneError(f"{kind} needs a model folder or a hub id: {kind}:SOURCE")
         self.source = source
         self.is_local = Path(source).is_dir()
-        if not self.is_local and (Path(source).exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source)):
-            raise BackboneError(f"{source} is not a folder; {kind} needs one with config.json and weights in it")
+        if not self.is_local and (Path(source).exists() or not _HUB_ID.fullmatch(source)):
+            what = "is not a folder" + ("" if Path(source).exists() else ", and no id of the hub either")
+            raise BackboneError(
+                f"{source} {what}; {kind} needs one with config.json and weights in it{near_folder(source)}"
+            )
         file = self.file("config.json")
         if file is None:
             raise BackboneError(f"{source} has no config.json; {kind} needs a model in transformers' format")
@@ -132,6 +142,8 @@ class Pretrained:
         if cached is huggingface_hub._CACHED_NO_EXIST:
             return None
         try:
+            # Asked once: left to itself, the download tries again for most of a minute where there is no network.
+            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(self.source, name), timeout=_PATIENCE)
             return Path(huggingface_hub.hf_hub_download(self.source, name))
         except Exception as error:
             # A file that the hub lacks is an answer. That nothing could be asked is a subclass of it, and besides
@@ -141,7 +153,8 @@ class Pretrained:
             reason = str(error).strip().split("\n")[0]
             raise BackboneError(
                 f"{self.source} is neither a folder here nor reachable on the Hugging Face hub ({reason}). Where"
-                " there is no network, download the model elsewhere and give its local folder"
+                f" there is no network, download the model elsewhere and give its local folder"
+                f"{near_folder(self.source)}"
             ) from error
 
     def _read(self, model_class: Any, **options: Any) -> Any:

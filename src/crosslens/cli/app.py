@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from crosslens.cli import data, demo, embed, evaluate, export, fit, index, report, search, serve
+from crosslens.cli import cache, data, demo, embed, evaluate, export, fit, index, mcp, open, report, search, serve
 from crosslens.support.terminal import echo, visible
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -43,7 +43,8 @@ app = typer.Typer(
     cls=Commands,
     name="crosslens",
     help="Cross-domain image retrieval: train, measure and search encoders that ignore the look of an image.",
-    epilog="Start with 'crosslens demo': the whole story on built-in pictures, offline, in a few minutes.",
+    epilog="Start with 'crosslens open PICTURES' to search your own pictures, or with 'crosslens demo': the whole"
+    " story on built-in pictures, offline, in a few minutes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,6 +60,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
+app.command("open")(open.open_pictures)
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("embed")(embed.embed)
@@ -70,3 +72,5 @@ app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("export")(export.export)
 app.add_typer(serve.app, name="serve")
+app.command("mcp")(mcp.mcp)
+app.add_typer(cache.app, name="cache")

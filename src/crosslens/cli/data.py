@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, is_shown, split_names
+from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, is_free, is_shown, split_names
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check(
     with counted_progress("checking") as show:
         report = check_images(root, known, decode=decode, hash=duplicates, on_progress=show)
     emit_json(json, report.to_json())
-    if is_shown(quiet, json):
+    if is_free(json):
         rows = [
             (domain, str(sum(row.values())), str(len([label for label in row if label])), str(row.get("", 0)))
             for domain, row in report.counts.items()
@@ -137,7 +137,7 @@ def benchmarks(json: Json = None, quiet: Quiet = False) -> None:
         for name, b in BENCHMARKS.items()
     }
     emit_json(json, value)
-    if is_shown(quiet, json):
+    if is_free(json):
         rows = [
             (name, b.title, str(len(b.domains)), str(len(b.classes)), ", ".join(_split_names(b)))
             for name, b in BENCHMARKS.items()

@@ -29,7 +29,11 @@ def demo(
         return
     seconds = sum(result.seconds.values())
     echo("")
-    echo(f"Done in {seconds:.0f} s. Look at {out / 'report.html'} in a browser. Then, on your own pictures:")
+    echo(f"Done in {seconds:.0f} s. Draw on its pictures, and see how each look finds the other:")
+    echo(f"  crosslens serve {out / 'flat.index'}    (and {out / 'report.html'} has all that was measured)")
+    echo("Search your own pictures, without training:")
+    echo("  crosslens open PICTURES")
+    echo("Train on two looks of your own, and search with what it learned:")
     echo("  crosslens fit ucdir PICTURES --domains sketch,photo --out runs/mine    (PICTURES/<domain>/...)")
     echo("  crosslens index build PICTURES --domains photo --encoder runs/mine --out photos.index")
     echo("  crosslens search photos.index --image my-sketch.png --domain sketch")

@@ -32,6 +32,10 @@ def embed(
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, help="Images a shard: what a kill may lose.")
     ] = 2048,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option("--join", help="A feature folder of another machine to take vectors from; again for more."),
+    ] = None,
     device: Device = None,
     workers: Workers = None,
     max_pixels: MaxPixels = None,
@@ -56,6 +60,7 @@ def embed(
         device=device,
         workers=workers,
         shard_size=shard_size,
+        join=join or (),
     )
     value: dict[str, Any] = {
         "folder": str(result.folder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,15 +21,20 @@ from crosslens.cli.options import (
     Split,
     Unseen,
     emit_json,
-    is_shown,
+    is_free,
     scenario_draw,
     split_names,
 )
 from crosslens.support.errors import ConfigError
-from crosslens.support.terminal import echo, print_table
+from crosslens.support.terminal import print_table
 
 if TYPE_CHECKING:
+    import pyarrow
+
+    from crosslens.api.seeds import Spread
+    from crosslens.evaluation.compare import Comparisons
     from crosslens.evaluation.measured import Evaluation
+    from crosslens.support.tables import Table
 
 Protocol = Annotated[
     str | None,
@@ -58,6 +64,41 @@ Ks = Annotated[
 ]
 
 
+def _require_format(name: str | None) -> str | None:
+    from crosslens.support.tables import FORMATS
+
+    known = {"md": "markdown", "tex": "latex"} | {format: format for format in FORMATS}
+    if name is not None and name not in known:
+        from crosslens.support.near_names import did_you_mean
+
+        raise ConfigError(
+            f"there is no table format {name!r}; there are {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    return None if name is None else known[name]
+
+
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", callback=_require_format, help="Print the table as csv, md, latex or html, for other programs."
+    ),
+]
+
+
+def _require_rows(file: Path | None) -> Path | None:
+    if file is not None and file.suffix.lower() not in (".csv", ".parquet"):
+        raise ConfigError(f"--per-query writes a .csv or .parquet file, not {file.name!r}")
+    return file
+
+
+PerQuery = Annotated[
+    Path | None,
+    typer.Option(
+        "--per-query", callback=_require_rows, help="Write every query's numbers to this .csv or .parquet file."
+    ),
+]
+
+
 def evaluate(
     encoder: Annotated[str, typer.Argument(help="A run, an encoder folder, or a backbone such as lite.")],
     root: Annotated[str | None, typer.Argument(help="Labelled images; a run's own by default.")] = None,
@@ -76,15 +117,20 @@ def evaluate(
     features: Features = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
+    format: Format = None,
+    per_query: PerQuery = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure an encoder on labelled images, with confidence intervals.
 
+    A folder of runs that 'fit --seeds' made is measured run by run, and their mean and spread are shown.
+
     Example: crosslens evaluate runs/first        crosslens evaluate lite pictures/ --domains sketch,photo
     """
     from crosslens.api.evaluate_request import EvaluateRequest
     from crosslens.api.evaluating import measure
+    from crosslens.api.seeds import runs_of
 
     numbers = (shared, private_query, private_gallery, draw)
     scenario = scenario_draw(protocol, *numbers)
@@ -103,11 +149,17 @@ def evaluate(
         split=split,
         ties=ties,
     )
-    result = measure(encoder, request)
-    value = result.to_json()
+    runs = runs_of(encoder)
+    results = [measure(run, request) for run in runs]
+    if per_query is not None:
+        _write_rows([(run, result) for run, result in zip(runs, results, strict=True)], per_query)
+    if len(results) > 1:
+        _show_seeds(encoder, runs, results, format, json)
+        return
+    value = results[0].to_json()
     emit_json(json, value)
-    if is_shown(quiet, json):
-        _show(result, value)
+    if is_free(json):
+        _show(results[0], value, format)
 
 
 def compare(
@@ -131,15 +183,20 @@ def compare(
     features: Features = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
+    format: Format = None,
+    per_query: PerQuery = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Compare encoders query by query: difference, paired randomisation test, classes that gained or lost.
 
+    Of a folder of runs that 'fit --seeds' made, every run is compared, and their mean and spread are shown too.
+
     Example: crosslens compare lite runs/first --on pictures/ --domains sketch,photo
     """
     from crosslens.api.evaluate_request import EvaluateRequest
     from crosslens.api.evaluating import measure_and_compare
+    from crosslens.api.seeds import runs_of, spread_of
     from crosslens.data.catalog import Catalog
     from crosslens.data.source import open_catalog
 
@@ -155,29 +212,141 @@ def compare(
         features=features,
         device=device,
     )
-    measured, comparisons = measure_and_compare(runs, request, metric)
-    metric = comparisons[0].metric
-    marks = {name: list(m.marks) for name, m in zip(runs, measured, strict=True) if m.marks}
-    others = [c.to_json() for c in comparisons]
+    groups = {place: runs_of(place) for place in runs}
+    places = [run for place in runs for run in groups[place]]
+    compared = measure_and_compare(places, request, metric)
+    measured, metric = compared.evaluations, compared.metric
+    if per_query is not None:
+        _write_rows(list(zip(places, measured, strict=True)), per_query)
+    marks = {name: list(m.marks) for name, m in zip(places, measured, strict=True) if m.marks}
     told = list(dict.fromkeys(sentence for m in measured for sentence in m.told()))
-    value = {"base": runs[0], "metric": metric, "others": others, "marks": marks, "notes": told}
+    spreads = {
+        name: spread_of([m.metrics[metric] for place, m in zip(places, measured, strict=True) if place in group])
+        for name, group in groups.items()
+        if len(group) > 1
+    }
+    value = {
+        "base": places[0],
+        "metric": metric,
+        "encoders": [
+            {"name": name, "value": m.metrics[metric], "directions": _intervals(m, metric)}
+            for name, m in zip(places, measured, strict=True)
+        ],
+        "others": [c.to_json() for c in compared.comparisons],
+        "groups": {name: {"runs": groups[name], **spread._asdict()} for name, spread in spreads.items()},
+        "marks": marks,
+        "notes": told,
+    }
     left_out = {"left_out": dict(request.on.left_out)} if isinstance(request.on, Catalog) else {}
     emit_json(json, value | left_out)
-    if not is_shown(quiet, json):
+    if not is_free(json):
         return
-    rows = [(runs[0], f"{measured[0].metrics[metric]:.4f}", "", "", "")]
-    for name, other, c in zip(runs[1:], measured[1:], comparisons, strict=True):
+    if format is not None:
+        print(_with_groups(compared, spreads, groups).render(format), end="")
+    else:
+        _show_comparisons(compared, spreads, groups)
+    _tell([f"{name}: {mark}" for name, m in zip(places, measured, strict=True) for mark in m.marks] + told)
+
+
+def _intervals(result: Evaluation, metric: str) -> list[dict[str, Any]]:
+    """The value of each direction with its 95 % interval over queries."""
+    from crosslens.evaluation.weighting import intervals
+
+    told = []
+    for one in result.directions:
+        found = intervals(one, metric)["queries"]
+        value = {"value": one.metrics[metric], "interval": [found.low, found.high]}
+        told.append({"query": one.query_domain, "gallery": one.gallery_domain, **value})
+    return told
+
+
+def _with_groups(compared: Comparisons, spreads: dict[str, Spread], groups: dict[str, list[str]]) -> Table:
+    """The comparison as a table, with a row for each group of runs where there are some."""
+    from crosslens.support.tables import Cell, Table
+
+    table = compared.table()
+    if not spreads:
+        return table
+    rows: list[tuple[Cell, ...]] = [(*row, None) for row in table.rows]
+    for name, spread in spreads.items():
+        blank = (None,) * (len(table.columns) - 2)
+        rows.append((f"{name} (mean of {len(groups[name])})", spread.mean, *blank, spread.deviation))
+    return Table((*table.columns, "spread"), tuple(rows), table.title)
+
+
+def _show_comparisons(compared: Comparisons, spreads: dict[str, Spread], groups: dict[str, list[str]]) -> None:
+    metric, base = compared.metric, compared.evaluations[0]
+    rows = [(compared.names[0], f"{base.metrics[metric]:.4f}", "", "", "")]
+    for c in compared.comparisons:
         flipped = f"{c.gained} / {c.lost}"
-        rows.append((name, f"{other.metrics[metric]:.4f}", f"{c.difference:+.4f}", f"{c.p_value:.4f}", flipped))
-    print_table(f"{metric} ({convention})", ("encoder", metric, "difference", "p", "queries better / worse"), rows)
-    for name, result in zip(runs, measured, strict=True):
-        for mark in result.marks:
-            echo(f"note: {name}: {mark}", err=True)
-    for sentence in told:
-        echo(f"note: {sentence}", err=True)
+        rows.append((c.other, f"{c.values[1]:.4f}", f"{c.difference:+.4f}", f"{c.p_value:.4f}", flipped))
+    for name, spread in spreads.items():
+        told = f"{name} (mean of {len(groups[name])})"
+        away = spread.mean - base.metrics[metric]
+        rows.append((told, f"{spread.mean:.4f} ± {spread.deviation:.4f}", f"{away:+.4f}", "", ""))
+    header = ("encoder", metric, "difference", "p", "queries better / worse")
+    print_table(f"{metric} ({base.convention})", header, rows)
 
 
-def _show(result: Evaluation, value: dict[str, Any]) -> None:
+def _write_rows(results: list[tuple[str, Evaluation]], file: Path) -> None:
+    """Every query of every encoder, whose name is the first column where there are several."""
+    import pyarrow as pa
+
+    from crosslens.evaluation.rows import write_rows
+
+    tables: list[pyarrow.Table] = []
+    for name, result in results:
+        rows = result.per_query()
+        if len(results) > 1:
+            rows = rows.add_column(0, "encoder", pa.array([name] * rows.num_rows, pa.string()))
+        tables.append(rows)
+    write_rows(pa.concat_tables(tables, promote_options="default"), file)
+
+
+def _show_seeds(
+    group: str, runs: list[str], results: list[Evaluation], format: str | None, json: Path | None
+) -> None:
+    """Each run's means over directions, and below them mean and spread over the runs."""
+    from crosslens.api.seeds import spread_of
+    from crosslens.support.tables import Cell, Table
+
+    keys = list(results[0].metrics)
+    spreads = {key: spread_of([result.metrics[key] for result in results]) for key in keys}
+    runs_told = [{"run": run, **result.to_json()} for run, result in zip(runs, results, strict=True)]
+    emit_json(json, {"runs": runs_told, "metrics": {key: spread._asdict() for key, spread in spreads.items()}})
+    if not is_free(json):
+        return
+    rows: list[tuple[Cell, ...]] = [
+        (Path(run).name, *(result.metrics[key] for key in keys)) for run, result in zip(runs, results, strict=True)
+    ]
+    rows.append(("mean", *(spreads[key].mean for key in keys)))
+    rows.append(("spread", *(spreads[key].deviation for key in keys)))
+    first = results[0]
+    title = f"{group}, {len(runs)} runs, protocol {first.protocol}, convention {first.convention}"
+    _print(Table(("run", *keys), tuple(rows), title), format)
+    _tell(list(dict.fromkeys(told for result in results for told in (*result.marks, *result.told()))))
+
+
+def _print(table: Table, format: str | None) -> None:
+    if format is None:
+        print_table(table.title, table.columns, table.texts())
+    else:
+        print(table.render(format), end="")
+
+
+def _tell(sentences: list[str]) -> None:
+    """What must be known beside the numbers, unless the command is quiet."""
+    from crosslens.support.progress import note
+
+    for sentence in sentences:
+        note(f"note: {sentence}")
+
+
+def _show(result: Evaluation, value: dict[str, Any], format: str | None) -> None:
+    if format is not None:
+        print(result.table().render(format), end="")
+        _tell([*result.marks, *result.told()])
+        return
     keys = list(result.metrics)
     header = ("direction", *keys)
     rows = []
@@ -191,22 +360,28 @@ def _show(result: Evaluation, value: dict[str, Any]) -> None:
     print_table(f"{result.encoder}, protocol {result.protocol}, convention {result.convention}", header, rows)
     if "no_match" in value:
         _show_no_match(value["no_match"])
-    for told in (*result.marks, *result.told()):
-        echo(f"note: {told}", err=True)
+    _tell([*result.marks, *result.told()])
 
 
 def _show_no_match(value: dict[str, Any]) -> None:
-    for score, row in value["scores"].items():
-        if row:
-            told = ", ".join(f"{key} {number:.3f}" for key, number in row.items())
-            echo(f"has a match, by {score}: {told}")
-    for score, reason in value["failed"].items():
-        echo(f"note: no answer by {score}: {reason}", err=True)
-    for rule, row in value["rules"].items():
-        echo(
-            f"no match, by {rule}: Open-set Acc {row['open_set_acc']:.3f}, false rejections"
-            f" {row['false_rejection']:.3f}, balanced {row['balanced_accuracy']:.3f}"
+    """How well queries with and without a counterpart are told apart, the best way first."""
+    scores = [(score, row) for score, row in value["scores"].items() if row]
+    keys = list(dict.fromkeys(key for _, row in scores for key in row))
+    scores.sort(key=lambda found: -max(number for key, number in found[1].items() if key.startswith("auroc")))
+    cells = [(score, *(f"{row[key]:.3f}" if key in row else "" for key in keys)) for score, row in scores]
+    print_table("has a match, by the score", ("score", *keys), cells)
+    rules = sorted(value["rules"].items(), key=lambda found: -found[1]["balanced_accuracy"])
+    rows = [
+        (
+            f"{rule} (default)" if rule == value["default"] else rule,
+            f"{row['open_set_acc']:.3f}",
+            f"{row['false_rejection']:.3f}",
+            f"{row['balanced_accuracy']:.3f}",
         )
+        for rule, row in rules
+    ]
+    print_table("says no match, by the rule", ("rule", "Open-set Acc", "false rejections", "balanced"), rows)
+    _tell([f"no answer by {score}: {reason}" for score, reason in value["failed"].items()])
 
 
 def _cuts(text: str) -> list[int]:

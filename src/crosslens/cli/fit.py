@@ -41,9 +41,9 @@ class FitCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """As every command's, with the methods at its end."""
-        from crosslens.methods import method_class
+        from crosslens.methods import known_methods, method_class
 
-        lines = (f"{name}: {method_class(name).summary}." for name in METHODS)
+        lines = (f"{name}: {method_class(name).summary}." for name in known_methods())
         self.epilog = "\n\n".join(["Methods:", *lines])
         super().format_help(ctx, formatter)
 
@@ -62,7 +62,7 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
 
 
 def fit(
-    method: Annotated[str, typer.Argument(help=f"{', '.join(METHODS)}.", is_eager=True)],
+    method: Annotated[str, typer.Argument(help=f"{', '.join(METHODS)}, or a plug-in's.", is_eager=True)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     root: Annotated[
         str | None,
@@ -84,6 +84,10 @@ def fit(
         str | None, typer.Option("--recipe", help="Such as ucdir-office-home or uem-domainnet, or a YAML file.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", help="One run for each of these seeds, such as 0,1,2, in OUT/seed-0 and so on."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     oracle: Annotated[
         bool,
@@ -122,6 +126,8 @@ def fit(
     """
     from crosslens.api.fit_request import FitRequest
     from crosslens.api.fitting import train
+    from crosslens.api.seeds import seed_folder
+    from crosslens.api.summary import summarise_fit
     from crosslens.evaluation.scenarios import KINDS
     from crosslens.support.progress import note
 
@@ -149,10 +155,29 @@ def fit(
         split=split,
         scenario=scenario,
     )
-    run = train(request)
-    value = {"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()}
+    if seeds is None:
+        runs = [train(request)]
+    else:
+        runs = [
+            train(request.model_copy(update={"seed": number, "out": seed_folder(out, number)}))
+            for number in _seeds(seeds)
+        ]
+    values = [{"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()} for run in runs]
+    value: dict[str, Any] = values[0] if seeds is None else {"group": str(out), "runs": values}
     if json is not None and root is not None:
         value["left_out"] = left_out_of(root)
     emit_json(json, value)
-    images = "" if "source" in run.config() else " ROOT"
-    note(f"the encoder is in {run.encoder_folder}; measure it with: crosslens evaluate {run.folder}{images}")
+    if not quiet:
+        # The last one stands for all: they differ in their seed alone.
+        for sentence in summarise_fit(runs[-1], out, features=features, device=device):
+            note(sentence)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or len(set(numbers)) != len(numbers):
+        raise ConfigError(f"--seeds takes different whole numbers, separated by commas, not {text!r}")
+    return numbers

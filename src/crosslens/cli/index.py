@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,26 +11,46 @@ from crosslens.cli.options import (
     Decode,
     Device,
     Domains,
+    Features,
     Json,
     MaxPixels,
     Quiet,
     Split,
     Where,
+    describe_left_out,
     emit_json,
+    is_free,
     is_shown,
     split_names,
+    tell_skipped,
 )
 from crosslens.search.stores import describe_stores
-from crosslens.support.terminal import echo, print_table
+from crosslens.support.terminal import echo, in_bytes, print_table
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="The images: a folder, a manifest or a list.")]
+Columns = Annotated[
+    Path | None,
+    typer.Option(
+        "--columns", help="A table with columns of your own (.csv, .parquet, .jsonl), joined by its path or id."
+    ),
+]
+Gps = Annotated[bool, typer.Option("--gps", help="Keep where pictures were taken: latitude and longitude.")]
 StoreName = Annotated[
     str,
     typer.Option(
         "--store",
         help=f"Where the items are kept: {describe_stores()}.",
+    ),
+]
+
+Queries = Annotated[
+    str | None,
+    typer.Option(
+        "--queries",
+        help="Unlabelled images like those you will ask with; kept, so that search and serve can tell whether a"
+        " query has a match.",
     ),
 ]
 
@@ -46,6 +66,22 @@ def build(
     store: StoreName = "lance",
     domains: Domains = None,
     split: Split = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Folders are no looks (years, places): all images count as of one domain."),
+    ] = False,
+    queries: Queries = None,
+    columns: Columns = None,
+    gps: Gps = False,
+    features: Features = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors",
+            help="Vectors that ENCODER made elsewhere: .parquet with id and vector, or .npy or .safetensors with"
+            " the ids in a .txt beside.",
+        ),
+    ] = None,
     decode: Decode = "exact",
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -70,14 +106,24 @@ def build(
         store=store,
         domains=split_names(domains),
         split=split,
+        plain=plain,
+        columns=columns,
+        gps=gps,
+        features=features,
+        vectors=vectors,
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
+    asked_with = None if queries is None else open_catalog(queries)
     made, skipped = Index.from_request(request)
+    if asked_with is not None:
+        made.keep_queries(asked_with, device=device)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
-        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped")
+        told = describe_left_out(left_out)
+        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped{told}")
+        tell_skipped(skipped)
         echo(f"search with: crosslens search {out} --image PICTURE")
 
 
@@ -87,12 +133,21 @@ def add(
     root: Root,
     domains: Domains = None,
     split: Split = None,
+    columns: Columns = None,
+    gps: Gps = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--prefix", help="Put this and a slash before the ids, where another folder has the names too."
+        ),
+    ] = None,
     keep_gone: Annotated[
         bool, typer.Option("--keep-gone", help="Keep items of this root whose image is no longer there.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Delete them also where that is more than half of a domain.")
     ] = False,
+    queries: Queries = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
     json: Json = None,
@@ -118,6 +173,9 @@ def add(
         source=catalog,
         domains=split_names(domains),
         split=split,
+        columns=columns,
+        gps=gps,
+        prefix=prefix,
         device=device,
         remove_gone=not keep_gone,
         force=force,
@@ -126,17 +184,19 @@ def add(
 
     def show(done: int, total: int) -> None:
         if done < total:
-            note(f"{done} of {total} new or changed images are in the index")
+            note(f"{done} of {total} new or changed images are done")
 
     report = add_images(opened.contents, request, show)
+    if queries is not None:
+        opened.keep_queries(queries, device=device)
     emit_json(json, {**report.to_json(), "left_out": dict(catalog.left_out), "items": len(opened)})
     if is_shown(quiet, json):
         echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
-            f" {report.removed} removed, {len(report.skipped)} skipped; {len(opened)} items"
+            f" {report.removed} removed, {len(report.skipped)} skipped{describe_left_out(catalog.left_out)};"
+            f" {len(opened)} items"
         )
-        for sentence in report.skipped[:20]:
-            echo(f"skipped: {sentence}", err=True)
+        tell_skipped(report.skipped)
 
 
 @app.command()
@@ -149,19 +209,26 @@ def delete(
 ) -> None:
     """Delete items by id or by a condition; the images themselves stay.
 
+    Ids that no item has are named; where none has any, that is an error.
+
     Example: crosslens index delete photos.index --where "id starts with 'photo/dog/'"
     """
     from crosslens.search.filters.text import parse_filter
     from crosslens.search.index.index import Index
-    from crosslens.support.errors import ConfigError
+    from crosslens.support.errors import ConfigError, StoreError
 
     if bool(ids) == (where is not None):
         raise ConfigError("say which items to delete: give their ids, or --where, one of the two")
     opened = Index.open(index)
+    missing = opened.missing(ids or [])
+    if ids and len(missing) == len(ids):
+        raise StoreError(f"{index} has no item {', '.join(map(repr, missing[:5]))}; nothing was deleted")
     count = opened.delete(ids or [] if where is None else parse_filter(where))
-    emit_json(json, {"deleted": count, "items": len(opened)})
+    emit_json(json, {"deleted": count, "missing": missing, "items": len(opened)})
     if is_shown(quiet, json):
         echo(f"{count} deleted, {len(opened)} left")
+        for image in missing:
+            echo(f"not there: {image}", err=True)
 
 
 @app.command()
@@ -189,6 +256,53 @@ def relocate(
         )
 
 
+@app.command("list")
+def list_indexes(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Where to look; here and in the cache by default."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List indexes, those that 'crosslens open' made among them. An index is deleted by deleting its folder.
+
+    Example: crosslens index list
+    """
+    from crosslens.search.index.index import Index
+    from crosslens.support.cache import size_of
+    from crosslens.support.errors import CrosslensError
+    from crosslens.support.places import cache_folder
+
+    found = []
+    for folder in folders or [Path(), *(cache_folder() / "indexes").glob("*")]:
+        places = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else ())]
+        for place in places:
+            if not (place / "index.json").is_file():
+                continue
+            about: dict[str, object] = {"index": str(place), "bytes": size_of(place)}
+            try:
+                opened = Index.open(place)
+                encoder = opened.contents.description["encoder"]
+                about |= {"items": len(opened), "encoder": encoder, "roots": [str(root) for root in opened.roots]}
+                opened.close()
+            except CrosslensError as error:
+                about["error"] = str(error)
+            found.append(about)
+    emit_json(json, {"indexes": found})
+    if is_free(json):
+        rows = [
+            (
+                str(one["index"]),
+                str(one.get("items", "?")),
+                in_bytes(int(str(one["bytes"]))),
+                str(one.get("encoder", one.get("error"))),
+                ", ".join(map(str, one.get("roots", []))),  # type: ignore[call-overload]
+            )
+            for one in found
+        ]
+        print_table("indexes", ("index", "items", "size", "encoder", "pictures"), rows)
+
+
 @app.command()
 def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     """Say what an index holds and how it is searched.
@@ -199,8 +313,27 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
     stats = Index.open(index).stats()
     emit_json(json, stats)
-    if is_shown(quiet, json):
-        print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in stats.items()])
+    if is_free(json):
+        print_table(str(index), ("what", "value"), _info_rows(stats))
+
+
+def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an index holds, in words."""
+    store = stats["store"]
+    counts = ", ".join(f"{name} {count:,}" for name, count in stats["domains"].items())
+    columns = ", ".join(f"{name} ({kind})" for name, kind in stats["columns"].items())
+    structure = f"{store['kind']}, {store['structure']}" if "structure" in store else store["kind"]
+    return [
+        ("items", f"{stats['items']:,}"),
+        ("domains", counts or "none"),
+        ("own columns", columns or "none"),
+        ("folders", ", ".join(stats["roots"]) or "none"),
+        ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
+        ("answers words", "yes" if stats["text_queries"] else "no"),
+        ("store", structure),
+        ("on disk", in_bytes(stats["bytes"])),
+        ("version", f"{stats['version']} (format {stats['format']})"),
+    ]
 
 
 @app.command()
@@ -281,6 +414,6 @@ def bench(
 
     found = bench_index(Index.open(index), queries=queries, most=most)
     emit_json(json, found)
-    if is_shown(quiet, json):
+    if is_free(json):
         rows = [[kind["name"], *(f"{kind[key]:.4g}" for key in found["columns"])] for kind in found["kinds"]]
         print_table(f"{found['measured']} of {found['items']} items", ("structure", *found["columns"]), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +11,27 @@ import yaml
 
 from crosslens.data.names import read_name
 from crosslens.support.errors import ConfigError
-from crosslens.support.terminal import print_json
+from crosslens.support.terminal import echo, print_json
 
 if TYPE_CHECKING:
     from crosslens.evaluation.scenarios import ScenarioDraw
 
+_SKIPS = 20
+"""Images named on the screen that were left out."""
+_OTHERS = (".csv", ".tsv", ".parquet", ".md", ".tex", ".html", ".htm", ".txt", ".xlsx", ".png")
+
+
+def _require_json(target: Path | None) -> Path | None:
+    if target is not None and target.suffix.lower() in _OTHERS:
+        raise ConfigError(f"--json writes JSON, and {target.name!r} is named like another kind of file")
+    return target
+
+
 Json = Annotated[
-    Path | None, typer.Option("--json", help="Write the result as JSON to this file; - for the screen.")
+    Path | None,
+    typer.Option(
+        "--json", callback=_require_json, help="Write the result as JSON to this file; - for the screen."
+    ),
 ]
 
 
@@ -28,7 +42,10 @@ def _set_quiet(quiet: bool) -> bool:
     return quiet
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_set_quiet, help="No progress bars, no notes.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", callback=_set_quiet, help="Results and errors alone: no progress, no notes."),
+]
 
 
 def _require_device(name: str | None) -> str | None:
@@ -67,7 +84,8 @@ Where = Annotated[
         "--where",
         help="Only items for which this holds, such as: domain = 'photo' and not label in ('dog', 'cat')."
         " Fields: id, path, root, domain, label, size (bytes), modified (seconds since 1970, or a whole day:"
-        " '2026-01-31').",
+        " '2026-01-31'), and the index's own columns, which 'crosslens index info' lists: taken >= '2026-01-01'"
+        " and camera = 'X100V'.",
     ),
 ]
 Split = Annotated[
@@ -179,6 +197,22 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def tell_skipped(skipped: Sequence[str]) -> None:
+    """Name images that were left out, each with its reason."""
+    for sentence in skipped[:_SKIPS]:
+        echo(f"skipped: {sentence}", err=True)
+    if len(skipped) > _SKIPS:
+        echo(f"... and {len(skipped) - _SKIPS} more; --json lists them all", err=True)
+
+
+def describe_left_out(left_out: Mapping[str, int]) -> str:
+    """``, 3 files left out (.mov 2, .psd 1)``: pictures and films of other formats; empty where there are none."""
+    if not left_out:
+        return ""
+    each = ", ".join(f"{suffix} {count}" for suffix, count in left_out.items())
+    return f", {sum(left_out.values())} files left out, being of formats that are not read ({each})"
+
+
 def left_out_of(root: str) -> dict[str, int]:
     """Pictures that the reader of a folder leaves out, by suffix."""
     from crosslens.data.catalog import Catalog
@@ -187,8 +221,13 @@ def left_out_of(root: str) -> dict[str, int]:
 
 
 def is_shown(quiet: bool, json: Path | None) -> bool:
-    """Whether a result is told in words on the screen: not with ``--quiet``, nor where its JSON goes there."""
-    return not quiet and str(json) != "-"
+    """Whether it is told what was done: not with ``--quiet``, nor where the result's JSON goes to the screen."""
+    return not quiet and is_free(json)
+
+
+def is_free(target: Path | None) -> bool:
+    """Whether standard output is free for a result in words, which ``--quiet`` never keeps back."""
+    return str(target) != "-"
 
 
 def emit_json(target: Path | None, value: Any) -> None:

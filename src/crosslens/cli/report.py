@@ -48,7 +48,8 @@ def report(
 ) -> None:
     """Write one HTML page about a run: numbers, retrieved images, curves, a map of the embeddings.
 
-    The page needs nothing but itself, and shows the run beside its baselines.
+    The page needs nothing but itself, and shows the run beside its baselines. Images without labels have no
+    numbers; what is found for them is shown all the same.
 
     Example: crosslens report runs/first        crosslens report runs/first --against lite --against runs/second
     """

@@ -17,10 +17,10 @@ def ask_running(index: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
 
     Args:
         index: its folder.
-        asked: arguments of ``SearchRequest.made_of``, as plain values.
+        asked: what ``request_plainly`` takes, as plain values.
 
     Returns:
-        What ``answer_plainly`` gives; None where no server runs, or where it cannot answer: the command then finds
+        What ``to_plain`` gives; None where no server runs, or where it cannot answer: the command then finds
         out why by itself, and says so.
     """
     place = socket_of(index)

@@ -62,7 +62,7 @@ def start(
     With others: crosslens serve keys add anna --role write --file keys.json, then
     crosslens serve photos.index --host 0.0.0.0 --api-key-file keys.json
     """
-    _require_extra()
+    require_extra()
     from pydantic import ValidationError
 
     from crosslens.server.run import absolute, serve
@@ -135,7 +135,12 @@ def remove(
     echo(f"{name} is no longer let in")
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
+    """Check that what a server needs is installed.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
     missing = [
         name
         for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client")

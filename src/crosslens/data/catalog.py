@@ -3,11 +3,12 @@
 Columns: ``id`` (unique string), ``path`` (relative to ``root`` or absolute), ``domain``, ``label`` (a class
 *name* or null; never a position in a folder listing), ``split`` and ``role`` (``query``, ``gallery``, ``both``).
 Domains and labels are names as ``crosslens.data.names.read_name`` reads them; ids and paths stay as the disk has
-them.
+them. Behind these stand columns of people's own (``crosslens.data.columns``), which an index keeps.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
@@ -21,19 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.data.listing import Listing
-from crosslens.data.names import (
-    Spelling,
-    caseless,
-    did_you_mean,
-    is_blank,
-    nfc,
-    read_name,
-    stored_forms,
-    told_apart,
-)
+from crosslens.data.names import Spelling, caseless, is_blank, nfc, read_name, stored_forms, told_apart
 from crosslens.data.readers import read
+from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +52,7 @@ class Catalog:
     """An immutable table of images.
 
     Attributes:
-        table: Arrow table with the columns of ``SCHEMA``, one row an image.
+        table: Arrow table with the columns of ``SCHEMA`` and people's own behind them, one row an image.
         root: folder that relative paths start from.
         notes: what the reader left out and why (stray files, symlink loops), one sentence each.
         left_out: how many files of each suffix are pictures or films that the reader left out.
@@ -75,10 +69,12 @@ class Catalog:
     left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        if self.table.schema.names != SCHEMA.names:
-            raise CatalogError(f"a catalog has the columns {SCHEMA.names}, not {self.table.schema.names}")
-        if self.table.schema.types != SCHEMA.types:
-            wrong = [f"{field.name} ({field.type})" for field in self.table.schema if field.type != pa.string()]
+        names, count = self.table.schema.names, len(SCHEMA)
+        if names[:count] != SCHEMA.names or len(set(names)) < len(names):
+            raise CatalogError(f"a catalog has the columns {SCHEMA.names} and others behind them, not {names}")
+        if self.table.schema.types[:count] != SCHEMA.types:
+            first = [self.table.schema.field(number) for number in range(count)]
+            wrong = [f"{field.name} ({field.type})" for field in first if field.type != pa.string()]
             raise CatalogError(f"every column of a catalog holds text; these do not: {', '.join(wrong)}")
         _check_rows(self.table)
 
@@ -97,6 +93,28 @@ class Catalog:
                 " number (--set clusters=N); labels belong to evaluation"
             )
         return list(self.table.column(name).to_pylist())
+
+    @property
+    def own(self) -> pa.Table:
+        """The columns of people's own, N rows; see ``crosslens.data.columns``."""
+        return self.table.select(self.table.column_names[len(SCHEMA) :])
+
+    def with_own(self, own: pa.Table) -> Catalog:
+        """The same images with these columns of people's own, in place of any that are called the same.
+
+        Args:
+            own: N rows, as ``tidy_columns`` gives them.
+        """
+        kept = self.table.drop_columns([name for name in self.own.column_names if name in own.column_names])
+        for name, column in zip(own.column_names, own.columns, strict=True):
+            kept = kept.append_column(name, column)
+        return replace(self, table=kept)
+
+    def with_prefix(self, prefix: str) -> Catalog:
+        """The same images under ids that start with ``prefix/``; their paths stay."""
+        column = pa.array([f"{prefix}/{image}" for image in self.ids], pa.string())
+        place = SCHEMA.get_field_index("id")
+        return replace(self, table=self.table.set_column(place, SCHEMA.field("id"), column))
 
     @property
     def ids(self) -> list[str]:
@@ -178,9 +196,12 @@ class Catalog:
         return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
 
     def hide_labels(self) -> Catalog:
-        """The same images with labels that raise when asked for: what unsupervised methods are given."""
+        """The same images with labels that raise when asked for: what unsupervised methods are given.
+
+        Columns of people's own go too, which may tell what a picture shows.
+        """
         nulls = pa.nulls(len(self), pa.string())
-        table = self.table.set_column(SCHEMA.get_field_index("label"), "label", nulls)
+        table = self.table.select(SCHEMA.names).set_column(SCHEMA.get_field_index("label"), "label", nulls)
         return replace(self, table=table, labels_hidden=True)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -195,7 +216,8 @@ class Catalog:
         """Write a manifest (``.parquet`` or ``.csv``) that ``open`` reads back.
 
         A manifest's paths start from its own folder, so they are rewritten when ``target`` lies elsewhere than in
-        ``root``: relative where the image is below the manifest, absolute where it is not. Ids stay as they are.
+        ``root``: relative where the image is below the manifest, absolute where it is not. Ids stay as they are;
+        a list of text is a JSON list in CSV.
 
         Raises:
             CatalogError: for another suffix.
@@ -211,7 +233,7 @@ class Catalog:
             if target.suffix == ".parquet":
                 pa_parquet.write_table(table, temporary)
             else:
-                pa_csv.write_csv(table, temporary)
+                pa_csv.write_csv(_as_cells(table), temporary)
 
     def rooted_at(self, folder: Path) -> Catalog:
         """The same images with paths that start from ``folder``; those outside it become absolute."""
@@ -257,6 +279,8 @@ class Catalog:
         Raises:
             CatalogError: when it does not exist, holds no image, or is none of these.
         """
+        if is_remote(source):
+            raise CatalogError(f"{source}: {NOT_READ}")
         return cls.from_listing(read(Path(source)))
 
     @classmethod
@@ -272,7 +296,8 @@ class Catalog:
             if listing.file is None:
                 raise
             raise CatalogError(f"{listing.file}: {error}") from error
-        return replace(catalog, left_out=dict(listing.left_out))
+        catalog = replace(catalog, left_out=dict(listing.left_out))
+        return catalog if listing.own is None else catalog.with_own(listing.own)
 
     def relabel(self, rename: Callable[[str], str]) -> Catalog:
         """The same images with every class name passed through ``rename`` (class-name maps, aliases).
@@ -283,6 +308,17 @@ class Catalog:
         labels = [None if label is None else nfc(rename(label)) for label in self.labels]
         column = pa.array(labels, pa.string())
         table = self.table.set_column(SCHEMA.get_field_index("label"), "label", column)
+        return replace(self, table=table)
+
+    def of_one_domain(self, name: str) -> Catalog:
+        """The same images, all of one domain and without labels, whatever folders they lie in.
+
+        Folders that sort pictures by year, place or camera are no looks and no classes.
+        """
+        table = self.table
+        for column, value in (("domain", name), ("label", None)):
+            values = pa.array([value] * len(self), pa.string())
+            table = table.set_column(SCHEMA.get_field_index(column), SCHEMA.field(column), values)
         return replace(self, table=table)
 
 
@@ -300,7 +336,17 @@ def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
     notes = tuple(note for catalog in catalogs for note in catalog.notes)
     hidden = any(catalog.labels_hidden for catalog in catalogs)
     left_out = sum((Counter(catalog.left_out) for catalog in catalogs), Counter())
-    return Catalog(pa.concat_tables([c.table for c in catalogs]), roots.pop(), notes, hidden, dict(left_out))
+    table = pa.concat_tables([c.table for c in catalogs], promote_options="permissive")
+    return Catalog(table, roots.pop(), notes, hidden, dict(left_out))
+
+
+def _as_cells(table: pa.Table) -> pa.Table:
+    """The table with lists as JSON, for CSV, which knows none."""
+    for number, column in enumerate(table.schema):
+        if pa.types.is_list(column.type):
+            cells = [None if value is None else json.dumps(value) for value in table.column(number).to_pylist()]
+            table = table.set_column(number, column.name, pa.array(cells, pa.string()))
+    return table
 
 
 def _text(row: dict[str, Any], name: str, number: int) -> str | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Listing:
         notes: what was left out and why, one sentence each.
         left_out: how many files of each suffix are pictures or films that were left out.
         file: the file that lists the rows, which errors about a row name; None where a folder was read.
+        own: columns of people's own, a row for each of ``rows``; None where there are none.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -25,3 +29,4 @@ class Listing:
     notes: Sequence[str] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     file: Path | None = None
+    own: pa.Table | None = None

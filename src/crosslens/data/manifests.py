@@ -1,23 +1,24 @@
-"""Tables of images, CSV or Parquet, as spreadsheets and data frames write them."""
+"""Tables of images, CSV, Parquet or JSON lines, as spreadsheets, data frames and programs write them."""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crosslens.data.columns import tidy_columns
 from crosslens.data.listing import Listing
-from crosslens.data.names import did_you_mean
 from crosslens.support.errors import CatalogError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})
 _USED = ("id", "path", "domain", "label", "class", "split", "role")
-_ACCEPTED = frozenset({*_USED, "width", "height", "sha256"})
 _INDEX = re.compile(r"|index|unnamed: \d+|__index_level_\d+__")
 """What pandas calls the numbers of a frame's rows, folded."""
 _DELIMITERS = ",;\t|"
@@ -26,43 +27,91 @@ _FILE_NAME = re.compile(r".*\.\w{2,5}\s*", re.DOTALL)
 
 
 def read_manifest(path: Path) -> Listing:
-    """Read a CSV or Parquet manifest; paths are relative to the manifest's folder.
+    """Read a CSV, Parquet or JSON-lines manifest; paths are relative to the manifest's folder.
 
-    Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present,
-    ``width, height, sha256`` are accepted. Case and spaces around their names do not matter. Of other columns a
-    note says that they are not used; the numbers of rows that pandas writes are passed over. CSV is UTF-8 (or
-    UTF-16 with its mark) and separated by commas, semicolons, tabs or bars.
+    Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present. Case
+    and spaces around these names do not matter. Other columns are kept as people's own
+    (``crosslens.data.columns``); the numbers of rows that pandas writes are passed over. CSV is UTF-8 (or UTF-16
+    with its mark) and separated by commas, semicolons, tabs or bars; a line of ``.jsonl`` is one JSON object.
 
     Raises:
         CatalogError: for missing or repeated columns, one that is nearly called as a known one, or a cell that
             holds further rows.
     """
+    table = read_table(path, ("path", "domain"))
+    used = table.select([n for n, name in enumerate(table.column_names) if _plain(name) in _USED])
+    names = ["label" if _plain(name) == "class" else _plain(name) for name in used.column_names]
+    own, notes = own_columns(path, table)
+    return Listing(used.rename_columns(names).to_pylist(), path.parent, notes, file=path, own=own)
+
+
+def own_columns(path: Path, table: pa.Table) -> tuple[pa.Table, list[str]]:
+    """The columns of a table that are people's own, tidied, and a sentence for each that cannot be kept."""
+    others = [
+        number
+        for number, name in enumerate(table.column_names)
+        if _plain(name) not in _USED and not _INDEX.fullmatch(_plain(name))
+    ]
+    own, notes = tidy_columns(table.select(others), cells=path.suffix.lower() in (".csv", ".tsv"))
+    return own, [f"{path}: {sentence}" for sentence in notes]
+
+
+def read_table(path: Path, needed: Sequence[str]) -> pa.Table:
+    """A table of images with all its columns as they are; those of CSV hold text.
+
+    Args:
+        path: ends in one of ``MANIFEST_SUFFIXES``.
+        needed: columns that must be there.
+
+    Raises:
+        CatalogError: see ``read_manifest``.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pa_parquet
 
-    is_text = path.suffix.lower() != ".parquet"
-    delimiter = ","
+    suffix = path.suffix.lower()
     try:
-        if is_text:
-            header, delimiter, encoding = _read_header(path)
-            _require_columns(path, header)
-            table = _read_csv(path, header, delimiter, encoding)
-        else:
+        if suffix == ".parquet":
             table = pa_parquet.read_table(path)
-            _require_columns(path, table.column_names)
+            _require_columns(path, table.column_names, needed)
+        elif suffix == ".jsonl":
+            table = _read_lines(path)
+            _require_columns(path, table.column_names, needed)
+        else:
+            header, delimiter, encoding = _read_header(path)
+            _require_columns(path, header, needed)
+            table = _read_csv(path, header, delimiter, encoding)
+            _refuse_swallowed_rows(path, table, delimiter)
     except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
         advice = "; save it as UTF-8" if isinstance(error, UnicodeError) or "UTF8" in str(error) else ""
         raise CatalogError(f"{path} cannot be read as a manifest: {error}{advice}") from error
     if table.num_rows == 0:
         raise CatalogError(f"{path} lists no image")
-    others = [name for name in table.column_names if _plain(name) not in _ACCEPTED]
-    said = [name for name in others if not _INDEX.fullmatch(_plain(name))]
-    notes = [f"{path}: the columns {', '.join(said)} are not used"] if said else []
-    if is_text:
-        _refuse_swallowed_rows(path, table, delimiter)
-    table = table.select([n for n, name in enumerate(table.column_names) if _plain(name) in _ACCEPTED])
-    names = ["label" if _plain(name) == "class" else _plain(name) for name in table.column_names]
-    return Listing(table.rename_columns(names).to_pylist(), path.parent, notes, file=path)
+    return table
+
+
+def _read_lines(path: Path) -> pa.Table:
+    """JSON lines as a table; a key that a line lacks is null there."""
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CatalogError(f"{path} line {number} is no JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise CatalogError(f'{path} line {number}: expected an object such as {{"path": ...}}')
+        rows.append(row)
+    columns = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        try:
+            columns[name] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise CatalogError(f"{path}: the values of {name!r} are not all of one type: {error}") from None
+    return pa.table(columns)
 
 
 def _read_header(path: Path) -> tuple[list[str], str, str]:
@@ -74,7 +123,7 @@ def _read_header(path: Path) -> tuple[list[str], str, str]:
     if not lines:
         raise CatalogError(f"{path} cannot be read as a manifest: it is empty")
     rows = {delimiter: next(csv.reader(lines, delimiter=delimiter), []) for delimiter in _DELIMITERS}
-    best = max(rows, key=lambda delimiter: len({_plain(name) for name in rows[delimiter]} & _ACCEPTED))
+    best = max(rows, key=lambda delimiter: len({_plain(name) for name in rows[delimiter]} & set(_USED)))
     return rows[best], best, "utf16" if encoding == "utf-16" else "utf8"
 
 
@@ -96,25 +145,25 @@ def _read_csv(path: Path, header: Sequence[str], delimiter: str, encoding: str) 
     )
 
 
-def _require_columns(path: Path, header: Sequence[str]) -> None:
+def _require_columns(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     names = [_plain(name) for name in header]
-    twice = sorted({name for name in names if name in _ACCEPTED and names.count(name) > 1})
+    twice = sorted({name for name in names if name in _USED and names.count(name) > 1})
     if twice:
         raise CatalogError(f"{path} has more than one column {', '.join(map(repr, twice))}; keep one")
     if "label" in names and "class" in names:
         raise CatalogError(f"{path}: give either 'label' or 'class', not both")
-    unknown = [name for name in header if _plain(name) not in _ACCEPTED]
+    unknown = [name for name in header if _plain(name) not in _USED]
     for name in unknown:
         absent = [known for known in _USED if known not in names]
         if {"label", "class"} & set(names):
             absent = [known for known in absent if known not in ("label", "class")]
         if near := did_you_mean(name, absent, cutoff=0.8):
-            raise CatalogError(f"{path}: there is no use for a column {name!r}{near}")
-    if not {"path", "domain"} <= set(names):
-        have = ", ".join(header) or "none"
+            raise CatalogError(f"{path}: a column {name!r} would be kept as one of your own{near}")
+    if not set(needed) <= set(names):
+        lacking = " or ".join(f"no column {name!r}" for name in needed)
         raise CatalogError(
-            f"{path}: no column 'path' or no column 'domain'; it has {have}. A manifest has"
-            f" {', '.join(sorted(_ACCEPTED))}"
+            f"{path}: {lacking}; it has {', '.join(header) or 'none'}. A manifest has"
+            f" {', '.join(sorted(_USED))}, and any of your own"
         )
 
 
@@ -124,7 +173,10 @@ def _refuse_swallowed_rows(path: Path, table: pa.Table, delimiter: str) -> None:
     Raises:
         CatalogError: naming the row with such a cell.
     """
-    place = [_plain(name) for name in table.column_names].index("path")
+    names = [_plain(name) for name in table.column_names]
+    if "path" not in names:
+        return
+    place = names.index("path")
     for name, column in zip(table.column_names, table.columns, strict=True):
         for number, cell in _cells_of_several_lines(column):
             for line in cell.splitlines()[1:]:

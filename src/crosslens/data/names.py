@@ -10,13 +10,13 @@ do, is never dropped.
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 
 from crosslens.support.errors import CatalogError, CrosslensError
+from crosslens.support.near_names import did_you_mean
 
 _INVISIBLE = (
     "\u00ad\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
@@ -26,8 +26,6 @@ _ENDS = re.compile(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$")
 _BRACKETS = re.compile(r"\(([^()]*)\)")
 _DASHES = "\\-\u2010\u2011\u2012\u2013\u2014\u2212"
 _SEPARATORS = re.compile(rf"[\s_,'\u2019\u02bc{_DASHES}]+")
-_NEAR = 0.65
-"""From this similarity on (``difflib``, 0 to 1) a known name is offered for one that is not known."""
 _MIXED = 6
 """Up to this many folders of a path may be in either form without the others being so."""
 
@@ -57,6 +55,14 @@ def read_name(text: str) -> str:
         if unicodedata.category(letter) == "Cs":
             raise ValueError("is no UTF-8 text")
     return name
+
+
+def name_or(text: str, otherwise: str) -> str:
+    """``text`` as a name (``read_name``), or ``otherwise`` where it is none."""
+    try:
+        return read_name(text)
+    except ValueError:
+        return otherwise
 
 
 def is_blank(text: str) -> bool:
@@ -191,15 +197,6 @@ class Spelling:
             told = f"no image has the {what} {', '.join(missing)}; the {plural} here are: {have}"
             raise error(f"{told}{advice}{near}")
         return tuple(found)
-
-
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = _NEAR) -> str:
-    """``; did you mean 'sketch'?``, with at most three known names that are near ``name``; else the empty text."""
-    by_key: dict[str, str] = {}
-    for own in known:
-        by_key.setdefault(caseless(own), own)
-    near = difflib.get_close_matches(caseless(name), by_key, n=3, cutoff=cutoff)
-    return f"; did you mean {' or '.join(repr(by_key[key]) for key in near)}?" if near else ""
 
 
 def spelt_apart(names: Iterable[str], key: Callable[[str], str] = spelling_key) -> list[tuple[str, ...]]:

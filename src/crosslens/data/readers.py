@@ -11,7 +11,7 @@ from typing import Any
 
 from crosslens.data.listing import Listing
 from crosslens.data.manifests import MANIFEST_SUFFIXES, read_manifest
-from crosslens.data.names import nfc, read_name
+from crosslens.data.names import name_or, nfc, read_name
 from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
 from crosslens.support.errors import CatalogError
 
@@ -28,21 +28,21 @@ a dot."""
 _UNREAD = "pictures of formats or names that are not read"
 _NO_SUFFIX = "no suffix"
 # What lies beside pictures in great numbers and is never one.
-_TEXTS = frozenset({".txt", ".json", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"})
+_TEXTS = frozenset(
+    {".txt", ".json", ".jsonl", ".csv", ".xml", ".xmp", ".md", ".yaml", ".html", ".npy", ".parquet"}
+)
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
 def read(source: Path) -> Listing:
-    """Read a folder, one image, a CSV/Parquet manifest or a ``path label`` list.
+    """Read a folder, one image, a CSV/Parquet/JSON-lines manifest or a ``path label`` list.
 
     Raises:
         CatalogError: when ``source`` does not exist or holds no image.
     """
     if source.is_dir():
-        for name in ("manifest.parquet", "manifest.csv"):
-            if (source / name).is_file():
-                return read_manifest(source / name)
-        return read_folder(source)
+        manifest = manifest_in(source)
+        return read_folder(source) if manifest is None else read_manifest(manifest)
     if not source.exists():
         raise CatalogError(f"{source} does not exist; give a folder of images, a manifest or a list file")
     suffix = source.suffix.lower()
@@ -51,9 +51,17 @@ def read(source: Path) -> Listing:
     if suffix == ".txt":
         return read_list(source)
     if suffix in SUFFIXES:
-        row = {"path": source.name, "domain": _name_or(source.parent.name, "image")}
+        row = {"path": source.name, "domain": name_or(source.parent.name, "image")}
         return Listing([row], source.parent)
-    raise CatalogError(f"{source} is neither an image, a manifest (.csv, .tsv, .parquet) nor a list (.txt)")
+    raise CatalogError(
+        f"{source} is neither an image, a manifest (.csv, .tsv, .parquet, .jsonl) nor a list (.txt)"
+    )
+
+
+def manifest_in(folder: Path) -> Path | None:
+    """The manifest that a folder is read by, where it holds one."""
+    files = (folder / name for name in ("manifest.parquet", "manifest.csv", "manifest.jsonl"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_folder(root: Path) -> Listing:
@@ -285,7 +293,7 @@ def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterat
     for path in list_images(root, notes, left_out):
         parts = path.parts
         if len(parts) == 1:
-            yield {"path": str(path), "domain": _name_or(root.resolve().name, "images")}
+            yield {"path": str(path), "domain": name_or(root.resolve().name, "images")}
             continue
         folders = parts[: min(len(parts) - 1, 2)]
         try:
@@ -298,13 +306,6 @@ def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterat
         notes.append(
             f"the images in {root}/{ascii(name)[1:-1]} were left out: the name of the domain or class {fault}"
         )
-
-
-def _name_or(text: str, otherwise: str) -> str:
-    try:
-        return read_name(text)
-    except ValueError:
-        return otherwise
 
 
 def _list_label(file: Path, number: int, class_names: Mapping[int, str] | None, *, has_domain: bool) -> str | None:

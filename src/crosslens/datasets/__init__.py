@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from crosslens.data.names import did_you_mean
 from crosslens.data.names import spelling_key as key
 from crosslens.datasets import domainnet, office31, office_home, pacs, quickdraw, sketchy, tu_berlin
 from crosslens.datasets.benchmark import Benchmark, Split
 from crosslens.support.errors import CatalogError
+from crosslens.support.near_names import did_you_mean
 
 BENCHMARKS: dict[str, Benchmark] = {
     "office-31": office31.OFFICE31,

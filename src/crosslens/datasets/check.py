@@ -26,7 +26,8 @@ class Problem:
         severity: ``error`` (not the data it should be), ``warning`` (look at it) or ``info`` (cannot be settled,
             as a difference from an unverified count).
         kind: a word to sort by: ``count``, ``domain-missing``, ``domain-unknown``, ``class-missing``,
-            ``class-unknown``, ``class-spelling``, ``domain-spelling``, ``class-in-one-domain``, ``unlabelled``,
+            ``class-unknown``, ``class-spelling``, ``domain-spelling``, ``class-in-one-domain``,
+            ``no-common-class``, ``unlabelled``,
             ``split``, ``missing``, ``empty``, ``unreadable``, ``undecodable``, ``duplicate``, ``duplicate-label``,
             ``duplicate-domain``, ``note``.
         message: one sentence with the names and numbers.
@@ -152,8 +153,15 @@ def _label_problems(counts: Counts) -> Iterator[Problem]:
         yield Problem("warning", "domain-spelling", f"{told_apart(same)} look like one domain in two spellings")
     if len(labelled) < 2:
         return
-    for name in classes:
-        having = [domain for domain, row in labelled.items() if name in row]
+    having_class = {name: [domain for domain, row in labelled.items() if name in row] for name in classes}
+    if len(classes) > 1 and all(len(having) == 1 for having in having_class.values()):
+        message = (
+            "no class occurs in two domains, so these folders may be no looks and classes, but years or places;"
+            " 'crosslens open' and 'crosslens index build --plain' take them as plain folders"
+        )
+        yield Problem("warning", "no-common-class", message)
+        return
+    for name, having in having_class.items():
         if len(having) == 1:
             others = ", ".join(domain for domain in labelled if domain not in having)
             message = f"the class {name!r} occurs in {having[0]} only; {others} have no image of it"

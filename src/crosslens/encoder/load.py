@@ -10,6 +10,7 @@ from crosslens.encoder.parts import Joint
 from crosslens.encoder.untrained import frozen_encoder
 from crosslens.images.decode import DecodeMode
 from crosslens.support.errors import BackboneError, ConfigError, RunError
+from crosslens.support.near_names import near_folder
 
 
 def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = None) -> Encoder:
@@ -42,7 +43,8 @@ def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = No
     try:
         backbone = load_backbone(name, decode=mode)
     except BackboneError as error:
-        raise BackboneError(f"{source} is no run, no encoder folder and no backbone: {error}") from error
+        near = near_folder(folder)
+        raise BackboneError(f"{source} is no run, no encoder folder and no backbone{near}: {error}") from error
     # A space that text shares already costs nothing to use.
     return frozen_encoder(backbone, joint=backbone.joint_dim == backbone.dim)
 

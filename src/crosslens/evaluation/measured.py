@@ -18,6 +18,7 @@ from crosslens.evaluation.rows import per_query_rows, ranking_rows
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
 from crosslens.support.errors import EvaluationError
+from crosslens.support.near_names import did_you_mean
 from crosslens.support.tables import Estimate, Table, to_pandas
 
 if TYPE_CHECKING:
@@ -71,6 +72,20 @@ class Evaluation:
         if self.skipped:
             sentences.append(f"{self.skipped} image(s) could not be embedded and took no part")
         return sentences
+
+    def within_gallery(self) -> Evaluation:
+        """The same without metrics that are cut beyond a gallery, which a note says.
+
+        P@200 of 125 items says nothing but their number. Where only such metrics were asked for, they stay.
+        """
+        smallest = min(len(result.gallery_ids) for result in self.directions)
+        first = self.directions[0]
+        beyond = [metric.key for metric in first.definitions if metric.k is not None and metric.k > smallest]
+        if not beyond or len(beyond) == len(first.metrics):
+            return self
+        told = f"left out, being cut beyond a gallery of {smallest}: {', '.join(beyond)}"
+        directions = tuple(result.without(beyond) for result in self.directions)
+        return replace(self, directions=directions, notes=(*self.notes, told))
 
     def table(self, *, intervals: bool = True) -> Table:
         """Directions by metrics, and their mean in the last row.
@@ -151,7 +166,8 @@ def convention_metrics(convention: str, ks: Sequence[int], ties: Ties = "stable"
             metric that has no mean over orders in closed form.
     """
     if convention not in CONVENTIONS:
-        raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+        near = did_you_mean(convention, CONVENTIONS)
+        raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}{near}")
     return [replace(metric, ties=ties) for metric in CONVENTIONS[convention].metrics(ks)]
 
 

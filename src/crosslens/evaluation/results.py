@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,20 @@ class RetrievalResults:
                 if name:
                     table[str(name)][key] = float(value)
         return table
+
+    def without(self, keys: Collection[str]) -> RetrievalResults:
+        """The same results without some metrics."""
+
+        def kept(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in values.items() if key not in keys}
+
+        return replace(
+            self,
+            metrics=kept(self.metrics),
+            per_query=kept(self.per_query),
+            weights=kept(self.weights),
+            definitions=tuple(metric for metric in self.definitions if metric.key not in keys),
+        )
 
     def subset(self, mask: ArrayLike) -> RetrievalResults:
         """The results of some queries only; metrics are averaged again and the curve, a mean over all, is dropped.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crosslens.evaluation.results import RetrievalResults
+from crosslens.support.errors import ConfigError
+from crosslens.support.files import atomic_path
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,6 +55,25 @@ def ranking_rows(directions: Sequence[RetrievalResults]) -> pyarrow.Table:
         }
         tables.append(pa.table(columns))
     return pa.concat_tables(tables)
+
+
+def write_rows(rows: pyarrow.Table, file: Path) -> None:
+    """Write rows as .csv or .parquet, by the file's ending, replacing the file in one step.
+
+    Raises:
+        ConfigError: for another ending.
+    """
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    kind = file.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise ConfigError(f"rows go into a .csv or .parquet file, not {file.name!r}")
+    with atomic_path(file) as temporary:
+        if kind == ".csv":
+            pyarrow.csv.write_csv(rows, temporary)
+        else:
+            pyarrow.parquet.write_table(rows, temporary)
 
 
 def _route(result: RetrievalResults, count: int) -> dict[str, pyarrow.Array]:

@@ -16,6 +16,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling, nfc
 from crosslens.evaluation.coverage import look_alikes
 from crosslens.support.errors import EvaluationError
+from crosslens.support.near_names import did_you_mean
 
 Kind = Literal["close-set", "partial", "open-set"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -78,7 +79,9 @@ class Scenario:
                 sort the scenario is about: private to the gallery in ``partial``, to the queries in ``open-set``.
         """
         if kind not in KINDS:
-            raise EvaluationError(f"there is no scenario {kind!r}; known: {', '.join(KINDS)}")
+            raise EvaluationError(
+                f"there is no scenario {kind!r}; known: {', '.join(KINDS)}{did_you_mean(kind, KINDS)}"
+            )
         names = sorted(set(classes))
         if not names:
             raise EvaluationError("these images have no labels, so classes cannot be split; give labelled images")

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -120,6 +120,7 @@ def embed_catalog(
     device: str | None = None,
     retry: bool = True,
     wait: bool = False,
+    join: Sequence[Path] = (),
 ) -> EmbedReport:
     """Embed every image of ``catalog`` that ``folder`` lacks; images that failed before are tried again.
 
@@ -138,6 +139,7 @@ def embed_catalog(
         device: see ``crosslens.backbones.engine.make_engine``.
         retry: try images again that failed before and did not change since.
         wait: for another process that writes to the folder, instead of an error.
+        join: feature folders whose shards are taken in first, as of several machines that shared the images.
 
     Raises:
         FeatureError: when another process writes to the folder.
@@ -154,6 +156,9 @@ def embed_catalog(
     folder.mkdir(parents=True, exist_ok=True)
     report = EmbedReport(folder, left_out=dict(catalog.left_out))
     store = FeatureStore.create(folder, config)
+    if join:
+        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            store.join(join)
     items = list(_items(catalog))
     if _todo(items, store, retry) or store.damaged:
         try:

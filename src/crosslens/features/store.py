@@ -209,6 +209,42 @@ class FeatureStore:
         write_json(file.with_suffix(".json"), mark)
         self._take(_Shard(file, ids, stamps, skipped))
 
+    def join(self, others: Sequence[Path]) -> int:
+        """Take the shards of other feature folders in, such as those of several machines.
+
+        Vectors stay as they were written. Where an id is in several folders, the last one holds.
+
+        Args:
+            others: folders of the same backbone and views.
+
+        Returns:
+            How many images they have features of.
+
+        Raises:
+            FingerprintError: when one holds vectors of another backbone.
+            FeatureError: when one is no feature folder, is damaged, or holds other views.
+        """
+        stores = [FeatureStore.open(folder) for folder in others]
+        for other in stores:
+            self.config.fingerprint.require(other.config.fingerprint, f"the feature folder {other.folder}")
+            if other.config != self.config:
+                raise FeatureError(
+                    f"{other.folder} holds other random views than {self.folder}; they cannot be joined"
+                )
+            if other.damaged:
+                raise FeatureError(f"{other.damaged[0]} is damaged; run the 'crosslens embed' that made it again")
+        for other in stores:
+            for shard in other._shards:
+                if shard.ids and all(map(self._has, shard.ids, shard.stamps)):
+                    continue
+                with safe_open(shard.file, framework="numpy") as tensors:
+                    features = tensors.get_tensor("features")
+                self.add_shard(shard.ids, shard.stamps, features, shard.skipped)
+        return sum(len(other) for other in stores)
+
+    def _has(self, image: str, stamp: str) -> bool:
+        return self.stamp(image) == stamp
+
     def drop_damaged(self) -> int:
         """Delete shards whose parts do not fit together, so that their images are embedded again; how many."""
         for mark in self.damaged:

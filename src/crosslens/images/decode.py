@@ -35,6 +35,7 @@ from crosslens.images.samples import to_eight_bits
 from crosslens.images.svg import svg_picture
 from crosslens.images.tiff import tiff_picture
 from crosslens.images.webp import webp_picture
+from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import ImageError
 
 REVISION = 2
@@ -94,7 +95,7 @@ def decode(
             limits.allow(limit)
             picture = _opened(content, kind)
     except FileNotFoundError:
-        raise ImageError(f"{name} does not exist") from None
+        raise ImageError(f"{name}: {NOT_READ}" if is_remote(name) else f"{name} does not exist") from None
     except Exception as error:
         raise _refused(name, error, limit) from error
     width, height = picture.size

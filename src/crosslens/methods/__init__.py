@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from crosslens.methods.base import Method
@@ -25,14 +27,50 @@ METHODS: dict[str, str] = {
 }
 
 
+PLUG_INS = "crosslens.methods"
+"""The entry point group under which other packages name their methods."""
+
+
+def known_methods() -> list[str]:
+    """The names of all methods: crosslens' own, then those of other packages that are installed."""
+    return [*METHODS, *_plug_ins()]
+
+
 def method_class(name: str) -> type[Method[Any]]:
     """The class of a method.
 
     Raises:
-        ConfigError: for an unknown name, listing the known ones.
+        ConfigError: for an unknown name, listing the known ones, or a method of another package that cannot be
+            loaded.
     """
-    if name not in METHODS:
-        raise ConfigError(f"there is no method {name!r}; known: {', '.join(METHODS)}")
-    module, _, attribute = METHODS[name].partition(":")
-    found: type[Method[Any]] = getattr(import_module(module), attribute)
+    if name in METHODS:
+        module, _, attribute = METHODS[name].partition(":")
+        found: type[Method[Any]] = getattr(import_module(module), attribute)
+        return found
+    plug_ins = _plug_ins()
+    if name not in plug_ins:
+        known = [*METHODS, *plug_ins]
+        raise ConfigError(f"there is no method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
+    return _loaded(plug_ins[name])
+
+
+def _plug_ins() -> dict[str, EntryPoint]:
+    # A package cannot take the place of a method that is here: numbers would change under its name.
+    return {point.name: point for point in entry_points(group=PLUG_INS) if point.name not in METHODS}
+
+
+def _loaded(point: EntryPoint) -> type[Method[Any]]:
+    from crosslens.methods.base import Method
+
+    package = point.dist.name if point.dist is not None else point.value
+    try:
+        found = point.load()
+    except Exception as error:
+        # Whatever the code of somebody else raises while it is imported.
+        raise ConfigError(f"the method {point.name} of the package {package} cannot be loaded: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Method) and found.name == point.name):
+        raise ConfigError(
+            f"{point.value} of the package {package} is no method called {point.name}: give a class of Method"
+            " whose name is that of the entry point"
+        )
     return found

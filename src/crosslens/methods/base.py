@@ -18,6 +18,7 @@ from crosslens.features.load import Features, features_of
 from crosslens.images.augment import Augmentation
 from crosslens.methods.oracle import Oracle
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 
@@ -178,7 +179,9 @@ def make_config(config: type[MethodConfig], values: Mapping[str, Any], method: s
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(config.model_fields) or "none"
-        raise ConfigError(f"{method}: {problems}. Keys of {method}: {known}") from error
+        unknown = [str(e["loc"][0]) for e in error.errors() if e["type"] == "extra_forbidden"]
+        near = "".join(did_you_mean(key, config.model_fields) for key in unknown)
+        raise ConfigError(f"{method}: {problems}. Keys of {method}: {known}{near}") from error
 
 
 def without_removed(config: type[MethodConfig], values: Mapping[str, Any], method: str) -> dict[str, Any]:

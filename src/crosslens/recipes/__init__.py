@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 _FOLDER = Path(__file__).parent
 _KEYS = {"method", "tune", "settings"}
@@ -30,6 +31,7 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(
             f"there is no recipe {str(name)!r}; known: {', '.join(recipe_names())}, or give a YAML file"
+            f"{did_you_mean(str(name), recipe_names())}"
         )
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -150,7 +150,10 @@ def draw_maps(
     for encoder in encoders:
         places, layout = lay_out(np.asarray(embeddings.vectors[encoder])[rows], seed)
         panels = tuple(
-            _panel(title, places, names, seed) for title, names in (("by domain", domains), ("by class", classes))
+            _panel(title, places, names, seed)
+            for title, names in (("by domain", domains), ("by class", classes))
+            # Without any label there is nothing to colour by class.
+            if any(names)
         )
         maps.append(EmbeddingMap(encoder, layout, len(rows), panels))
     return maps

@@ -18,6 +18,7 @@ from crosslens.report.maps import EmbeddingMap, Embeddings, draw_maps
 from crosslens.report.tables import Section
 from crosslens.report.thumbnails import Thumbnails
 from crosslens.report.training import read_training
+from crosslens.report.unmarked import draw_unmarked
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import write_text
 from crosslens.support.version import __version__
@@ -89,13 +90,14 @@ def write_report(
 
     Args:
         sections: one, or several where the same images are judged by several labellings, such as category and
-            concept.
+            concept. None where no image has a label; then the page shows what each encoder of ``embeddings``
+            finds.
         target: the file.
         title: of the page.
         catalog: where the images of the evaluations lie, by id. Those that are missing or cannot be decoded are
             shown by name.
         embeddings: vectors of the encoders, under the names the sections use, for the maps before (the first
-            encoder) and after (the last); None leaves the maps out.
+            encoder) and after (the last); None leaves the maps out. Without sections, those that are compared.
         log: what ``Run.read_log`` gives, for the training curves.
         settings: what ``Run.config`` gives.
         notes: paragraphs under the title.
@@ -108,12 +110,12 @@ def write_report(
         ``target``.
 
     Raises:
-        ConfigError: no section, or a number out of range.
+        ConfigError: neither a section nor embeddings, or a number out of range.
         CrosslensError: when the file cannot be written.
     """
     chapters = [sections] if isinstance(sections, Section) else list(sections)
-    if not chapters:
-        raise ConfigError("a report needs at least one section")
+    if not chapters and embeddings is None:
+        raise ConfigError("a report needs at least one section, or embeddings to show what they find")
     if grid_queries < 0 or grid_depth < 1 or map_points < 0:
         raise ConfigError("grid_queries and map_points must be at least 0, and grid_depth at least 1")
     thumbnails = Thumbnails(dict(zip(catalog.ids, catalog.paths, strict=True)))
@@ -122,6 +124,9 @@ def write_report(
         pictures = PICTURES // len(chapters)
         grids = draw_grids(section, thumbnails, queries=grid_queries, depth=grid_depth, pictures=pictures)
         views.append(_view(section, index, grids))
+    unmarked: list[Grid] = []
+    if embeddings is not None and not chapters:
+        unmarked = draw_unmarked(embeddings, thumbnails, queries=grid_queries, depth=grid_depth, pictures=PICTURES)
     skipped = embeddings.skipped if embeddings else ()
     template = _environment().get_template("page.html.j2")
     text = template.render(
@@ -129,6 +134,7 @@ def write_report(
         version=__version__,
         notes=notes,
         views=views,
+        unmarked=unmarked,
         maps=_maps(chapters, embeddings, map_points, seed),
         training=read_training(log, (settings or {}).get("domains") or ()) if log else None,
         skipped=skipped[:MAX_LISTED],
@@ -198,8 +204,9 @@ def _maps(
     if embeddings is None or not points or not len(embeddings.ids):
         return []
     order = [name for section in sections for name in section.evaluations if name in embeddings.vectors]
+    order = order or list(embeddings.vectors)
     ends = list(dict.fromkeys([*order[:1], *order[-1:]]))
-    labels = min((section.labels for section in sections), key=lambda names: len(set(names.values())))
+    labels = min((section.labels for section in sections), key=lambda names: len(set(names.values())), default={})
     return draw_maps(embeddings, labels, encoders=ends, points=points, seed=seed)
 
 

@@ -33,18 +33,24 @@ class Tile:
         picture: what is shown: an image as ``decode`` takes it, or None.
         text: shown where there is no picture.
         caption: two lines under it.
+        link: where an HTML page leads from here; empty for nowhere.
     """
 
     picture: ImageSource | None
     text: str = ""
     caption: tuple[str, str] = ("", "")
+    link: str = ""
 
 
-def make_tile(shown: FoldedHit) -> Tile:
-    """A hit with its score, domain, class and how many were folded under it."""
+def make_tile(shown: FoldedHit, *, linked: bool = False) -> Tile:
+    """A hit with its score, domain, class and how many were folded under it; ``linked`` leads to its file.
+
+    A link tells where the file lies, so it is for pages that stay on this machine.
+    """
     hit, more = shown.hit, len(shown.duplicates)
     first = f"{hit.score:.3f}  {hit.domain}" + (f"  +{more} alike" if more else "")
-    return Tile(Path(hit.path), "image is gone", (first, hit.label or Path(hit.id).name))
+    link = Path(hit.path).absolute().as_uri() if linked else ""
+    return Tile(Path(hit.path), "image is gone", (first, hit.label or Path(hit.id).name), link)
 
 
 def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> None:
@@ -64,6 +70,11 @@ def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: s
     content = _html(query, hits, title).encode() if kind == "html" else _png(query, hits, title)
     with atomic_path(file) as temporary:
         temporary.write_bytes(content)
+
+
+def draw_grid(query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> bytes:
+    """The picture as PNG, with no query over it where none is given; see ``write_grid``."""
+    return _png(query, hits, title)
 
 
 def check_grid_file(file: Path) -> str:
@@ -124,6 +135,7 @@ def _html(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> str:
         for tile in tiles:
             thumbnail = _thumbnail(tile)
             shown = _shown(tile.text) if thumbnail is None else f'<img alt="" src="{_uri(thumbnail)}">'
+            shown = f'<a href="{escape(tile.link)}">{shown}</a>' if tile.link else shown
             first, second = map(_shown, tile.caption)
             parts.append(
                 f'<li><figure><div class="tile">{shown}</div>'

@@ -97,6 +97,7 @@ def _answered(
         {
             "hits": shown,
             "match_probability": result.match_probability,
+            "match_is_rough": result.match_is_rough,
             "no_match": result.no_match,
             "domain": result.domain,
             "items": items,

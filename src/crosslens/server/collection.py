@@ -13,11 +13,12 @@ from urllib.parse import quote
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.ops.calibration import LEAST
 from crosslens.search.index.index import Hit, Index
-from crosslens.search.index.making import UPLOADS, is_upload
+from crosslens.search.index.making import UPLOADS, upload_of
 from crosslens.search.query.searcher import Searcher
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import CollectionInfo
 from crosslens.support.errors import CrosslensError, ReplacedIndexError, StoreError
+from crosslens.support.file_stamp import stamp_of
 from crosslens.support.presence import is_gone
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class Collection:
             raise Problem(404, f"there is no item {image[:200]!r} in {self.name}") from None
 
     def original(self, image: str) -> Path:
-        """The file of an item, which lies under one of the roots.
+        """The file of an item, which lies under one of the roots, or is what a link led to when it was indexed.
 
         An upload is looked for in the index's folder as it is now: both may have been moved since it was added.
 
@@ -125,7 +126,8 @@ class Collection:
         """
         item = self.item(image)
         path = Path(item.path)
-        if is_upload(image) and (kept := self.folder.resolve() / image).is_file():
+        upload = upload_of(item.path)
+        if upload is not None and (kept := self.folder.resolve() / upload).is_file():
             path = kept
         gone = Problem(404, f"the image of {image[:200]!r} is no longer on the server's disk")
         if is_gone(path, item.root):
@@ -134,9 +136,18 @@ class Collection:
             resolved = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             raise gone from None
-        if not resolved.is_file() or not any(resolved.is_relative_to(root) for root in self.roots):
-            raise Problem(404, f"the image of {image[:200]!r} lies outside the folders that are served")
+        inside = any(resolved.is_relative_to(root) for root in self.roots)
+        if not resolved.is_file() or not (inside or (upload is None and self._is_as_indexed(item.id, resolved))):
+            raise Problem(404, f"the image of {image[:200]!r} is a link to a file that was not indexed")
         return resolved
+
+    def _is_as_indexed(self, image: str, file: Path) -> bool:
+        """Whether this very file was indexed as it is, by its stamp, so that a link may lead out to it."""
+        stamp = self.index.store.get([image])[0].column("stamp")[0].as_py()
+        try:
+            return stamp is not None and stamp == str(stamp_of(file))
+        except OSError:
+            return False
 
     def info(self) -> CollectionInfo:
         """What the collection holds; counted once a version."""
@@ -156,6 +167,7 @@ class Collection:
             "folder": folder_of(hit.id),
             "size": hit.size,
             "modified": hit.modified,
+            "columns": hit.columns,
             "thumbnail": f"{self._address}/thumbnail?id={quoted}",
             "image": f"{self._address}/image?id={quoted}",
         }
@@ -164,7 +176,7 @@ class Collection:
         """Make probabilities of a match ready for the index as it is; they take seconds for thousands of items."""
         searcher = self.searcher
         if len(searcher.index) >= LEAST and not searcher.calibrated:
-            searcher.match_estimator.probability(searcher.index.sample(1)[0])
+            searcher.match_estimator.prepare()
 
     def _describe(self, searcher: Searcher) -> CollectionInfo:
         index, encoder, version = searcher.index, searcher.encoder, version_of(searcher.index)
@@ -190,6 +202,7 @@ class Collection:
             encoder_domains=encoder.domains,
             labels=len(labels),
             folders=sorted(folders)[:FOLDERS],
+            columns=dict(index.columns),
             calibrated=False,
             store=str(index.store.stats().get("kind", "")),
         )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crosslens.server.schemas import Job
+from crosslens.server.uploaded import Addition
 from crosslens.support.errors import StoreError
 
 Kind = Literal["add", "delete"]
@@ -157,13 +158,14 @@ class JobTable:
                 (state, message, None if result is None else json.dumps(result), job),
             )
 
-    def wanted(self, ids: Sequence[str], but: str) -> set[str]:
+    def wanted(self, files: Sequence[str], but: str) -> set[str]:
         """Which of these uploads an unfinished job other than ``but`` still adds."""
-        asked = set(ids)
+        asked = set(files)
         rows = self._rows(
             "SELECT work FROM jobs WHERE kind = 'add' AND state IN ('queued', 'running') AND id != ?", but
         )
-        return {image for row in rows for image in json.loads(row["work"])["ids"] if image in asked}
+        waiting = (file for row in rows for file in Addition.of(json.loads(row["work"])).files)
+        return {file for file in waiting if file in asked}
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         if not self._file.is_file():

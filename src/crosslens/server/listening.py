@@ -9,6 +9,11 @@ from contextlib import ExitStack
 
 from crosslens.support.errors import CrosslensError
 
+
+class PortTakenError(CrosslensError):
+    """A port that another program listens on."""
+
+
 BACKLOG = 2048
 """Connections that wait for the server to take them."""
 
@@ -24,7 +29,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
         Listening sockets, at least one, all of one port.
 
     Raises:
-        CrosslensError: for an unknown host, or a port that is taken or not allowed, saying what to do.
+        PortTakenError: for a port that is taken.
+        CrosslensError: for an unknown host, or a port that is not allowed, saying what to do.
     """
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -42,7 +48,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
                 if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(addresses) > 1:
                     # A name may stand for IPv6 too where this machine has none.
                     continue
-                raise CrosslensError(_reason(error, host, port)) from error
+                kind_of = PortTakenError if error.errno == errno.EADDRINUSE else CrosslensError
+                raise kind_of(_reason(error, host, port)) from error
             taken.append(one)
         if not taken:
             raise CrosslensError(f"{host} is no address of this machine; see --host")

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from crosslens.search.query.plain import answer_plainly
+from crosslens.search.query.plain import answer_plainly, request_plainly, to_plain
 from crosslens.server.collection import Collection
 from crosslens.support.errors import CrosslensError
 from crosslens.support.local_socket import is_same_user, receive, send, socket_of
@@ -81,7 +81,10 @@ class LocalSocket:
             if Path(asked["index"]) != self._collection.folder.resolve():
                 return {"refused": "another index"}
             self._collection.refresh(now=True)
-            return answer_plainly(self._collection.searcher, asked["asked"])
+            searcher, wanted = self._collection.searcher, asked["asked"]
+            request = request_plainly(self._collection.folder, wanted)
+            answer = answer_plainly(searcher, request, wanted["min_match"])
+            return to_plain(answer, len(searcher.index))
         except (CrosslensError, KeyError, TypeError) as error:
             return {"refused": str(error)}
         except Exception as error:

@@ -16,8 +16,9 @@ from crosslens.server.held import is_held
 from crosslens.server.jobs import TooManyJobsError
 from crosslens.server.problems import Problem, busy, responses
 from crosslens.server.routes_search import CollectionName
-from crosslens.server.schemas import DeleteRequest, Item, Job, JobAccepted
+from crosslens.server.schemas import AcceptedImage, DeleteRequest, Item, Job, JobAccepted
 from crosslens.server.service import Service, service_of
+from crosslens.server.uploaded import plan_addition, read_items
 from crosslens.support.errors import ImageError
 from crosslens.support.file_stamp import stamp_of
 
@@ -46,9 +47,18 @@ _ADDED: dict[str, Any] = {
                         },
                         "domain": {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
                         "label": {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
+                        "items": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "description": "A JSON list with an object for each image: id, label, columns.",
+                        },
                     },
                 },
-                "example": {"domain": "photo", "label": "dog"},
+                "example": {
+                    "domain": "photo",
+                    "label": "dog",
+                    "items": '[{"id":"sku-9","columns":{"price":19.5,"keywords":["red","small"]}}]',
+                },
             }
         },
     }
@@ -160,17 +170,23 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
 async def add(request: Request, name: CollectionName) -> Response:
     """Upload images of one look, and of one class where it is known. They are added by a job.
 
-    An item's id is made from the image's content: the same image twice is one item.
+    Beside each image there may be an entry of `items`, a JSON list in the order of the images: its `id`, `label`
+    and own `columns`. Without an id, one is made from the image's content, so that the same image twice is one
+    item. The name of each file is kept as its column `filename`.
     """
     service = service_of(request)
     collection = service.collection(name)
-    form = await read_form(request, files=service.settings.max_added, fields=("domain", "label"))
+    form = await read_form(request, files=service.settings.max_added, fields=("domain", "label", "items"))
     try:
         domain, label = (_name(form.fields.get(field), field) for field in ("domain", "label"))
+        assert domain is not None
         if not form.images:
             raise Problem(
                 422, "the form holds no file named 'images'", errors=[{"where": "images", "what": "missing"}]
             )
+        items = read_items(form.fields.get("items"), len(form.images))
+        labels = [label if item.label is None else _name(item.label, "label") for item in items]
+        names = [file.filename for file in form.images]
         checked: list[ImageFile] = []
         for number, file in enumerate(form.images):
             content = await file.read()
@@ -180,14 +196,17 @@ async def add(request: Request, name: CollectionName) -> Response:
         await form.data.close()
     table = service.tables[collection.name]
 
-    def queue(ids: list[str]) -> Job:
-        return table.put("add", {"ids": ids, "domain": domain, "label": label}, len(ids))
+    def queue(files: list[str]) -> tuple[Job, list[AcceptedImage]]:
+        work = plan_addition(collection.index, domain, files, names, labels, items)
+        job = table.put("add", work.model_dump(mode="json"), len(work.images))
+        asked = zip(files, names, items, strict=True)
+        return job, [AcceptedImage(id=item.id or file, filename=name or None) for file, name, item in asked]
 
     try:
-        job = await service.thread(service.uploads[collection.name].keep, checked, queue)
+        job, images = await service.thread(service.uploads[collection.name].keep, checked, queue)
     except TooManyJobsError as error:
         raise busy(str(error), 10) from None
-    return _accepted(service, job)
+    return _accepted(service, job, images)
 
 
 @router.delete(
@@ -233,7 +252,7 @@ def _name(value: str | None, field: str) -> str | None:
     return name
 
 
-def _accepted(service: Service, job: Job) -> Response:
+def _accepted(service: Service, job: Job, images: list[AcceptedImage] | None = None) -> Response:
     service.worker.wake()
-    content = JobAccepted(job=job).model_dump(mode="json")
+    content = JobAccepted(job=job, images=images).model_dump(mode="json")
     return JSONResponse(content, 202, {"Location": f"/api/v1/jobs/{job.id}"})

@@ -11,6 +11,7 @@ from crosslens.server.access import looking, writing
 from crosslens.server.problems import Problem, responses
 from crosslens.server.schemas import Job
 from crosslens.server.service import Service, service_of
+from crosslens.server.uploaded import Addition
 from crosslens.support.errors import StoreError
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -62,5 +63,5 @@ def _cancel(service: Service, job_id: str) -> Job:
         index = service.collections[job.collection].index
         # Files that stay only take room; the job is cancelled all the same.
         with suppress(StoreError):
-            service.uploads[job.collection].forget(index, table, table.work(job_id)["ids"], job_id)
+            service.uploads[job.collection].forget(index, table, Addition.of(table.work(job_id)).files, job_id)
     return after

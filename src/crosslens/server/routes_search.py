@@ -13,8 +13,16 @@ from fastapi.responses import Response
 from crosslens.server.access import looking, reading
 from crosslens.server.answering import answer
 from crosslens.server.bodies import media_type, parse_json, read_form, read_json
+from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem, responses
-from crosslens.server.schemas import CollectionInfo, SearchAnswer, SearchRequest
+from crosslens.server.schemas import (
+    CollectionInfo,
+    ColumnFacet,
+    Facets,
+    FacetsRequest,
+    SearchAnswer,
+    SearchRequest,
+)
 from crosslens.server.service import service_of
 
 router = APIRouter(prefix="/api/v1", tags=["search"])
@@ -48,6 +56,13 @@ _BODY: dict[str, Any] = {
             },
             "application/json": {"schema": {"$ref": "#/components/schemas/SearchRequest"}},
         },
+    }
+}
+
+_FACETS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/FacetsRequest"}}},
     }
 }
 
@@ -92,6 +107,29 @@ async def search(request: Request, name: CollectionName) -> Response:
                 raise Problem(415, "send multipart/form-data, or application/json when there is no image")
         content = await unless_gone(request, answer(service, collection, asked, images, seconds))
     return Response(content, media_type="application/json")
+
+
+@router.post(
+    "/collections/{name}/facets",
+    summary="Count the values of the items' own columns",
+    response_model=Facets,
+    dependencies=[Depends(reading)],
+    responses=responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_FACETS,
+)
+async def facets(request: Request, name: CollectionName) -> Facets:
+    """How many items have which values of their own columns: of all items, or of those that match a filter."""
+    service = service_of(request)
+    collection = service.collection(name)
+    asked = await read_json(request, FacetsRequest)
+    return await service.thread(_facets, collection, asked)
+
+
+def _facets(collection: Collection, asked: FacetsRequest) -> Facets:
+    collection.refresh()
+    index = collection.index
+    found = {name: ColumnFacet(**vars(facet)) for name, facet in index.facets(asked.where).items()}
+    return Facets(items=index.count(asked.where), version=version_of(index), columns=found)
 
 
 async def unless_gone(request: Request, work: Awaitable[Made]) -> Made:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from crosslens.data.columns import ColumnType
 from crosslens.images.region import Region
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.query import search_request
@@ -14,6 +15,8 @@ from crosslens.search.query.query import MOST, MOST_LETTERS, QueryPart, SearchOp
 from crosslens.search.rerank.base import Rerank
 from crosslens.support.errors import ConfigError
 
+Own = str | int | float | bool | list[str]
+"""A value of an item's own column; dates are `2026-01-31` or `2026-01-31T12:00:00`."""
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 # Ids are paths or names of a manifest, of any length; the JSON's own limit bounds them.
 ItemId = Annotated[str, Field(min_length=1)]
@@ -160,6 +163,7 @@ class FoundItem(BaseModel):
     folder: str = Field(description="The id up to its last slash.")
     size: int | None = Field(description="Bytes of the file when it was indexed.")
     modified: int | None = Field(description="Time of the file's last change, seconds since 1970.")
+    columns: dict[str, Own] = Field(description="Its own columns that have a value.")
     duplicates: list[str] = Field(description="Ids of near-duplicates folded into this hit.")
     thumbnail: str = Field(description="Address of a small picture.")
     image: str = Field(description="Address of the original file.")
@@ -170,6 +174,11 @@ class SearchAnswer(BaseModel):
 
     hits: list[FoundItem]
     match_probability: float | None = Field(description="Probability that the query has a counterpart here.")
+    match_is_rough: bool = Field(
+        default=False,
+        description="Whether it is no more than a guess: calibrated on the indexed images alone, and asked with"
+        " another look.",
+    )
     no_match: bool = Field(description="Whether that probability is below `min_match`; there are no hits then.")
     domain: str | None = Field(description="The look of the query's images, as told or found out.")
     items: int = Field(description="Items in the collection.")
@@ -194,6 +203,7 @@ class CollectionInfo(BaseModel):
     )
     labels: int = Field(description="How many class names occur.")
     folders: list[str] = Field(description="The first two levels of the ids, at most 500.")
+    columns: dict[str, ColumnType] = Field(description="The items' own columns, to filter and sort by.")
     calibrated: bool = Field(description="Whether answers carry the probability of a match.")
     store: str
 
@@ -207,8 +217,38 @@ class Item(BaseModel):
     folder: str
     size: int | None
     modified: int | None
+    columns: dict[str, Own]
     thumbnail: str
     image: str
+
+
+class FacetsRequest(_Asked):
+    """Of which items to count the values of their own columns."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"where": None}]})
+
+    where: Where | None = Field(None, description="Only items that match; all by default.")
+
+
+class ColumnFacet(BaseModel):
+    """What the items have in one of their own columns."""
+
+    type: ColumnType
+    items: int = Field(description="How many have a value.")
+    values: list[tuple[str | bool, int]] = Field(
+        description="Of texts, truth values and lists: the most frequent ones, and how many items have each."
+    )
+    more: int = Field(description="How many other values there are.")
+    min: float | str | None = Field(description="Of numbers and dates.")
+    max: float | str | None = Field(description="Of numbers and dates.")
+
+
+class Facets(BaseModel):
+    """Facets of a collection."""
+
+    items: int = Field(description="How many items were counted.")
+    version: str = Field(description="State of the collection that was counted.")
+    columns: dict[str, ColumnFacet]
 
 
 class DeleteRequest(_Asked):
@@ -240,10 +280,18 @@ class Job(BaseModel):
     created: float = Field(description="Seconds since 1970.")
 
 
+class AcceptedImage(BaseModel):
+    """An uploaded image that a job is going to add."""
+
+    id: str = Field(description="What its item will be called.")
+    filename: str | None = Field(description="What the uploaded file was called.")
+
+
 class JobAccepted(BaseModel):
     """Answer to a change that was queued."""
 
     job: Job
+    images: list[AcceptedImage] | None = Field(None, description="The uploaded images, in their order.")
 
 
 class Health(BaseModel):
@@ -252,5 +300,5 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
-OWN_MODELS: tuple[type[BaseModel], ...] = (SearchRequest, DeleteRequest)
+OWN_MODELS: tuple[type[BaseModel], ...] = (SearchRequest, FacetsRequest, DeleteRequest)
 """Bodies that are read by hand, so that their limits hold; OpenAPI learns of them separately."""

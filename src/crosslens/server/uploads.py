@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow.compute as pc
 from filelock import FileLock
 
-from crosslens.search.filters.conditions import In
 from crosslens.search.index.index import Index
-from crosslens.search.index.making import UPLOADS, is_upload
+from crosslens.search.index.making import UPLOADS, is_upload, upload_of
 from crosslens.server.bodies import ImageFile
 from crosslens.server.jobs import JobTable
 from crosslens.support.errors import StoreError
@@ -35,48 +35,48 @@ class Uploads:
         """The index folder where it lies now, which ids of uploads start from."""
         return self._folder.resolve()
 
-    def path(self, image: str) -> Path:
-        """The file of an upload's id.
+    def path(self, file: str) -> Path:
+        """Where an upload lies, by its path from the index folder.
 
         Raises:
-            StoreError: when it is no id of an upload.
+            StoreError: when it is no upload's.
         """
-        if not is_upload(image):
-            raise StoreError(f"{image!r} is no upload")
-        return self.root / image
+        if not is_upload(file):
+            raise StoreError(f"{file!r} is no upload")
+        return self.root / file
 
     def keep(self, files: Sequence[ImageFile], then: Callable[[list[str]], Kept]) -> Kept:
-        """Store files, and call ``then`` with their ids before anybody may delete them again.
+        """Store files, and call ``then`` with their paths before anybody may delete them again.
 
         The same image twice is one file. The bytes stay as they are.
 
         Raises:
             StoreError: when the folder cannot be written.
         """
-        ids = [self._name(file) for file in files]
+        names = [self._name(file) for file in files]
         with self._held():
-            for image, file in zip(ids, files, strict=True):
-                path = self.path(image)
+            for name, file in zip(names, files, strict=True):
+                path = self.path(name)
                 if not path.is_file():
                     with atomic_path(path) as temporary:
                         temporary.write_bytes(file.content)
-            return then(list(dict.fromkeys(ids)))
+            return then(names)
 
-    def forget(self, index: Index, table: JobTable, ids: Sequence[str], job: str) -> None:
-        """Delete the files of these ids that neither the index nor a job other than ``job`` needs."""
-        asked = [image for image in ids if is_upload(image)]
+    def forget(self, index: Index, table: JobTable, files: Sequence[str], job: str) -> None:
+        """Delete those of these files that neither the index nor a job other than ``job`` needs."""
+        asked = {file for file in files if is_upload(file)}
         if not asked:
             return
         with self._held():
             index.refresh()
-            needed = table.wanted(asked, job)
-            for start in range(0, len(asked), 5000):
-                part = In(field="id", values=tuple(asked[start : start + 5000]))
-                for rows, _ in index.scan(part):
-                    needed.update(rows.column("id").to_pylist())
-            for image in asked:
-                if image not in needed:
-                    self.path(image).unlink(missing_ok=True)
+            needed = table.wanted(list(asked), job)
+            for rows, _ in index.scan():
+                paths = rows.column("path")
+                # Ids may be people's own, so the paths tell.
+                paths = paths.filter(pc.match_substring(paths, f"/{UPLOADS}/"))
+                needed.update(filter(None, map(upload_of, paths.to_pylist())))
+            for file in asked - needed:
+                self.path(file).unlink(missing_ok=True)
 
     def _name(self, file: ImageFile) -> str:
         digest = hashlib.sha256(file.content).hexdigest()[:40]

@@ -14,10 +14,13 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from crosslens.encoder.querying import QueryEncoder
-from crosslens.search.filters.conditions import Filter
+from crosslens.images.facts import Facts, read_facts
+from crosslens.search.filters.conditions import Filter, In
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import read_file_columns
-from crosslens.search.index.making import is_upload
+from crosslens.search.index.making import upload_of
+from crosslens.search.index.own_columns import given_columns, merge, types_of_facts
+from crosslens.search.index.pictures import find_fault
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import is_being_written
 from crosslens.search.query.resolve_domain import resolve_domain
@@ -27,8 +30,9 @@ from crosslens.server.embedding import Embedding
 from crosslens.server.jobs import JobTable
 from crosslens.server.metrics import Meter
 from crosslens.server.schemas import Job
+from crosslens.server.uploaded import Addition, Uploaded, ids_of_folders
 from crosslens.server.uploads import Uploads
-from crosslens.support.errors import AnotherWriterError, CrosslensError, ImageError
+from crosslens.support.errors import AnotherWriterError, CrosslensError, ImageError, StoreError
 
 log = logging.getLogger(__name__)
 BATCH = 32
@@ -135,36 +139,41 @@ class Worker:
         if job.kind == "add":
             try:
                 with closing(Index.open(self._collections[job.collection].folder)) as index:
-                    self._uploads[job.collection].forget(index, table, work["ids"], job.id)
+                    self._uploads[job.collection].forget(index, table, Addition.of(work).files, job.id)
             except (CrosslensError, OSError) as error:
                 log.error("uploads of the failed job %s of %s stay: %s", job.id, job.collection, error)
         self._end(table, job, "failed", message)
 
     def _add(self, collection: Collection, index: Index, table: JobTable, job: Job, work: dict[str, Any]) -> None:
-        ids: list[str] = work["ids"]
+        asked = Addition.of(work)
+        images = asked.images
         # One encoder for the whole job, whatever takes the index's place meanwhile; the index refuses another's.
         encoder = collection.encoder
         uploads = self._uploads[collection.name]
-        _, notes = resolve_domain(work["domain"], encoder.domains, index)
+        _, notes = resolve_domain(asked.domain, encoder.domains, index)
         skipped: dict[str, str] = {}
-        done, cancelled = job.done, table.advance(job.id, job.done, len(ids))
-        while done < len(ids) and not cancelled:
+        before = _files_of(index, [image.id for image in images], None)
+        done, cancelled = job.done, table.advance(job.id, job.done, len(images))
+        while done < len(images) and not cancelled:
             if self._stopping.is_set():
                 self._end(
-                    table, job, "queued", f"{done} of {len(ids)} added; goes on when the server starts again"
+                    table, job, "queued", f"{done} of {len(images)} added; goes on when the server starts again"
                 )
                 return
-            batch = ids[done : done + BATCH]
-            skipped |= self._add_batch(encoder, index, uploads, batch, work["domain"], work["label"])
+            batch = images[done : done + BATCH]
+            skipped |= self._add_batch(encoder, index, uploads, batch, asked)
             done += len(batch)
-            cancelled = table.advance(job.id, done, len(ids))
-        if cancelled and done < len(ids):
-            self._end(table, job, "cancelled", f"cancelled after {done} of {len(ids)}; what was added stays")
-            uploads.forget(index, table, ids[done:], job.id)
+            cancelled = table.advance(job.id, done, len(images))
+        if cancelled and done < len(images):
+            self._end(table, job, "cancelled", f"cancelled after {done} of {len(images)}; what was added stays")
+            uploads.forget(index, table, asked.files[done:], job.id)
             return
-        uploads.forget(index, table, list(skipped), job.id)
-        result = {"added": len(ids) - len(skipped), "skipped": list(skipped), "items": len(index)}
-        message = f"{len(ids) - len(skipped)} images added"
+        # An id that was there may have had another file.
+        unneeded = [image.file for image in images if image.id in skipped]
+        uploads.forget(index, table, [*unneeded, *before], job.id)
+        ids = [image.id for image in images if image.id not in skipped]
+        result = {"added": len(ids), "ids": ids, "skipped": list(skipped), "items": len(index)}
+        message = f"{len(ids)} images added"
         if skipped:
             message += f", {len(skipped)} left out: the first {next(iter(skipped.values()))}"
         self._end(table, job, "done", "; ".join((message, *notes)), result)
@@ -174,30 +183,38 @@ class Worker:
         encoder: QueryEncoder,
         index: Index,
         uploads: Uploads,
-        ids: Sequence[str],
-        domain: str,
-        label: str | None,
+        images: Sequence[Uploaded],
+        asked: Addition,
     ) -> dict[str, str]:
         """Add one batch in one step; says by id which images were left out, and why."""
-        present: list[str] = []
+        taken = set(ids_of_folders(index, [image.id for image in images]))
+        skipped = dict.fromkeys(taken, "has the id of an image that was indexed where it lies")
+        present: list[Uploaded] = []
+        facts: dict[str, Facts] = {}
         squares = []
-        skipped: dict[str, str] = {}
-        for image in ids:
+        for image in images:
+            if image.id in taken:
+                continue
+            facts[image.id] = found = read_facts(uploads.path(image.file))
+            if found.width and (fault := find_fault(found.width, found.height)):
+                skipped[image.id] = fault
+                continue
             try:
-                squares.append(encoder.preprocess.pixels(uploads.path(image)))
+                squares.append(encoder.preprocess.pixels(uploads.path(image.file)))
                 present.append(image)
             except ImageError:
-                skipped[image] = "can no longer be read"
+                skipped[image.id] = "can no longer be read"
         if present:
-            name, _ = resolve_domain(domain, encoder.domains)
+            name, _ = resolve_domain(asked.domain, encoder.domains)
             features = self._embedding.embed_squares(encoder, squares, name)
             vectors = encoder.encode_features(features, name)
             faults = find_faults(vectors)
-            skipped |= {present[row]: f"its vector {fault}" for row, fault in faults.items()}
+            skipped |= {present[row].id: f"its vector {fault}" for row, fault in faults.items()}
             good = [row for row in range(len(present)) if row not in faults]
             kept = [present[row] for row in good]
-            paths = [uploads.path(image) for image in kept]
-            index.upsert(_items(kept, paths, uploads.root, domain, label), vectors[good], encoder.fingerprint)
+            own = _declared(index, asked, kept, facts)
+            items = _items(kept, own, uploads.root, asked.domain)
+            index.upsert(items, vectors[good], encoder.fingerprint)
         return skipped
 
     def _delete(
@@ -205,12 +222,8 @@ class Worker:
     ) -> None:
         uploads = self._uploads[collection.name]
         where = None if work["where"] is None else _FILTER.validate_python(work["where"])
-        if where is None:
-            asked = list(work["ids"])
-        else:
-            asked = [image for rows, _ in index.scan(where) for image in rows.column("id").to_pylist()]
-        # Told by their ids: where the index lay when they were uploaded says nothing.
-        going, total = [image for image in asked if is_upload(image)], len(asked)
+        going = _files_of(index, work["ids"], where)
+        total = index.count(where) if where is not None else len(work["ids"])
         if table.advance(job.id, 0, total):
             self._end(table, job, "cancelled", "cancelled; nothing was deleted")
             return
@@ -233,13 +246,39 @@ class Worker:
             self._meter.jobs.labels(job.kind, state).inc()
 
 
-def _items(ids: Sequence[str], paths: Sequence[Path], root: Path, domain: str, label: str | None) -> pa.Table:
+def _declared(
+    index: Index, asked: Addition, images: Sequence[Uploaded], facts: dict[str, Facts]
+) -> list[str | None]:
+    """The own columns of images, of which the index is told first."""
+    contents = index.contents
+    if not contents.store.keeps("own"):
+        return [None] * len(images)
+    contents.declare(asked.types, given=True)
+    contents.declare(types_of_facts(facts[image.id] for image in images), given=False)
+    if any(contents.columns[name] != kind for name, kind in asked.types.items()):
+        raise StoreError(f"the index got columns of other types than {', '.join(asked.types)} meanwhile")
+    names = given_columns(contents.description)
+    return [merge(None, facts[image.id], image.columns, names, image.id) for image in images]
+
+
+def _files_of(index: Index, ids: Sequence[str] | None, where: Filter | None) -> list[str]:
+    """The uploaded files of items, by their ids or a filter."""
+    stored = index.ids_of(ids or ())
+    parts = [In(field="id", values=tuple(stored[start : start + 5000])) for start in range(0, len(stored), 5000)]
+    scans = [index.scan(part) for part in ([where] if where is not None else parts)]
+    paths = [path for scan in scans for rows, _ in scan for path in rows.column("path").to_pylist()]
+    return [file for file in map(upload_of, paths) if file is not None]
+
+
+def _items(images: Sequence[Uploaded], own: Sequence[str | None], root: Path, domain: str) -> pa.Table:
+    paths = [root / image.file for image in images]
     columns = {
-        "id": list(ids),
+        "id": [image.id for image in images],
         "path": [str(path) for path in paths],
-        "root": [str(root)] * len(ids),
-        "domain": [domain] * len(ids),
-        "label": [label] * len(ids),
+        "root": [str(root)] * len(images),
+        "domain": [domain] * len(images),
+        "label": [image.label for image in images],
         **read_file_columns(paths),
+        "own": list(own),
     }
     return pa.table(columns, schema=ITEM_SCHEMA)

@@ -67,5 +67,9 @@ class ReplacedIndexError(StoreError):
     """An open index whose folder holds another index now; open it again."""
 
 
+class TooManyGoneError(StoreError):
+    """So many pictures of an index are gone that somebody is asked before their items go too."""
+
+
 class AnotherWriterError(StoreError):
     """An index that another process is writing to; try again when it is done."""

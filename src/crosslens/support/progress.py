@@ -1,7 +1,8 @@
-"""Progress bars on a terminal, silence elsewhere."""
+"""Progress: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -24,6 +25,10 @@ class Advance(Protocol):
 
 
 _quiet = False
+_FIRST, _NEXT, _LONGEST = 5.0, 10.0, 60.0
+"""Seconds until the first plain line, between two lines at least, and after which a line comes in any case."""
+_STEP = 0.1
+"""Share of the work that is worth a line."""
 
 
 def set_quiet(quiet: bool) -> None:
@@ -34,6 +39,10 @@ def set_quiet(quiet: bool) -> None:
 
 def note(text: str, style: str = "") -> None:
     """Print one line of information to standard error, unless quiet; ``style`` is Rich's, such as ``yellow``."""
+    _say(text, style)
+
+
+def _say(text: str, style: str = "") -> None:
     if not _quiet:
         # Plain strings would be read as markup, and cut into lines where nothing is a terminal.
         console.print(Text(visible(text), style), soft_wrap=True)
@@ -41,13 +50,9 @@ def note(text: str, style: str = "") -> None:
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Advance]:
-    """Show a bar of ``total`` steps on a terminal; elsewhere, or when quiet, show nothing."""
+    """Show a bar of ``total`` steps on a terminal, plain lines elsewhere, and nothing when quiet."""
     if _quiet or not console.is_terminal:
-
-        def silent(steps: int = 1, note: str = "", total: int | None = None) -> None:
-            return
-
-        yield silent
+        yield _PlainLines(total, label)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -67,6 +72,33 @@ def progress(total: int, label: str) -> Iterator[Advance]:
                 bar.update(task, note=visible(note))
 
         yield advance
+
+
+class _PlainLines:
+    """Says now and then how far the work is, in whole lines that a log can keep; work of seconds says nothing."""
+
+    def __init__(self, total: int, label: str) -> None:
+        self._total, self._label, self._done, self._told = total, label, 0, 0
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, steps: int = 1, note: str = "", total: int | None = None) -> None:
+        self._done += steps
+        self._total = self._total if total is None else total
+        now = time.monotonic()
+        since, first = now - self._last, self._last == self._started
+        enough = self._done - self._told >= _STEP * self._total and since >= (_FIRST if first else _NEXT)
+        if self._total < 1 or self._done < 1 or not (enough or since >= _LONGEST):
+            return
+        self._last, self._told = now, self._done
+        left = (now - self._started) / self._done * max(self._total - self._done, 0)
+        wait = f", about {_duration(left)} left" if left >= 1 else ""
+        _say(f"{self._label}: {self._done} of {self._total}{wait}{f'; {note}' if note else ''}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"
 
 
 @contextmanager

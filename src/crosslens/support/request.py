@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter, cleandoc, get_annotations, signature
 from textwrap import fill, indent
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,9 +47,13 @@ class Request(BaseModel):
             name = str(first["loc"][0]) if first["loc"] else "options"
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)
-                raise ConfigError(f"there is no option {name!r}; there are {known}") from error
+                near = did_you_mean(name, cls.model_fields)
+                raise ConfigError(f"there is no option {name!r}; there are {known}{near}") from error
             given = "" if first["type"] == "missing" else f" = {first['input']!r}"
-            raise ConfigError(f"{name}{given}: {first['msg']}") from error
+            # Pydantic tells the choices in one text: 'a', 'b' or 'c'.
+            choices = re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", ""))
+            near = did_you_mean(str(first["input"]), choices)
+            raise ConfigError(f"{name}{given}: {first['msg']}{near}") from error
 
 
 def takes(request: type[Request], *, without: Collection[str] = ()) -> Callable[[Function], Function]:

@@ -33,6 +33,16 @@ def visible(text: object) -> str:
     return "".join(_escaped(letter) for letter in shown)
 
 
+def in_bytes(size: int) -> str:
+    """A size as people read it: ``12 kB``, ``3.4 MB``."""
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+
+
 def echo(text: object, err: bool = False) -> None:
     """Print one line of text to standard output, or to standard error."""
     print(visible(text), file=sys.stderr if err else sys.stdout)

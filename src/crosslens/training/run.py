@@ -141,7 +141,10 @@ class Run:
         """
         config = self.config()
         if "source" not in config:
-            raise RunError(f"{self.folder}/config.yaml does not say which images the run began with; name them")
+            raise RunError(
+                f"the run {self.folder} began without images; give some to measure it on:"
+                f" crosslens evaluate {self.folder} PICTURES"
+            )
         # An absolute source stays what it is; a manifest of the run's own lies in its folder.
         catalog = Catalog.open(self.folder / config["source"])
         return catalog.rooted_at(Path(config["root"])) if config["source"] == IMAGES else catalog
@@ -185,6 +188,15 @@ class Run:
         except Exception as error:
             # torch raises many kinds on a damaged archive.
             raise RunError(f"{file} cannot be read ({error}); delete it to start this run anew") from error
+
+    def drop_checkpoints(self) -> None:
+        """Remove what only an unfinished run goes on from; what a failure left stays."""
+        folder = self.folder / "checkpoints"
+        for file in folder.glob("*.pt") if folder.is_dir() else ():
+            if file.name != "failed.pt":
+                file.unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
     def write_held_out(self, ids: list[str]) -> None:
         """Name the images that training left out, which alone may be evaluated."""

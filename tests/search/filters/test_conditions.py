@@ -30,7 +30,11 @@ def test_json_and_back(found):
     ("value", "message"),
     [
         ({"op": "like", "field": "id", "value": "x"}, "like"),
-        ({"op": "eq", "field": "colour", "value": "x"}, "field"),
+        ({"op": "eq", "field": "", "value": "x"}, "field"),
+        ({"op": "eq", "field": "price", "value": float("nan")}, "compared with text, a number"),
+        ({"op": "eq", "field": "price", "value": [1]}, "compared with text, a number"),
+        ({"op": "prefix", "field": "size", "value": "1"}, "starts with nothing"),
+        ({"op": "own", "kind": "text", "test": {"op": "eq", "field": "price", "value": "x"}}, "own"),
         ({"op": "range", "field": "size", "min": 1000.0}, "at range.min: size holds a whole number, not 1000.0"),
         ({"op": "range", "field": "size", "max": "9"}, "at range.max: size holds a whole number, not '9'"),
         ({"op": "in", "field": "size", "values": [1, 2.5]}, "at in.values: size holds a whole number, not 2.5"),

@@ -59,6 +59,13 @@ DAY = Range(field="modified", min=1769817600, max=1769817600 + 86400 - 1)
             And(filters=(Or(filters=(PHOTO, PHOTO)), Eq(field="size", value=1))),
         ),
         ("not not domain = 'photo'", PHOTO),
+        ("price >= 1.5e2", Range(field="price", min=150.0)),
+        (
+            "Price = -3 and sold != TRUE",
+            And(filters=(Eq(field="Price", value=-3), Not(filter=Eq(field="sold", value=True)))),
+        ),
+        ("`my column` in ('a', 'b')", In(field="my column", values=("a", "b"))),
+        ("größe is null", Not(filter=Range(field="größe"))),
     ],
 )
 def test_text_form(text, expected):
@@ -69,12 +76,13 @@ def test_text_form(text, expected):
     ("text", "message"),
     [
         ("", "'the end' is no field"),
-        ("colour = 'red'", "is no field; the fields are id, path"),
+        ("'colour' = 'red'", "is no field; the fields are id, path"),
         ("domain = photo", "at character 10: 'photo' is no value; write a whole number, or text in quotes"),
         ("domain = 'photo", "cannot be read; texts stand in quotes"),
         ("domain = 'photo' label = 'dog'", "at character 18.*join conditions with 'and' or 'or'"),
         ("size = 'big'", "size holds a whole number"),
-        ("size = 1.5", "cannot be read"),
+        ("size = 1.5", "size holds a whole number, not 1.5"),
+        ("size = true", "is no value"),
         ("size = 99999999999999999999", "too large"),
         ("label in 'dog'", "stands where '\\('"),
         ("(label = 'dog'", "stands where '\\)'"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
+from crosslens.search.index.description import FORMAT
 from crosslens.search.index.index import Index
 from crosslens.support.errors import FingerprintError, StoreError
 from testing.tiny_backbone import TinyBackbone
@@ -141,10 +142,10 @@ class TestRefusals:
             Index.create(tmp_path / "full", encoder)
         file = built.folder / "index.json"
         text = file.read_text()
-        file.write_text(text.replace('"format": 3', '"format": 7'))
+        file.write_text(text.replace(f'"format": {FORMAT}', '"format": 7'))
         with pytest.raises(StoreError, match="newer crosslens"):
             Index.open(built.folder)
-        file.write_text(text.replace('"format": 3', '"format": 1'))
+        file.write_text(text.replace(f'"format": {FORMAT}', '"format": 1'))
         with pytest.raises(StoreError, match="build it again"):
             Index.open(built.folder)
         file.write_text(text[: len(text) // 2])

@@ -10,8 +10,9 @@ from crosslens.ops.calibration import MatchCalibration, centre_features
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import sample_items
+from crosslens.search.index.kept_queries import draw_images
 from crosslens.search.query import match_estimator as module
-from crosslens.search.query.match_estimator import MatchEstimator, assign_domain, draw_images, draw_indexed_images
+from crosslens.search.query.match_estimator import MatchEstimator, draw_indexed_images
 from crosslens.support.errors import StoreError
 from testing.tiny_pictures import make_pictures
 
@@ -74,7 +75,7 @@ def test_prompts_are_used_where_the_index_answers_with_its_own_vectors(prompted,
     made = MatchEstimator(index, sketches, device="torch-cpu")
     assert made.probability(vector) == pytest.approx(expected, abs=1e-4)
     # The same pictures said to be photos pass through the photos' prompts.
-    as_photos = features_of_encoder(assign_domain(sketches, "photo"), prompted, device="torch-cpu")
+    as_photos = features_of_encoder(sketches.of_one_domain("photo"), prompted, device="torch-cpu")
     others = prompted.encode_features(as_photos.centre, "photo")
     expected = MatchCalibration.fit(gallery, others).probability(vector[None])[0]
     told = MatchEstimator(index, sketches, "photo", device="torch-cpu")

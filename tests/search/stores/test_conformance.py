@@ -1,5 +1,6 @@
 """What every store does, the same for each."""
 
+import json
 import unicodedata
 
 import numpy as np
@@ -7,11 +8,14 @@ import pyarrow as pa
 import pytest
 
 from crosslens.nn.similarity import Similarity
+from crosslens.search.filters.binding import bind
 from crosslens.search.filters.conditions import And, Eq, In, Not, Or, Prefix, Range
+from crosslens.search.filters.text import parse_filter
 from crosslens.search.stores import STORES
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.search.stores.snapshot import read_pair
 from crosslens.support.errors import StoreError
+from testing import own_values
 from testing.stores import ALL, DIM, Place, items, slow_search, unit
 from testing.toy_store import LINE
 
@@ -130,6 +134,38 @@ def test_filters_come_before_the_cut(full, table, where):
     found = [image for rows, _ in full.scan(where) for image in ids_of(rows)]
     assert sorted(found) == sorted(np.array(ids_of(table))[mask].tolist())
     check_search(full, table, unit(COUNT), unit(3, seed=4), 10, where)
+
+
+@pytest.fixture
+def described(store, table):
+    place = table.schema.get_field_index("own")
+    described = table.set_column(place, "own", pa.array(own_values.own(COUNT), pa.string()))
+    store.upsert(described, unit(COUNT))
+    return store, described
+
+
+@pytest.mark.parametrize(("text", "holds"), own_values.CONDITIONS, ids=[text for text, _ in own_values.CONDITIONS])
+def test_own_columns_are_kept_and_filtered(described, text, holds):
+    store, table = described
+    where = bind(parse_filter(text), own_values.COLUMNS)
+    expected = own_values.rows_where(COUNT, holds)
+    assert 0 < len(expected) < COUNT
+    assert np.flatnonzero(where.mask(table)).tolist() == expected
+    assert store.count(where) == len(expected)
+    check_search(store, table, unit(COUNT), unit(2, seed=4), 10, where)
+    found = held(store)
+    for row, image in enumerate(ids_of(table)):
+        text = found[image][0]["own"]
+        assert (None if text is None else json.loads(text)) == (own_values.values_of(row) if row % 10 else None)
+    assert store.delete(where) == len(expected)
+    assert store.count() == COUNT - len(expected)
+
+
+def test_an_own_column_of_an_awkward_name(described):
+    store, _ = described
+    where = bind(Eq(field=own_values.ODD, value="a"), own_values.COLUMNS)
+    assert store.count(where) == len(own_values.rows_where(COUNT, lambda v: v.get(own_values.ODD) == "a")) > 0
+    assert store.keeps("own")
 
 
 AWKWARD = ["it's", 'say "hi"', "emoji 🐈/ä", "100%_sure", "back\\slash", "new\nline", "'; drop table items --"]

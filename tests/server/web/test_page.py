@@ -280,3 +280,41 @@ class TestSharing:
         visit.settle()
         assert visit.parts() == ["“cat”"]
         assert visit.names() == before
+
+
+def test_columns_limit_the_search(visit, pictures):
+    """What the page asks when a value and a range are chosen; what the server does with it is tested beside it."""
+    facets = {
+        "camera": {"type": "text", "items": 9, "values": [["X100V", 6], ["M6", 3]], "min": None, "max": None},
+        "price": {"type": "number", "items": 9, "values": [], "min": 1, "max": 9.5},
+        "same": {"type": "number", "items": 9, "values": [], "min": 1, "max": 1},
+    }
+    visit.page.route("**/facets", lambda route: route.fulfill(status=200, json={"columns": facets}))
+
+    def described(route):
+        about = route.fetch().json()
+        for collection in about:
+            collection["columns"] = {name: facet["type"] for name, facet in facets.items()}
+        route.fulfill(status=200, json=about)
+
+    visit.page.route("**/api/v1/collections", described)
+    asked = []
+
+    def empty(route):
+        asked.append(route.request.post_data_buffer.decode("utf-8", "replace"))
+        answer = {"hits": [], "match_probability": None, "no_match": False, "domain": None, "items": 0}
+        route.fulfill(status=200, json=answer | {"seconds": {}, "notes": []})
+
+    visit.page.route("**/search", empty)
+    visit.page.reload()
+    visit.page.get_by_text("Columns", exact=True).click()
+    visit.page.get_by_label("camera").select_option("X100V")
+    visit.page.get_by_label("price to").fill("5")
+    assert visit.page.get_by_label("same from").count() == 0
+    visit.page.set_input_files("#files", str(pictures[COLOR_CAT]))
+    visit.page.get_by_text("No picture passes the filters").wait_for()
+    wanted = [
+        '{"op":"eq","field":"camera","value":"X100V"}', '{"op":"range","field":"price","min":null,"max":5}'
+    ]  # fmt: skip
+    assert all(condition in asked[-1] for condition in wanted)
+    assert "if=" in visit.page.url

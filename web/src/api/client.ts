@@ -1,7 +1,7 @@
 /** Requests to the server. Every failure is an ApiError. */
 
 import { ApiError, problemDetail } from "./errors";
-import type { Answer, Collection, Item, Query } from "./types";
+import type { Answer, Collection, Facet, Item, Query } from "./types";
 
 const BASE = "api/v1";
 const KEY = "crosslens-key";
@@ -41,6 +41,12 @@ export async function getCollections(): Promise<Collection[]> {
 
 export async function getItem(collection: string, id: string): Promise<Item> {
   return (await request(`${of(collection)}/item?id=${encodeURIComponent(id)}`)).json();
+}
+
+export async function getFacets(collection: string): Promise<Record<string, Facet>> {
+  const headers = { "Content-Type": "application/json" };
+  const init = { method: "POST", headers, body: "{}" };
+  return (await (await request(`${of(collection)}/facets`, init)).json()).columns;
 }
 
 export async function search(

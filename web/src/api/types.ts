@@ -12,7 +12,24 @@ export interface Collection {
   /** Domains that its encoder treats apart; a picture may be of one that is not indexed. */
   encoder_domains: string[];
   folders: string[];
+  /** The items' own columns. */
+  columns: Record<string, ColumnType>;
   calibrated: boolean;
+}
+
+/** A value of an item's own column; dates are `2026-01-31` or `2026-01-31T12:00:00`. */
+export type Own = string | number | boolean | string[];
+export type ColumnType = "text" | "number" | "date" | "boolean" | "list";
+
+/** What the items have in one of their own columns. */
+export interface Facet {
+  type: ColumnType;
+  /** How many have a value. */
+  items: number;
+  /** Of texts, truth values and lists: the most frequent, and how many items have each. */
+  values: [string | boolean, number][];
+  min: number | string | null;
+  max: number | string | null;
 }
 
 export interface Item {
@@ -22,6 +39,7 @@ export interface Item {
   folder: string | null;
   size: number | null;
   modified: number | null;
+  columns: Record<string, Own>;
 }
 
 export interface Hit extends Item {
@@ -42,7 +60,8 @@ export interface Answer {
 }
 
 export type Filter =
-  | { op: "eq"; field: string; value: string }
+  | { op: "eq"; field: string; value: string | boolean }
+  | { op: "range"; field: string; min: number | string | null; max: number | string | null }
   | { op: "in"; field: string; values: string[] }
   | { op: "prefix"; field: "id"; value: string }
   | { op: "and" | "or"; filters: Filter[] };

@@ -1,6 +1,7 @@
 /** One item, large. */
 
 import { address, imagePath, storedKey, thumbnailPath } from "../api/client";
+import type { Own } from "../api/types";
 import { addLike, onlyLike, openHit, openItem } from "../state/actions";
 import { above } from "../state/hits";
 import { columns, notice, shown, type Shown } from "../state/store";
@@ -52,6 +53,7 @@ function Item({ now }: { now: Shown }) {
             {item.domain && <Fact name="Domain" value={item.domain} />}
             <Fact name="Id" value={id} />
             <Fact name="Collection" value={collection} />
+            {Object.entries(item.columns).map(([name, value]) => <Fact key={name} name={name} value={inWords(value)} />)}
             {item.size !== null && <Fact name="File size" value={`${(item.size / 1024).toLocaleString("en", { maximumFractionDigits: 1 })} kB`} />}
             {item.modified !== null && <Fact name="Modified" value={new Date(item.modified * 1000).toLocaleString()} />}
           </dl>
@@ -94,6 +96,11 @@ function Fact({ name, value }: { name: string; value: string }) {
       <dd>{value}</dd>
     </div>
   );
+}
+
+function inWords(value: Own): string {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return Array.isArray(value) ? value.join(", ") : String(value).replace("T", " ");
 }
 
 async function copy(id: string): Promise<void> {

@@ -3,6 +3,7 @@
 import { setOptions } from "../state/actions";
 import { DEFAULTS, RERANKS, SORTS, type Options } from "../state/query";
 import { askable, options, searched } from "../state/store";
+import { ColumnFilters } from "./ColumnFilters";
 import { Icon } from "./icons";
 
 const TOPS = [10, 20, 40, 100, 200, 500, 1000];
@@ -30,6 +31,7 @@ export function Filters() {
           </fieldset>
         )}
         {folders.length > 0 && <Folders known={folders} chosen={now.folders} />}
+        <ColumnFilters />
       </section>
       <details class="more-options">
         <summary>Options{isChanged(now) && <span class="dot"><span class="sr"> (changed)</span></span>}</summary>

@@ -1,6 +1,6 @@
 /** What can be shared of a search, as the address's hash: words, items, filters and options, but no pictures. Pure. */
 
-import { DEFAULTS, RERANKS, SORTS, toWeight, type Options, type Part } from "./query";
+import { DEFAULTS, RERANKS, SORTS, toWeight, type Condition, type Options, type Part } from "./query";
 
 export interface Shared {
   collection: string | null;
@@ -24,6 +24,7 @@ export function toHash({ collection, versus, parts, options, cut }: Shared): str
   }
   options.domains.forEach((domain) => words.append("in", domain));
   options.folders.forEach((folder) => words.append("under", folder));
+  options.conditions.forEach((condition) => words.append("if", JSON.stringify(condition)));
   if (options.as !== DEFAULTS.as) words.set("as", options.as);
   if (options.top !== DEFAULTS.top) words.set("top", String(options.top));
   if (options.sort !== DEFAULTS.sort) words.set("sort", options.sort);
@@ -47,6 +48,7 @@ export function fromHash(hash: string): Shared {
     options: {
       domains: [...new Set(words.getAll("in"))],
       folders: [...new Set(words.getAll("under"))],
+      conditions: words.getAll("if").flatMap(toCondition),
       as: words.get("as") || DEFAULTS.as,
       top: Math.round(within(words.get("top"), 1, 1000) ?? DEFAULTS.top),
       sort: Object.hasOwn(SORTS, sort) ? sort : DEFAULTS.sort,
@@ -76,6 +78,19 @@ function toPart(word: string): Part[] {
   if (at < 1 || at === value.length - 1) return [];
   try {
     return [likePart(decodeURIComponent(value.slice(0, at)), value.slice(at + 1), weight)];
+  } catch {
+    return [];
+  }
+}
+
+function toCondition(word: string): Condition[] {
+  try {
+    const { column, value, min, max } = JSON.parse(word) as Record<string, unknown>;
+    if (typeof column !== "string" || column === "") return [];
+    if (typeof value === "string" || typeof value === "boolean") return [{ column, value }];
+    const isEnd = (end: unknown): end is number | string | null =>
+      end === null || typeof end === "string" || typeof end === "number";
+    return isEnd(min) && isEnd(max) && (min ?? max) !== null ? [{ column, min, max }] : [];
   } catch {
     return [];
   }

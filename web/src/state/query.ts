@@ -10,11 +10,18 @@ export type Part = { readonly key: string; readonly weight: number } & (
   | { readonly kind: "sketch" }
 );
 
+/** What an item's own column must be. */
+export type Condition =
+  | { readonly column: string; readonly value: string | boolean }
+  | { readonly column: string; readonly min: number | string | null; readonly max: number | string | null };
+
 export interface Options {
   /** Domains to search in; none means all. */
   domains: readonly string[];
   /** Beginnings of ids to search in; none means all. */
   folders: readonly string[];
+  /** What the items' own columns must be, at most one condition each. */
+  conditions: readonly Condition[];
   /** Domain of the pictures asked with: ``auto``, ``none`` or a domain's name. */
   as: string;
   top: number;
@@ -29,6 +36,7 @@ export interface Options {
 export const DEFAULTS: Options = {
   domains: [],
   folders: [],
+  conditions: [],
   as: "auto",
   top: 40,
   sort: "score",
@@ -88,12 +96,26 @@ export function fault(parts: readonly Part[], collection: Pick<Collection, "text
   return null;
 }
 
-export function filterOf({ domains, folders }: Pick<Options, "domains" | "folders">): Filter | null {
+/** The conditions with another one for its column, or none where it asks for nothing. */
+export function withCondition(conditions: readonly Condition[], column: string, next: Condition | null): Condition[] {
+  const others = conditions.filter((condition) => condition.column !== column);
+  const asks = next !== null && ("value" in next || next.min !== null || next.max !== null);
+  return asks ? [...others, next] : others;
+}
+
+export function filterOf(
+  { domains, folders, conditions }: Pick<Options, "domains" | "folders" | "conditions">,
+): Filter | null {
   const filters: Filter[] = [];
   if (domains.length > 0) filters.push({ op: "in", field: "domain", values: [...domains] });
   const prefixes = folders.map((folder): Filter => ({ op: "prefix", field: "id", value: `${folder}/` }));
   if (prefixes.length === 1) filters.push(...prefixes);
   else if (prefixes.length > 1) filters.push({ op: "or", filters: prefixes });
+  for (const condition of conditions) {
+    const { column: field } = condition;
+    if ("value" in condition) filters.push({ op: "eq", field, value: condition.value });
+    else filters.push({ op: "range", field, min: condition.min, max: condition.max });
+  }
   return filters.length > 1 ? { op: "and", filters } : (filters[0] ?? null);
 }
 

@@ -75,12 +75,13 @@ async function searchSide(side: Side): Promise<void> {
   );
 }
 
-/** The options; when two collections are compared, without a query domain that only the other one has. */
+/** The options without what only another collection has: a query domain, and conditions on its columns. */
 function optionsFor(collection: Collection): typeof DEFAULTS {
   const options = store.options.value;
   const others = SIDES.map(store.collectionOf).filter((other) => other !== null && other !== collection);
   const foreign = !(options.as in collection.domains) && others.some((other) => options.as in (other?.domains ?? {}));
-  return !foreign ? options : { ...options, as: DEFAULTS.as };
+  const conditions = options.conditions.filter(({ column }) => column in collection.columns);
+  return { ...options, conditions, as: foreign ? DEFAULTS.as : options.as };
 }
 
 async function resolve(part: Part, collection: Collection, signal: AbortSignal): Promise<Resolved> {

@@ -103,6 +103,10 @@ def evaluate_scenario(encoder: Encoder, plan: Plan) -> Evaluation:
     )
 
 
+DEFAULT_RULES = ("backbone cosine, queries", "cosine, queries", "uem")
+"""What decides who is rejected, the first that there is: what ``search --queries`` asks, and what stands in."""
+
+
 def judge_no_match(
     queries: NDArray[np.float32],
     gallery: NDArray[np.float32],
@@ -128,7 +132,8 @@ def judge_no_match(
         expected calibration error. ``rules``: per rule the share of private queries rejected (Open-set Acc), of
         shared queries rejected (``false_rejection``), and the balanced accuracy. ``rejected``: the answers of the
         backbone's calibrated cosine (the encoder's without ``plain``) at probability 0.5, one a query. ``failed``:
-        why a score could not be calibrated, such as vectors that are all alike.
+        why a score could not be calibrated, such as vectors that are all alike. ``default``: the rule that
+        ``rejected`` follows.
 
     Raises:
         EvaluationError: when all queries have a counterpart, or none has.
@@ -174,10 +179,8 @@ def judge_no_match(
         "n_merged": paper.n_merged,
         "second_test_fired": int(paper.far.sum()),
     }
-    answers = [
-        rejections[name] for name in ("backbone cosine, queries", "cosine, queries", "uem") if name in rejections
-    ]
-    value["rejected"] = answers[0].tolist()
+    value["default"] = next(name for name in DEFAULT_RULES if name in rejections)
+    value["rejected"] = rejections[value["default"]].tolist()
     return value
 
 

@@ -314,7 +314,8 @@ def universal_lists(
     if setting not in benchmark.queries or (mixed and (setting == "udcdr" or benchmark.gallery != "real")):
         raise EvaluationError(
             f"{benchmark.name} has no setting {protocol_name(setting, mixed=mixed)}; it has"
-            f" {', '.join(benchmark.queries)}"
+            f" {', '.join(benchmark.queries)}. These images were taken for it by their class names; if they are"
+            " none of DomainNet, Sketchy and TU-Berlin, measure with --protocol pairs or zero-shot"
         )
     present = set(catalog.domains)
     domains = None if domains is None else [*map(Spelling(present), domains)]

@@ -8,7 +8,7 @@ from itertools import permutations
 import numpy as np
 
 from crosslens.data.catalog import Catalog
-from crosslens.data.names import Spelling, did_you_mean
+from crosslens.data.names import Spelling
 from crosslens.datasets import published_splits
 from crosslens.encoder import Encoder
 from crosslens.evaluation.coverage import look_alikes
@@ -17,6 +17,7 @@ from crosslens.evaluation.plan import Plan
 from crosslens.features.of_encoder import features_of_encoder
 from crosslens.labels.wording import comparable
 from crosslens.support.errors import EvaluationError
+from crosslens.support.near_names import did_you_mean
 
 
 def unseen_classes(rule: str | int | Sequence[str], classes: Sequence[str], seed: int = 0) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.data.names import Spelling, did_you_mean
+from crosslens.data.names import Spelling
 from crosslens.features.load import Features
 from crosslens.labels.account import write_account
 from crosslens.labels.naming import centred_rows, class_scores
@@ -19,6 +19,7 @@ from crosslens.methods.base import FitJob
 from crosslens.methods.clair.config import ClairConfig
 from crosslens.ops.kmeans import kmeans
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 
 def first_labels(

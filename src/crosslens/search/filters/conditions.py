@@ -7,10 +7,14 @@
 Texts are compared as they read: an accent is the same whether one character holds it (NFC) or two (NFD), in the
 filter as in the index. A missing value (null) matches no ``eq``, ``in``, ``range`` or ``prefix``, and so it
 matches their ``not``.
+
+A field that no item has by itself is a column of people's own. ``binding.bind`` finds it among those of an index
+and puts a condition on it, an ``Own``, in the place of one that merely names it.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -29,7 +33,9 @@ from pydantic import (
     model_validator,
 )
 
+from crosslens.data.columns import ColumnType
 from crosslens.data.names import nfc, stored_forms
+from crosslens.search.filters.own import read_own
 from crosslens.support.errors import ConfigError
 from crosslens.support.utf8 import is_utf8
 
@@ -38,10 +44,12 @@ if TYPE_CHECKING:
 
 TextField = Literal["id", "path", "root", "domain", "label"]
 NumberField = Literal["size", "modified"]
-FieldName = Literal[TextField, NumberField]
+FieldName = Annotated[str, Field(min_length=1, max_length=1000)]
+"""One of ``FIELDS``, or the name of a column of people's own."""
 NUMBERS: tuple[str, ...] = get_args(NumberField)
 FIELDS: tuple[str, ...] = get_args(TextField) + NUMBERS
-Value = str | int
+Value = str | int | float | bool
+"""What fields are compared with. ``FIELDS`` hold texts and whole numbers alone."""
 DEEPEST = 32
 """How many filters may stand inside one another."""
 MOST_VALUES = 10_000
@@ -54,10 +62,13 @@ def _fitting(value: Any, info: ValidationInfo) -> Any:
     if name is None:
         # The field itself is wrong, which is said already.
         return value
-    wanted = int if name in NUMBERS else str
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        kind = "a whole number" if wanted is int else "text"
-        raise ValueError(f"{name} holds {kind}, not {_told(value)}")
+    if name in FIELDS:
+        wanted: Any = int if name in NUMBERS else str
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            kind = "a whole number" if wanted is int else "text"
+            raise ValueError(f"{name} holds {kind}, not {_told(value)}")
+    elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{name} is compared with text, a number or a truth value, not {_told(value)}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"this number is too large for {name}")
     if isinstance(value, str) and not is_utf8(value):
@@ -88,6 +99,14 @@ class BaseFilter(BaseModel, ABC):
 class _Leaf(BaseFilter):
     field: FieldName
 
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        return self.of(table.column(self.field))
+
+    @abstractmethod
+    def of(self, column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+        """Which of the field's N values match ``(N,)``."""
+
 
 class Eq(_Leaf):
     """The field has this value."""
@@ -97,9 +116,9 @@ class Eq(_Leaf):
 
     _typed = field_validator("value", mode="before")(_fitting)
 
-    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
-        """Which rows match ``(N,)``."""
-        return _among(table.column(self.field), self.stored)
+    def of(self, column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+        """Which values match ``(N,)``."""
+        return _among(column, self.stored)
 
     @property
     def stored(self) -> list[Value]:
@@ -118,9 +137,9 @@ class In(_Leaf):
     def _typed(cls, values: Any, info: ValidationInfo) -> Any:
         return [_fitting(value, info) for value in values] if isinstance(values, list | tuple) else values
 
-    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
-        """Which rows match ``(N,)``."""
-        return _among(table.column(self.field), self.stored)
+    def of(self, column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+        """Which values match ``(N,)``."""
+        return _among(column, self.stored)
 
     @property
     def stored(self) -> list[Value]:
@@ -146,9 +165,8 @@ class Range(_Leaf):
         named = info.data.get("field") in ("domain", "label")
         return nfc(fitting) if named and isinstance(fitting, str) else fitting
 
-    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
-        """Which rows match ``(N,)``."""
-        column = table.column(self.field)
+    def of(self, column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+        """Which values match ``(N,)``."""
         found = _truth(pc.is_valid(column))
         if self.min is not None:
             found &= _truth(pc.greater_equal(column, self.min))
@@ -157,18 +175,23 @@ class Range(_Leaf):
         return found
 
 
-class Prefix(BaseFilter):
+class Prefix(_Leaf):
     """The text starts with ``value``; every letter stands for itself."""
 
     op: Literal["prefix"] = "prefix"
-    field: TextField
     value: str
 
     _typed = field_validator("value", mode="before")(_fitting)
 
-    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
-        """Which rows match ``(N,)``."""
-        column = table.column(self.field)
+    @field_validator("field")
+    @classmethod
+    def _a_text(cls, name: str) -> str:
+        if name in NUMBERS:
+            raise ValueError(f"{name} holds a whole number, which starts with nothing")
+        return name
+
+    def of(self, column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+        """Which values match ``(N,)``."""
         found = [_truth(pc.starts_with(column, start)) for start in self.stored]
         return np.array(np.logical_or.reduce(found), dtype=bool)
 
@@ -176,6 +199,26 @@ class Prefix(BaseFilter):
     def stored(self) -> tuple[str, ...]:
         """The start in every form that an index may hold it in."""
         return stored_forms(self.value)
+
+
+class Own(BaseFilter):
+    """A condition on a column of people's own, whose type is known. ``bind`` makes it; no client writes it.
+
+    Of a list it holds where it holds of one of its texts.
+    """
+
+    kind: ColumnType
+    test: Eq | In | Range | Prefix
+
+    def mask(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows match ``(N,)``."""
+        column = read_own(table.column("own"), self.test.field, self.kind)
+        if self.kind != "list":
+            return self.test.of(column)
+        found = np.zeros(len(column), dtype=bool)
+        rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+        found[rows[self.test.of(pc.list_flatten(column))]] = True
+        return found
 
 
 class _Several(BaseFilter):
@@ -260,12 +303,12 @@ def _stored(values: Sequence[Value]) -> list[Value]:
     return list(forms)
 
 
-def _among(column: pa.ChunkedArray, values: Sequence[Value]) -> NDArray[np.bool_]:
+def _among(column: pa.ChunkedArray | pa.Array, values: Sequence[Value]) -> NDArray[np.bool_]:
     return _truth(pc.is_in(column, value_set=pa.array(values, column.type), skip_nulls=True))
 
 
-def _truth(found: pa.ChunkedArray) -> NDArray[np.bool_]:
-    return np.array(found.fill_null(False).to_numpy(), dtype=bool)
+def _truth(found: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+    return np.array(found.fill_null(False).__array__(), dtype=bool)
 
 
 def _require_shallow(found: BaseFilter) -> None:

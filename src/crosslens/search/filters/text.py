@@ -3,15 +3,18 @@
     filter    = all ("or" all)*
     all       = one ("and" one)*
     one       = "not" one | "(" filter ")" | condition
+    FIELD     = a name, in `backticks` where it holds spaces or signs
     condition = FIELD ("=" | "!=" | "<" | "<=" | ">" | ">=") VALUE
               | FIELD ["not"] "in" "(" VALUE ("," VALUE)* ")"
               | FIELD ["not"] "between" VALUE "and" VALUE
               | FIELD ["not"] "starts" "with" TEXT
               | FIELD "is" ["not"] "null"
 
-A text stands in single or double quotes, with the quote doubled inside. ``modified`` also takes a day or a time as
-text, ``'2026-01-31'`` or ``'2026-01-31T12:00'``, read as UTC; a day stands for all of it, from its first second to
-its last. ``!=`` and ``not in`` are the opposites of ``=`` and ``in``, so rows without a value match them.
+A text stands in single or double quotes, with the quote doubled inside; numbers, ``true`` and ``false`` stand
+without. A name that is none of ``FIELDS`` is a column of people's own, see ``binding``. ``modified`` also takes
+a day or a time as text, ``'2026-01-31'`` or ``'2026-01-31T12:00'``, read as UTC; a day stands for all of it, from
+its first second to its last. ``!=`` and ``not in`` are the opposites of ``=`` and ``in``, so rows without a value
+match them.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ from crosslens.search.filters.conditions import (
 from crosslens.support.errors import ConfigError
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")|(?P<number>-?\d+)(?![\w.])"
-    r"|(?P<word>[A-Za-z_]+)|(?P<mark><=|>=|!=|<>|[=<>(),]))"
+    r"\s*(?:(?P<text>'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.])"
+    r"|(?P<word>[^\W\d]\w*)|(?P<name>`[^`]+`)|(?P<mark><=|>=|!=|<>|[=<>(),]))"
 )
 
 _DAY = 24 * 60 * 60
@@ -119,10 +122,13 @@ class _Parser:
         return Not(filter=condition) if negations % 2 else condition
 
     def _condition(self) -> Filter:
-        token = self._take("word", f"is no field; the fields are {', '.join(FIELDS)}")
-        name = token.value.lower()
-        if name not in FIELDS:
-            self._fail(f"is no field; the fields are {', '.join(FIELDS)}", token.position)
+        token = self._now
+        if token.kind not in ("word", "name"):
+            self._fail(f"is no field; the fields are {', '.join(FIELDS)}, and those of the index's own")
+        self.at += 1
+        name = token.value.strip("`")
+        if token.kind == "word" and name.lower() in FIELDS:
+            name = name.lower()
         try:
             return self._of(name)
         except ValidationError as error:
@@ -153,7 +159,8 @@ class _Parser:
         return self._comparison(name)
 
     def _comparison(self, name: str) -> Filter:
-        mark = self._take("mark", "is no comparison; use =, !=, <, <=, >, >=, in, between, starts with, is null")
+        marks = "=, !=, <, <=, >, >=, in, between, starts with, is null"
+        mark = self._take("mark", f"is no comparison for {name!r}; use {marks}")
         first, last = self._span(name)
         equal = _within(name, first, last)
         if mark.value == "=":
@@ -190,7 +197,11 @@ class _Parser:
             if len(token.value) > _DIGITS:
                 self._fail(f"is too large for {name}")
             self.at += 1
-            return int(token.value), int(token.value)
+            number = float(token.value) if re.search(r"[.eE]", token.value) else int(token.value)
+            return number, number
+        if token.kind == "word" and name not in FIELDS and token.value.lower() in ("true", "false"):
+            self.at += 1
+            return token.value.lower() == "true", token.value.lower() == "true"
         self._take("text", "is no value; write a whole number, or text in quotes")
         text = token.value[1:-1].replace(token.value[0] * 2, token.value[0])
         return self._seconds(text, token.position) if name == "modified" else (text, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from crosslens.search.index.gone import find_gone, find_renamed, refuse_loss, re
 from crosslens.search.index.index_request import AddRequest
 from crosslens.search.index.items import make_items, resolve_root, select_gallery
 from crosslens.search.index.making import embed_items
+from crosslens.search.index.own_columns import with_own
+from crosslens.search.index.own_values import OwnValues
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.support.errors import FeatureError, NothingEmbeddedError, StoreError
@@ -60,28 +63,43 @@ def add_images(
     root = resolve_root(catalog)
     domains = None if request.domains is None else catalog.domains_named(request.domains)
     catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))
+    if contents.plain is not None:
+        catalog = catalog.of_one_domain(contents.plain)
+    prefix = _prefix(contents, root, request.prefix)
+    catalog = catalog if prefix is None else catalog.with_prefix(prefix)
     items = make_items(catalog)
     indexed = _items_of_root(contents, root)
+    own = OwnValues(contents, catalog, indexed, gps=request.gps)
     _refuse_collisions(contents, items, indexed, root)
     named = restore_names(indexed) if catalog.ids == catalog.column("path") else indexed
     gone = find_gone(named, items) if request.remove_gone else []
     if not request.force:
         refuse_loss(indexed, gone, items, root)
-    contents.add_root(root, domains)
+    contents.add_root(root, domains, prefix)
+    own.declare_given()
     report = AddReport()
     is_new, is_moved, is_relabelled, is_unstamped = _compare(items, indexed)
     todo = np.flatnonzero(is_new | is_moved)
-    report.changed = int(is_relabelled.sum())
+    kept, unfit = own.of_indexed(np.flatnonzero(~(is_new | is_moved)))
+    items = with_own(items, kept)
+    is_described = own.differs(items) & ~(is_new | is_moved)
+    report.changed = int((is_relabelled | is_described if own.are_given else is_relabelled).sum())
     report.unchanged = len(items) - len(todo) - report.changed
-    if contents.store.keeps_stamps:
+    is_relabelled |= is_described
+    if contents.store.keeps("stamp"):
         is_relabelled |= is_unstamped
     rewrite(contents, items.filter(pa.array(is_relabelled)))
+    if unfit:
+        report.unchanged -= len(unfit)
+        _settle(contents, catalog, unfit, set(unfit), report)
     if on_progress is not None:
         on_progress(0, len(todo))
     for start in range(0, len(todo), batch):
         rows = todo[start : start + batch]
         chosen = catalog.take(rows.tolist())
-        done, failures = _embed(contents, chosen, items, request.device, report)
+        told, unfit = own.of_new(rows)
+        described = with_own(items.take(pa.array(rows)), told)
+        done, failures = _embed(contents, chosen, described, unfit, request.device, report)
         stale = set(items.column("id").take(pa.array(rows[is_moved[rows]])).to_pylist())
         _settle(contents, chosen, failures, stale, report)
         report.added += int((is_new[rows] & done).sum())
@@ -108,6 +126,15 @@ def _chosen(catalog: Catalog, before: Sequence[str] | None, domains: Sequence[st
     return catalog.take([row for row, name in enumerate(catalog.column("domain")) if name in wanted])
 
 
+def _prefix(contents: Contents, root: str, asked: str | None) -> str | None:
+    """What the ids of a root's images start with: what was asked for, now or when it was added first."""
+    before = contents.prefix_of(root)
+    if asked is not None and asked != before and root in contents.roots:
+        told = "without a prefix" if before is None else f"with the prefix {before!r}"
+        raise StoreError(f"{root} was added {told}, and ids stay; leave --prefix out")
+    return asked if asked is not None else before
+
+
 def _items_of_root(contents: Contents, root: str) -> pa.Table:
     parts = [table for table, _ in contents.store.scan(Eq(field="root", value=root))]
     return pa.concat_tables([ITEM_SCHEMA.empty_table(), *parts]).combine_chunks()
@@ -123,8 +150,8 @@ def _refuse_collisions(contents: Contents, items: pa.Table, indexed: pa.Table, r
             raise StoreError(
                 f"the index has an item {first['id']!r} of another folder, {first['root'] or first['path']},"
                 f" so {root} cannot be added. Were the pictures moved? Then 'crosslens index relocate INDEX"
-                f" {first['root']} {root}'. Are they others? Rename them, add the folder above both, or use"
-                " another index"
+                f" {first['root']} {root}'. Are they others? Add them with --prefix {Path(root).name or 'more'},"
+                " which goes before their ids; or add the folder above both"
             )
 
 
@@ -175,24 +202,33 @@ def rewrite(contents: Contents, items: pa.Table) -> None:
 
 
 def _embed(
-    contents: Contents, catalog: Catalog, items: pa.Table, device: str | None, report: AddReport
+    contents: Contents,
+    catalog: Catalog,
+    items: pa.Table,
+    unfit: dict[str, str],
+    device: str | None,
+    report: AddReport,
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Embed and commit some images, with their sizes and times as they were before.
+    """Embed and commit some images but the unfit, with their sizes and times as they were before.
 
     Returns:
         Which of them are in the index as they are now ``(n,)``, and why others cannot be read, by id.
     """
+    fit = catalog.with_ids(set(catalog.ids) - unfit.keys()) if unfit else catalog
+    if not len(fit):
+        return np.zeros(len(catalog), dtype=bool), unfit
     try:
-        embedded, vectors, skipped = embed_items(catalog, items, contents.encoder, device)
+        embedded, vectors, skipped = embed_items(fit, items, contents.encoder, device)
     except NothingEmbeddedError as error:
-        return np.zeros(len(catalog), dtype=bool), error.reasons
+        return np.zeros(len(catalog), dtype=bool), unfit | error.reasons
     except FeatureError as error:
         # It says nothing of the single images, so what the index has of them stays.
         report.skipped.append(str(error))
-        return np.zeros(len(catalog), dtype=bool), {}
+        return np.zeros(len(catalog), dtype=bool), unfit
     contents.upsert(embedded, vectors, contents.encoder.fingerprint)
     kept = set(embedded.column("id").to_pylist())
-    return np.array([image in kept for image in catalog.ids], dtype=bool), {s.id: s.reason for s in skipped}
+    failures = unfit | {entry.id: entry.reason for entry in skipped}
+    return np.array([image in kept for image in catalog.ids], dtype=bool), failures
 
 
 def _settle(

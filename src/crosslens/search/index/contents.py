@@ -6,19 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
 from crosslens.backbones.fingerprint import Fingerprint
+from crosslens.data.columns import ColumnType
 from crosslens.encoder.opening import open_query_encoder
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
+from crosslens.search.filters.binding import bind
 from crosslens.search.filters.conditions import BaseFilter, Filter
 from crosslens.search.index.description import (
     domains_of,
     list_root,
     open_description,
+    prefix_of,
     read_description,
     relist_roots,
     require_same,
@@ -26,6 +29,7 @@ from crosslens.search.index.description import (
 )
 from crosslens.search.index.items import check_items
 from crosslens.search.index.occupancy import Occupancy
+from crosslens.search.index.own_columns import columns_of, declare, fold_own
 from crosslens.search.index.stored_ids import find_stored_ids
 from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import store_class
@@ -87,6 +91,11 @@ class Contents:
         """The absolute folders whose images were added."""
         return [str(root) for root in self.description["roots"]]
 
+    @property
+    def plain(self) -> str | None:
+        """The one domain of all items, where folders are no looks; else None."""
+        return self.description.get("plain")
+
     def domains_of(self, root: str) -> list[str] | None:
         """The domains chosen of a folder that was added; None where all are wanted."""
         return domains_of(self.description, root)
@@ -117,28 +126,76 @@ class Contents:
     def upsert(self, items: pa.Table, vectors: NDArray[np.floating[Any]], fingerprint: Fingerprint) -> None:
         """Add items, or replace those whose id is here already, in one step; see ``Index.upsert``."""
         self.require(fingerprint, "what you add")
-        table, rows = check_items(items, vectors, self.fingerprint.dim)
+        folded, types = fold_own(items, self.description)
+        table, rows = check_items(folded, vectors, self.fingerprint.dim)
         if not table.num_rows:
             return
+        self.require_own(table)
         with self.writing():
-            self._describe(upgrade_format(self.description))
+            self._describe(upgrade_format(declare(self.description, types, given=True)))
             self.store.upsert(table, rows)
+
+    def require_own(self, items: pa.Table) -> None:
+        """Check that the store can keep the columns of people's own that items have.
+
+        Raises:
+            StoreError: when it was made by an older crosslens and gets no new column.
+        """
+        if items.column("own").null_count < items.num_rows and not self.store.keeps("own"):
+            self.refuse_own()
+
+    def refuse_own(self) -> NoReturn:
+        """Say that the store keeps no columns of people's own.
+
+        Raises:
+            StoreError: always.
+        """
+        raise StoreError(
+            f"the store of {self.folder} was made before items had columns of their own, and gets none. Copy it:"
+            f" 'crosslens index snapshot {self.folder} COPY', then 'crosslens index restore COPY --store ... --out"
+            " NEW'; nothing is embedded again"
+        )
+
+    def keep_gps(self) -> None:
+        """Remember that the place where pictures were taken is asked for."""
+        with self.writing():
+            self.description = read_description(self.folder)
+            self._describe({**self.description, "gps": True})
+
+    def declare(self, types: Mapping[str, ColumnType], *, given: bool) -> None:
+        """Remember that items have these columns; see ``own_columns.declare``."""
+        with self.writing():
+            self.description = read_description(self.folder)
+            self._describe(declare(self.description, types, given=given))
+
+    def bound(self, where: Filter | None) -> Filter | None:
+        """A filter bound to the columns that there are; see ``crosslens.search.filters.binding.bind``."""
+        return None if where is None else bind(where, self.columns)
+
+    @property
+    def columns(self) -> dict[str, ColumnType]:
+        """The items' own columns by name, and their types."""
+        return columns_of(self.description)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items in one step and say how many there were; see ``Index.delete``."""
         if isinstance(which, str):
             raise StoreError(f"delete takes a list of ids or a filter, not the text {which!r}")
         with self.writing():
-            return self.store.delete(
-                which if isinstance(which, BaseFilter) else find_stored_ids(self.store, which)
-            )
+            if isinstance(which, BaseFilter):
+                return self.store.delete(bind(which, self.columns))
+            return self.store.delete(find_stored_ids(self.store, which))
 
-    def add_root(self, root: str, domains: Sequence[str] | None = None) -> None:
-        """Remember a folder whose images were added, and the domains chosen of it; see ``list_root``."""
+    def prefix_of(self, root: str) -> str | None:
+        """What the ids of the images of a folder that was added start with; None where with its own names."""
+        return prefix_of(self.description, root)
+
+    def add_root(self, root: str, domains: Sequence[str] | None = None, prefix: str | None = None) -> None:
+        """Remember a folder whose images were added, and what was chosen of it; see ``list_root``."""
         with self.writing():
             # Read again under the lock: another process may have added one.
             self.description = read_description(self.folder)
-            self._describe(list_root(self.description, root, domains))
+            self._describe(list_root(self.description, root, domains, prefix))
 
     def move_roots(self, moves: Mapping[str, str]) -> None:
         """Remember that folders whose images were added lie elsewhere, old path to new."""

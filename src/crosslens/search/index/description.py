@@ -10,21 +10,29 @@ from typing import TYPE_CHECKING, Any
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.base import StoreContext
+from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import FingerprintError, StoreError
 from crosslens.support.files import read_json
+from crosslens.support.near_names import near_folder
 
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder
 
-FORMAT = 3
+FORMAT = 4
 _OLDEST = 2
-"""Format 2 kept no stamps of files; the first change of such an index makes it one of format 3."""
+"""Format 2 kept no stamps of files, format 3 no columns of people's own; the first change of such an index makes
+it one of ``FORMAT``."""
 SNAPSHOT = "snapshot.json"
 """What a snapshot says of itself; it is the description of its index and more."""
 
 
-def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings."""
+def describe_index(
+    encoder: Encoder, store: str, settings: dict[str, Any], plain: str | None = None
+) -> dict[str, Any]:
+    """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings.
+
+    ``plain`` is the one domain of all its items, where their folders are no looks; see ``BuildRequest``.
+    """
     return {
         "format": FORMAT,
         "collection": f"crosslens_{secrets.token_hex(8)}",
@@ -34,6 +42,8 @@ def describe_index(encoder: Encoder, store: str, settings: dict[str, Any]) -> di
         "store": {"kind": store, "settings": settings},
         "roots": [],
         "domains": {},
+        "columns": {},
+        **({} if plain is None else {"plain": plain}),
     }
 
 
@@ -66,12 +76,17 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
     Raises:
         StoreError: when there is no index, or ``index.json`` is damaged or of another version of crosslens.
     """
+    if is_remote(folder):
+        raise StoreError(f"{folder}: {NOT_READ}")
     if not (folder / "index.json").is_file():
         if (folder / SNAPSHOT).is_file():
             raise StoreError(
                 f"{folder} is a snapshot; make an index of it with 'crosslens index restore {folder} --out INDEX'"
             )
-        raise StoreError(f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'")
+        near = near_folder(folder)
+        raise StoreError(
+            f"{folder} holds no index; make one with 'crosslens index build ROOT --out {folder}'{near}"
+        )
     description = read_description(folder)
     try:
         return description, make_context(folder, description), str(description["store"]["kind"])
@@ -85,20 +100,30 @@ def domains_of(description: dict[str, Any], root: str) -> list[str] | None:
     return domains
 
 
-def list_root(description: dict[str, Any], root: str, domains: Sequence[str] | None) -> dict[str, Any]:
+def prefix_of(description: dict[str, Any], root: str) -> str | None:
+    """What the ids of the images of a folder that was added start with; None where with its own names."""
+    prefix: str | None = description.get("prefixes", {}).get(root)
+    return prefix
+
+
+def list_root(
+    description: dict[str, Any], root: str, domains: Sequence[str] | None, prefix: str | None = None
+) -> dict[str, Any]:
     """A description that lists a folder whose images were added, and the domains chosen of it.
 
     Args:
         description: is not changed.
         root: absolute.
         domains: besides those chosen before; None keeps what was chosen, which at first is all there will be.
+        prefix: what the ids of its images start with.
     """
     is_listed, before = root in description["roots"], domains_of(description, root)
     roots = description["roots"] if is_listed else [*description["roots"], root]
     chosen = dict(description.get("domains", {}))
     if domains is not None and (not is_listed or before is not None):
         chosen[root] = sorted({*(before or ()), *domains})
-    return {**description, "roots": roots, "domains": chosen}
+    listed = {**description, "roots": roots, "domains": chosen}
+    return listed if prefix is None else {**listed, "prefixes": {**description.get("prefixes", {}), root: prefix}}
 
 
 def relist_roots(description: dict[str, Any], moves: Mapping[str, str]) -> dict[str, Any]:
@@ -113,7 +138,11 @@ def relist_roots(description: dict[str, Any], moves: Mapping[str, str]) -> dict[
         else:
             chosen[path] = sorted({*chosen.get(path, ()), *domains})
     domains_left = {path: domains for path, domains in chosen.items() if path not in everything}
-    return {**description, "roots": roots, "domains": domains_left}
+    moved = {**description, "roots": roots, "domains": domains_left}
+    if "prefixes" in description:
+        prefixes = description["prefixes"].items()
+        moved["prefixes"] = {moves.get(root, root): prefix for root, prefix in prefixes}
+    return moved
 
 
 def upgrade_format(description: dict[str, Any]) -> dict[str, Any]:

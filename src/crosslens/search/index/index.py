@@ -19,16 +19,19 @@ import numpy as np
 import pyarrow as pa
 
 from crosslens.backbones.fingerprint import Fingerprint
-from crosslens.data.source import Source
+from crosslens.data.columns import ColumnType
+from crosslens.data.source import Source, open_catalog
 from crosslens.encoder.opening import compile_in_place
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
-from crosslens.search.filters.conditions import Filter
+from crosslens.search.filters.conditions import Eq, Filter
 from crosslens.search.index.adding import AddReport, add_images
 from crosslens.search.index.contents import ENCODER, Contents
 from crosslens.search.index.description import describe_index
+from crosslens.search.index.facets import Facet, count_facets
 from crosslens.search.index.index_request import AddRequest, BuildRequest
 from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
+from crosslens.search.index.kept_queries import keep_queries
 from crosslens.search.index.making import build_index, make_index
 from crosslens.search.index.relocating import RelocateReport, relocate_roots
 from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
@@ -184,6 +187,11 @@ class Index:
         return [Path(root) for root in self.contents.roots]
 
     @property
+    def columns(self) -> dict[str, ColumnType]:
+        """The items' own columns by name, and their types (``crosslens.data.columns``)."""
+        return self.contents.columns
+
+    @property
     def items(self) -> pa.Table:
         """All N items as one table of ``ITEM_SCHEMA``."""
         return pa.concat_tables([ITEM_SCHEMA.empty_table(), *(table for table, _ in self.store.scan())])
@@ -197,7 +205,8 @@ class Index:
         """Add items, or replace those whose id is here already, in one step.
 
         Args:
-            items: n rows of ``ITEM_SCHEMA``, ids distinct; root, label, size and modified may be missing.
+            items: n rows of ``ITEM_SCHEMA``, ids distinct; root, label, size and modified may be missing. Other
+                columns become the items' own.
             vectors: ``(n, d)`` unit rows.
             fingerprint: of the encoder that made them.
 
@@ -264,7 +273,7 @@ class Index:
         # Rounding may take a copy's score beyond the 1 that scores are promised to stay below.
         return [
             make_hits(best.rows, np.minimum(best.scores, 1).tolist())
-            for best in self.store.search(asked, k, where, exact)
+            for best in self.store.search(asked, k, self.contents.bound(where), exact)
         ]
 
     def get(self, image: str) -> tuple[Hit, NDArray[np.float32]]:
@@ -284,19 +293,44 @@ class Index:
         """The ids of items as they are stored, for ids in any form of Unicode; see ``find_stored_ids``."""
         return find_stored_ids(self.store, ids)
 
+    def missing(self, ids: Sequence[str]) -> list[str]:
+        """Those of ``ids`` that no item has, in any form of Unicode."""
+        stored = self.ids_of(ids)
+        return [
+            image for image, there in zip(ids, stored, strict=True) if not self.count(Eq(field="id", value=there))
+        ]
+
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""
-        return self.store.count(where)
+        return self.store.count(self.contents.bound(where))
 
     def scan(
         self, where: Filter | None = None, vectors: bool = False, batch: int = 8192
     ) -> Iterator[tuple[pa.Table, NDArray[np.float32] | None]]:
         """All items of one version, or those that match, in batches, with vectors ``(n, d)`` if asked for."""
-        return self.store.scan(where, vectors, batch)
+        return self.store.scan(self.contents.bound(where), vectors, batch)
+
+    def facets(self, where: Filter | None = None) -> dict[str, Facet]:
+        """How many items have which values of their own columns: of all items, or of those that match."""
+        return count_facets(self.store, self.columns, self.contents.bound(where))
 
     def sample(self, n: int, seed: int = 0) -> NDArray[np.float32]:
         """Vectors ``(n', d)`` of n items drawn at random by ``seed``; all of them where there are fewer."""
         return sample_items(self.store, n, seed)[1]
+
+    def keep_queries(self, queries: Source, *, device: str | None = None) -> int:
+        """Keep unlabelled images like those that will be asked with, to calibrate probabilities of a match on.
+
+        They are embedded now, and not needed again; what was kept before is replaced. See ``kept_queries``.
+
+        Returns:
+            How many are kept.
+
+        Raises:
+            ConfigError: for fewer than 10 images.
+            NothingEmbeddedError: when none can be embedded.
+        """
+        return keep_queries(self.contents, open_catalog(queries), device)
 
     def optimize(self) -> dict[str, Any]:
         """Make searching fast, from its start on, and the files small again; says what was done.
@@ -337,6 +371,8 @@ class Index:
             "text_queries": self.query_encoder.has_text,
             "version": self.version,
             "roots": [str(root) for root in self.roots],
+            "columns": self.columns,
+            "format": self.contents.description["format"],
             "store": self.store.stats(),
         }
 

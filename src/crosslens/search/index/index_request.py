@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from crosslens.backbones.devices import Device
 from crosslens.data.catalog import Catalog
+from crosslens.data.joining import join_columns
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.images.decode import DecodeMode
@@ -44,6 +45,13 @@ class IndexRequest(Request):
     split: str | tuple[str, ...] | None = None
     """The splits to take, of images that are marked with some; all by default, which is noted."""
 
+    columns: Path | None = None
+    """A table with columns of your own for these images, ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl``, which
+    names them by ``path`` or ``id``; those of a manifest are taken without."""
+
+    gps: bool = False
+    """Keep where pictures were taken (``latitude``, ``longitude``), and later too."""
+
     device: Device | None = None
     """Where to embed; None chooses. See ``crosslens.backbones.engine.make_engine``."""
 
@@ -52,7 +60,7 @@ class IndexRequest(Request):
         catalog = select_splits(open_catalog(self.source), self.split)
         if self.split is None and (told := mixed_splits(catalog)):
             note(told)
-        return catalog
+        return catalog if self.columns is None else join_columns(catalog, self.columns)
 
 
 class BuildRequest(IndexRequest):
@@ -67,6 +75,16 @@ class BuildRequest(IndexRequest):
     store: str = DEFAULT
     """Where the items are kept: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``."""
 
+    plain: bool = False
+    """Folders are just folders, such as years or places: all images count as of one domain, named after the root,
+    and without labels. The index remembers it for what is added later."""
+
+    features: Path | None = None
+    """A feature folder that ``crosslens embed`` made with the encoder's backbone; the cache by default."""
+
+    vectors: Path | None = None
+    """Vectors that the encoder made elsewhere, which are indexed as they are; see ``ready_vectors``."""
+
     decode: DecodeMode | None = None
     """``exact`` or ``fast`` JPEG decoding, of a backbone given by name; an encoder that is there has its own."""
 
@@ -76,6 +94,10 @@ class AddRequest(IndexRequest):
 
     remove_gone: bool = True
     """Delete the items of this root whose file is gone (``crosslens.support.presence``)."""
+
+    prefix: Annotated[str, Field(pattern=r"^[^/\s](.*[^/\s])?$")] | None = None
+    """What the ids of these images start with, before a slash: for a folder whose file names another one has too.
+    It is remembered for the folder."""
 
     force: bool = False
     """Delete them also where they are more than half of a domain's."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class Hit:
         root: the absolute folder that the id starts from, where there is one.
         size: of the file in bytes, when it was indexed.
         modified: when the file was last changed before it was indexed, in seconds since 1970.
+        columns: its own columns that have a value, as plain values; dates as ``2026-01-31`` or
+            ``2026-01-31T12:00:00``.
     """
 
     id: str
@@ -48,16 +51,19 @@ class Hit:
     root: str | None = None
     size: int | None = None
     modified: int | None = None
+    columns: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 def make_hits(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
     """Rows of ``ITEM_SCHEMA`` with their scores as hits."""
-    columns = [rows.column(entry.name).to_pylist() for entry in fields(Hit) if entry.name != "score"]
-    return [Hit(image, float(score), *rest) for score, image, *rest in zip(scores, *columns, strict=True)]
+    names = [entry.name for entry in fields(Hit) if entry.name not in ("score", "columns")]
+    columns = [rows.column(name).to_pylist() for name in names]
+    own = [json.loads(text or "{}") for text in rows.column("own").to_pylist()]
+    return [Hit(image, float(score), *values) for score, image, *values in zip(scores, *columns, own, strict=True)]
 
 
 def make_items(catalog: Catalog) -> pa.Table:
-    """The images of a catalog as items, in its order; size and time are null where a file is gone."""
+    """The images of a catalog as items, in its order; ``own`` is null, size and time where a file is gone."""
     root = resolve_root(catalog)
     columns = {
         "id": catalog.ids,
@@ -66,6 +72,7 @@ def make_items(catalog: Catalog) -> pa.Table:
         "domain": catalog.column("domain"),
         "label": catalog.labels,
         **read_file_columns(catalog.paths),
+        "own": [None] * len(catalog),
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
 

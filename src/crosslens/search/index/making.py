@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crosslens.data.catalog import Catalog
+from crosslens.data.names import name_or
 from crosslens.search.index.contents import ENCODER, Contents
 from crosslens.search.index.description import describe_index, list_root, make_context
 from crosslens.search.index.index_request import BuildRequest
 from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
+from crosslens.search.index.own_columns import declare, merge_all, read_given, types_of_facts, with_own
+from crosslens.search.index.pictures import fit_for_index, look_at
+from crosslens.search.index.ready_vectors import read_ready_vectors
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import parse_store, store_class, store_entries
-from crosslens.support.errors import NothingEmbeddedError, StoreError
+from crosslens.support.errors import FeatureError, NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, write_json
 from crosslens.support.progress import note
 
@@ -33,15 +37,21 @@ if TYPE_CHECKING:
     from crosslens.features.store import Skipped
 
 UPLOADS = "uploads"
-"""Folder in an index of the images that came by the server; ids of such items start with it."""
+"""Folder in an index of the images that came by the server; their ids start with it where none was given."""
 _UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z0-9]{{3,4}}")
 _DRAFT = ".unfinished.json"
 """The description of an index that is being made."""
 
 
-def is_upload(image: str) -> bool:
-    """Whether an id has the form of an upload's, which starts from the index folder wherever that lies."""
-    return _UPLOAD.fullmatch(image) is not None
+def is_upload(file: str) -> bool:
+    """Whether a path has the form of an upload's, which starts from the index folder wherever that lies."""
+    return _UPLOAD.fullmatch(file) is not None
+
+
+def upload_of(path: str) -> str | None:
+    """The path of an upload from its index folder, of an item's absolute path; None of any other item's."""
+    file = "/".join(Path(path).parts[-3:])
+    return file if is_upload(file) else None
 
 
 def require_free(folder: Path) -> None:
@@ -112,20 +122,41 @@ def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
     source, folder = request.images(), request.folder
     encoder = load_encoder(request.encoder, decode=request.decode)
     domains = None if request.domains is None else source.domains_named(request.domains)
-    description = list_root(describe_index(encoder, *parse_store(request.store)), resolve_root(source), domains)
+    plain = name_or(source.root.resolve().name, "pictures") if request.plain else None
+    described = describe_index(encoder, *parse_store(request.store), plain)
+    description = list_root(described, resolve_root(source), domains)
     # Before the hours that embedding may take.
     require_free(folder)
     chosen = select_gallery(source if domains is None else source.select(domains=domains))
-    embedded, vectors, skipped = embed_items(chosen, make_items(chosen), encoder, request.device)
-    items, rows = check_items(embedded, vectors, encoder.dim)
-    made = make_index(folder, encoder, description, items, rows)
+    chosen = chosen if plain is None else chosen.of_one_domain(plain)
+    types, given = read_given(chosen.own, description)
+    looked = look_at(chosen, gps=request.gps)
+    items = with_own(make_items(chosen), merge_all(chosen.ids, looked, given, types))
+    fit = fit_for_index(chosen, looked)
+    skipped: tuple[Skipped, ...] = ()
+    if request.vectors is None:
+        embedded, vectors, skipped = embed_items(fit, items, encoder, request.device, request.features)
+    else:
+        embedded = take_items(items, fit.ids)
+        vectors = read_ready_vectors(request.vectors, fit, encoder, request.device)
+    kept, rows = check_items(embedded, vectors, encoder.dim)
+    description = declare(
+        declare(description, types, given=True), types_of_facts(looked.facts.values()), given=False
+    )
+    description |= {"gps": True} if request.gps else {}
+    left_out = [*looked.unfit.values(), *(entry.reason for entry in skipped)]
+    made = make_index(folder, encoder, description, kept, rows)
     # Here, where PyTorch is: who searches may have none.
     compile_folder(encoder, folder / ENCODER)
-    return made, [entry.reason for entry in skipped]
+    return made, left_out
 
 
 def embed_items(
-    catalog: Catalog, items: pa.Table, encoder: Encoder, device: str | None = None
+    catalog: Catalog,
+    items: pa.Table,
+    encoder: Encoder,
+    device: str | None = None,
+    folder: Path | None = None,
 ) -> tuple[pa.Table, NDArray[np.float32], tuple[Skipped, ...]]:
     """The images of a catalog as items with their vectors ``(N, d)``.
 
@@ -135,17 +166,28 @@ def embed_items(
             next ``Index.add`` sees a file as changed that changes meanwhile.
         encoder: makes the vectors.
         device: see ``crosslens.backbones.engine.make_engine``.
+        folder: of features that its backbone made; the cache by default.
 
     Returns:
         Items, vectors, and the images that were left out: they cannot be read, or have no vector of length 1.
 
     Raises:
         NothingEmbeddedError: when no image can be embedded.
+        FeatureError: when ``folder`` holds no features, or the encoder looks at pictures by their domains.
+        FingerprintError: when another backbone made them.
     """
     from crosslens.features.of_encoder import features_of_encoder
-    from crosslens.features.store import Skipped
+    from crosslens.features.store import FeatureStore, Skipped
 
-    features = features_of_encoder(catalog, encoder, device=device)
+    if folder is not None:
+        if encoder.embeds_by_domain:
+            raise FeatureError(
+                f"{encoder.name} looks at pictures by their domains, so the features in {folder} are none of its"
+                " own; leave --features out"
+            )
+        made_by = FeatureStore.open(folder).config.fingerprint
+        made_by.require(encoder.backbone.fingerprint, f"the feature folder {folder}")
+    features = features_of_encoder(catalog, encoder, folder=folder, device=device)
     vectors = encoder.encode_features(features.centre, features.catalog.column("domain"))
     faults = find_faults(vectors)
     if not faults:

@@ -4,6 +4,7 @@
     S/items.parquet        the items
     S/vectors.safetensors  their vectors (N, d), in the same order
     S/encoder/             the encoder
+    S/queries.safetensors  the unlabelled queries it keeps, where it keeps some
     S/uploads/             images that came by the server, where there are some
 
 Nothing in a snapshot is code, and nothing is unpickled.
@@ -24,7 +25,8 @@ from crosslens.nn.similarity import Similarity
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import SNAPSHOT, describe_index, read_description
 from crosslens.search.index.items import check_items
-from crosslens.search.index.making import UPLOADS, is_upload, make_index, require_free
+from crosslens.search.index.kept_queries import QUERIES, keeps_queries
+from crosslens.search.index.making import UPLOADS, make_index, require_free, upload_of
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.snapshot import ITEMS, VECTORS, damaged, read_pair
@@ -56,14 +58,16 @@ def write_snapshot(contents: Contents, target: Path) -> None:
     with atomic_path(target) as temporary:
         contents.store.snapshot(temporary)
         contents.encoder.save(temporary / "encoder")
-        items = pa_parquet.read_table(temporary / ITEMS, columns=["id"])
-        for image in filter(is_upload, items.column("id").to_pylist()):
-            file = (folder / image).resolve()
+        items = pa_parquet.read_table(temporary / ITEMS, columns=["path"])
+        for upload in filter(None, map(upload_of, items.column("path").to_pylist())):
+            file = (folder / upload).resolve()
             if file.is_relative_to(folder / UPLOADS):
-                (temporary / image).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / upload).parent.mkdir(parents=True, exist_ok=True)
                 # A job may delete one meanwhile.
                 with suppress(FileNotFoundError):
-                    shutil.copyfile(file, temporary / image)
+                    shutil.copyfile(file, temporary / upload)
+        if keeps_queries(folder):
+            shutil.copyfile(folder / QUERIES, temporary / QUERIES)
         write_json(temporary / SNAPSHOT, contents.description | {"items": items.num_rows})
 
 
@@ -88,13 +92,18 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
     kind, settings = parse_store(store)
     manifest = read_description(snapshot, SNAPSHOT)
     encoder = Encoder.load(snapshot / "encoder")
-    description = describe_index(encoder, kind, settings)
+    description = describe_index(encoder, kind, settings, manifest.get("plain"))
     items, vectors = _read_items(snapshot, manifest, encoder)
-    for key in ("encoder", "roots", "domains"):
-        description[key] = manifest.get(key, description[key])
+    for key in ("encoder", "roots", "domains", "columns", "prefixes", "gps"):
+        if key in manifest:
+            description[key] = manifest[key]
     # The images that came by the server lie in the index, and so move with it.
     items = _move_uploads(items, folder.resolve())
-    return make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS)
+    made = make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS)
+    if keeps_queries(snapshot):
+        with atomic_path(folder / QUERIES) as temporary:
+            shutil.copyfile(snapshot / QUERIES, temporary)
+    return made
 
 
 def _read_items(
@@ -130,9 +139,9 @@ def _read_items(
 
 def _move_uploads(items: pa.Table, folder: Path) -> pa.Table:
     """The items, with the images that came by the server placed in another index folder."""
-    ids = items.column("id").to_pylist()
-    mask = pa.array([is_upload(image) for image in ids], pa.bool_())
-    paths = pa.array([str(folder / image) for image in ids], pa.string())
+    uploads = [upload_of(path) for path in items.column("path").to_pylist()]
+    mask = pa.array([upload is not None for upload in uploads], pa.bool_())
+    paths = pa.array([None if upload is None else str(folder / upload) for upload in uploads], pa.string())
     for name, values in (("path", paths), ("root", pa.scalar(str(folder)))):
         column = items.schema.get_field_index(name)
         items = items.set_column(column, items.schema.field(name), pc.if_else(mask, values, items.column(name)))

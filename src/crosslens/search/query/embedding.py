@@ -202,6 +202,7 @@ class QueryEmbedding:
             exclude=frozenset() if options.include_self else frozenset(ids),
             features=np.stack(features) if features and len(features) == len(parts) else None,
             domain=domains.pop() if len(domains) == 1 else None,
+            of_items=len(likes) == len(parts),
         )
 
     def checked_vector(self, value: object) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from crosslens.data.catalog import Catalog
 from crosslens.ops.calibration import LEAST, MatchCalibration, centre_features
-from crosslens.ops.sampling import drawn_rows
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import Hit, sample_items
+from crosslens.search.index.kept_queries import SAMPLE, KeptQueries, draw_images, keeps_queries, read_queries
+from crosslens.search.query.calibrated import Calibrated, read_calibrated, write_calibrated
 from crosslens.search.query.combining import Combiner, answer_in_groups
 from crosslens.search.query.question import Course, Question
 from crosslens.search.query.resolve_domain import resolve_domain
@@ -29,29 +30,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-SAMPLE = 5000
-"""Items of an index, and unlabelled queries, that a calibration looks at."""
 _MOST = 20_000
 """A calibration thins out more rows than these by itself; then nobody knows whose they are."""
-
-
-class _Calibrated(NamedTuple):
-    """A calibration for one version of the index.
-
-    Attributes:
-        version: of the index.
-        calibration: how a query becomes a probability.
-        mean: of the unlabelled queries' backbone features ``(D,)``, subtracted from a query's; None where the
-            query's vector serves.
-        items: of ``ITEM_SCHEMA``, those whose vectors are the calibration's gallery ``(G, d)``, in its order.
-        ids: of the indexed items that the largest cosine is taken over; none where more than that counts.
-    """
-
-    version: str
-    calibration: MatchCalibration
-    mean: Array | None
-    items: pa.Table
-    ids: frozenset[str] = frozenset()
 
 
 class MatchEstimator:
@@ -63,8 +43,8 @@ class MatchEstimator:
 
     Args:
         index: the gallery.
-        unlabelled: images like the queries, with and without counterparts; without them it is calibrated on the
-            gallery alone, which knows nothing of the gap between domains.
+        unlabelled: images like the queries, with and without counterparts; by default those that the index keeps.
+            Without any it is calibrated on the gallery alone, which knows nothing of the gap between domains.
         domain: of these images where they name none of the encoder's; their own by default.
         sample: items, and unlabelled images, to look at; at most 20,000.
         device: where to embed; None chooses.
@@ -84,7 +64,7 @@ class MatchEstimator:
         self.domain = domain
         self.sample = min(sample, _MOST)
         self.device = device
-        self._made: dict[bool, _Calibrated] = {}
+        self._made: dict[bool, Calibrated] = {}
         self._making = Lock()
         self._together = Combiner(estimate_together)
 
@@ -92,6 +72,29 @@ class MatchEstimator:
     def ready(self) -> bool:
         """Whether the index as it is now was calibrated already, so that asking costs nothing."""
         return any(made.version == self.index.version for made in list(self._made.values()))
+
+    def prepare(self) -> None:
+        """Calibrate for the index as it is, in every way that a query may ask for.
+
+        Raises:
+            StoreError, FeatureError: as ``probability``.
+        """
+        self._calibrated(False)
+        if self.has_queries:
+            self._calibrated(True)
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether there are unlabelled queries to calibrate on, given or kept by the index."""
+        return self.unlabelled is not None or keeps_queries(self.index.folder)
+
+    def is_rough(self, question: Question) -> bool:
+        """Whether the probability of a question is no more than a guess: it was calibrated on the indexed images
+        alone, and the question is of another look than theirs, or of one that nobody told."""
+        made = self._calibrated(self.has_queries and question.features is not None)
+        if made.calibration.source == "queries" or question.of_items:
+            return False
+        return question.domain not in made.items.column("domain").unique().to_pylist()
 
     def __call__(self, question: Question, course: Course, nearest: Sequence[Hit] = ()) -> float:
         """The step of a query's way: ``probability`` of a question; ``nearest`` is what its own vector found."""
@@ -136,7 +139,7 @@ class MatchEstimator:
             StoreError: for an index of fewer than 10 items.
             FeatureError: when no unlabelled image can be embedded.
         """
-        made = self._calibrated(self.unlabelled is not None and features is not None)
+        made = self._calibrated(self.has_queries and features is not None)
         narrowed = where is not None or bool(exclude)
         if narrowed:
             left = _mask_left(made.items, where, exclude)
@@ -165,24 +168,42 @@ class MatchEstimator:
         among = replace(self._calibrated(False).calibration, gallery=self.index.store.get(ids)[1])
         return float(among.probability(vector[None])[0])
 
-    def _calibrated(self, pictures: bool) -> _Calibrated:
+    def _calibrated(self, pictures: bool) -> Calibrated:
         with self._making:
             version = self.index.version
             if pictures not in self._made or self._made[pictures].version != version:
-                note("calibrating the probability of a match, once for this version of the index")
-                self._made[pictures] = self._on_features(version) if pictures else self._on_vectors(version)
+                self._made[pictures] = self._kept_or_new(version, pictures)
             return self._made[pictures]
 
-    def _on_vectors(self, version: str) -> _Calibrated:
+    def _kept_or_new(self, version: str, pictures: bool) -> Calibrated:
+        if self.unlabelled is not None:
+            note(f"calibrating the probability of a match on {len(self.unlabelled)} pictures without a label")
+            return self._on_features(version) if pictures else self._on_vectors(version)
+        kept = read_queries(self.index.contents)
+        # They may have gone since somebody looked.
+        pictures = pictures and kept is not None
+        made_from = {
+            "basis": "features" if pictures else "vectors",
+            "sample": self.sample,
+            "queries": "" if kept is None else kept.key,
+        }
+        found = read_calibrated(self.index, version, **made_from)
+        if found is None:
+            note("calibrating the probability of a match, once for this version of the index")
+            found = self._on_features(version, kept) if pictures else self._on_vectors(version, kept)
+            write_calibrated(self.index, found, **made_from)
+        return found
+
+    def _on_vectors(self, version: str, kept: KeptQueries | None = None) -> Calibrated:
         items, gallery = sample_items(self.index.store, self.sample)
-        queries = None
+        queries = None if kept is None else kept.vectors
         if self.unlabelled is not None:
             from crosslens.features.of_encoder import features_of_encoder
 
             drawn = draw_images(self.unlabelled, self.sample)
             if self.domain is not None:
                 domain, _ = resolve_domain(self.domain, self.index.encoder.domains)
-                drawn = assign_domain(drawn, str(domain))
+                drawn = drawn.of_one_domain(str(domain))
             features = features_of_encoder(drawn, self.index.encoder, device=self.device)
             queries = self.index.encoder.encode_features(features.centre, features.catalog.column("domain"))
         try:
@@ -194,15 +215,17 @@ class MatchEstimator:
             note(f"the pictures without a label do not serve to calibrate ({error}); the indexed ones do instead")
             made = MatchCalibration.fit(gallery)
         cosine = made.source == "gallery" and made.score == "cosine" and self.index.similarity.kind == "cosine"
-        return _Calibrated(version, made, None, items, frozenset(items.column("id").to_pylist() if cosine else ()))
+        return Calibrated(version, made, None, items, frozenset(items.column("id").to_pylist() if cosine else ()))
 
-    def _on_features(self, version: str) -> _Calibrated:
-        assert self.unlabelled is not None
+    def _on_features(self, version: str, kept: KeptQueries | None = None) -> Calibrated:
         from crosslens.features.load import features_of
 
         backbone = self.index.encoder.backbone
-        drawn = draw_images(self.unlabelled, self.sample)
-        queries = features_of(drawn, backbone, device=self.device).centre
+        if self.unlabelled is not None:
+            queries = features_of(draw_images(self.unlabelled, self.sample), backbone, device=self.device).centre
+        else:
+            assert kept is not None
+            queries = kept.features
         parts: list[Array] = []
         ids: list[str] = []
         failed = None
@@ -216,9 +239,9 @@ class MatchEstimator:
         if len(ids) < LEAST:
             if failed or len(self.index) >= LEAST:
                 note("the indexed images are gone, so the probability of a match rests on the index's vectors")
-            return self._on_vectors(version)
+            return self._on_vectors(version, kept)
         made = MatchCalibration.fit(centre_features(np.concatenate(parts)), centre_features(queries))
-        return _Calibrated(version, made, queries.mean(0), self.index.store.get(ids)[0])
+        return Calibrated(version, made, queries.mean(0), self.index.store.get(ids)[0])
 
 
 def _mask_left(items: pa.Table, where: Filter | None, exclude: Collection[str]) -> NDArray[np.bool_]:
@@ -262,19 +285,3 @@ def draw_indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]
             {"id": row["id"], "path": row["id"] if inside else row["path"], "domain": row["domain"]}
         )
     return [Catalog.from_rows(rows, Path(root)) for root, rows in folders.items()]
-
-
-def draw_images(catalog: Catalog, most: int, seed: int = 0) -> Catalog:
-    """At most ``most`` images of a catalog, drawn at random."""
-    if len(catalog) <= most:
-        return catalog
-    return catalog.take(drawn_rows(len(catalog), most, seed).tolist())
-
-
-def assign_domain(catalog: Catalog, domain: str) -> Catalog:
-    """The same images, all of one domain."""
-    rows = [
-        {"id": image, "path": path, "domain": domain}
-        for image, path in zip(catalog.ids, catalog.column("path"), strict=True)
-    ]
-    return Catalog.from_rows(rows, catalog.root)

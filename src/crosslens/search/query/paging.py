@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from crosslens.search.query.query import FoldedHit, Sort
+from crosslens.search.query.query import SORTS, FoldedHit, Sort
 
 
 def take_page(growing: Iterable[list[FoldedHit]], top: int) -> list[FoldedHit]:
@@ -21,7 +21,8 @@ def sort_hits(hits: Sequence[FoldedHit], key: Sort) -> list[FoldedHit]:
     if key == "score":
         return list(hits)
     name = key.removeprefix("-")
-    with_value = [shown for shown in hits if getattr(shown.hit, name) is not None]
-    without = [shown for shown in hits if getattr(shown.hit, name) is None]
-    ordered = sorted(with_value, key=lambda shown: getattr(shown.hit, name), reverse=key.startswith("-"))
-    return [*ordered, *without]
+    values = [getattr(shown.hit, name) if name in SORTS else shown.hit.columns.get(name) for shown in hits]
+    with_value = [(value, shown) for value, shown in zip(values, hits, strict=True) if value is not None]
+    without = [shown for value, shown in zip(values, hits, strict=True) if value is None]
+    ordered = sorted(with_value, key=lambda pair: pair[0], reverse=key.startswith("-"))
+    return [*(shown for _, shown in ordered), *without]

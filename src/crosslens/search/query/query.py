@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 Kind = Literal["image", "text", "like", "vector"]
-Sort = Literal[
-    "score", "id", "-id", "path", "-path", "domain", "-domain", "label", "-label", "size", "-size", "modified",
-    "-modified",
-]  # fmt: skip
+SORTS = ("score", "id", "path", "domain", "label", "size", "modified")
+"""What hits are sorted by in every index; an index may have columns of its own."""
+Sort = Annotated[str, Field(min_length=1, max_length=1000)]
+"""One of ``SORTS``, or the name of a column; ``-`` in front turns the order round."""
 AUTO = "auto"
 """In place of a domain's name: detect it."""
 MOST = 1000
@@ -132,6 +132,8 @@ class Answer:
         domain: of the query's pictures, told or detected; None where unknown or where they differ.
         seconds: taken by each stage.
         notes: one sentence for each thing about the answer that one should know.
+        match_is_rough: whether the probability is no more than a guess, because it was calibrated on the indexed
+            images alone and the query is of another look, or of one that nobody told.
     """
 
     hits: tuple[FoldedHit, ...]
@@ -140,12 +142,14 @@ class Answer:
     domain: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    match_is_rough: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values."""
         return {
             "hits": [vars(shown.hit) | {"duplicates": list(shown.duplicates)} for shown in self.hits],
             "match_probability": self.match_probability,
+            "match_is_rough": self.match_is_rough,
             "no_match": self.no_match,
             "domain": self.domain,
             "seconds": self.seconds,

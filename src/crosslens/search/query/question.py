@@ -27,6 +27,7 @@ class Question:
         exclude: ids that are not to be found.
         features: of the frozen backbone ``(n, D)``, of the pictures that the query is made of alone.
         domain: of its pictures; None where unknown or where they differ.
+        of_items: whether it is made of indexed items alone.
     """
 
     vector: Array
@@ -34,6 +35,7 @@ class Question:
     exclude: frozenset[str] = frozenset()
     features: Array | None = None
     domain: str | None = None
+    of_items: bool = False
 
 
 @dataclass

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crosslens.data.catalog import Catalog
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.images.decode import ImageSource
+from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
+from crosslens.search.index.items import count_domains
+from crosslens.search.index.kept_queries import SAMPLE
+from crosslens.search.query.bound_options import bind_options
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.embedding import QueryEmbedding
 from crosslens.search.query.feedback import move_query
 from crosslens.search.query.folding import Folding, keep_all
 from crosslens.search.query.listing import Search, cut
-from crosslens.search.query.match_estimator import SAMPLE, MatchEstimator
+from crosslens.search.query.match_estimator import MatchEstimator
 from crosslens.search.query.paging import sort_hits, take_page
 from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart, SearchOptions
 from crosslens.search.query.question import Course, Question
@@ -23,12 +27,16 @@ from crosslens.search.query.reranking import Reranking
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.rerank.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.support.errors import StoreError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
+
+_SHOWN = 10
+"""Names of domains that a sentence lists."""
 
 
 class Searcher:
@@ -39,8 +47,8 @@ class Searcher:
 
     Args:
         index: to search in.
-        unlabelled: images like the queries that probabilities of a match are calibrated on; see
-            ``MatchEstimator``.
+        unlabelled: images like the queries that probabilities of a match are calibrated on; by default those that
+            the index keeps. See ``MatchEstimator``.
         unlabelled_domain: of these images where they name none of the encoder's.
         device: where to embed; None chooses.
         sample: items that a calibration looks at.
@@ -63,7 +71,7 @@ class Searcher:
         self.graphs = GraphCache(index, graph_limit)
         self.match_estimator = MatchEstimator(index, unlabelled, unlabelled_domain, sample=sample, device=device)
         self.search = Search(index)
-        self._embedding = QueryEmbedding(index, self.detector, unlabelled is not None, device)
+        self._embedding = QueryEmbedding(index, self.detector, self.match_estimator.has_queries, device)
         self._rerank = Reranking(index, self.graphs)
         self._fold = Folding(index)
 
@@ -112,12 +120,12 @@ class Searcher:
             domain: of its pictures: a name, ``auto`` to detect it, or None. Embedded pictures keep their own.
 
         Raises:
-            ConfigError: without parts, or for weights that cancel.
+            ConfigError: without parts, for weights that cancel, or options that do not fit the index's columns.
             ImageError: naming a picture that cannot be decoded.
             BackboneError: for text where the encoder knows none.
             StoreError: for an unknown id or a vector of the wrong length.
         """
-        options, course = options or SearchOptions(), Course()
+        options, course = bind_options(options or SearchOptions(), self.index.columns), Course()
         domain, notes = resolve_domain(domain, self.encoder.domains, self.index)
         course.notes += notes
         embedded = self._embedding.embed(parts, domain, course)
@@ -147,7 +155,8 @@ class Searcher:
             StoreError: for a vector of the wrong length.
         """
         asked, course = self._embedding.checked_vector(vector), Course()
-        question = Question(asked, options or SearchOptions(), frozenset(exclude), features, domain)
+        bound = bind_options(options or SearchOptions(), self.index.columns)
+        question = Question(asked, bound, frozenset(exclude), features, domain)
         return self._on_one_version(lambda: self._answer(question, course))
 
     def _answer(self, question: Question, course: Course) -> Answer:
@@ -158,7 +167,8 @@ class Searcher:
         if options.min_match is not None:
             probability = match(question, course)
             if probability < options.min_match:
-                return Answer((), probability, True, question.domain, course.seconds, tuple(course.notes))
+                rough = match.is_rough(question)
+                return Answer((), probability, True, question.domain, course.seconds, tuple(course.notes), rough)
         listing = self.search(question, course)
         if options.rerank is None:
             batches = listing.batches(question.vector)
@@ -171,7 +181,20 @@ class Searcher:
             probability = match(question, course, listing.nearest)
         with course.stage("sort"):
             hits = tuple(sort_hits(page, options.sort))
-        return Answer(hits, probability, False, question.domain, course.seconds, tuple(course.notes))
+        if not hits and options.where is not None:
+            course.notes += self._without_match(options.where)
+        rough = probability is not None and match.is_rough(question)
+        return Answer(hits, probability, False, question.domain, course.seconds, tuple(course.notes), rough)
+
+    def _without_match(self, where: Filter) -> tuple[str, ...]:
+        """What to say of a filter that no item matches; nothing of one that some match."""
+        if self.index.count(where):
+            return ()
+        domains = list(count_domains(self.index.store))
+        asked = [name for name in _domains_in(where.model_dump()) if name not in domains]
+        near = "".join(dict.fromkeys(did_you_mean(name, domains) for name in asked))
+        known = ", ".join(domains[:_SHOWN]) + (", ..." if len(domains) > _SHOWN else "")
+        return (f"none of the {len(self.index)} items matches the filter; the domains are {known}{near}",)
 
     def _on_one_version(self, answer: Callable[[], Answer]) -> Answer:
         """An answer, made once more where the index changed meanwhile and lost what had been found."""
@@ -182,3 +205,12 @@ class Searcher:
             if self.index.version == version:
                 raise
             return answer()
+
+
+def _domains_in(where: Any) -> list[str]:
+    """The names that a filter, as plain values, compares domains with."""
+    if isinstance(where, dict):
+        if where.get("field") == "domain":
+            return [name for name in (where.get("value"), *where.get("values", ())) if isinstance(name, str)]
+        where = list(where.values())
+    return [name for part in where for name in _domains_in(part)] if isinstance(where, list | tuple) else []

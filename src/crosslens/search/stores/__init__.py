@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from crosslens.search.stores.base import Store
@@ -81,5 +82,5 @@ def describe_stores() -> str:
 
 def _known(kind: str) -> StoreKind:
     if kind not in STORES:
-        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}")
+        raise ConfigError(f"there is no store {kind!r}; use {', '.join(STORES)}{did_you_mean(kind, STORES)}")
     return STORES[kind]

@@ -28,10 +28,12 @@ ITEM_SCHEMA = pa.schema(
         pa.field("size", pa.int64()),
         pa.field("modified", pa.int64()),
         pa.field("stamp", pa.string()),
+        pa.field("own", pa.string()),
     ]
 )
-"""An item: unique id, absolute path, folder the id is relative to, domain, class name, bytes, epoch seconds, and
-the ``FileStamp`` of its file as text, which indexes of format 2 lack."""
+"""An item: unique id, absolute path, folder the id is relative to, domain, class name, bytes, epoch seconds, the
+``FileStamp`` of its file as text, which indexes of format 2 lack, and its own columns as a JSON object
+(``index.own_columns``), which those of format 3 lack and which is null until they were looked for."""
 
 
 LOCK = ".lock"
@@ -167,9 +169,8 @@ class Store(Protocol):
         """The version that is read: a text that differs after every committed change."""
         ...
 
-    @property
-    def keeps_stamps(self) -> bool:
-        """Whether the column ``stamp`` is kept; a table that an older crosslens made may lack it."""
+    def keeps(self, column: str) -> bool:
+        """Whether a column of ``ITEM_SCHEMA`` is kept; a table that an older crosslens made may lack the newer."""
         ...
 
     def stats(self) -> dict[str, Any]:

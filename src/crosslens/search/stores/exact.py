@@ -135,8 +135,7 @@ class ExactStore:
         """The number of the generation."""
         return str(self._current.number)
 
-    @property
-    def keeps_stamps(self) -> bool:
+    def keeps(self, column: str) -> bool:
         """Always."""
         return True
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from crosslens.search.filters.binding import conditions_on_own
 from crosslens.search.filters.conditions import BaseFilter, Filter
 from crosslens.search.stores.base import LOCK, Nearest, StoreContext
 from crosslens.search.stores.faiss_structure import Structure, build_structure
@@ -85,7 +86,10 @@ class LanceStore:
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items by id or filter, in one version of the table; says how many."""
         with self._changing:
-            if not isinstance(which, BaseFilter):
+            if isinstance(which, BaseFilter) and any(conditions_on_own(which)):
+                # The table has no language for them.
+                which = self._view.names(self._view.filtered(which).rows)
+            elif not isinstance(which, BaseFilter):
                 which = [i for i, row in zip(which, self._view.rows_of_ids(which), strict=True) if row >= 0]
             if not (self._view.count(which) if isinstance(which, BaseFilter) else which):
                 return 0
@@ -149,9 +153,8 @@ class LanceStore:
         """The version of the table."""
         return str(self._view.version)
 
-    @property
-    def keeps_stamps(self) -> bool:
-        """Always; a table without them gets the column with the next rows."""
+    def keeps(self, column: str) -> bool:
+        """Always; a table that lacks a column gets it with the next rows."""
         return True
 
     def stats(self) -> dict[str, Any]:

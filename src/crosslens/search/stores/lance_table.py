@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 FOLDER = "table"
 NAME = "items"
+_NEWER = ("stamp", "own")
+"""Columns that tables of older formats lack."""
 _READ_AT_ONCE = 65_536
 _OLD_VERSIONS = timedelta(minutes=10)
 
@@ -72,8 +74,8 @@ class LanceTable:
             # Lance raises many kinds: ValueError, OSError, RuntimeError and its own.
             raise damaged(file, _first_line(error)) from error
         types, wanted = dict(zip(schema.names, schema.types, strict=True)), _schema(dim)
-        # A table of format 2 has no stamps; the column comes with the next rows.
-        if {"stamp": pa.string()} | types != dict(zip(wanted.names, wanted.types, strict=True)):
+        # A table of an older format lacks the newest columns; they come with the next rows.
+        if dict.fromkeys(_NEWER, pa.string()) | types != dict(zip(wanted.names, wanted.types, strict=True)):
             raise damaged(file, f"its columns are {', '.join(f'{c.name} {c.type}' for c in schema)}")
         return cls(table, folder, dim)
 
@@ -141,8 +143,9 @@ class LanceTable:
         column = pa.FixedSizeListArray.from_arrays(flat, self._dim)
         rows = rows.append_column("vector", column).cast(_schema(self._dim))
         with self._writing():
-            if "stamp" not in self._table.schema.names:
-                self._table.add_columns({"stamp": "CAST(NULL AS STRING)"})
+            lacking = [name for name in _NEWER if name not in self._table.schema.names]
+            if lacking:
+                self._table.add_columns(dict.fromkeys(lacking, "CAST(NULL AS STRING)"))
             if replace:
                 change = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
                 change.execute(rows)
@@ -203,6 +206,7 @@ def compile_filter(where: Filter) -> str:
         case Prefix():
             starts = [f"starts_with({where.field}, {_literal(start)})" for start in where.stored]
             return _known(where.field, f"({' OR '.join(starts)})")
+    raise StoreError("the table has no language for conditions on columns of people's own; name the rows by id")
 
 
 def _known(name: str, *conditions: str) -> str:
@@ -215,7 +219,7 @@ def _among(name: str, values: Sequence[Value]) -> str:
 
 def _literal(value: Value) -> str:
     """Numbers as they are, texts in single quotes, those inside doubled."""
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+    return str(value) if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
 
 
 def _file(folder: Path) -> Path:

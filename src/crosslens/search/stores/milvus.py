@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from crosslens.search.filters.conditions import And, BaseFilter, Eq, Filter, In, Not, Or, Prefix, Range, Value
+from crosslens.search.filters.conditions import And, BaseFilter, Eq, Filter, In, Not, Or, Own, Prefix, Range, Value
+from crosslens.search.filters.own import write_own
 from crosslens.search.stores.base import ITEM_SCHEMA, Nearest, StoreContext, missing_item
 from crosslens.search.stores.scoring import best, exact_top, rescored
 from crosslens.search.stores.snapshot import gather, write_pair
@@ -103,10 +104,7 @@ class MilvusStore:
         with self._changing():
             for start in range(0, len(rows), step):
                 part = zip(rows[start : start + step], vectors[start : start + step], strict=True)
-                data = [
-                    {"key": _key(row["id"]), **{name: row[name] for name in self._columns}, "vector": vector}
-                    for row, vector in part
-                ]
+                data = [{"key": _key(row["id"]), **self._entity(row), "vector": vector} for row, vector in part]
                 self._client.upsert(self._context.name, data)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
@@ -196,10 +194,15 @@ class MilvusStore:
         """Let go of the connection."""
         self._client.close()
 
-    @property
-    def keeps_stamps(self) -> bool:
-        """Not in a collection of format 2: Milvus Lite gives no column to a collection that is there."""
-        return "stamp" in self._columns
+    def keeps(self, column: str) -> bool:
+        """Not the newer ones in an older collection: Milvus Lite gives no column to one that is there."""
+        return column in self._columns
+
+    def _entity(self, row: dict[str, Any]) -> dict[str, Any]:
+        entity = {name: row[name] for name in self._columns}
+        if entity.get("own") is not None:
+            entity["own"] = json.loads(entity["own"])
+        return entity
 
     @property
     def _fields(self) -> list[str]:
@@ -273,6 +276,29 @@ def compile_filter(where: Filter) -> str:
             return _known(where.field, *ends)
         case Prefix():
             return _known(where.field, _starting(where.field, where.stored))
+        case Own():
+            return _on_own(where)
+    raise StoreError(f"Milvus has no language for {where!r}")
+
+
+def _on_own(where: Own) -> str:
+    """A condition on a value of the JSON object, which has no ``in`` here and no way to ask for a part of it."""
+    test, name = where.test, f"own[{_literal(where.test.field)}]"
+    match test:
+        case Eq() | In():
+            alike = [
+                f"json_contains({name}, {_literal(value)})"
+                if where.kind == "list"
+                else f"{name} == {_literal(value)}"
+                for value in test.stored
+            ]
+            conditions = [f"({' or '.join(alike)})"] if alike else ['key == ""']
+        case Range():
+            conditions = [f"{name} >= {_literal(test.min)}"] if test.min is not None else []
+            conditions += [f"{name} <= {_literal(test.max)}"] if test.max is not None else []
+        case Prefix():
+            conditions = [_starting(name, test.stored)]
+    return "(" + " and ".join([f"exists {name}", *conditions]) + ")"
 
 
 def _known(name: str, *conditions: str) -> str:
@@ -314,6 +340,7 @@ def _key(image: str) -> str:
 
 def _table(rows: Sequence[Any], dim: int) -> tuple[pa.Table, Array]:
     columns = {name: [row.get(name) for row in rows] for name in ITEM_SCHEMA.names}
+    columns["own"] = [None if value is None else write_own(value) for value in columns["own"]]
     vectors = [np.asarray(row["vector"], np.float32) for row in rows if row.get("vector") is not None]
     stacked = np.stack(vectors) if vectors else np.empty((0, dim), np.float32)
     return pa.table(columns, schema=ITEM_SCHEMA), stacked
@@ -329,7 +356,9 @@ def _make_collection(client: Any, context: StoreContext, uri: str) -> None:
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description=description)
     schema.add_field("key", types.VARCHAR, is_primary=True, max_length=32)
     for column in ITEM_SCHEMA:
-        if column.type == pa.string():
+        if column.name == "own":
+            schema.add_field(column.name, types.JSON, nullable=True)
+        elif column.type == pa.string():
             schema.add_field(column.name, types.VARCHAR, max_length=_LONGEST, nullable=column.nullable)
         else:
             schema.add_field(column.name, types.INT64, nullable=column.nullable)

@@ -1,0 +1,113 @@
+"""What to say when a run has finished: what it learned from, whether it seems to gain, what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from crosslens.encoder import Encoder
+from crosslens.encoder.parts import Joint, TrainedTower
+from crosslens.encoder.untrained import centred_encoder
+from crosslens.evaluation.without_labels import LEAST, Agreement, agree_without_labels
+from crosslens.features.of_encoder import features_of_encoder, folder_for
+from crosslens.methods import method_class
+from crosslens.support.errors import CrosslensError
+from crosslens.training.run import Run
+
+SAMPLE = 500
+"""Images of each domain that are looked at."""
+_UNTRAINED = ("frozen", "centred")
+
+
+def summarise_fit(
+    run: Run, place: Path | None = None, *, features: Path | None = None, device: str | None = None
+) -> list[str]:
+    """Three sentences about a finished run, or two where nothing can be said of its gain.
+
+    Args:
+        run: finished.
+        place: what to measure; the run's own folder by default, or that of its group.
+        features: a feature folder of the run's backbone; the cache by default.
+        device: where to embed what is not there; None chooses.
+    """
+    return [_learned(run), *filter(None, [seems_better(run, features, device)]), _next(run, place or run.folder)]
+
+
+def seems_better(run: Run, features: Path | None = None, device: str | None = None) -> str:
+    """Whether a run seems better than ``centred``, told without labels; empty where that cannot be asked."""
+    try:
+        found = judge_run(run, features, device)
+    except CrosslensError:
+        # The run is finished and fine; a hint about it must not say otherwise.
+        return ""
+    if found is None:
+        return ""
+    numbers = f"pictures alike find the same across the looks: {found.value:.2f}, with 'centred' {found.base:.2f}"
+    advice = {
+        "better": "seems better than 'centred', which needs no training",
+        "alike": "seems no better than 'centred', which needs no training",
+        "worse": "seems worse than 'centred', which needs no training; try another method, or take 'centred'",
+    }[found.verdict]
+    return f"{advice} ({numbers}; a hint without labels, no measurement)"
+
+
+def judge_run(run: Run, features: Path | None = None, device: str | None = None) -> Agreement | None:
+    """A run held against ``centred`` without labels, on images of its first two domains.
+
+    Returns:
+        None for a run that learned nothing, on fewer than two domains, on less than 20 images of one, or one whose
+        backbone it changed: then there are no features of both to compare.
+
+    Raises:
+        CrosslensError: of the kind that fits when its images cannot be read or embedded.
+    """
+    config = run.config()
+    domains = config["domains"][:2]
+    encoder = Encoder.load(run.encoder_folder)
+    if config["method"] in _UNTRAINED or len(domains) < 2 or "source" not in config:
+        return None
+    if encoder.part(TrainedTower) is not None or encoder.embeds_by_domain:
+        return None
+    catalog = run.catalog().select(domains=domains).hide_labels()
+    rng = np.random.default_rng(0)
+    names = np.array(catalog.column("domain"))
+    drawn = [
+        row for domain in domains for row in rng.permutation(np.flatnonzero(names == domain))[:SAMPLE].tolist()
+    ]
+    place = folder_for(encoder, features)
+    found = features_of_encoder(catalog.take(sorted(drawn)), encoder, folder=place, device=device)
+    sides = {domain: found.of_domain(domain).centre for domain in domains}
+    if min(map(len, sides.values())) < LEAST:
+        return None
+    plain = centred_encoder(encoder.backbone, sides, joint=encoder.part(Joint) is not None)
+    first, second = domains
+    return agree_without_labels(
+        (sides[first], sides[second]),
+        (encoder.encode_features(sides[first], first), encoder.encode_features(sides[second], second)),
+        (plain.encode_features(sides[first], first), plain.encode_features(sides[second], second)),
+    )
+
+
+def _learned(run: Run) -> str:
+    config, log = run.config(), run.read_log()
+    kind = method_class(config["method"])
+    images = config.get("images") or 0
+    taught = f"{images} images of {', '.join(config['domains'])}" if images else "class names alone"
+    if config["method"] in _UNTRAINED:
+        return f"{config['method']} learns nothing; it was made of {taught}"
+    how = "with their labels" if "labels" in kind.learns_from else "without labels"
+    if config.get("classes"):
+        how += f", and {len(config['classes'])} class names"
+    epochs = [entry for entry in log if "epoch" in entry]
+    done = f"; {len(epochs)} epochs in {sum(entry.get('seconds', 0) for entry in epochs):.0f} s" if epochs else ""
+    return f"learned from {taught}, {how}{done}"
+
+
+def _next(run: Run, place: Path) -> str:
+    config = run.config()
+    images = "" if "source" in config else " PICTURES"
+    return (
+        f"next: crosslens report {run.folder}, to see what it finds; with labelled images, crosslens evaluate"
+        f" {place}{images}; to search, crosslens index build PICTURES --encoder {run.folder} --out my.index"
+    )
