@@ -1,6 +1,7 @@
 """A ready index is searched, shown and served where neither PyTorch nor transformers can be imported."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -138,7 +139,8 @@ def test_what_needs_it_says_so(index, pictures, tmp_path):
     search = ["search", str(tmp_path / "bare"), "--image", str(pictures / "photo" / "circle" / "00.png")]
     for arguments in (search, ["fit", "instance", str(pictures), "--out", str(tmp_path / "run")]):
         command = [sys.executable, "-c", f"{BLOCKED}\nfrom crosslens.cli import main\nmain()", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True)
+        nothing_cached = os.environ | {"CROSSLENS_CACHE": str(tmp_path / "empty")}
+        done = subprocess.run(command, capture_output=True, text=True, env=nothing_cached)
         assert done.returncode == 1
         assert "pip install crosslens[train]" in done.stderr
         assert "Traceback" not in done.stderr

@@ -83,9 +83,9 @@ class LocalSocket:
             self._collection.refresh(now=True)
             searcher, wanted = self._collection.searcher, asked["asked"]
             request = request_plainly(self._collection.folder, wanted)
-            answer = answer_plainly(searcher, request, wanted["min_match"])
+            answer = answer_plainly(searcher, request, wanted.get("min_match"))
             return to_plain(answer, len(searcher.index))
-        except (CrosslensError, KeyError, TypeError) as error:
+        except (CrosslensError, AttributeError, KeyError, TypeError) as error:
             return {"refused": str(error)}
         except Exception as error:
             log.exception("a command could not be answered")

@@ -139,7 +139,7 @@ def test_what_cannot_be_detected_is_said(prompted, pictures, tmp_path):
     assert detector(np.ones((1, prompted.backbone.dim), np.float32)) == [None]
     assert "no domain can be detected" in detector.notes()[0]
     looks = {"photo": torch.zeros(prompted.backbone.dim), "line": torch.ones(prompted.backbone.dim)}
-    index.contents.encoder = index.encoder.with_part(Looks(looks))
+    index.contents.query_encoder = index.encoder.with_part(Looks(looks))
     assert detector.notes() == ("sketch cannot be detected; name that domain where a picture is of it",)
 
 

@@ -29,7 +29,7 @@ def request_plainly(folder: Path, asked: dict[str, Any], *, has_queries: bool = 
     from crosslens.search.index.kept_queries import keeps_queries
 
     # Hits are shown whatever the probability, so ``answer_plainly`` makes the cut.
-    wanted = asked["min_match"] is not None or has_queries or keeps_queries(folder)
+    wanted = asked.get("min_match") is not None or has_queries or keeps_queries(folder)
     return SearchRequest.made_of(**asked | {"min_match": 0.0 if wanted else None})
 
 
