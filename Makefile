@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check slow web lock clean
+.PHONY: demo test check slow web drawings lock clean
 
 demo: $(READY)
 	$(BIN)/crosslens demo
@@ -13,8 +13,8 @@ test: check
 	$(BIN)/python -m pytest
 
 check: $(READY)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks drawings
+	$(BIN)/ruff format --check src tests benchmarks drawings
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -24,6 +24,11 @@ slow: $(READY)
 # The search page; its built files are committed. Needs Node 20.19 or newer.
 web:
 	cd web && npm ci && npm run build
+
+# What lite knows of drawings, learned anew from icon sets; the weights are committed. Needs npm, and about half an
+# hour on two cores.
+drawings: $(READY)
+	$(BIN)/python -m drawings
 
 $(READY): pyproject.toml requirements/cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

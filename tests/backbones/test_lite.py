@@ -9,7 +9,8 @@ import torch
 
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import load_weights
-from crosslens.backbones.lite import EfficientNetLite0, LiteBackbone, SameConv, imagenet_names
+from crosslens.backbones.efficientnet import EfficientNetLite0, SameConv
+from crosslens.backbones.lite import PhotoBackbone, imagenet_names
 from crosslens.backbones.weights import read_state
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Joint
@@ -22,15 +23,15 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def lite(shared_cache: Path, loaded: LiteBackbone, monkeypatch: pytest.MonkeyPatch) -> LiteBackbone:
+def lite(shared_cache: Path, loaded: PhotoBackbone, monkeypatch: pytest.MonkeyPatch) -> PhotoBackbone:
     """One model for all tests, with one cache: the 1,000 class texts take seconds."""
     monkeypatch.setenv("CROSSLENS_CACHE", str(shared_cache))
     return loaded
 
 
 @pytest.fixture(scope="module")
-def loaded() -> LiteBackbone:
-    return LiteBackbone()
+def loaded() -> PhotoBackbone:
+    return PhotoBackbone()
 
 
 def test_published_weights_fit_strictly() -> None:
@@ -60,7 +61,7 @@ def test_same_padding_puts_the_odd_pixel_last(side: int, kernel: int, stride: in
         assert actual[row, column] == pytest.approx(float(window.sum()), rel=1e-4)
 
 
-def test_features_are_pooled_activations_and_the_same_every_time(lite: LiteBackbone) -> None:
+def test_features_are_pooled_activations_and_the_same_every_time(lite: PhotoBackbone) -> None:
     images = torch.randn(2, 3, 64, 64)
     first, second = lite.embed_images(images), lite.embed_images(images)
     assert first.shape == (2, 1280)
@@ -70,18 +71,18 @@ def test_features_are_pooled_activations_and_the_same_every_time(lite: LiteBackb
     assert torch.allclose(lite.embed_images(images[:1]), first[:1], atol=1e-4)
 
 
-def test_name_preprocessing_and_fingerprint(lite: LiteBackbone) -> None:
-    assert (lite.name, lite.dim, lite.joint_dim, lite.has_text) == ("lite", 1280, 384, True)
+def test_name_preprocessing_and_fingerprint(lite: PhotoBackbone) -> None:
+    assert (lite.name, lite.dim, lite.joint_dim, lite.has_text) == ("lite:photo", 1280, 384, True)
     preprocess = lite.preprocess
     assert (preprocess.resize, preprocess.crop, preprocess.interpolation) == (256, 224, "bicubic")
     value = np.array([0, 127, 255], dtype=np.uint8).reshape(1, 1, 1, 3)
     assert preprocess.normalise(value).ravel().tolist() == pytest.approx([-127 / 128, 0, 1], abs=1e-6)
-    exact, fast = load_backbone("lite").fingerprint, load_backbone("lite", decode="fast").fingerprint
+    exact, fast = load_backbone("lite:photo").fingerprint, load_backbone("lite:photo", decode="fast").fingerprint
     assert exact == lite.fingerprint
     assert exact != fast
 
 
-def test_the_joint_space_has_unit_rows(lite: LiteBackbone) -> None:
+def test_the_joint_space_has_unit_rows(lite: PhotoBackbone) -> None:
     texts = lite.embed_texts(["a dog", "a photo of a house", ""])
     images = lite.to_joint(torch.rand(4, 1280))
     for rows, count in ((texts, 3), (images, 4)):
@@ -90,7 +91,7 @@ def test_the_joint_space_has_unit_rows(lite: LiteBackbone) -> None:
     assert lite.embed_texts([]).shape == (0, 384)
 
 
-def test_an_image_is_the_text_of_its_class(lite: LiteBackbone) -> None:
+def test_an_image_is_the_text_of_its_class(lite: PhotoBackbone) -> None:
     """Features that the classifier is sure about land on that class's name."""
     labels = [207, 817]  # golden retriever, sports car
     features = 40 * torch.nn.functional.normalize(lite.classifier.weight[labels], dim=1)
@@ -99,14 +100,14 @@ def test_an_image_is_the_text_of_its_class(lite: LiteBackbone) -> None:
     assert scores.argmax(dim=1).tolist() == labels
 
 
-def test_texts_of_like_meaning_are_close(lite: LiteBackbone) -> None:
+def test_texts_of_like_meaning_are_close(lite: PhotoBackbone) -> None:
     dog, puppy, car = lite.embed_texts(["a dog", "a puppy", "a car"])
     assert dog @ puppy > dog @ car + 0.2
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged"])
 def test_a_damaged_cache_of_class_texts_is_made_anew(
-    loaded: LiteBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+    loaded: PhotoBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     monkeypatch.setattr("crosslens.backbones.lite.imagenet_names", lambda: ["dog", "cat", "car"])
     expected = fresh(loaded).class_texts
@@ -118,7 +119,7 @@ def test_a_damaged_cache_of_class_texts_is_made_anew(
 
 
 def test_class_texts_of_other_names_are_not_taken_from_the_cache(
-    loaded: LiteBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: PhotoBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crosslens.backbones.lite.imagenet_names", lambda: ["dog", "cat"])
     before = fresh(loaded).class_texts
@@ -129,37 +130,37 @@ def test_class_texts_of_other_names_are_not_taken_from_the_cache(
     assert len(list(tmp_path.glob("cache/lite/*.safetensors"))) == 2
 
 
-def fresh(backbone: LiteBackbone) -> LiteBackbone:
+def fresh(backbone: PhotoBackbone) -> PhotoBackbone:
     twin = copy.copy(backbone)
     twin.__dict__.pop("class_texts", None)
     return twin
 
 
-def test_lite_has_one_other_joint_space() -> None:
-    with pytest.raises(BackboneError, match="lite is 'lite' or 'lite:blend'"):
+def test_lite_has_two_others() -> None:
+    with pytest.raises(BackboneError, match="lite is 'lite', 'lite:photo'"):
         load_backbone("lite:folder")
 
 
 class TestBlend:
     @pytest.fixture
-    def blend(self, lite: LiteBackbone) -> LiteBackbone:
+    def blend(self, lite: PhotoBackbone) -> PhotoBackbone:
         twin = copy.copy(lite)
         twin.name, twin.joint_kind = "lite:blend", "blend"
         for cached in ("class_texts", "text_centre", "_regression", "_whitening"):
             twin.__dict__.pop(cached, None)
         return twin
 
-    def test_it_is_what_load_backbone_gives(self, blend: LiteBackbone) -> None:
+    def test_it_is_what_load_backbone_gives(self, blend: PhotoBackbone) -> None:
         loaded = load_backbone("lite:blend")
         assert (loaded.name, loaded.joint_kind) == (blend.name, blend.joint_kind)
 
-    def test_its_classes_are_bare_names(self, lite: LiteBackbone, blend: LiteBackbone) -> None:
+    def test_its_classes_are_bare_names(self, lite: PhotoBackbone, blend: PhotoBackbone) -> None:
         name = imagenet_names()[207]
         bare, sentence = torch.from_numpy(lite.sentences([name, f"a photo of a {name}"]))
         assert torch.allclose(blend.class_texts[207], bare, atol=1e-4)
         assert torch.allclose(lite.class_texts[207], sentence, atol=1e-4)
 
-    def test_the_formula(self, blend: LiteBackbone) -> None:
+    def test_the_formula(self, blend: PhotoBackbone) -> None:
         """Ridge regression by its normal equations, and half a whitening, written out."""
         texts = blend.class_texts.double()
         centred = texts - texts.mean(0)
@@ -185,7 +186,7 @@ class TestBlend:
         assert torch.allclose(blend.embed_texts(["a dog", "a house"]).double(), expected, atol=2e-3)
 
     @pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-8])
-    def test_directions_that_hold_rounding_alone_are_left_out(self, blend: LiteBackbone, noise: float) -> None:
+    def test_directions_that_hold_rounding_alone_are_left_out(self, blend: PhotoBackbone, noise: float) -> None:
         """Class texts of rank 5, whatever a processor leaves in the other directions."""
         g = torch.Generator().manual_seed(0)
         texts = torch.randn(1000, 5, generator=g) @ torch.randn(5, 384, generator=g)
@@ -198,13 +199,13 @@ class TestBlend:
         span = torch.linalg.svd(texts.double() - texts.double().mean(0), full_matrices=False)[2][:5]
         assert torch.allclose(vectors[:, -5:] @ vectors[:, -5:].T, span.T @ span, atol=1e-5)
 
-    def test_an_image_is_the_text_of_its_class_here_too(self, blend: LiteBackbone) -> None:
+    def test_an_image_is_the_text_of_its_class_here_too(self, blend: PhotoBackbone) -> None:
         features = 40 * torch.nn.functional.normalize(blend.classifier.weight[[207, 817]], dim=1)
         scores = blend.to_joint(features) @ blend.embed_texts(imagenet_names()).T
         assert scores.argmax(dim=1).tolist() == [207, 817]
 
     def test_gradients_pass_although_images_came_first(self) -> None:
-        fresh = LiteBackbone(blend=True)
+        fresh = PhotoBackbone(blend=True)
         with torch.inference_mode():
             fresh.to_joint(torch.rand(2, 1280))
         sentences = torch.rand(3, 384, requires_grad=True)
@@ -212,7 +213,9 @@ class TestBlend:
         assert sentences.grad is not None
         assert torch.isfinite(sentences.grad).all()
 
-    def test_features_are_shared_but_joint_vectors_are_not(self, lite: LiteBackbone, blend: LiteBackbone) -> None:
+    def test_features_are_shared_but_joint_vectors_are_not(
+        self, lite: PhotoBackbone, blend: PhotoBackbone
+    ) -> None:
         assert lite.fingerprint == blend.fingerprint
         spaces = [Encoder(backbone, [Joint(backbone)]).fingerprint for backbone in (lite, blend)]
         assert spaces[0] != spaces[1]
@@ -220,7 +223,7 @@ class TestBlend:
 
 
 @pytest.mark.pacs
-def test_zero_shot_on_photos(lite: LiteBackbone, pacs_root: Path) -> None:
+def test_zero_shot_on_photos(lite: PhotoBackbone, pacs_root: Path) -> None:
     """Six photos a class: 0.774 over all of them, so well over half of these."""
     classes = sorted(folder.name for folder in (pacs_root / "photo").iterdir() if folder.is_dir())
     files = [sorted((pacs_root / "photo" / name).iterdir())[:6] for name in classes]

@@ -79,6 +79,18 @@ def test_a_region_of_a_picture_and_different_ones(ask, cli, index, pictures, tmp
     assert (status, "0 pictures need 0 regions" in err) == (2, True)
 
 
+def test_hits_are_saved_for_other_programs(ask, cli, index, tmp_path):
+    files = [tmp_path / name for name in ("h.md", "h.fiftyone.json", "h.labelstudio.json")]
+    asked = [part for file in files for part in ("--save", file)]
+    found = ids(ask("--like", A, "--top", 3, *asked))
+    assert [row.split("|")[1].strip() for row in files[0].read_text().splitlines()[2:]] == found
+    samples = json.loads(files[1].read_text())["samples"]
+    assert [sample["crosslens_id"] for sample in samples] == found
+    assert [task["data"]["id"] for task in json.loads(files[2].read_text())] == found
+    status, _, err = cli("search", index, "--like", A, "--save", tmp_path / "h.json")
+    assert (status, ".fiftyone.json" in err) == (2, True)
+
+
 def test_match_probability_on_queries(ask, pictures):
     answer = ask("--image", pictures / "sketch" / "cross" / "01.png", "--queries", pictures / "sketch")
     assert 0 < answer["match_probability"] < 1

@@ -3,6 +3,7 @@
 import torch
 
 from crosslens.backbones import load_backbone
+from crosslens.backbones.base import Backbone
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import (
     Centre,
@@ -48,12 +49,19 @@ class Draw:
         return self.into(Projection(ProjectionShape(sizes=(64, 32, 16), **settings)))
 
 
+def former_lite() -> Backbone:
+    """The photo network alone, under the name that it had when the golden values were made."""
+    backbone = load_backbone("lite:photo")
+    backbone.name = "lite"
+    return backbone
+
+
 def frozen(folder):
-    return Encoder(load_backbone("lite"))
+    return Encoder(former_lite())
 
 
 def joint(folder):
-    backbone = load_backbone("lite")
+    backbone = former_lite()
     return Encoder(backbone, [Joint(backbone)])
 
 
@@ -63,18 +71,18 @@ def blended(folder):
 
 
 def centred(folder):
-    return Encoder(load_backbone("lite"), [Centre(Draw(1).each(1280))], method="centred")
+    return Encoder(former_lite(), [Centre(Draw(1).each(1280))], method="centred")
 
 
 def looking(folder):
-    return Encoder(load_backbone("lite"), [Looks(Draw(2).each(1280))])
+    return Encoder(former_lite(), [Looks(Draw(2).each(1280))])
 
 
 def headed(folder):
     draw = Draw(3)
     heads, means = draw.heads(1280, 8, 4, members=3), draw.each(1280)
     facts = {"seed": 3, "oracle": "true labels", "marks": ["a mark"]}
-    return Encoder(load_backbone("lite"), [Heads(heads), Centre(means)], method="ucdir", trained=facts)
+    return Encoder(former_lite(), [Heads(heads), Centre(means)], method="ucdir", trained=facts)
 
 
 def tuned(folder):
@@ -111,7 +119,7 @@ def clair(folder):
 def whitened(folder):
     draw = Draw(9)
     part = Whitened(draw(1280, 6), dict(sorted(draw.each(1280).items())), 0.25)
-    return Encoder(load_backbone("lite"), [Heads(draw.heads(1280, 5)), part], method="clair")
+    return Encoder(former_lite(), [Heads(draw.heads(1280, 5)), part], method="clair")
 
 
 def tki(**settings):

@@ -40,13 +40,14 @@ class BackboneKind:
 
 
 def _lite(source: str) -> Backbone:
-    from crosslens.backbones.lite import LiteBackbone
+    from crosslens.backbones.lite import LiteBackbone, PhotoBackbone
 
-    if source not in ("", "blend"):
+    if source not in ("", "photo", "blend"):
         raise BackboneError(
-            f"lite is 'lite' or 'lite:blend' (another space shared with text), not 'lite:{source}'"
+            "lite is 'lite', 'lite:photo' (without the reader of drawings) or 'lite:blend' (that with another"
+            f" space shared with text), not 'lite:{source}'"
         )
-    return LiteBackbone(blend=source == "blend")
+    return PhotoBackbone(blend=source == "blend") if source else LiteBackbone()
 
 
 def _clip(source: str) -> Backbone:
@@ -104,7 +105,9 @@ def _moco(source: str) -> Backbone:
 
 
 BACKBONES: dict[str, BackboneKind] = {
-    "lite": BackboneKind("", "EfficientNet-Lite0 and MiniLM, offline; images, text; also lite:blend", _lite),
+    "lite": BackboneKind(
+        "", "EfficientNet-Lite0 that reads drawings, and MiniLM, offline; images and text", _lite
+    ),
     "clip": BackboneKind("FOLDER", "CLIP in transformers' format; images and text", _clip),
     "siglip": BackboneKind("FOLDER", "SigLIP in transformers' format; images and text", _siglip),
     "openai-clip": BackboneKind("FILE", "CLIP ViT weights of OpenAI's code; images and text", _openai_clip),
@@ -127,6 +130,14 @@ def _minilm() -> SentenceReader:
 
 TEXT_READERS: dict[str, Callable[[], SentenceReader]] = {"minilm": _minilm}
 """What reads texts without PyTorch, giving the rows that ``Backbone.place_texts`` takes."""
+
+
+def name_today(name: str, dim: int) -> str:
+    """What a backbone is called that was saved as ``name`` with features of length ``dim``.
+
+    ``lite`` was the photo network alone (D = 1280) before it learned to read drawings.
+    """
+    return "lite:photo" if (name, dim) == ("lite", 1280) else name
 
 
 def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:

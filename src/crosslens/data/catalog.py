@@ -47,7 +47,7 @@ _SHOWN = 60
 """Letters of a wrong cell that a message shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Catalog:
     """An immutable table of images.
 
@@ -77,6 +77,12 @@ class Catalog:
             wrong = [f"{field.name} ({field.type})" for field in first if field.type != pa.string()]
             raise CatalogError(f"every column of a catalog holds text; these do not: {', '.join(wrong)}")
         _check_rows(self.table)
+
+    def __repr__(self) -> str:
+        counts = Counter(self.column("domain"))
+        domains = ", ".join(f"{name} {counts[name]}" for name in self.domains)
+        classes = "labels hidden" if self.labels_hidden else f"{len(self.classes)} classes"
+        return f"<Catalog of {len(self)} images below {self.root}: {domains or 'none'}; {classes}>"
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

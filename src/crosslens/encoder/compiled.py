@@ -59,7 +59,8 @@ class CompiledFacts(BaseModel):
         format: of these files.
         made_of: ``source_digest`` of the encoder folder.
         refused: why there is nothing but this file: the encoder cannot be compiled. Empty where it was.
-        name, dim, domains, detectable, has_text, similarity, fingerprint, preprocess: see ``QueryEncoder``.
+        name, backbone_title, dim, domains, detectable, has_text, similarity, fingerprint, preprocess: see
+            ``QueryEncoder``.
         backbone: name of the backbone.
         width: D, the length of its features.
         networks: file and identity of each network, the frozen one under ``""`` first; with prompts one a domain,
@@ -75,6 +76,7 @@ class CompiledFacts(BaseModel):
     refused: str = ""
     name: str = ""
     backbone: str = ""
+    backbone_title: str = ""
     dim: int = 0
     width: int = 0
     domains: tuple[str, ...] = ()
@@ -137,6 +139,7 @@ class CompiledEncoder:
         assert facts.fingerprint is not None
         self._place, self._facts, self._load = place, facts, original
         self.name, self.dim, self.has_text = facts.name, facts.dim, facts.has_text
+        self.backbone_title = facts.backbone_title
         self.domains, self.detectable = list(facts.domains), facts.detectable
         self.similarity, self.preprocess = facts.similarity, facts.preprocess
         self.fingerprint = facts.fingerprint

@@ -117,6 +117,7 @@ def _write(encoder: Encoder, folder: Path, made_of: str) -> CompiledFacts:
         made_of=made_of,
         name=encoder.name,
         backbone=encoder.backbone.name,
+        backbone_title=encoder.backbone_title,
         dim=encoder.dim,
         width=encoder.backbone.dim,
         domains=tuple(encoder.domains),

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.backbones import load_backbone
+from crosslens.backbones import load_backbone, name_today
 from crosslens.backbones.base import Backbone, hash_weights
 from crosslens.backbones.engine import make_engine
 from crosslens.backbones.fingerprint import Fingerprint
@@ -75,6 +75,10 @@ class Encoder:
         self.trained = dict(trained or {})
         self._engines: dict[Any, Engine] = {}
 
+    def __repr__(self) -> str:
+        domains = f", domains {', '.join(self.domains)}" if self.domains else ""
+        return f"<Encoder {self.name}: vectors of {self.dim} numbers{domains}{', text' if self.has_text else ''}>"
+
     def part(self, kind: type[P]) -> P | None:
         """The part of one kind, or None."""
         return next((part for part in self.parts if isinstance(part, kind)), None)
@@ -101,7 +105,7 @@ class Encoder:
     @property
     def has_text(self) -> bool:
         """Whether texts can be encoded too: where the vectors lie in a space that texts share."""
-        space = Space.OWN
+        space = Space.HELD if self.backbone.holds_text else Space.OWN
         for part in self.parts:
             space = part.space_after(space)
         return space.has_text
@@ -117,6 +121,11 @@ class Encoder:
         for part in self.parts:
             backbone = part.backbone_for(backbone, known)
         return backbone
+
+    @property
+    def backbone_title(self) -> str:
+        """What the backbone is called today."""
+        return self.backbone.title
 
     @property
     def preprocess(self) -> Preprocess:
@@ -340,7 +349,10 @@ class Encoder:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
         told = header.fingerprint.preprocess
-        backbone = load_backbone(header.backbone, decode=told.decode)
+        name = name_today(header.backbone, header.fingerprint.dim)
+        backbone = load_backbone(name, decode=told.decode)
+        # Its fingerprints hold the name that it had then.
+        backbone.name = header.backbone
         # An encoder goes on cropping as it did when it was trained.
         backbone.preprocess = backbone.preprocess.model_copy(update={"margin": told.margin})
         try:
@@ -363,6 +375,8 @@ class Encoder:
         )
 
     def _on_texts(self, rows: Tensor) -> Tensor:
+        if self.backbone.holds_text and not any(part.leaves_features for part in self.parts):
+            rows = self.backbone.among_features(rows)
         for part in self.parts:
             rows = part.on_texts(rows)
         return rows

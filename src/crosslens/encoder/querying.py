@@ -36,6 +36,11 @@ class QueryEncoder(Protocol):
         ...
 
     @property
+    def backbone_title(self) -> str:
+        """What the backbone is called today."""
+        ...
+
+    @property
     def dim(self) -> int:
         """d, the length of a vector."""
         ...

@@ -87,6 +87,12 @@ class Comparisons(NamedTuple):
         columns = ("encoder", self.metric, "difference", "p", "queries better", "queries worse")
         return Table(columns, tuple(rows), f"{self.metric} ({self.evaluations[0].convention})")
 
+    def __repr__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
     def to_csv(self) -> str:
         """``table`` as CSV."""
         return self.table().to_csv()

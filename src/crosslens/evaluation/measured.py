@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.rows import per_query_rows, ranking_rows
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
+from crosslens.support.curves import draw_curves
 from crosslens.support.errors import EvaluationError
 from crosslens.support.near_names import did_you_mean
 from crosslens.support.tables import Estimate, Table, to_pandas
@@ -30,7 +32,7 @@ WITH_CODA = " and CoDA"
 CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What one encoder reached on one catalog under one protocol.
 
@@ -104,6 +106,17 @@ class Evaluation:
         rows = [(_route(result), *(cell(result, key) for key in keys)) for result in self.directions]
         title = f"{self.encoder}, protocol {self.protocol}, convention {self.convention}"
         return Table(("direction", *keys), (*rows, ("mean", *self.metrics.values())), title)
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [str(self.table(intervals=False)), *(f"note: {told}" for told in (*self.marks, *self.told()))]
+        )
+
+    def _repr_html_(self) -> str:
+        curves = {_route(result): result.curve for result in self.directions if result.curve is not None}
+        drawn = draw_curves(curves, x="recall", y="precision") if curves else ""
+        told = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*self.marks, *self.told()))
+        return f"{self.table(intervals=False).to_html()}{drawn}<ul>{told}</ul>"
 
     def to_csv(self) -> str:
         """``table`` as CSV."""

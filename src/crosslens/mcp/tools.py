@@ -40,7 +40,8 @@ Where = Annotated[
     str | None,
     Field(
         description="Only items for which this holds, such as: domain = 'photo' and not label in ('dog', 'cat')."
-        " Fields: id, path, domain, label, size (bytes), modified ('2026-01-31'); also: id starts with 'a/'."
+        " Fields: id, path, domain, label, size (bytes), modified ('2026-01-31') and the columns that"
+        " describe_index names; also: id starts with 'a/'."
     ),
 ]
 Top = Annotated[int, Field(ge=1, le=100, description="Hits of one page.")]
@@ -53,6 +54,7 @@ class IndexFacts(BaseModel):
     name: str
     items: int
     domains: dict[str, int] = Field(description="Items by domain, that is by look: sketch, photo.")
+    columns: dict[str, str] = Field(description="The items' own columns and their types, to filter by.")
     understands_text: bool
     encoder: str
     encoder_domains: list[str] = Field(description="Domains that make a difference as that of a query picture.")
@@ -98,6 +100,7 @@ class IndexTools:
             name=self._index.name,
             items=len(self._index),
             domains=stats["domains"],
+            columns={name: str(kind) for name, kind in self._index.columns.items()},
             understands_text=stats["text_queries"],
             encoder=stats["encoder"],
             encoder_domains=self._searcher.encoder.domains,

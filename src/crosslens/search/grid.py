@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any, Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 
 from crosslens.images.decode import ImageSource, decode
-from crosslens.search.query.query import FoldedHit
 from crosslens.support.errors import ConfigError, ImageError
 from crosslens.support.files import atomic_path
 from crosslens.support.terminal import visible
@@ -42,7 +42,21 @@ class Tile:
     link: str = ""
 
 
-def make_tile(shown: FoldedHit, *, linked: bool = False) -> Tile:
+class Shown(Protocol):
+    """A hit (``id``, ``score``, ``path``, ``domain``, ``label``) with the ids of what was folded under it."""
+
+    @property
+    def hit(self) -> Any:
+        """What was found."""
+        ...
+
+    @property
+    def duplicates(self) -> Sequence[str]:
+        """Ids of its near-duplicates."""
+        ...
+
+
+def make_tile(shown: Shown, *, linked: bool = False) -> Tile:
     """A hit with its score, domain, class and how many were folded under it; ``linked`` leads to its file.
 
     A link tells where the file lies, so it is for pages that stay on this machine.
@@ -116,6 +130,31 @@ def _png(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> bytes:
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def tiles_as_html(tiles: Sequence[Tile], note: str = "") -> str:
+    """Tiles as a piece of HTML with everything inside it, for notebooks.
+
+    Args:
+        tiles: what is shown.
+        note: a line under them.
+    """
+    figures = []
+    for tile in tiles:
+        thumbnail = _thumbnail(tile)
+        shown = f"<small>{_shown(tile.text)}</small>"
+        if thumbnail is not None:
+            shown = f'<img alt="" style="max-width:100%;max-height:100%;margin:0" src="{_uri(thumbnail)}">'
+        first, second = map(_shown, tile.caption)
+        figures.append(
+            f'<figure style="margin:0;width:{SIDE}px">'
+            f'<div style="height:{SIDE}px;display:grid;place-items:center">{shown}</div>'
+            f'<figcaption style="overflow-wrap:anywhere">{first}<br><small>{second}</small></figcaption></figure>'
+        )
+    return (
+        f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(figures)}</div>'
+        f"<p><small>{_shown(note)}</small></p>"
+    )
 
 
 def _html(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> str:

@@ -11,6 +11,7 @@ from crosslens.images.region import Region
 from crosslens.ops.calibration import LEAST
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.query import search_request
+from crosslens.search.query.bound_options import bind_options
 from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
@@ -18,7 +19,7 @@ from crosslens.server.collection import Collection, version_of
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
 from crosslens.server.service import Service
-from crosslens.support.errors import StoreError
+from crosslens.support.errors import ConfigError, StoreError
 
 MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
 """Stages of the searcher, and the names they are measured under."""
@@ -84,6 +85,11 @@ def _answered(
     if any(isinstance(part, TextPart) for part in asked.parts) and not encoder.has_text:
         raise Problem(422, f"{collection.name} does not understand text: its encoder is {encoder.name}")
     request = asked.put([_part(part, pictures) for part in asked.parts])
+    try:
+        bind_options(request.options, index.columns)
+    except ConfigError as error:
+        place = "sort" if str(error).startswith("sort") else "where"
+        raise Problem(422, str(error), errors=[{"where": place, "what": str(error)}]) from None
     result = _result(collection.name, searcher, request)
     for stage, name in MEASURED.items():
         if stage in result.seconds:

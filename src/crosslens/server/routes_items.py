@@ -226,6 +226,8 @@ async def delete(request: Request, name: CollectionName) -> Response:
     service = service_of(request)
     collection = service.collection(name)
     asked = await read_json(request, DeleteRequest)
+    # A job could only fail of a field that is none.
+    collection.index.contents.bound(asked.where)
     work = asked.model_dump(mode="json")
     try:
         job = await service.thread(service.tables[collection.name].put, "delete", work, len(asked.ids or ()))

@@ -1,10 +1,11 @@
-"""Progress: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress: a bar on a terminal and in a notebook, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Protocol
 
 from rich.console import Console
@@ -50,7 +51,10 @@ def _say(text: str, style: str = "") -> None:
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Advance]:
-    """Show a bar of ``total`` steps on a terminal, plain lines elsewhere, and nothing when quiet."""
+    """Show a bar of ``total`` steps on a terminal or in a notebook, plain lines elsewhere, nothing when quiet."""
+    if console.is_jupyter and not _quiet:
+        yield _notebook_bar(total, label)
+        return
     if _quiet or not console.is_terminal:
         yield _PlainLines(total, label)
         return
@@ -72,6 +76,30 @@ def progress(total: int, label: str) -> Iterator[Advance]:
                 bar.update(task, note=visible(note))
 
         yield advance
+
+
+def _notebook_bar(total: int, label: str) -> Advance:
+    """A bar in the output of a cell; Rich's own would need widgets. It stays, and says what was done."""
+    from IPython.display import HTML, display
+
+    done, most, told, shown_at = 0, total, "", 0.0
+
+    def drawn() -> HTML:
+        words = escape(f"{visible(label)} {done} of {most} {told}")
+        return HTML(f'<progress value="{done}" max="{max(most, 1)}" style="width:16em"></progress> {words}')
+
+    place = display(drawn(), display_id=True)
+
+    def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
+        nonlocal done, most, told, shown_at
+        done, most, told = done + steps, most if total is None else total, visible(note) or told
+        now = time.monotonic()
+        # A front end that gets an update for each of many short steps falls behind.
+        if done >= most or now - shown_at > 0.2:
+            shown_at = now
+            place.update(drawn())
+
+    return advance
 
 
 class _PlainLines:

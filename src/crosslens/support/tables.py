@@ -153,6 +153,20 @@ class Table:
         body = "\n".join(line(row, "td") for row in self.texts())
         return f"<table>{caption}\n<thead>{line(self.columns, 'th')}</thead>\n<tbody>\n{body}\n</tbody></table>\n"
 
+    def to_arrow(self) -> pyarrow.Table:
+        """The cells as they are, intervals in columns of their own as in CSV."""
+        import pyarrow as pa
+
+        columns: dict[str, list[Any]] = {}
+        for place, name in enumerate(self.columns):
+            cells = [row[place] for row in self.rows]
+            spans = [cell for cell in cells if isinstance(cell, Estimate)]
+            columns[name] = [cell.value if isinstance(cell, Estimate) else cell for cell in cells]
+            if spans:
+                columns[f"{name}_low"] = [cell.low if isinstance(cell, Estimate) else None for cell in cells]
+                columns[f"{name}_high"] = [cell.high if isinstance(cell, Estimate) else None for cell in cells]
+        return pa.table(columns)
+
     def texts(self) -> list[list[str]]:
         """The rows as they are read: numbers to three digits, intervals behind them in brackets."""
         return [[_text(cell) for cell in row] for row in self.rows]

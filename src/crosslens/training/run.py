@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +21,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from crosslens.data.catalog import Catalog
+from crosslens.support.curves import draw_curves
 from crosslens.support.errors import RunError
 from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
+from crosslens.support.tables import Cell, Table
+from crosslens.support.terminal import visible
 
 FORMAT = 1
 IMAGES = "images.parquet"
@@ -34,6 +38,33 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def __repr__(self) -> str:
+        domains = ", ".join(self.said("domains") or ())
+        state = "finished" if self.is_finished else "not finished"
+        return f"<Run {self.folder}: {self.said('method')} on {domains or 'no domain'}, {state}>"
+
+    def _repr_html_(self) -> str:
+        """The configuration, what was measured, and every logged number over the epochs."""
+        config = self.said("settings") or {}
+        rows: list[tuple[Cell, ...]] = [(key, str(value)) for key, value in config.items()]
+        measured: list[tuple[Cell, ...]] = [
+            (protocol, key, value)
+            for protocol, found in (self.read_metrics() or {}).items()
+            for key, value in found.get("metrics", {}).items()
+        ]
+        numbers: dict[str, list[float]] = {}
+        for entry in self.read_log():
+            for key, value in entry.items():
+                if isinstance(value, int | float) and key not in ("epoch", "seconds"):
+                    numbers.setdefault(key, []).append(float(value))
+        parts = [
+            f"<p>{escape(visible(repr(self)))}</p>",
+            Table(("protocol", "metric", "mean"), tuple(measured)).to_html() if measured else "",
+            draw_curves(numbers, x="epochs", y="logged while training"),
+            f"<details><summary>Settings</summary>{Table(('setting', 'value'), tuple(rows)).to_html()}</details>",
+        ]
+        return "".join(parts)
 
     @property
     def encoder_folder(self) -> Path:

@@ -158,7 +158,7 @@ def test_bad_use(shapes, tmp_path):
     with pytest.raises(EvaluationError, match="name them"):
         crosslens.evaluate("tiny", shapes, protocol="zero-shot")
     with pytest.raises(ConfigError, match="the protocol pairs has no unseen classes"):
-        crosslens.evaluate("tiny", shapes, unseen="circle")
+        crosslens.evaluate("tiny", shapes, protocol="pairs", unseen="circle")
     with pytest.raises(EvaluationError, match="at least two domains"):
         crosslens.evaluate("tiny", shapes, protocol="zero-shot", unseen="circle", domains=["photo"])
     with pytest.raises(ConfigError, match="every name of --classes is unseen"):

@@ -24,11 +24,13 @@ class Space(Enum):
 
     Attributes:
         OWN: where no text is: the backbone's features, or what a head makes of them.
+        HELD: features that hold the space shared with text beside others; a network that follows mixes them up.
         SHARED: in the space shared with text.
         SHIFTED: there too, but moved away from the texts; a network that follows would serve only images.
     """
 
     OWN = "own"
+    HELD = "held"
     SHARED = "shared"
     SHIFTED = "shifted"
 
@@ -51,6 +53,7 @@ class Part(Generic[S]):
         suffix: what it adds to the backbone's name in tables.
         takes_unit_rows: whether the rows that it is given must have unit length.
         gives_unit_rows: whether its own rows have unit length.
+        leaves_features: whether texts are to be given as rows of the shared space, not placed among the features.
         changes_backbone: whether ``backbone_for`` gives another backbone.
     """
 
@@ -58,6 +61,7 @@ class Part(Generic[S]):
     suffix: ClassVar[str] = ""
     takes_unit_rows: ClassVar[bool] = False
     gives_unit_rows: ClassVar[bool] = False
+    leaves_features: ClassVar[bool] = False
     changes_backbone: ClassVar[bool] = False
 
     @classmethod

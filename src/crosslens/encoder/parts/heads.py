@@ -39,6 +39,7 @@ class Heads(Part[HeadsSettings]):
 
     Settings = HeadsSettings
     gives_unit_rows = True
+    leaves_features = True
 
     def __init__(self, heads: Sequence[Head], *, text: bool = False) -> None:
         self.group = HeadGroup(heads).cpu().eval().requires_grad_(False)

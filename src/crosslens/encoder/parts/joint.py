@@ -35,6 +35,7 @@ class Joint(Part[JointSettings]):
 
     Settings = JointSettings
     suffix = ":joint"
+    leaves_features = True
     gives_unit_rows = True
 
     def __init__(self, backbone: Backbone) -> None:

@@ -124,6 +124,12 @@ def evaluate_zero_shot(encoder: Encoder, plan: Plan) -> Evaluation:
     said = [f"zero-shot: {len(names)} unseen classes ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})"]
     if len(set(gallery.labels)) == 1:
         said.append("the gallery has one class, so that every answer is right; give more unseen classes")
+    known = set(map(comparable, encoder.backbone.taught))
+    if taught := [name for name in names if comparable(name) in known]:
+        said.append(
+            f"{encoder.backbone.name} learned drawings of {len(taught)} of these by name ({', '.join(taught[:10])}"
+            f"{', …' if len(taught) > 10 else ''}): unseen by the training, not by the backbone"
+        )
     if plan.generalised:
         said.append("generalised: the gallery holds seen classes too")
     return ranked.evaluation(

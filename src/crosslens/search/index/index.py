@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Hit", "Index"]
 
+_SAMPLE = 12
+"""Items that an index shows of itself."""
+
 
 class Index:
     """A collection of encoded images that one can search.
@@ -135,6 +138,19 @@ class Index:
 
     def __len__(self) -> int:
         return self.store.count()
+
+    def __repr__(self) -> str:
+        return f"<Index {self.folder}: {len(self)} items of {self.contents.description['encoder']}>"
+
+    def _repr_html_(self) -> str:
+        from crosslens.search.grid import Tile, tiles_as_html
+
+        domains = ", ".join(f"{name} {count}" for name, count in count_domains(self.store).items())
+        hits = make_hits(drawn := sample_items(self.store, _SAMPLE)[0], [0.0] * drawn.num_rows)
+        tiles = [
+            Tile(Path(hit.path), "image is gone", (hit.domain, hit.label or Path(hit.id).name)) for hit in hits
+        ]
+        return tiles_as_html(tiles, f"{self!r}; {domains}")
 
     @property
     def folder(self) -> Path:
@@ -368,6 +384,7 @@ class Index:
             "fingerprint": self.fingerprint.digest,
             "domains": count_domains(self.store),
             "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
+            "backbone": self.query_encoder.backbone_title,
             "text_queries": self.query_encoder.has_text,
             "version": self.version,
             "roots": [str(root) for root in self.roots],

@@ -17,8 +17,12 @@ from crosslens.search.index.items import Hit
 from crosslens.search.rerank.base import Rerank
 from crosslens.support.errors import ConfigError
 from crosslens.support.request import Request
+from crosslens.support.tables import Table, to_pandas
+from crosslens.support.terminal import visible
 
 if TYPE_CHECKING:
+    import pandas
+    import pyarrow
     from numpy.typing import NDArray
 
     from crosslens.images.decode import ImageSource
@@ -34,6 +38,8 @@ AUTO = "auto"
 """In place of a domain's name: detect it."""
 MOST = 1000
 """Most hits of one answer."""
+SHOWN = 24
+"""Hits that an answer shows of itself."""
 MOST_LETTERS = 2000
 """Most letters of one text of a query; encoders read far fewer."""
 
@@ -120,7 +126,7 @@ class FoldedHit:
     duplicates: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """What was found.
 
@@ -143,6 +149,44 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     match_is_rough: bool = False
+
+    def table(self) -> Table:
+        """The hits, best first: id, score, domain, label, path and the columns that are their own."""
+        own = list(dict.fromkeys(name for shown in self.hits for name in shown.hit.columns))
+        rows = tuple(
+            (hit.id, hit.score, hit.domain, hit.label, hit.path, *(hit.columns.get(name) for name in own))
+            for hit in (shown.hit for shown in self.hits)
+        )
+        return Table(("id", "score", "domain", "label", "path", *own), rows)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """``table`` as an Arrow table."""
+        return self.table().to_arrow()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """``table`` as a data frame.
+
+        Raises:
+            ConfigError: where pandas is not installed.
+        """
+        return to_pandas(self.to_arrow())
+
+    def __repr__(self) -> str:
+        match = (
+            ""
+            if self.match_probability is None
+            else f", probability of a counterpart {self.match_probability:.2f}"
+        )
+        lines = (f"  {one.hit.score:.3f}  {visible(one.hit.id)}" for one in self.hits[:SHOWN])
+        more = [f"  and {len(self.hits) - SHOWN} more"] if len(self.hits) > SHOWN else []
+        return "\n".join([f"{len(self.hits)} hits{match}{'; no match' if self.no_match else ''}", *lines, *more])
+
+    def _repr_html_(self) -> str:
+        from crosslens.search.grid import make_tile, tiles_as_html
+
+        first, *_ = repr(self).split("\n", 1)
+        shown = f"{first}, the best {SHOWN} of them shown" if len(self.hits) > SHOWN else first
+        return tiles_as_html([make_tile(one) for one in self.hits[:SHOWN]], ". ".join([shown, *self.notes]))
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values."""

@@ -75,6 +75,12 @@ class Searcher:
         self._rerank = Reranking(index, self.graphs)
         self._fold = Folding(index)
 
+    def __repr__(self) -> str:
+        return f"<Searcher on {self.index!r}>"
+
+    def _repr_html_(self) -> str:
+        return self.index._repr_html_()
+
     @property
     def encoder(self) -> QueryEncoder:
         """The index's encoder, loaded once."""
