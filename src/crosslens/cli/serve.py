@@ -86,7 +86,7 @@ def start(
             allow_hosts=tuple(allow_host or ()),
             trust_proxy=trust_proxy,
             root_path=root_path,
-            log_level=log_level,  # type: ignore[arg-type]
+            log_level=log_level,
             log_json=log_json,
             max_upload=max_upload << 20,
             max_pixels=max_pixels * 1_000_000,
@@ -157,4 +157,7 @@ def require_extra() -> None:
         if importlib.util.find_spec(name) is None
     ]
     if missing:
-        raise ConfigError(f"the server needs more packages ({', '.join(missing)}): pip install crosslens[serve]")
+        raise ConfigError(
+            f"the server needs more packages ({', '.join(missing)}): pip install 'crosslens[serve]', or"
+            " pip install -e '.[serve]' in its source"
+        )
