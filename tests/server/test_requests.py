@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 
 import pytest
 
@@ -19,16 +20,22 @@ def written(request):
     handler = logging.StreamHandler(stream)
     handler.setFormatter(request.param())
     logger = logging.getLogger("crosslens")
-    level = logger.level
-    logger.addHandler(handler)
+    level, others = logger.level, logger.handlers[:]
+    logger.handlers[:] = [handler]
     logger.setLevel("DEBUG")
     yield lambda: stream.getvalue().splitlines()
-    logger.removeHandler(handler)
+    logger.handlers[:] = others
     logger.setLevel(level)
 
 
-def lines_of(written, word):
-    return [line for line in written() if word in line]
+def lines_of(written, word, count=1):
+    """The lines with a word; a request's own is written after its answer."""
+    for _ in range(500):
+        found = [line for line in written() if word in line]
+        if len(found) >= count:
+            break
+        time.sleep(0.01)
+    return found
 
 
 @pytest.mark.parametrize("written", [JsonLines], indirect=True)
@@ -79,7 +86,7 @@ def test_a_defect_is_logged_under_its_request(served, written, monkeypatch):
     answer = served.client.get("/ready", headers={"X-Request-ID": "broken-1"})
     monkeypatch.undo()
     assert answer.status_code == 500
-    defect, request = (json.loads(line) for line in lines_of(written, "broken-1"))
+    defect, request = (json.loads(line) for line in lines_of(written, "broken-1", 2))
     assert "ZeroDivisionError" in defect["traceback"]
     assert request["status"] == 500
 
