@@ -5,7 +5,9 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY requirements/cpu.txt requirements/cpu.txt
 COPY src src
-RUN pip install --no-cache-dir -c requirements/cpu.txt ".[serve]"
+# "serve" alone does without PyTorch, and serves what was indexed elsewhere.
+ARG EXTRAS=train,serve
+RUN pip install --no-cache-dir -c requirements/cpu.txt ".[${EXTRAS}]"
 
 RUN useradd --create-home --uid 10001 crosslens && mkdir /cache && chown crosslens /cache
 USER crosslens

@@ -22,7 +22,6 @@ from crosslens.data.catalog import Catalog
 from crosslens.datasets.emoji import emoji_catalog
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.features.load import Features, features_of
-from crosslens.search.query.domain_detection import detect_domains
 
 
 def main() -> None:
@@ -59,7 +58,7 @@ def shares(made: Features, asked: Features, domains: Any, space: Any) -> dict[st
     """The share that is right, of each domain."""
     centres = {domain: made.of_domain(domain).centre for domain in domains}
     encoder = centred_encoder(crosslens.load_backbone("lite"), centres, joint=space == "joint")
-    found = {domain: detect_domains(encoder, asked.of_domain(domain).centre) for domain in domains}
+    found = {domain: encoder.detect_domains(asked.of_domain(domain).centre) for domain in domains}
     return {domain: float(np.mean([name == domain for name in names])) for domain, names in found.items()}
 
 

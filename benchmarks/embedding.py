@@ -29,7 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
-from crosslens.backbones.engine import OnnxEngine
+from crosslens.backbones.engine import onnx_engine
+from crosslens.backbones.graphs import OnnxEngine
 from crosslens.data.catalog import Catalog
 from crosslens.features.embed import embed_catalog
 from crosslens.support.files import write_json
@@ -45,7 +46,7 @@ def ours(catalog: Catalog, backbone: Backbone) -> float:
 
 
 def bare(batches: list[np.ndarray], backbone: Backbone, *, sessions: int, threads: int) -> float:
-    engines = [OnnxEngine(backbone, threads=threads) for _ in range(sessions)]
+    engines = [onnx_engine(backbone, threads=threads) for _ in range(sessions)]
     started = time.perf_counter()
     with ThreadPoolExecutor(sessions) as pool:
         list(pool.map(lambda pair: engines[pair[0] % sessions].run(pair[1]), enumerate(batches)))

@@ -59,7 +59,7 @@ start = time.perf_counter()
 from pathlib import Path
 from crosslens.search.stores.base import StoreContext
 from crosslens.search.stores.lance import LanceStore
-import lancedb
+import lance
 imported = time.perf_counter()
 store = LanceStore.open(StoreContext(Path(sys.argv[1]), "bench", int(sys.argv[2])))
 opened = time.perf_counter()

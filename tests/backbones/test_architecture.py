@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from crosslens.backbones import load_backbone
-from crosslens.backbones.base import Fingerprint
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.encoder import Encoder
 from crosslens.support.errors import FingerprintError
 from testing.published_models import save_clip, save_dinov2, save_siglip, save_transformers_resnet, save_vit

@@ -15,11 +15,11 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.engine import (
     ExportError,
-    OnnxEngine,
     TorchEngine,
     export_onnx,
     exported_tower,
     make_engine,
+    onnx_engine,
 )
 from crosslens.backbones.resnet import ResNetBackbone
 from crosslens.images.preprocess import Preprocess
@@ -100,7 +100,7 @@ def in_folder(kind: str, save: Callable[[Path], object]) -> Callable[[Path], str
 def test_onnx_equals_torch(tmp_path: Path, make: Callable[[Path], str]) -> None:
     backbone = load_backbone(make(tmp_path))
     pixels = squares(backbone, 5)
-    onnx = OnnxEngine(backbone).run(pixels)
+    onnx = onnx_engine(backbone).run(pixels)
     assert (onnx.shape, onnx.dtype) == ((5, backbone.dim), np.float32)
     assert np.allclose(onnx, TorchEngine(backbone, "cpu").run(pixels), atol=1e-4 * np.abs(onnx).max())
     # And both are what embed_images gives for images normalised by Preprocess.
@@ -140,7 +140,7 @@ def test_a_damaged_cached_graph_is_made_anew(content: bytes | None) -> None:
     file = exported_tower(backbone)
     file.write_bytes(file.read_bytes()[:-40] if content is None else content)
     pixels = squares(backbone, 2)
-    rows = OnnxEngine(backbone).run(pixels)
+    rows = onnx_engine(backbone).run(pixels)
     assert np.allclose(rows, TorchEngine(backbone, "cpu").run(pixels), atol=1e-5)
 
 
@@ -158,13 +158,13 @@ def test_what_cannot_be_exported_runs_in_torch(caplog: pytest.LogCaptureFixture)
 def test_a_graph_with_other_values_is_never_kept(tmp_path: Path) -> None:
     target = tmp_path / "tower.onnx"
     with pytest.raises(ExportError, match="differs from PyTorch by"):
-        export_onnx(Averages(), torch.zeros(2, 3, 8, 8), target, tolerance=-1)
+        export_onnx(Averages(), torch.zeros(2, 3, 8, 8), file=target, tolerance=-1)
     assert list(tmp_path.glob("*.onnx*")) == []
 
 
 def test_exporting_leaves_the_random_state_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    export_onnx(Averages(), torch.zeros(2, 3, 8, 8), tmp_path / "tower.onnx")
+    export_onnx(Averages(), torch.zeros(2, 3, 8, 8), file=tmp_path / "tower.onnx")
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from crosslens.backbones.base import Fingerprint, hash_weights, load_weights
+from crosslens.backbones.base import hash_weights, load_weights
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.backbones.resnet import ResNet, ResNetBackbone
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.errors import BackboneError, FingerprintError

@@ -156,7 +156,7 @@ class TestBlend:
 
     def test_its_classes_are_bare_names(self, lite: PhotoBackbone, blend: PhotoBackbone) -> None:
         name = imagenet_names()[207]
-        bare, sentence = lite.text_tower([name, f"a photo of a {name}"])
+        bare, sentence = torch.from_numpy(lite.sentences([name, f"a photo of a {name}"]))
         assert torch.allclose(blend.class_texts[207], bare, atol=1e-4)
         assert torch.allclose(lite.class_texts[207], sentence, atol=1e-4)
 
@@ -181,7 +181,7 @@ class TestBlend:
 
         expected = unit((unit(features.double() @ mapping) + unit(soft)) @ half)
         assert torch.allclose(blend.to_joint(features).double(), expected, atol=2e-3)
-        sentence = blend.text_tower(["a dog", "a house"]).double()
+        sentence = torch.from_numpy(blend.sentences(["a dog", "a house"])).double()
         expected = unit((sentence - texts.mean(0)) @ half)
         assert torch.allclose(blend.embed_texts(["a dog", "a house"]).double(), expected, atol=2e-3)
 

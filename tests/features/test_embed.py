@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from crosslens.backbones.engine import OnnxEngine
+from crosslens.backbones.graphs import OnnxEngine
 from crosslens.data.catalog import Catalog
 from crosslens.features.embed import embed_catalog, view_generator
 from crosslens.features.load import features_of

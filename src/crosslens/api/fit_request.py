@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from crosslens.backbones.engine import Device
+from crosslens.backbones.devices import Device
 from crosslens.data.catalog import Catalog
 from crosslens.data.source import Source
 from crosslens.evaluation.scenarios import Scenario, ScenarioDraw

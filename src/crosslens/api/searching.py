@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crosslens.data.catalog import Catalog
-from crosslens.encoder import ImageSource
+from crosslens.images.decode import ImageSource
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import AUTO, Answer, SearchOptions
 from crosslens.search.query.search_request import SearchRequest

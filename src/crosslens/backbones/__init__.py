@@ -12,6 +12,7 @@ from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone
+    from crosslens.backbones.sentences import SentenceReader
 
 _DECODE_MODES: tuple[str, ...] = get_args(DecodeMode)
 
@@ -119,6 +120,16 @@ BACKBONES: dict[str, BackboneKind] = {
     "torchvision-resnet50": BackboneKind("FILE", "ResNet-50 weights of torchvision; images", _torchvision_resnet),
     "moco-v2": BackboneKind("FILE", "MoCo v2's ResNet-50 (moco_v2_800ep_pretrain.pth.tar); images", _moco),
 }
+
+
+def _minilm() -> SentenceReader:
+    from crosslens.backbones.sentences import SentenceReader
+
+    return SentenceReader()
+
+
+TEXT_READERS: dict[str, Callable[[], SentenceReader]] = {"minilm": _minilm}
+"""What reads texts without PyTorch, giving the rows that ``Backbone.place_texts`` takes."""
 
 
 def name_today(name: str, dim: int) -> str:

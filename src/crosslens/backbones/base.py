@@ -1,4 +1,4 @@
-"""What a backbone is: a network with its preprocessing, and a fingerprint that says exactly which."""
+"""What a backbone is: a network with its preprocessing."""
 
 from __future__ import annotations
 
@@ -11,84 +11,13 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.backbones.reading import Reading, has_letters
 from crosslens.images.preprocess import Preprocess
-from crosslens.support.errors import BackboneError, FingerprintError
-
-
-class Fingerprint(BaseModel):
-    """Identity of an embedding: model, weights and their settings, preprocessing (with decode mode), dimension.
-
-    Two sets of vectors may be compared only when their fingerprints are equal. Where the weights were read from
-    is kept in ``model`` so that they can be found again, but is not compared: a model folder may be moved.
-
-    Attributes:
-        model: how ``load_backbone`` is asked for it.
-        weights: hash of the weights.
-        settings: hash of what computes with them and is not told by their shapes (activation, attention heads,
-            epsilons, strides); empty where the weights tell all, and in what version 0.1 wrote, which is compared
-            by the other fields alone.
-        preprocess: what is done to an image first.
-        dim: length of a vector.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str
-    weights: str
-    settings: str = ""
-    preprocess: Preprocess
-    dim: int
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A fingerprint made before there were settings stays what it was.
-        return {key: value for key, value in dump(self).items() if key != "settings" or value}
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The fields that are compared; of ``model`` only its kind and option (``open-clip?act=quick_gelu``)."""
-        kind, _, source = self.model.partition(":")
-        _, mark, option = source.partition("?act=")
-        return {**self.model_dump(mode="json"), "model": kind + mark + option}
-
-    @property
-    def without_settings(self) -> Fingerprint:
-        """As version 0.1 would have written it."""
-        return Fingerprint(model=self.model, weights=self.weights, preprocess=self.preprocess, dim=self.dim)
-
-    @cached_property
-    def digest(self) -> str:
-        """16 hexadecimal characters that stand for all that is compared."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fingerprint) and not self._differences(other)
-
-    def __hash__(self) -> int:
-        # Equal fingerprints must have equal hashes, with and without settings.
-        return hash(self.without_settings.digest)
-
-    def _differences(self, other: Fingerprint) -> list[str]:
-        mine, theirs = self.identity, other.identity
-        shared = [key for key in mine if key in theirs]
-        return [f"{key}: {mine[key]} here, {theirs[key]} there" for key in shared if mine[key] != theirs[key]]
-
-    def require(self, other: Fingerprint, what: str) -> None:
-        """Check that ``other`` is this very embedding.
-
-        Raises:
-            FingerprintError: naming the fields that differ and how to make ``what`` anew.
-        """
-        if differing := self._differences(other):
-            raise FingerprintError(
-                f"{what} was made with another embedding ({'; '.join(differing)}). Make it again with"
-                f" --backbone {self.model}, or use the backbone it was made with: {other.model}"
-            )
+from crosslens.support.errors import BackboneError
 
 
 class Backbone(ABC):
@@ -103,6 +32,8 @@ class Backbone(ABC):
         joint_kind: which of several such spaces behind the same features; empty for the usual one.
         holds_text: whether the features themselves hold the space shared with text, as their last J numbers.
         tower: the image network, ``(N, 3, H, W)`` preprocessed float32 to ``(N, D)``, in evaluation mode.
+        text_reader: what turns texts into the rows that ``place_texts`` takes, a name in ``TEXT_READERS``; empty
+            where PyTorch reads them.
         pretrained_head: a projection head that came with the weights (MoCo v2), ``(N, D)`` to ``(N, d)``; features
             do not pass through it.
     """
@@ -113,6 +44,7 @@ class Backbone(ABC):
     dim: int
     joint_dim: int | None = None
     joint_kind: str = ""
+    text_reader: str = ""
     holds_text: bool = False
     tower: nn.Module
     pretrained_head: nn.Module | None = None
@@ -177,6 +109,14 @@ class Backbone(ABC):
 
         Raises:
             BackboneError: when this backbone has no text tower.
+        """
+        raise self._no_text()
+
+    def place_texts(self, sentences: Tensor) -> Tensor:
+        """What ``text_reader`` gives ``(T, S)`` to unit rows ``(T, J)`` of the space shared with images.
+
+        Raises:
+            BackboneError: when this backbone has no such reader.
         """
         raise self._no_text()
 

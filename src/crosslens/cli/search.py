@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json, is_free
+from crosslens.cli.running import ask_running
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
     from crosslens.search.index.index import Index
-    from crosslens.search.index.items import Hit
     from crosslens.search.query.query import Answer
     from crosslens.search.query.search_request import SearchRequest
     from crosslens.support.tables import Table
@@ -111,75 +110,99 @@ def search(
 
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
     """
-    from crosslens.images.region import Region
-    from crosslens.ops.calibration import LEAST
-    from crosslens.report.exchange import write_exchange
-    from crosslens.search.grid import check_grid_file
-    from crosslens.search.index.index import Index
-    from crosslens.search.index.kept_queries import keeps_queries
-    from crosslens.search.query.query import AUTO
-    from crosslens.search.query.search_request import SearchRequest
-    from crosslens.search.query.searcher import Searcher
-    from crosslens.support.progress import note
-
     for file in save or []:
         _check_saved(file)
     if sheet is not None:
+        from crosslens.search.grid import check_grid_file
+
         check_grid_file(sheet)
     if csv is not None and not is_free(csv) and not is_free(json):
         raise ConfigError("--csv - and --json - both go to the screen; name a file for one of them")
-    # Hits are shown whatever the probability, so the cut is made here.
-    wanted = min_match is not None or queries is not None or keeps_queries(index)
-    request = SearchRequest.made_of(
-        images=image or [],
-        texts=text or [],
-        like=like or [],
-        weights=weight or [],
-        regions=[Region.of(one.split(",")) for one in region or []],
-        domain=domain,
-        top=top,
-        min_score=min_score,
-        min_match=0.0 if wanted else None,
-        where=where,
-        sort=sort,
-        fold=fold,
-        rerank=rerank,
-    )
-    opened = Index.open(index)
-    if min_match is None and queries is None and len(opened) < LEAST:
-        # Kept queries alone ask for no probability that nobody could tell.
-        request = request.model_copy(update={"options": request.options.model_copy(update={"min_match": None})})
-    told = None if domain == AUTO else domain
-    searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device)
-    answer = request.put_to(searcher)
-    if min_match is not None and answer.match_probability is not None:
-        answer = replace(answer, no_match=answer.match_probability < min_match)
-    value = answer.to_json()
-    if answer.match_probability is None:
-        value = {key: found for key, found in value.items() if key not in _OF_MATCH}
-    if sheet is not None:
-        _draw(sheet, opened, request, answer)
-        value["grid"] = str(sheet)
-    if show:
-        _show_sheet(opened, request, answer)
-    if copy_to is not None:
-        value["copied"] = [str(file) for file in _copy(answer, copy_to)]
-    for file in save or []:
-        if file.suffix.lower() == ".json":
-            write_exchange(file, answer, name=opened.name)
-        else:
-            answer.table().write(file)
+    asked = {
+        "images": [str(one.absolute()) for one in image or []],
+        "texts": text or [],
+        "like": like or [],
+        "weights": weight or [],
+        "regions": [one.split(",") for one in region or []],
+        "domain": domain,
+        "top": top,
+        "min_score": min_score,
+        "min_match": min_match,
+        "where": where,
+        "sort": sort,
+        "fold": fold,
+        "rerank": rerank,
+    }
+    told = None
+    # What a server was started with is its own, and it hands out no hits to draw, save or copy.
+    if not any((sheet, show, copy_to, csv, save, queries, device, max_pixels)):
+        told = ask_running(index, asked)
+    if told is None:
+        asked["images"] = image or []
+        wanted = _Wanted(sheet, show, copy_to, csv, tuple(save or ()))
+        told = _answer_here(index, asked, queries, device, wanted)
+    value = told["answer"]
     emit_json(json, value)
-    if csv is not None:
-        _write_csv(_table(answer), csv)
-    for sentence in answer.notes:
-        note(f"note: {sentence}")
+    for sentence in value["notes"]:
+        _note(f"note: {sentence}")
     if is_free(json) and is_free(csv):
-        _show(opened, answer, domain, asked=min_match is not None)
+        _show(value, told["items"], domain, asked=min_match is not None)
         if sheet is not None:
             echo(f"drawn in {sheet}")
     if copy_to is not None:
-        note(f"{len(value['copied'])} of {len(answer.hits)} pictures copied to {copy_to}")
+        _note(f"{len(value['copied'])} of {len(value['hits'])} pictures copied to {copy_to}")
+
+
+class _Wanted(NamedTuple):
+    """What becomes of the hits besides being printed."""
+
+    sheet: Path | None
+    show: bool
+    copy_to: Path | None
+    csv: Path | None
+    save: tuple[Path, ...]
+
+
+def _answer_here(
+    folder: Path, asked: dict[str, Any], queries: str | None, device: str | None, wanted: _Wanted
+) -> dict[str, Any]:
+    """The answer of this process, as ``to_plain`` gives it; what is wrong about the words is told first."""
+    from crosslens.search.query.plain import answer_plainly, request_plainly, to_plain
+    from crosslens.search.query.query import AUTO
+
+    request = request_plainly(folder, asked, has_queries=queries is not None)
+
+    from crosslens.search.index.index import Index
+    from crosslens.search.query.searcher import Searcher
+
+    opened = Index.open(folder)
+    domain = None if request.domain == AUTO else request.domain
+    searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=domain, device=device)
+    answer = answer_plainly(searcher, request, asked["min_match"], has_queries=queries is not None)
+    told = to_plain(answer, len(opened))
+    if wanted.sheet is not None:
+        _draw(wanted.sheet, opened, request, answer)
+        told["answer"]["grid"] = str(wanted.sheet)
+    if wanted.show:
+        _show_sheet(opened, request, answer)
+    if wanted.copy_to is not None:
+        told["answer"]["copied"] = [str(file) for file in _copy(answer, wanted.copy_to)]
+    if wanted.csv is not None:
+        _write_csv(_table(answer), wanted.csv)
+    for file in wanted.save:
+        if file.suffix.lower() == ".json":
+            from crosslens.report.exchange import write_exchange
+
+            write_exchange(file, answer, name=opened.name)
+        else:
+            answer.table().write(file)
+    return told
+
+
+def _note(text: str) -> None:
+    from crosslens.support.progress import note
+
+    note(text)
 
 
 def _check_saved(file: Path) -> None:
@@ -190,9 +213,6 @@ def _check_saved(file: Path) -> None:
         exchange_format(file)
     else:
         table_format(file)
-
-
-_OF_MATCH = ("match_probability", "match_is_rough", "no_match")
 
 
 def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer, *, linked: bool = False) -> None:
@@ -280,31 +300,31 @@ def _write_csv(table: Table, target: Path) -> None:
         print(table.to_csv(), end="")
 
 
-def _described(hit: Hit) -> str:
+def _described(columns: dict[str, Any]) -> str:
     """An item's own columns in one line, but for what every picture has."""
-    told = {name: value for name, value in hit.columns.items() if name != "orientation"}
+    told = {name: value for name, value in columns.items() if name != "orientation"}
     return "; ".join(
         f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in told.items()
     )
 
 
-def _show(index: Index, answer: Answer, domain: str | None, *, asked: bool) -> None:
-    if answer.match_probability is not None and not answer.match_is_rough:
-        rejected = "; no match, the nearest are" if answer.no_match else ""
-        echo(f"probability of a counterpart {answer.match_probability:.2f}{rejected}")
-    elif asked and answer.match_probability is not None:
-        guess = "no match, the nearest are" if answer.no_match else "a match"
+def _show(answer: dict[str, Any], items: int, domain: str | None, *, asked: bool) -> None:
+    if "match_probability" in answer and not answer["match_is_rough"]:
+        rejected = "; no match, the nearest are" if answer["no_match"] else ""
+        echo(f"probability of a counterpart {answer['match_probability']:.2f}{rejected}")
+    elif asked and "match_probability" in answer:
+        guess = "no match, the nearest are" if answer["no_match"] else "a match"
         echo(
             "a rough guess, made without pictures like this query (--queries gives it some,"
             f" 'index build --queries' keeps them): {guess}"
         )
-    if domain == "auto" and answer.domain is not None:
-        echo(f"detected domain: {answer.domain}")
+    if domain == "auto" and answer["domain"] is not None:
+        echo(f"detected domain: {answer['domain']}")
     rows = []
-    for found in answer.hits:
-        hit, more = found.hit, len(found.duplicates)
-        path = hit.path + (f" (+{more} alike)" if more else "")
-        rows.append((f"{hit.score:.3f}", hit.domain, hit.label or "", path, _described(hit)))
+    for hit in answer["hits"]:
+        more = len(hit["duplicates"])
+        path = hit["path"] + (f" (+{more} alike)" if more else "")
+        rows.append((f"{hit['score']:.3f}", hit["domain"], hit["label"] or "", path, _described(hit["columns"])))
     names = ("score", "domain", "label", "path", "columns")
     shown = 5 if any(row[-1] for row in rows) else 4
-    print_table(f"{len(answer.hits)} of {len(index)}", names[:shown], [row[:shown] for row in rows])
+    print_table(f"{len(answer['hits'])} of {items}", names[:shown], [row[:shown] for row in rows])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,16 +15,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.backbones import load_backbone, name_today
-from crosslens.backbones.base import Backbone, Fingerprint, hash_weights
-from crosslens.backbones.engine import Engine, cpu_workers, make_engine
-from crosslens.backbones.reading import require_readable
+from crosslens.backbones.base import Backbone, hash_weights
+from crosslens.backbones.engine import make_engine
+from crosslens.backbones.fingerprint import Fingerprint
+from crosslens.backbones.graphs import Engine
+from crosslens.backbones.reading import require_readable, unread
 from crosslens.data.names import Spelling
 from crosslens.encoder.header import FORMAT, Header, collect_settings, from_json, to_json
 from crosslens.encoder.model_card import model_card
 from crosslens.encoder.parts import PARTS
 from crosslens.encoder.parts.base import AnyPart, Space
 from crosslens.encoder.parts.tensors import text_bytes
+from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images
 from crosslens.images.decode import ImageSource
+from crosslens.images.preprocess import Preprocess
 from crosslens.nn.similarity import Similarity
 from crosslens.support.errors import BackboneError, RunError
 from crosslens.support.files import atomic_path, read_json, require_known_format, write_json
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=AnyPart)
 _MAKING = Lock()
-_ROWS = 8192
 
 
 class Encoder:
@@ -122,6 +123,16 @@ class Encoder:
         return backbone
 
     @property
+    def backbone_title(self) -> str:
+        """What the backbone is called today."""
+        return self.backbone.title
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What is done to an image first."""
+        return self.backbone.preprocess
+
+    @property
     def similarity(self) -> Similarity:
         """How vectors are compared; queries take ``similarity.as_queries`` before an inner product."""
         ways = [part.similarity for part in self.parts if part.similarity is not None]
@@ -145,7 +156,27 @@ class Encoder:
         """What the encoder tells domains by: the first part's means of at least two domains, or nothing."""
         return next((part.domain_means for part in self.parts if len(part.domain_means) >= 2), {})
 
+    @property
+    def detectable(self) -> tuple[str, ...]:
+        """Domains that ``detect_domains`` tells apart: none, or at least two."""
+        return tuple(self.domain_means)
+
     @torch.inference_mode()
+    def detect_domains(self, features: NDArray[np.float32]) -> list[str | None]:
+        """The domain of each picture among those whose means are kept.
+
+        Args:
+            features: of the frozen backbone ``(N, D)``.
+
+        Returns:
+            A name for each; None for all where fewer than two means are kept.
+        """
+        if not self.domain_means:
+            return [None] * len(features)
+        rows = self.domain_rows(torch.from_numpy(features))
+        means = {name: mean.numpy() for name, mean in self.domain_means.items()}
+        return [*find_nearest_domain(rows.numpy(), means)]
+
     def domain_rows(self, features: Tensor) -> Tensor:
         """The frozen backbone's features ``(N, D)`` to the rows that ``domain_means`` are means of."""
         rows = features
@@ -182,16 +213,13 @@ class Encoder:
         Returns:
             ``(N, d)`` float32.
         """
-        if isinstance(features, Tensor):
-            rows = features.float()
-        else:
-            rows = torch.from_numpy(np.asarray(features, dtype=np.float32))
+        rows = np.asarray(features.detach() if isinstance(features, Tensor) else features, dtype=np.float32)
         asked = [domains] if domains is None or isinstance(domains, str) else list(domains)
         known = {name: self.domain_named(name) for name in set(asked)}
         names = [known[name] for name in asked]
-        slices = [slice(start, start + _ROWS) for start in range(0, len(rows), _ROWS)]
-        encoded = [self.encode_rows(rows[some], names if len(names) == 1 else names[some]) for some in slices]
-        return torch.cat(encoded).numpy() if encoded else np.empty((0, self.dim), np.float32)
+        return encode_by_chunks(
+            rows, names, self.dim, lambda part, of: self.encode_rows(torch.from_numpy(part), of).numpy()
+        )
 
     def encode_rows(self, features: Tensor, names: Sequence[str | None]) -> Tensor:
         """``encode_features`` on tensors, all at once: features ``(N, D)`` to unit rows ``(N, d)``.
@@ -250,13 +278,21 @@ class Encoder:
         Raises:
             ImageError: naming the first image that cannot be decoded.
         """
+        rows = run_on_images(self.engine_of(domain, frozen=frozen, device=device), self.preprocess, images)
+        return np.concatenate(rows) if rows else np.empty((0, self.backbone.dim), np.float32)
+
+    def network_of(self, domain: str | None, *, frozen: bool = False) -> str:
+        """What tells the network of a domain's images from others: the digest of its backbone's fingerprint."""
+        return (self.backbone if frozen else self.backbone_of(domain)).fingerprint.digest
+
+    def engine_of(self, domain: str | None, *, frozen: bool = False, device: str | None = None) -> Engine:
+        """What runs the backbone of a domain's images, made once; see ``image_features``."""
         backbone = self.backbone if frozen else self.backbone_of(domain)
-        opened = [Path(s) if isinstance(s, str) else s for s in images]
-        engine = self._engine(device, backbone)
-        with ThreadPoolExecutor(cpu_workers()) as pool:
-            batches = _batches(iter(opened), engine.batch_size)
-            rows = list(pool.map(lambda batch: self._run(engine, batch), batches))
-        return np.concatenate(rows) if rows else np.empty((0, backbone.dim), np.float32)
+        key = (device, backbone.fingerprint.digest)
+        with _MAKING:
+            if key not in self._engines:
+                self._engines[key] = make_engine(backbone, device)
+        return self._engines[key]
 
     def encode_texts(self, texts: Sequence[str] | str) -> NDArray[np.float32]:
         """Texts to unit vectors ``(T, d)``.
@@ -267,18 +303,21 @@ class Encoder:
         """
         if not self.has_text:
             raise BackboneError(
-                f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
+                f"{self.name} does not understand text; use one that does, such as lite, lite:joint or clip:PATH"
             )
         given = [texts] if isinstance(texts, str) else list(texts)
         require_utf8(given, "text")
         require_readable(self.backbone, given, "text")
-        rows = self.backbone.embed_texts(given)
         with torch.inference_mode():
-            if self.backbone.holds_text and not any(part.leaves_features for part in self.parts):
-                rows = self.backbone.among_features(rows)
-            for part in self.parts:
-                rows = part.on_texts(rows)
-        return rows.numpy()
+            return self._on_texts(self.backbone.embed_texts(given)).numpy()
+
+    def place_texts(self, sentences: Tensor) -> Tensor:
+        """What the backbone's text reader gives ``(T, S)`` to unit vectors ``(T, d)``, on tensors."""
+        return self._on_texts(self.backbone.place_texts(sentences))
+
+    def unread(self, text: str) -> list[str]:
+        """What is left unread of a text that is encoded, in sentences."""
+        return unread(self.backbone, text)
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``, all or nothing."""
@@ -337,17 +376,9 @@ class Encoder:
             trained=self.trained,
         )
 
-    def _engine(self, device: str | None, backbone: Backbone) -> Engine:
-        key = (device, backbone.fingerprint.digest)
-        with _MAKING:
-            if key not in self._engines:
-                self._engines[key] = make_engine(backbone, device)
-        return self._engines[key]
-
-    def _run(self, engine: Engine, batch: list[ImageSource]) -> NDArray[np.float32]:
-        return engine.run(np.stack([self.backbone.preprocess.pixels(source) for source in batch]))
-
-
-def _batches(sources: Iterator[ImageSource], size: int) -> Iterator[list[ImageSource]]:
-    while batch := list(islice(sources, size)):
-        yield batch
+    def _on_texts(self, rows: Tensor) -> Tensor:
+        if self.backbone.holds_text and not any(part.leaves_features for part in self.parts):
+            rows = self.backbone.among_features(rows)
+        for part in self.parts:
+            rows = part.on_texts(rows)
+        return rows

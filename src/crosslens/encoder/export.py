@@ -86,7 +86,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
     with atomic_path(folder) as temporary:
         temporary.mkdir(parents=True)
         if kind == "onnx":
-            export_onnx(network, example, temporary / "encoder.onnx", tolerance=_TOLERANCE)
+            export_onnx(network, example, file=temporary / "encoder.onnx", tolerance=_TOLERANCE)
         else:
             _trace(network, example, temporary / "encoder.pt")
         write_json(temporary / "preprocess.json", _description(encoder, domain))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from crosslens.backbones.base import Fingerprint
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.encoder.parts import PARTS
 from crosslens.encoder.parts.base import AnyPart, PartSettings
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from crosslens.backbones.engine import Device
+from crosslens.backbones.devices import Device
 from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
 from crosslens.evaluation.measured import convention_metrics

@@ -18,7 +18,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from crosslens.backbones.base import Backbone
-from crosslens.backbones.engine import Engine, cpu_workers, make_engine
+from crosslens.backbones.devices import cpu_workers
+from crosslens.backbones.engine import make_engine
+from crosslens.backbones.graphs import Engine
 from crosslens.data.catalog import Catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.images.augment import Augmentation

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosslens.backbones.base import Backbone, Fingerprint
+from crosslens.backbones.base import Backbone
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.catalog import Catalog
 from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from crosslens.backbones.base import Fingerprint
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.images.augment import Augmentation
 from crosslens.support.errors import FeatureError
 from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json

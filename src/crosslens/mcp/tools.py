@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from crosslens.encoder import ImageSource
+from crosslens.images.decode import ImageSource
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.grid import Tile, draw_grid
 from crosslens.search.index.index import Index

@@ -6,14 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
-
-from crosslens.nn.hyperbolic import lorentz_coordinates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 ROWS = 2
@@ -56,6 +53,11 @@ class Similarity(BaseModel):
 
     def rows(self, points: Tensor) -> Tensor:
         """Points of the ball ``(N, d)`` to unit rows ``(N, d + 3)``, the form in which vectors are stored."""
+        import torch
+
+        # Here, so that those who only compare stored rows need no PyTorch.
+        from crosslens.nn.hyperbolic import lorentz_coordinates
+
         coordinates = lorentz_coordinates(points.double(), self.curvature)
         root = math.sqrt(self.curvature)
         longest, highest = math.sinh(2 * self._reach) / (2 * root), (math.sinh(self._reach) / root) ** 2

@@ -18,10 +18,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 
 from crosslens.ops.cluster_count import estimate_clusters
-from crosslens.ops.kmeans import kmeans
+from crosslens.ops.faiss_kmeans import faiss_kmeans
 from crosslens.ops.ranking import top_k_chunks
 from crosslens.ops.rounding import NOISE
 from crosslens.ops.sampling import drawn_rows
@@ -36,6 +35,7 @@ Score = Literal["cosine", "energy", "density"]
 SCORES: tuple[Score, ...] = get_args(Score)
 LEAST = 10
 """Fewest gallery items, and fewest unlabelled queries, that a calibration can be made of."""
+_LEAP = 2.0
 _COUNTED = 2000
 """Most items that the number of clusters is estimated from."""
 
@@ -178,12 +178,27 @@ def standard_curve(scores: Array, share: float = 0.5) -> Logistic:
 
 def platt_curve(scores: Array, truth: NDArray[np.bool_]) -> Logistic:
     """A logistic curve fitted to scores ``(N,)`` whose answer ``(N,)`` is known; its slope is never negative."""
-    from sklearn.linear_model import LogisticRegression
-
     centre, width = float(scores.mean()), max(float(scores.std()), 1e-9)
-    fitted = LogisticRegression(C=1.0).fit(((scores - centre) / width)[:, None], truth)
-    slope = max(float(fitted.coef_[0, 0]), 0.0) / width
-    return Logistic(slope, float(fitted.intercept_[0]) - slope * centre)
+    steepness, offset = _fit_logistic((np.asarray(scores, np.float64) - centre) / width, truth.astype(np.float64))
+    slope = max(steepness, 0.0) / width
+    return Logistic(slope, offset - slope * centre)
+
+
+def _fit_logistic(x: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope w and offset b of the least ``sum log loss + w^2 / 2``, by Newton's method (C = 1)."""
+    solution = np.zeros(2)
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    ridge = np.array([1.0, 0.0])
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-np.clip(design @ solution, -500, 500)))
+        gradient = design.T @ (chance - truth) + ridge * solution
+        curvature = (design * (chance * (1 - chance))[:, None]).T @ design + np.diag(ridge + 1e-12)
+        step = np.linalg.solve(curvature, gradient)
+        # Far from the solution a whole step may leap over it.
+        solution -= step * min(1.0, _LEAP / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(solution[0]), float(solution[1])
 
 
 def _posterior(low: float, high: float, variance: float, share: float) -> Logistic:
@@ -256,10 +271,12 @@ class MatchCalibration:
         rows = _rows(gallery, most, seed)
         prototypes, cluster = rows[:0], np.empty(0, np.int64)
         if score == "energy" or queries is None or len(queries) < LEAST:
-            points = torch.from_numpy(rows)
-            count = clusters or estimate_clusters(torch.from_numpy(_rows(rows, _COUNTED, seed)), seed=seed)
-            found = kmeans(points, min(count, len(rows)), seed=seed)
-            prototypes, cluster = found.prototypes.numpy(), found.assignments.numpy()
+            if not np.isfinite(rows).all():
+                raise StoreError("the items hold NaN or infinity, so nothing can be rehearsed")
+            count = clusters or estimate_clusters(_rows(rows, _COUNTED, seed), seed=seed)
+            found = faiss_kmeans(rows, min(count, len(rows)), seed=seed)
+            lengths = np.linalg.norm(found.centroids, axis=1, keepdims=True)
+            prototypes, cluster = found.centroids / np.maximum(lengths, 1e-12), found.assignments
         if queries is not None and len(queries) >= LEAST:
             drawn = drawn_rows(len(queries), most, seed + 1)
             reference = np.ascontiguousarray(queries[drawn], np.float32)
@@ -361,8 +378,10 @@ def _rehearse(
 
 
 def _energy(cosines: Array, temperature: float) -> Array:
-    logits = torch.from_numpy(np.ascontiguousarray(cosines)) / temperature
-    return np.asarray(temperature * torch.logsumexp(logits, dim=1).numpy(), np.float32)
+    logits = cosines / temperature
+    largest = logits.max(1, keepdims=True)
+    summed = largest[:, 0] + np.log(np.exp(logits - largest).sum(1))
+    return np.asarray(temperature * summed, np.float32)
 
 
 def _nearest(queries: Array, gallery: Array, count: int) -> tuple[NDArray[np.int32], Array]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from crosslens.ops.cluster_validity import best_silhouette, gap_statistic
-from crosslens.ops.kmeans import Clusters, kmeans
+from crosslens.ops.faiss_kmeans import faiss_kmeans
 from crosslens.support.errors import ConfigError, TrainingError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_RESTARTS = 2
 LEAST_POINTS = 10
 """Fewer points than these have no curve to read a number of clusters from."""
 
@@ -57,15 +60,33 @@ ELBOWS: dict[str, Callable[[Sequence[int], Sequence[float]], int]] = {
 }
 
 
-VALIDITIES: dict[str, Callable[..., int]] = {"silhouette": best_silhouette, "gap": gap_statistic}
+def _best_silhouette(points: Tensor, counts: Sequence[int], seed: int) -> int:
+    from crosslens.ops.cluster_validity import best_silhouette
+
+    return best_silhouette(points, counts, seed=seed)
+
+
+def _gap_statistic(points: Tensor, counts: Sequence[int], seed: int) -> int:
+    from crosslens.ops.cluster_validity import gap_statistic
+
+    return gap_statistic(points, counts, seed=seed)
+
+
+VALIDITIES: dict[str, Callable[[Tensor, Sequence[int], int], int]] = {
+    "silhouette": _best_silhouette,
+    "gap": _gap_statistic,
+}
 METHODS = (*ELBOWS, *VALIDITIES)
 
 
-def estimate_clusters(points: Tensor, *, method: str = "two-segments", seed: int = 0, most: int = 150) -> int:
+def estimate_clusters(
+    points: Tensor | NDArray[np.float32], *, method: str = "two-segments", seed: int = 0, most: int = 150
+) -> int:
     """Estimate the number of clusters of ``points (N, d)`` without labels, from k-means at many counts.
 
     Args:
-        points: features, finite; unit rows make the curve comparable between domains.
+        points: features, finite; unit rows make the curve comparable between domains. Arrays, which need no
+            PyTorch, for the elbows alone.
         method: ``two-segments`` or ``chord``, elbows of the error's curve; ``silhouette``; ``gap``, which takes
             several times as long.
         seed: of k-means.
@@ -84,8 +105,9 @@ def estimate_clusters(points: Tensor, *, method: str = "two-segments", seed: int
         raise TrainingError(f"{len(points)} images are too few to estimate a number of clusters; give it yourself")
     counts = candidate_counts(len(points), most)
     if method in VALIDITIES:
-        return VALIDITIES[method](points.detach().float(), counts, seed=seed)
-    errors = [_fit(points, count, seed).objective for count in counts]
+        assert not isinstance(points, np.ndarray)
+        return VALIDITIES[method](points.detach().float(), counts, seed)
+    errors = [_fit(points, count, seed) for count in counts]
     return ELBOWS[method](counts, errors)
 
 
@@ -99,5 +121,9 @@ def count_ladder(centre: int, images: int, steps: Sequence[float] = (0.5, 0.7, 1
     return sorted({min(limit, max(2, round(centre * step))) for step in steps})
 
 
-def _fit(points: Tensor, count: int, seed: int) -> Clusters:
-    return kmeans(points.float() if points.dtype != torch.float32 else points, count, seed=seed, restarts=2)
+def _fit(points: Any, count: int, seed: int) -> float:
+    if isinstance(points, np.ndarray):
+        return faiss_kmeans(points, count, seed=seed, restarts=_RESTARTS).objective
+    from crosslens.ops.kmeans import kmeans
+
+    return kmeans(points.float(), count, seed=seed, restarts=_RESTARTS).objective

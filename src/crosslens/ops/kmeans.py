@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crosslens.ops.faiss_kmeans import faiss_kmeans
 from crosslens.support.errors import TrainingError
 
 First = Literal["random", "k-means++"]
-_SMALL = 50_000_000
-"""Multiplications of one Lloyd step below which one thread is used."""
 
 
 @dataclass(frozen=True)
@@ -72,28 +71,9 @@ def kmeans(
         return min(runs, key=lambda run: run.objective)
     if points.device.type == "cuda":
         return lloyd(points, clusters, seed=seed, iterations=iterations, restarts=restarts, start=start)
-    import faiss
-
-    data = np.ascontiguousarray(points.detach().numpy(), dtype=np.float32)
-    dim = data.shape[1]
-    settings = faiss.ClusteringParameters()
-    settings.niter, settings.nredo, settings.seed = iterations, 1 if start is not None else restarts, seed
-    settings.max_points_per_centroid, settings.min_points_per_centroid = 2000, 2
-    job = faiss.Clustering(dim, clusters, settings)
-    if start is not None:
-        faiss.copy_array_to_vector(np.ascontiguousarray(start.detach().numpy(), np.float32).ravel(), job.centroids)
-    index = faiss.IndexFlatL2(dim)
-    # Threads that wait for each other cost more than they save on small problems, above all on a busy machine.
-    threads = faiss.omp_get_max_threads()
-    if data.size * clusters < _SMALL:
-        faiss.omp_set_num_threads(1)
-    try:
-        job.train(data, index)
-        distances, nearest = index.search(data, 1)
-    finally:
-        faiss.omp_set_num_threads(threads)
-    centroids = faiss.vector_to_array(job.centroids).reshape(clusters, dim).copy()
-    return Clusters(torch.from_numpy(nearest[:, 0].copy()), torch.from_numpy(centroids), float(distances.sum()))
+    rows, first_rows = points.detach().numpy(), None if start is None else start.detach().numpy()
+    found = faiss_kmeans(rows, clusters, seed=seed, iterations=iterations, restarts=restarts, start=first_rows)
+    return Clusters(torch.from_numpy(found.assignments), torch.from_numpy(found.centroids), found.objective)
 
 
 def spread_start(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:

@@ -7,10 +7,12 @@ its own deviation, it would look like any other result.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-NOISE = 16 * torch.finfo(torch.float32).eps
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NOISE = 16 * 2.0**-23
 """About 2e-6: what is smaller than this beside the numbers that it was computed from is rounding."""
 
 
@@ -27,4 +29,4 @@ def difference(values: Tensor, centre: Tensor, dim: int = 1) -> Tensor:
     """
     found = values - centre
     lengths = values.norm(dim=dim, keepdim=True) + centre.expand_as(values).norm(dim=dim, keepdim=True)
-    return torch.where(found.norm(dim=dim, keepdim=True) > NOISE * lengths, found, 0.0)
+    return found.where(found.norm(dim=dim, keepdim=True) > NOISE * lengths, 0.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from crosslens.encoder import Encoder
+from crosslens.encoder.querying import QueryEncoder
 from crosslens.ops.calibration import LEAST
 from crosslens.search.index.index import Hit, Index
 from crosslens.search.index.making import UPLOADS, upload_of
@@ -55,7 +55,7 @@ class Collection:
         return self.searcher.index
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> QueryEncoder:
         """The encoder of its vectors."""
         return self.searcher.encoder
 
@@ -103,7 +103,7 @@ class Collection:
         try:
             index = Index.open(self.folder)
             # Loaded here, so that nobody waits for it, or meets the encoder of a third index.
-            index.require(index.encoder.fingerprint, "its encoder")
+            index.require(index.query_encoder.fingerprint, "its encoder")
         except CrosslensError as error:
             raise StoreError(f"{self.folder} holds another index now, which cannot be opened: {error}") from error
         return Searcher(index)

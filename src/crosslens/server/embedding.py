@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from crosslens.backbones.base import Backbone
-from crosslens.backbones.engine import cpu_workers, make_engine
-from crosslens.encoder import Encoder
+from crosslens.backbones.devices import cpu_workers
+from crosslens.encoder.querying import QueryEncoder
 from crosslens.images.decode import decode
+from crosslens.images.preprocess import Preprocess
 from crosslens.images.region import Region
 from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
 from crosslens.search.query.query import AUTO, EmbeddedImage
@@ -23,11 +24,12 @@ from crosslens.server.bodies import checked_format
 from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.settings import ServerSettings
-from crosslens.support.errors import ImageError
+from crosslens.support.errors import BackboneError, ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
 _CPU_BATCH = 2
 
 
@@ -41,17 +43,21 @@ class Embedding:
         self._batchers: dict[str, Batcher] = {}
         self._making = threading.Lock()
 
-    def warm(self, encoder: Encoder) -> None:
+    def warm(self, encoder: QueryEncoder) -> None:
         """Load everything ``encoder`` needs and run it once, which takes seconds the first time on a machine."""
-        side = encoder.backbone.preprocess.crop
+        side = encoder.preprocess.crop
         features = self.embed_squares(encoder, [np.zeros((side, side, 3), np.uint8)], None)
         encoder.encode_features(features)
         if encoder.has_text:
-            encoder.encode_texts(["a picture"])
+            try:
+                encoder.encode_texts(["a picture"])
+            except BackboneError as error:
+                # Pictures can be searched with all the same.
+                log.warning("%s reads no texts here: %s", encoder.name, error)
 
     async def embed_pictures(
         self,
-        encoder: Encoder,
+        encoder: QueryEncoder,
         images: Sequence[BinaryIO],
         domain: str | None,
         seconds: dict[str, float],
@@ -71,10 +77,10 @@ class Embedding:
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
         """
-        batcher, names = await self._ready_batcher(encoder.backbone), [domain] * len(images)
+        batcher, names = await self._ready_batcher(encoder, None, frozen=True), [domain] * len(images)
         started = time.perf_counter()
         with batcher.coming(len(images)):
-            squares = await self._squares(encoder.backbone, images, regions or [None] * len(images))
+            squares = await self._squares(encoder.preprocess, images, regions or [None] * len(images))
             seconds["decode"] = time.perf_counter() - started
             is_needed = needs_frozen(encoder, names)
             waiting = [batcher.submit(square) for square in squares] if is_needed else []
@@ -83,18 +89,18 @@ class Embedding:
         features: dict[str | None, NDArray[np.float32]] = {}
         if encoder.embeds_by_domain:
             for name, rows in group_by_domain(assigned).items():
-                batcher = await self._ready_batcher(encoder.backbone_of(name))
+                batcher = await self._ready_batcher(encoder, name)
                 features[name] = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
         return encode_pictures(encoder, assigned, frozen, features)
 
     def embed_squares(
-        self, encoder: Encoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
+        self, encoder: QueryEncoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
     ) -> NDArray[np.float32]:
         """Backbone features ``(N, D)`` of squares ``(H, W, 3)``, between those of searches; for jobs.
 
         At most a batch of them waits at any time, so that searches need not.
         """
-        batcher = self._batcher(encoder.backbone_of(domain))
+        batcher = self._batcher(encoder, domain)
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(squares), batcher.size):
             part = squares[start : start + batcher.size]
@@ -107,17 +113,17 @@ class Embedding:
         for batcher in self._batchers.values():
             batcher.close()
 
-    async def _ready_batcher(self, backbone: Backbone) -> Batcher:
-        ready = self._batchers.get(backbone.fingerprint.digest)
-        return await asyncio.to_thread(self._batcher, backbone) if ready is None else ready
+    async def _ready_batcher(self, encoder: QueryEncoder, domain: str | None, *, frozen: bool = False) -> Batcher:
+        ready = self._batchers.get(encoder.network_of(domain, frozen=frozen))
+        return await asyncio.to_thread(self._batcher, encoder, domain, frozen=frozen) if ready is None else ready
 
     async def _squares(
-        self, backbone: Backbone, images: Sequence[BinaryIO], regions: Sequence[Region | None]
+        self, preprocess: Preprocess, images: Sequence[BinaryIO], regions: Sequence[Region | None]
     ) -> list[NDArray[np.uint8]]:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(
-                loop.run_in_executor(self._decoders, self._pixels, backbone, image, number, region)
+                loop.run_in_executor(self._decoders, self._pixels, preprocess, image, number, region)
                 for number, (image, region) in enumerate(zip(images, regions, strict=True))
             )
         )
@@ -131,21 +137,21 @@ class Embedding:
         return np.stack([one.features for one in embedded])
 
     def _pixels(
-        self, backbone: Backbone, image: BinaryIO, number: int, region: Region | None
+        self, preprocess: Preprocess, image: BinaryIO, number: int, region: Region | None
     ) -> NDArray[np.uint8]:
         with self._meter.stage("decode"):
             content = image.read()
             checked_format(content, number, self._settings.max_pixels)
             try:
-                return backbone.preprocess.pixels(content if region is None else region.cut(decode(content)))
+                return preprocess.pixels(content if region is None else region.cut(decode(content)))
             except ImageError as error:
                 raise Problem(422, f"image {number}: {error}") from None
 
-    def _batcher(self, backbone: Backbone) -> Batcher:
-        key = backbone.fingerprint.digest
+    def _batcher(self, encoder: QueryEncoder, domain: str | None, *, frozen: bool = False) -> Batcher:
+        key = encoder.network_of(domain, frozen=frozen)
         with self._making:
             if key not in self._batchers:
-                engine = make_engine(backbone)
+                engine = encoder.engine_of(domain, frozen=frozen)
                 # A GPU runs one large batch after the other. On a CPU each core runs its own, and an image takes
                 # as long in a small one as in a large one, so nothing is gained by waiting for more.
                 on_cpu = engine.name == "onnxruntime"

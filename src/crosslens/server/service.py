@@ -12,13 +12,14 @@ from typing import TypeVar
 
 from fastapi import Request
 
-from crosslens.backbones.engine import cpu_workers
+from crosslens.backbones.devices import cpu_workers
 from crosslens.images.limits import max_pixels, set_max_pixels
 from crosslens.server.access import Access
 from crosslens.server.collection import Collection, open_collections
 from crosslens.server.embedding import Embedding
 from crosslens.server.jobs import JobTable
 from crosslens.server.keys import Keys
+from crosslens.server.local import LocalSocket
 from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.rate import RateLimit
@@ -56,6 +57,7 @@ class Service:
         self.tables = {name: JobTable(one.folder, name) for name, one in self.collections.items()}
         self.uploads = {name: Uploads(one.folder) for name, one in self.collections.items()}
         self.worker = Worker(self.collections, self.tables, self.uploads, self.embedding, self.meter)
+        self.sockets = [LocalSocket(one) for one in self.collections.values()]
         self.ready = threading.Event()
         self._stopping = threading.Event()
         # More than cores: some of these threads wait for the disk, and searches wait to be answered together.
@@ -66,10 +68,14 @@ class Service:
         """Load the encoders in the background, and begin with jobs that wait."""
         threading.Thread(target=self._warm, name="warm", daemon=True).start()
         self.worker.start()
+        for one in self.sockets:
+            one.start()
 
     def stop(self) -> None:
         """Let jobs finish their batch, then stop every thread."""
         self._stopping.set()
+        for one in self.sockets:
+            one.close()
         self.worker.stop()
         self.embedding.close()
         self._threads.shutdown(cancel_futures=True)

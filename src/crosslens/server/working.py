@@ -13,7 +13,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from crosslens.encoder import Encoder
+from crosslens.encoder.querying import QueryEncoder
 from crosslens.images.facts import Facts, read_facts
 from crosslens.search.filters.conditions import Filter, In
 from crosslens.search.index.index import Index
@@ -179,7 +179,12 @@ class Worker:
         self._end(table, job, "done", "; ".join((message, *notes)), result)
 
     def _add_batch(
-        self, encoder: Encoder, index: Index, uploads: Uploads, images: Sequence[Uploaded], asked: Addition
+        self,
+        encoder: QueryEncoder,
+        index: Index,
+        uploads: Uploads,
+        images: Sequence[Uploaded],
+        asked: Addition,
     ) -> dict[str, str]:
         """Add one batch in one step; says by id which images were left out, and why."""
         taken = set(ids_of_folders(index, [image.id for image in images]))
@@ -195,7 +200,7 @@ class Worker:
                 skipped[image.id] = fault
                 continue
             try:
-                squares.append(encoder.backbone.preprocess.pixels(uploads.path(image.file)))
+                squares.append(encoder.preprocess.pixels(uploads.path(image.file)))
                 present.append(image)
             except ImageError:
                 skipped[image.id] = "can no longer be read"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosslens.backbones.engine import cpu_workers
+from crosslens.backbones.devices import cpu_workers
 from crosslens.images.augment import Augmentation
 from crosslens.images.preprocess import Preprocess
 

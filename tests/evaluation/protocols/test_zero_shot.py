@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import crosslens
+from crosslens.backbones.base import Backbone
 from crosslens.data.source import open_catalog
 from crosslens.datasets import published_splits
 from crosslens.evaluation.protocols import PROTOCOLS
@@ -143,6 +144,15 @@ def test_a_run_is_measured_on_its_unseen_classes(shapes, tmp_path, method):
     crosslens.evaluate(run.folder, protocol="zero-shot", unseen="circle")
     with pytest.raises(EvaluationError, match=r"may have learned from square.*left out circle, cross"):
         crosslens.evaluate(run.folder, protocol="zero-shot", unseen="circle,square")
+
+
+def test_classes_that_the_backbone_learned_by_name_are_marked(shapes, world, monkeypatch):
+    monkeypatch.setattr(Backbone, "taught", frozenset({"Square", "house"}))
+    marks = crosslens.evaluate("tiny", shapes, protocol="zero-shot", unseen="circle,square").marks
+    (taught,) = (mark for mark in marks if "by name" in mark)
+    assert "1 of these by name (square)" in taught
+    marks = crosslens.evaluate("tiny", shapes, protocol="zero-shot", unseen="circle,cross").marks
+    assert not any("by name" in mark for mark in marks)
 
 
 def test_the_protocol_is_the_pairs_protocol_on_unseen_images(shapes, tmp_path):

@@ -7,7 +7,7 @@ import torch
 import crosslens
 from crosslens.api import open_catalog
 from crosslens.backbones import load_backbone
-from crosslens.backbones.engine import OnnxEngine
+from crosslens.backbones.engine import onnx_engine
 from crosslens.encoder import load_encoder
 from crosslens.encoder.export import export_encoder
 from crosslens.encoder.parts import DomainMap, Prompts
@@ -122,7 +122,7 @@ def test_a_prompted_tower_runs_in_the_fast_engine_and_is_exported(
     with torch.no_grad():
         images = torch.from_numpy(encoder.backbone.preprocess.normalise(pixels))
         expected = encoder.part(Prompts).tower.for_domain(domain)(images).numpy()
-    assert np.abs(OnnxEngine(encoder.backbone_of(domain)).run(pixels) - expected).max() < 1e-4
+    assert np.abs(onnx_engine(encoder.backbone_of(domain)).run(pixels) - expected).max() < 1e-4
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(encoder.encode_images(paths, domain), expected, atol=1e-3)
     for kind in ("onnx", "torchscript"):

@@ -85,7 +85,7 @@ def test_another_label_needs_no_embedding(index, pictures, monkeypatch):
     catalog = Catalog.open(pictures)
     index.add(catalog)
     vector = index.get("photo/circle/00.png")[1]
-    monkeypatch.setattr("crosslens.search.index.making.features_of_encoder", None)
+    monkeypatch.setattr("crosslens.features.of_encoder.features_of_encoder", None)
     report = index.add(catalog.relabel(lambda name: "round" if name == "circle" else name))
     assert counts(report) == (0, 24, 72, 0, 0)
     assert index.get("photo/circle/00.png")[0].label == "round"
@@ -177,7 +177,7 @@ def test_a_failure_of_the_network_deletes_nothing(index, listed, monkeypatch):
     def fail(*arguments, **options):
         raise FeatureError("the backbone gave NaN")
 
-    monkeypatch.setattr("crosslens.search.index.making.features_of_encoder", fail)
+    monkeypatch.setattr("crosslens.features.of_encoder.features_of_encoder", fail)
     report = index.add(Catalog.open(file))
     assert (report.skipped, report.removed) == (["the backbone gave NaN"], 0)
     assert state(index) == before
@@ -231,7 +231,6 @@ def test_an_index_of_everything_stays_one(index, pictures):
 def test_a_file_that_changes_while_others_are_embedded_is_embedded_again(
     encoder, pictures, tmp_path, way, monkeypatch
 ):
-    from crosslens.search.index import making
 
     changed = pictures / "photo" / "circle" / "00.png"
 
@@ -241,7 +240,7 @@ def test_a_file_that_changes_while_others_are_embedded_is_embedded_again(
         os.utime(changed, (2_000_000_000, 2_000_000_000))
         return found
 
-    monkeypatch.setattr(making, "features_of_encoder", meanwhile)
+    monkeypatch.setattr("crosslens.features.of_encoder.features_of_encoder", meanwhile)
     if way == "build":
         index, _ = Index.build(Catalog.open(pictures), encoder, tmp_path / "built")
     else:

@@ -30,7 +30,7 @@ from testing.tiny_backbone import TinyBackbone
 def kill_rounds(kind, folder, rounds, seed=0):
     """Kill a writer at a random moment, look at what is left, and go on from there; says how many changes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed", "lancedb", "crosslens.search.stores.lance"])
+    context.set_forkserver_preload(["killed", "lance", "crosslens.search.stores.lance"])
     place = Place(kind, folder)
     place.create().close()
     rng = np.random.default_rng(seed)

@@ -122,7 +122,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_embedded(pictures, tmp_pa
     (tmp_path / "full" / "uploads").mkdir(parents=True)
     (tmp_path / "full" / "uploads" / "holiday.png").write_bytes(b"precious")
     (tmp_path / "file").write_text("precious")
-    monkeypatch.setattr("crosslens.search.index.making.features_of_encoder", None)
+    monkeypatch.setattr("crosslens.features.of_encoder.features_of_encoder", None)
     with pytest.raises(StoreError, match="not empty"):
         Index.build(catalog, encoder, tmp_path / "full")
     with pytest.raises(StoreError, match="is a file"):

@@ -9,7 +9,6 @@ from PIL import ExifTags, Image
 
 from crosslens.encoder import Encoder
 from crosslens.search.filters.text import parse_filter
-from crosslens.search.index import making
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import QueryPart, make_options
 from crosslens.search.query.searcher import Searcher
@@ -55,7 +54,7 @@ def nothing_is_embedded(monkeypatch):
     def embeds(*_, **__):
         raise AssertionError("a picture was embedded")
 
-    return lambda: monkeypatch.setattr(making, "features_of_encoder", embeds)
+    return lambda: monkeypatch.setattr("crosslens.features.of_encoder.features_of_encoder", embeds)
 
 
 def address(kind, tmp_path):

@@ -7,7 +7,6 @@ import pytest
 
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.search.index import making
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.index import Index
 from crosslens.support.errors import StoreError
@@ -61,7 +60,7 @@ def test_items_follow_with_their_vectors(encoder, root, tmp_path, kind, way, mon
     report = index.relocate(root, new)
     assert (report.moved, report.changed, report.missing) == (8, 0, [])
     assert report.roots == {str(root): str(new)}
-    monkeypatch.setattr(making, "features_of_encoder", None)
+    monkeypatch.setattr("crosslens.features.of_encoder.features_of_encoder", None)
     for opened in (index, Index.open(tmp_path / "i")):
         found = by_id(opened)
         for image, (row, vector) in before.items():

@@ -11,7 +11,6 @@ from PIL import Image
 
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.search.index import making
 from crosslens.search.index.description import FORMAT
 from crosslens.search.index.index import Index
 from crosslens.search.stores import base
@@ -122,7 +121,7 @@ def test_an_older_index_goes_on_without_embedding_anything(older, root, tmp_path
     asked = index.sample(2)
     answers = [[hit.id for hit in hits] for hits in index.search(asked, 7)]
     with monkeypatch.context() as patched:
-        patched.setattr(making, "features_of_encoder", None)
+        patched.setattr("crosslens.features.of_encoder.features_of_encoder", None)
         assert counts(index.add(Catalog.open(root))) == (0, 0, 7, 0, 0)
     reopened = Index.open(index.folder)
     assert {image: index.get(image)[1].tobytes() for image in before} == {

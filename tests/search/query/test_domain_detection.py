@@ -6,10 +6,11 @@ import crosslens
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, DomainMap, Looks, Whitened
+from crosslens.encoder.querying import find_nearest_domain
 from crosslens.features.load import features_of
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.index.index import Index
-from crosslens.search.query.domain_detection import DomainDetector, detect_domains, find_nearest_domain
+from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.query import SearchOptions, weighted_parts
 from crosslens.search.query.searcher import Searcher
 from testing.tiny_backbone import TinyBackbone
@@ -21,13 +22,13 @@ def test_the_nearest_mean_is_the_one_with_the_largest_cosine():
     rows, means = rng.normal(size=(20, 6)), rng.normal(size=(3, 6))
     cosines = rows @ means.T / np.linalg.norm(rows, axis=1)[:, None] / np.linalg.norm(means, axis=1)
     names = ["line", "photo", "clipart"]
-    found = find_nearest_domain(torch.from_numpy(rows), dict(zip(names, torch.from_numpy(means), strict=True)))
+    found = find_nearest_domain(rows, dict(zip(names, means, strict=True)))
     assert found == [names[place] for place in cosines.argmax(1)]
 
 
 def test_pictures_that_made_no_mean_are_told_apart(centred, tmp_path):
     fresh = Catalog.open(make_pictures(tmp_path / "fresh", seed=9))
-    detected = detect_domains(centred, centred.image_features(fresh.paths, frozen=True))
+    detected = centred.detect_domains(centred.image_features(fresh.paths, frozen=True))
     right = [name == own for name, own in zip(detected, fresh.column("domain"), strict=True)]
     assert np.mean(right) > 0.9
 
@@ -38,11 +39,11 @@ def test_a_whitened_part_knows_domains_too_and_a_bare_encoder_none(centred, tmp_
     own = np.array(features.catalog.column("domain"))
     means = {d: torch.from_numpy(unit[own == d].mean(0)) for d in ("photo", "sketch")}
     part = Whitened(torch.eye(64), means, 0.3)
-    detected = detect_domains(Encoder(TinyBackbone(), [part]), features.centre)
+    detected = Encoder(TinyBackbone(), [part]).detect_domains(features.centre)
     assert np.mean(np.array(detected) == own) > 0.9
-    assert detect_domains(Encoder(TinyBackbone()), features.centre[:2]) == [None, None]
+    assert Encoder(TinyBackbone()).detect_domains(features.centre[:2]) == [None, None]
     alone = Encoder(TinyBackbone(), [Centre({"photo": torch.zeros(64)})])
-    assert detect_domains(alone, features.centre[:1]) == [None]
+    assert alone.detect_domains(features.centre[:1]) == [None]
     assert alone.domains == ["photo"]
     assert Encoder(TinyBackbone()).domains == []
 
@@ -73,7 +74,7 @@ def test_a_fitted_encoder_tells_its_domains(pictures, tmp_path, fresh, method):
     encoder = crosslens.load_encoder(run.folder)
     assert encoder.part(Centre) is None
     features = encoder.image_features(fresh.paths, frozen=True)
-    assert share_right(detect_domains(encoder, features), fresh) > 0.9
+    assert share_right(encoder.detect_domains(features), fresh) > 0.9
     # A look is the mean feature of the domain's images, and changes neither a vector nor the fingerprint.
     found = features_of(Catalog.open(pictures), encoder.backbone)
     for domain, look in encoder.part(Looks).means.items():
@@ -138,7 +139,7 @@ def test_what_cannot_be_detected_is_said(prompted, pictures, tmp_path):
     assert detector(np.ones((1, prompted.backbone.dim), np.float32)) == [None]
     assert "no domain can be detected" in detector.notes()[0]
     looks = {"photo": torch.zeros(prompted.backbone.dim), "line": torch.ones(prompted.backbone.dim)}
-    index.contents.encoder = index.encoder.with_part(Looks(looks))
+    index.contents.query_encoder = index.encoder.with_part(Looks(looks))
     assert detector.notes() == ("sketch cannot be detected; name that domain where a picture is of it",)
 
 
@@ -152,6 +153,6 @@ def test_pacs_is_told_apart(pacs_root):
     half = np.random.default_rng(0).random(len(found.catalog)) < 0.5
     made, tested = found.where(half), found.where(~half)
     means = {d: torch.from_numpy(made.of_domain(d).centre).mean(0) for d in made.catalog.domains}
-    detected = np.array(detect_domains(Encoder(backbone, [Centre(means)]), tested.centre))
+    detected = np.array(Encoder(backbone, [Centre(means)]).detect_domains(tested.centre))
     own = np.array(tested.catalog.column("domain"))
     assert np.mean([(detected[own == d] == d).mean() for d in means]) > 0.9

@@ -77,7 +77,8 @@ class TestWords:
         from crosslens.backbones.reading import Reading
 
         readings = {"a 🐘 dog": Reading(True, ("🐘",)), "long": Reading(True, (), "an elephant " * 9)}
-        searcher.encoder.backbone.reading = lambda text: readings.get(text, Reading(True))
+        # The encoder itself, before its compiled form is made of it.
+        searcher.index.encoder.backbone.reading = lambda text: readings.get(text, Reading(True))
         notes = searcher.answer(weighted_parts(texts=["a 🐘 dog", "circle", "long"])).notes
         assert notes == (
             "talker does not know '🐘' in the text 'a 🐘 dog'",

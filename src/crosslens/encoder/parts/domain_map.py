@@ -11,7 +11,13 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.encoder.parts.base import Part, PartSettings
-from crosslens.encoder.parts.tensors import add_prefix, number_domains, read_domains, sort_domains
+from crosslens.encoder.parts.tensors import (
+    add_prefix,
+    mask_domain,
+    number_domains,
+    read_domains,
+    sort_domains,
+)
 
 
 class DomainMapSettings(PartSettings):
@@ -81,7 +87,7 @@ class DomainMap(Part[DomainMapSettings]):
         split = rows.unflatten(1, (-1, width))
         mapped = split
         for domain, matrix in self.maps.items():
-            of_domain = torch.tensor([name == domain for name in names]).view(-1, 1, 1)
+            of_domain = mask_domain(names, domain).view(-1, 1, 1)
             # Each head's part is 1 / sqrt(M) long; shifts are meant for unit rows.
             moved = F.normalize(split, dim=2) @ matrix[:width]
             if len(matrix) > width:

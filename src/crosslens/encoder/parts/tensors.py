@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
+
+
+class DomainColumn(Sequence[str | None]):
+    """The domain of every row, as an input of a network that is exported: numbers in place of names.
+
+    Args:
+        known: K names that a row may have, None among them.
+        numbers: of each row's name among them ``(N,)``, int64.
+    """
+
+    def __init__(self, known: Sequence[str | None], numbers: Tensor) -> None:
+        self.known, self.numbers = tuple(known), numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, row: int) -> str | None: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> DomainColumn: ...
+
+    def __getitem__(self, row: int | slice) -> str | DomainColumn | None:
+        if isinstance(row, slice):
+            return DomainColumn(self.known, self.numbers[row])
+        return self.known[int(self.numbers[row])]
 
 
 def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,7 +67,16 @@ def read_domains(prefix: str, tensors: Mapping[str, Tensor], domains: Sequence[s
 def pick_means(means: Mapping[str, Tensor], names: Sequence[str | None]) -> Tensor:
     """The mean ``(D,)`` of each name's domain, ``(N, D)``; of all domains' means where a name is unknown."""
     unknown = torch.stack(list(means.values())).mean(0)
+    if isinstance(names, DomainColumn):
+        return torch.stack([means.get(name or "", unknown) for name in names.known])[names.numbers]
     return torch.stack([means.get(name or "", unknown) for name in names])
+
+
+def mask_domain(names: Sequence[str | None], domain: str) -> Tensor:
+    """Which rows are of a domain ``(N,)``, bool."""
+    if isinstance(names, DomainColumn):
+        return torch.tensor([name == domain for name in names.known])[names.numbers]
+    return torch.tensor([name == domain for name in names])
 
 
 def text_bytes(text: str) -> Tensor:

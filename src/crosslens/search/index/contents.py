@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
-from crosslens.backbones.base import Fingerprint
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.columns import ColumnType
-from crosslens.encoder import Encoder
+from crosslens.encoder.opening import open_query_encoder
+from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.binding import bind
 from crosslens.search.filters.conditions import BaseFilter, Filter
@@ -39,6 +40,11 @@ from crosslens.support.files import write_json
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
+
+ENCODER = "encoder"
+"""Folder of the encoder in that of an index."""
 
 
 class Contents:
@@ -71,7 +77,14 @@ class Contents:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder whose vectors these are."""
-        return Encoder.load(self.folder / "encoder")
+        from crosslens.encoder import Encoder
+
+        return Encoder.load(self.folder / ENCODER)
+
+    @cached_property
+    def query_encoder(self) -> QueryEncoder:
+        """The same for queries, which may do without PyTorch."""
+        return self.encoder if "encoder" in self.__dict__ else open_query_encoder(self.folder / ENCODER)
 
     @property
     def roots(self) -> list[str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from crosslens.backbones.base import Fingerprint
-from crosslens.encoder import Encoder
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.base import StoreContext
 from crosslens.support.addresses import NOT_READ, is_remote
 from crosslens.support.errors import FingerprintError, StoreError
 from crosslens.support.files import read_json
 from crosslens.support.near_names import near_folder
+
+if TYPE_CHECKING:
+    from crosslens.encoder import Encoder
 
 FORMAT = 4
 _OLDEST = 2

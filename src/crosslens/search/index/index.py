@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from crosslens.backbones.base import Fingerprint
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.columns import ColumnType
 from crosslens.data.source import Source, open_catalog
-from crosslens.encoder import Encoder
+from crosslens.encoder.opening import compile_in_place
+from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Eq, Filter
 from crosslens.search.index.adding import AddReport, add_images
-from crosslens.search.index.contents import Contents
+from crosslens.search.index.contents import ENCODER, Contents
 from crosslens.search.index.description import describe_index
 from crosslens.search.index.facets import Facet, count_facets
 from crosslens.search.index.index_request import AddRequest, BuildRequest
@@ -43,6 +44,8 @@ from crosslens.support.request import takes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
 
 __all__ = ["Hit", "Index"]
 
@@ -183,6 +186,11 @@ class Index:
     def encoder(self) -> Encoder:
         """The encoder whose vectors this index holds."""
         return self.contents.encoder
+
+    @property
+    def query_encoder(self) -> QueryEncoder:
+        """The same encoder for queries, without PyTorch where that is possible; see ``open_query_encoder``."""
+        return self.contents.query_encoder
 
     @property
     def store(self) -> Store:
@@ -341,12 +349,13 @@ class Index:
         return keep_queries(self.contents, open_catalog(queries), device)
 
     def optimize(self) -> dict[str, Any]:
-        """Make searching fast and the files small again; says what was done.
+        """Make searching fast, from its start on, and the files small again; says what was done.
 
         Raises:
             StoreError: for a second writer.
         """
         with self.writing():
+            compile_in_place(self.folder / ENCODER)
             return self.store.optimize()
 
     def refresh(self) -> bool:
@@ -375,8 +384,8 @@ class Index:
             "fingerprint": self.fingerprint.digest,
             "domains": count_domains(self.store),
             "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
-            "backbone": self.encoder.backbone.title,
-            "text_queries": self.encoder.has_text,
+            "backbone": self.query_encoder.backbone_title,
+            "text_queries": self.query_encoder.has_text,
             "version": self.version,
             "roots": [str(root) for root in self.roots],
             "columns": self.columns,

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from crosslens.backbones.engine import Device
+from crosslens.backbones.devices import Device
 from crosslens.data.catalog import Catalog
 from crosslens.data.joining import join_columns
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
-from crosslens.encoder import Encoder
 from crosslens.images.decode import DecodeMode
 from crosslens.search.stores import DEFAULT
 from crosslens.support.progress import note
 from crosslens.support.request import Request
+
+
+def _names_an_encoder(value: Any) -> Any:
+    if not isinstance(value, str | Path):
+        # Whoever has an Encoder has imported PyTorch; a name costs nothing yet.
+        from crosslens.encoder import Encoder
+
+        if not isinstance(value, Encoder):
+            raise ValueError("give an Encoder, a run, an encoder folder or a backbone's name")
+    return value
+
+
+EncoderSource = Annotated[Any, AfterValidator(_names_an_encoder)]
+"""An Encoder, or a text or path that names one."""
 
 
 class IndexRequest(Request):
@@ -53,7 +66,7 @@ class IndexRequest(Request):
 class BuildRequest(IndexRequest):
     """What a new index is to hold, where it lies and how it is kept."""
 
-    encoder: Encoder | str | Path = "lite"
+    encoder: EncoderSource = "lite"
     """Makes the vectors: an Encoder, a run, an encoder folder or a backbone's name."""
 
     folder: Path

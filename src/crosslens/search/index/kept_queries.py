@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosslens.data.catalog import Catalog
-from crosslens.features.load import features_of
-from crosslens.features.of_encoder import features_of_encoder
 from crosslens.ops.calibration import LEAST
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.index.contents import Contents
@@ -64,6 +62,9 @@ def keep_queries(contents: Contents, queries: Catalog, device: str | None = None
         NothingEmbeddedError: when none can be embedded.
     """
     from safetensors.numpy import save_file
+
+    from crosslens.features.load import features_of
+    from crosslens.features.of_encoder import features_of_encoder
 
     drawn = draw_images(queries, SAMPLE)
     features = features_of(drawn, contents.encoder.backbone, device=device).centre

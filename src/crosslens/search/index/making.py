@@ -15,10 +15,7 @@ import pyarrow as pa
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import name_or
-from crosslens.encoder import Encoder, load_encoder
-from crosslens.features.of_encoder import features_of_encoder
-from crosslens.features.store import FeatureStore, Skipped
-from crosslens.search.index.contents import Contents
+from crosslens.search.index.contents import ENCODER, Contents
 from crosslens.search.index.description import describe_index, list_root, make_context
 from crosslens.search.index.index_request import BuildRequest
 from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
@@ -35,6 +32,9 @@ from crosslens.support.progress import note
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
+    from crosslens.features.store import Skipped
 
 UPLOADS = "uploads"
 """Folder in an index of the images that came by the server; their ids start with it where none was given."""
@@ -62,7 +62,7 @@ def require_free(folder: Path) -> None:
     """
     if (folder / "index.json").exists():
         raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
-    taken_over = {"encoder", *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
+    taken_over = {ENCODER, *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; choose another folder")
     if folder.is_dir() and any(
@@ -103,7 +103,7 @@ def make_index(
         require_free(folder)
         description = _taken_over(folder, description)
         write_json(folder / _DRAFT, description)
-        encoder.save(folder / "encoder")
+        encoder.save(folder / ENCODER)
         if uploads is not None and uploads.is_dir():
             copy_files(uploads, folder / UPLOADS)
         store = store_class(description["store"]["kind"]).create(make_context(folder, description))
@@ -116,6 +116,9 @@ def make_index(
 
 def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
     """Embed images and make an index of them, all or nothing; see ``Index.build``."""
+    from crosslens.encoder import load_encoder
+    from crosslens.encoder.compiling import compile_folder
+
     source, folder = request.images(), request.folder
     encoder = load_encoder(request.encoder, decode=request.decode)
     domains = None if request.domains is None else source.domains_named(request.domains)
@@ -142,7 +145,10 @@ def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
     )
     description |= {"gps": True} if request.gps else {}
     left_out = [*looked.unfit.values(), *(entry.reason for entry in skipped)]
-    return make_index(folder, encoder, description, kept, rows), left_out
+    made = make_index(folder, encoder, description, kept, rows)
+    # Here, where PyTorch is: who searches may have none.
+    compile_folder(encoder, folder / ENCODER)
+    return made, left_out
 
 
 def embed_items(
@@ -170,6 +176,9 @@ def embed_items(
         FeatureError: when ``folder`` holds no features, or the encoder looks at pictures by their domains.
         FingerprintError: when another backbone made them.
     """
+    from crosslens.features.of_encoder import features_of_encoder
+    from crosslens.features.store import FeatureStore, Skipped
+
     if folder is not None:
         if encoder.embeds_by_domain:
             raise FeatureError(

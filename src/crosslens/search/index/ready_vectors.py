@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow.parquet as pa_parquet
 
 from crosslens.data.catalog import Catalog
-from crosslens.encoder import Encoder
 from crosslens.search.index.unit_rows import find_faults, restore_unit_length
 from crosslens.support.errors import CrosslensError, FeatureError, FingerprintError, ImageError
 from crosslens.support.progress import note
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
 
     Array = NDArray[np.float32]
 

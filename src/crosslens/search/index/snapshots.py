@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
-from crosslens.encoder import Encoder
 from crosslens.nn.similarity import Similarity
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import SNAPSHOT, describe_index, read_description
@@ -38,6 +37,8 @@ from crosslens.support.progress import note
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
 
 
 def write_snapshot(contents: Contents, target: Path) -> None:
@@ -83,6 +84,8 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
         FingerprintError: when its encoder did not make its vectors.
         RunError: when its encoder cannot be read.
     """
+    from crosslens.encoder import Encoder
+
     if not (snapshot / SNAPSHOT).is_file():
         raise StoreError(f"{snapshot} is no snapshot; make one with 'crosslens index snapshot INDEX {snapshot}'")
     require_free(folder)

@@ -8,50 +8,22 @@ whose mean vector it is nearest to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from crosslens.support.errors import StoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crosslens.encoder import Encoder
     from crosslens.search.index.index import Index
 
     Array = NDArray[np.float32]
 
 SAMPLE = 200
 """Items of each domain that its mean vector is taken over."""
-
-
-def find_nearest_domain(rows: Tensor, means: Mapping[str, Tensor]) -> list[str]:
-    """The domain of each row ``(N, D)``: the name of the mean ``(D,)`` with the largest cosine."""
-    names = list(means)
-    directions = F.normalize(torch.stack([means[name].float() for name in names]), dim=1)
-    return [names[row] for row in (F.normalize(rows.float(), dim=1) @ directions.T).argmax(1).tolist()]
-
-
-@torch.inference_mode()
-def detect_domains(encoder: Encoder, features: NDArray[np.float32]) -> list[str | None]:
-    """The domain of each picture among those whose means the encoder keeps.
-
-    Args:
-        encoder: keeps the means.
-        features: of its frozen backbone ``(N, D)``.
-
-    Returns:
-        A name for each; None for all where the encoder keeps fewer than two means.
-    """
-    if not encoder.domain_means:
-        return [None] * len(features)
-    return [*find_nearest_domain(encoder.domain_rows(torch.from_numpy(features)), encoder.domain_means)]
 
 
 class DomainDetector:
@@ -69,9 +41,9 @@ class DomainDetector:
 
     def __call__(self, features: Array) -> list[str | None]:
         """Each picture's domain, by the backbone's frozen features ``(N, D)``; None where none is detected."""
-        encoder = self._index.encoder
-        if encoder.domain_means:
-            return detect_domains(encoder, features)
+        encoder = self._index.query_encoder
+        if encoder.detectable:
+            return encoder.detect_domains(features)
         # Where no domain is treated apart, the answer would change no vector.
         means = self._means() if encoder.domains else {}
         if not means or not len(features):
@@ -86,10 +58,10 @@ class DomainDetector:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on what this detection cannot do; none where that changes no vector."""
-        encoder = self._index.encoder
+        encoder = self._index.query_encoder
         if not encoder.domains:
             return ()
-        detectable = tuple(encoder.domain_means)
+        detectable = encoder.detectable
         if not detectable:
             detectable = tuple(self._means())
             if not detectable:
@@ -110,7 +82,7 @@ class DomainDetector:
 
     def _means(self) -> dict[str, Array]:
         """The mean vectors ``(d,)`` of the items by domain; none with fewer than two domains, or with prompts."""
-        if self._index.encoder.embeds_by_domain:
+        if self._index.query_encoder.embeds_by_domain:
             return {}
         with self._making:
             version = self._index.version

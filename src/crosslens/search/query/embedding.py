@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosslens.backbones.reading import unread
-from crosslens.encoder import Encoder, ImageSource
-from crosslens.images.decode import decode
+from crosslens.encoder.querying import QueryEncoder
+from crosslens.images.decode import ImageSource, decode
 from crosslens.search.index.index import Index
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.query import AUTO, MOST_LETTERS, EmbeddedImage, QueryPart, SearchOptions, mix
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 
-def needs_frozen(encoder: Encoder, domains: Sequence[str | None]) -> bool:
+def needs_frozen(encoder: QueryEncoder, domains: Sequence[str | None]) -> bool:
     """Whether pictures of these domains, ``auto`` among them, need features of the frozen backbone."""
     return not encoder.embeds_by_domain or AUTO in domains
 
@@ -55,7 +54,7 @@ def group_by_domain(domains: Sequence[str | None]) -> dict[str | None, list[int]
 
 
 def encode_pictures(
-    encoder: Encoder,
+    encoder: QueryEncoder,
     domains: Sequence[str | None],
     frozen: Array | None,
     features: Mapping[str | None, Array],
@@ -114,10 +113,10 @@ class QueryEmbedding:
         self._reading = Lock()
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> QueryEncoder:
         """The index's encoder, loaded once."""
         with self._loading:
-            return self._index.encoder
+            return self._index.query_encoder
 
     def images(
         self, images: Sequence[ImageSource], domains: Sequence[str | None] | str | None = None
@@ -153,7 +152,7 @@ class QueryEmbedding:
     def text_notes(self, texts: Sequence[str]) -> tuple[str, ...]:
         """What the encoder leaves unread of texts that it encodes, one sentence each."""
         with self._reading:
-            return tuple(dict.fromkeys(note for text in texts for note in unread(self.encoder.backbone, text)))
+            return tuple(dict.fromkeys(note for text in texts for note in self.encoder.unread(text)))
 
     def embed(self, parts: Sequence[QueryPart], domain: str | None, course: Course) -> EmbeddedParts:
         """The pictures and texts of a query; the course is told what to say of them.

@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crosslens.data.catalog import Catalog
-from crosslens.features.load import features_of
-from crosslens.features.of_encoder import features_of_encoder
 from crosslens.ops.calibration import LEAST, MatchCalibration, centre_features
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
@@ -200,6 +198,8 @@ class MatchEstimator:
         items, gallery = sample_items(self.index.store, self.sample)
         queries = None if kept is None else kept.vectors
         if self.unlabelled is not None:
+            from crosslens.features.of_encoder import features_of_encoder
+
             drawn = draw_images(self.unlabelled, self.sample)
             if self.domain is not None:
                 domain, _ = resolve_domain(self.domain, self.index.encoder.domains)
@@ -218,6 +218,8 @@ class MatchEstimator:
         return Calibrated(version, made, None, items, frozenset(items.column("id").to_pylist() if cosine else ()))
 
     def _on_features(self, version: str, kept: KeptQueries | None = None) -> Calibrated:
+        from crosslens.features.load import features_of
+
         backbone = self.index.encoder.backbone
         if self.unlabelled is not None:
             queries = features_of(draw_images(self.unlabelled, self.sample), backbone, device=self.device).centre

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
 
-    from crosslens.encoder import ImageSource
+    from crosslens.images.decode import ImageSource
 
     Array = NDArray[np.float32]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, InstanceOf
 
-from crosslens.encoder import ImageSource
-from crosslens.search.query.query import Answer, QueryPart, SearchOptions, make_options, weighted_parts
-from crosslens.search.query.searcher import Searcher
+from crosslens.images.decode import ImageSource
+from crosslens.search.query.query import QueryPart, SearchOptions, make_options, weighted_parts
 from crosslens.support.request import Request
+
+if TYPE_CHECKING:
+    from crosslens.search.query.query import Answer
+    from crosslens.search.query.searcher import Searcher
 
 
 class SearchRequest(Request):

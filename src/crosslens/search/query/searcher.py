@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosslens.data.catalog import Catalog
-from crosslens.encoder import Encoder, ImageSource
+from crosslens.encoder.querying import QueryEncoder
+from crosslens.images.decode import ImageSource
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import count_domains
@@ -81,7 +82,7 @@ class Searcher:
         return self.index._repr_html_()
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> QueryEncoder:
         """The index's encoder, loaded once."""
         return self._embedding.encoder
 

@@ -10,7 +10,6 @@ processes by ``spawn``.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -55,7 +54,8 @@ class LanceTable:
             StoreError: when it cannot be written.
         """
         with _store_errors(folder, "could not be made"):
-            return cls(_connect(folder).create_table(NAME, schema=_schema(dim), mode="create"), folder, dim)
+            made = _lance().write_dataset(_schema(dim).empty_table(), _file(folder), mode="create")
+            return cls(made, folder, dim)
 
     @classmethod
     def open(cls, folder: Path, dim: int) -> LanceTable:
@@ -64,11 +64,11 @@ class LanceTable:
         Raises:
             StoreError: when the table is missing, damaged, or of another shape.
         """
-        file = folder / FOLDER / f"{NAME}.lance"
+        file = _file(folder)
         if not file.is_dir():
             raise damaged(file, "it is missing")
         try:
-            table = _connect(folder).open_table(NAME)
+            table = _lance().dataset(file)
             schema = table.schema
         except Exception as error:
             # Lance raises many kinds: ValueError, OSError, RuntimeError and its own.
@@ -120,8 +120,7 @@ class LanceTable:
     def blocks(self) -> Iterator[tuple[Seqs, Array]]:
         """All rows in any order, some at a time: seqs ``(n,)`` and vectors ``(n, d)``."""
         with self._reading():
-            reader = self._table.search().select(["seq", "vector"]).limit(None).to_batches(_READ_AT_ONCE)
-            for batch in reader:
+            for batch in self._table.to_batches(["seq", "vector"], batch_size=_READ_AT_ONCE):
                 table = pa.Table.from_batches([batch])
                 yield table.column("seq").to_numpy(), _vectors(table, self._dim)
 
@@ -151,7 +150,7 @@ class LanceTable:
                 change = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
                 change.execute(rows)
             else:
-                self._table.add(rows)
+                self._table.insert(rows)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete rows by id or filter in one step; says how many.
@@ -161,12 +160,12 @@ class LanceTable:
         """
         condition = compile_filter(which) if isinstance(which, BaseFilter) else _among("id", which)
         with self._writing():
-            return int(self._table.delete(condition).num_deleted_rows)
+            return int(self._table.delete(condition)["num_deleted_rows"])
 
     def fragments(self) -> int:
         """How many small files the rows lie in."""
         with self._reading():
-            return int(self._table.stats()["fragment_stats"]["num_small_fragments"])
+            return int(self._table.stats.dataset_stats()["num_small_files"])
 
     def optimize(self) -> None:
         """Join small files and remove versions older than ten minutes.
@@ -175,12 +174,12 @@ class LanceTable:
             StoreError: when it cannot be written; nothing is lost then.
         """
         with self._writing():
-            self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
+            self._table.optimize.compact_files()
+            self._table.cleanup_old_versions(_OLD_VERSIONS)
 
     def _read(self, columns: list[str], where: str | None = None) -> pa.Table:
         there = self._table.schema.names
-        query = self._table.search().select([name for name in columns if name in there]).limit(None)
-        return (query.where(where) if where else query).to_arrow()
+        return self._table.to_table([name for name in columns if name in there], where)
 
     def _reading(self) -> Any:
         return _store_errors(self._folder, "could not be read")
@@ -223,17 +222,19 @@ def _literal(value: Value) -> str:
     return str(value) if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
 
 
-def _connect(folder: Path) -> Any:
+def _file(folder: Path) -> Path:
+    return folder / FOLDER / f"{NAME}.lance"
+
+
+def _lance() -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import lancedb
+        import lance
     except ImportError as error:
         raise StoreError(
-            "this index is kept by LanceDB, which is not installed: pip install lancedb, or build it with"
+            "this index is kept by Lance, which is not installed: pip install pylance, or build it with"
             " --store exact"
         ) from error
-    return lancedb.connect(folder / FOLDER)
+    return lance
 
 
 def _schema(dim: int) -> pa.Schema:
