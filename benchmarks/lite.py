@@ -23,12 +23,13 @@ from crosslens.support.files import write_json
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="a folder root/<domain>/<class>/*")
+    parser.add_argument("--backbone", default="lite", help="lite, lite:photo or lite:blend")
     parser.add_argument("--template", default="a photo of a {}")
     parser.add_argument("--features", type=Path, help="a feature folder of this backbone")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     catalog = open_catalog(options.root)
-    encoder = crosslens.load_encoder("lite:joint")
+    encoder = crosslens.load_encoder(f"{options.backbone}:joint")
     names = [name.replace("_", " ") for name in catalog.classes]
     texts = encoder.encode_texts([options.template.format(name) for name in names])
     features = features_of(catalog, encoder.backbone, folder=options.features)
@@ -39,7 +40,7 @@ def main() -> None:
         truth = np.array([catalog.classes.index(label) for label in part.catalog.labels])
         report["zero_shot"][domain] = float((guesses == truth).mean())
         print(f"zero-shot {domain:16s} {report['zero_shot'][domain]:6.1%} of {len(truth)} images")
-    for name in ("lite:joint", "lite"):
+    for name in (f"{options.backbone}:joint", options.backbone):
         result = crosslens.evaluate(name, catalog, features=options.features)
         report["map@all"][name] = result.metrics["map@all"]
         print(

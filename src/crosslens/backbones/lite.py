@@ -15,6 +15,7 @@ are the same.
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -52,7 +53,38 @@ NAMES = DRAWINGS.with_name("names.txt")
 """The names that the icons bore, one a line."""
 
 
-class PhotoBackbone(Backbone):
+class SentenceBackbone(Backbone):
+    """What both networks share: texts are read by MiniLM and placed in a space of J = 384."""
+
+    joint_dim = SentenceReader.dim
+    text_reader = "minilm"
+
+    @cached_property
+    def sentences(self) -> SentenceReader:
+        """Reads texts."""
+        return TEXT_READERS[self.text_reader]()
+
+    @cached_property
+    def text_tower(self) -> MiniLM:
+        """The same network in PyTorch, for who puts vectors in the place of words; loaded on first use."""
+        return MiniLM()
+
+    @abstractmethod
+    def place_texts(self, sentences: Tensor) -> Tensor:
+        """Sentence vectors ``(T, 384)`` of MiniLM to unit rows of the joint space; gradients pass."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
+        if not texts:
+            return torch.zeros(0, SentenceReader.dim)
+        return self.place_texts(torch.from_numpy(self.sentences(texts)))
+
+    def reading(self, text: str) -> Reading:
+        """How MiniLM's tokenizer reads ``text``."""
+        return self.sentences.reading(text)
+
+
+class PhotoBackbone(SentenceBackbone):
     """EfficientNet-Lite0 features (D = 1280) with a joint space of J = 384 through MiniLM.
 
     Args:
@@ -68,8 +100,6 @@ class PhotoBackbone(Backbone):
         self.name = "lite:blend" if blend else "lite:photo"
         self.joint_kind = "blend" if blend else ""
         self.dim = EfficientNetLite0.dim
-        self.joint_dim = SentenceReader.dim
-        self.text_reader = "minilm"
         # The weights were trained on values (v - 127) / 128, and evaluated on the central 0.875 of the picture.
         self.preprocess = preprocess or Preprocess(
             resize=256, crop=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
@@ -78,21 +108,6 @@ class PhotoBackbone(Backbone):
         load_weights(self.tower, state, str(file), ignore=("_fc.",))
         self.classifier = nn.Linear(self.dim, 1000).requires_grad_(False)
         self.classifier.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
-
-    @property
-    def title(self) -> str:
-        """What it is called today: encoders made before there was a reader of drawings call it ``lite``."""
-        return "lite:photo" if self.name == "lite" else self.name
-
-    @cached_property
-    def sentences(self) -> SentenceReader:
-        """Reads texts."""
-        return TEXT_READERS[self.text_reader]()
-
-    @cached_property
-    def text_tower(self) -> MiniLM:
-        """The same network in PyTorch, for who puts vectors in the place of words; loaded on first use."""
-        return MiniLM()
 
     @cached_property
     @torch.inference_mode(False)
@@ -151,16 +166,6 @@ class PhotoBackbone(Backbone):
             centred = centred @ self._whitening.to(sentences.device)
         return F.normalize(centred, dim=1)
 
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
-        if not texts:
-            return torch.zeros(0, 384)
-        return self.place_texts(torch.from_numpy(self.sentences(texts)))
-
-    def reading(self, text: str) -> Reading:
-        """How MiniLM's tokenizer reads ``text``."""
-        return self.sentences.reading(text)
-
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet logits ``(N, 1000)`` of features ``(N, 1280)``."""
         scores: Tensor = self.classifier(features.float())
@@ -176,7 +181,7 @@ class PhotoBackbone(Backbone):
         return F.normalize((BLEND * regressed + (1 - BLEND) * woven) @ self._whitening, dim=1)
 
 
-class LiteBackbone(Backbone):
+class LiteBackbone(SentenceBackbone):
     """Photographs and drawings in one space (J = 384), which the features (D = 1280 + 384) hold.
 
     Args:
@@ -189,22 +194,10 @@ class LiteBackbone(Backbone):
         photo = PhotoBackbone(preprocess)
         self.name = "lite"
         self.preprocess = photo.preprocess
-        self.joint_dim = photo.joint_dim
         tower = LiteTower().eval()
         load_weights(tower, _tower_state(photo), str(DRAWINGS))
         self.tower = tower.requires_grad_(False)
         self.dim = photo.dim + 384
-        self.text_reader = photo.text_reader
-
-    @cached_property
-    def sentences(self) -> SentenceReader:
-        """Reads texts."""
-        return TEXT_READERS[self.text_reader]()
-
-    @cached_property
-    def text_tower(self) -> MiniLM:
-        """The same network in PyTorch, for who puts vectors in the place of words; loaded on first use."""
-        return MiniLM()
 
     @property
     def text_centre(self) -> Tensor:
@@ -219,14 +212,6 @@ class LiteBackbone(Backbone):
     def place_texts(self, sentences: Tensor) -> Tensor:
         """Sentence vectors ``(T, 384)`` of MiniLM to unit rows of the joint space; gradients pass."""
         return F.normalize(sentences - self.text_centre.to(sentences.device), dim=1)
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts to unit rows ``(T, 384)``, centred by the mean class text."""
-        return self.place_texts(torch.from_numpy(self.sentences(texts)))
-
-    def reading(self, text: str) -> Reading:
-        """How MiniLM's tokenizer reads ``text``."""
-        return self.sentences.reading(text)
 
     def to_joint(self, features: Tensor) -> Tensor:
         """Features ``(N, 1664)`` to unit rows ``(N, 384)``, which they hold."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.clip import ClipBackbone
-from crosslens.backbones.lite import LiteBackbone
+from crosslens.backbones.lite import SentenceBackbone
 from crosslens.support.errors import BackboneError, ConfigError
 
 HOLE = "X"
@@ -83,7 +83,7 @@ def word_prompts(
             context.
     """
     place = device or torch.device("cpu")
-    if isinstance(backbone, LiteBackbone):
+    if isinstance(backbone, SentenceBackbone):
         return SentencePrompts(backbone, texts, place, holes)
     if isinstance(backbone, ClipBackbone) and backbone.is_causal:
         return CausalPrompts(backbone, texts, place, holes)
@@ -127,7 +127,9 @@ class MeanPrompts(WordPrompts):
 class SentencePrompts(WordPrompts):
     """Prompts of MiniLM (``lite``), which looks both ways: only padding can be left out."""
 
-    def __init__(self, backbone: LiteBackbone, texts: Sequence[str], device: torch.device, holes: int = 1) -> None:
+    def __init__(
+        self, backbone: SentenceBackbone, texts: Sequence[str], device: torch.device, holes: int = 1
+    ) -> None:
         tokenizer, self._model = backbone.text_tower.tokenizer, _on(backbone.text_tower.model, device)
         self._place = backbone.place_texts
         self._tokenizer = tokenizer

@@ -192,7 +192,7 @@ class CompiledEncoder:
             return self._original.encode_texts(texts)
         if not self.has_text:
             raise BackboneError(
-                f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
+                f"{self.name} does not understand text; use one that does, such as lite, lite:joint or clip:PATH"
             )
         given = [texts] if isinstance(texts, str) else list(texts)
         require_utf8(given, "text")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.backbones import load_backbone, name_today
+from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, hash_weights
 from crosslens.backbones.engine import make_engine
 from crosslens.backbones.fingerprint import Fingerprint
@@ -270,7 +270,9 @@ class Encoder:
         """Images to backbone features ``(N, D)``, what ``encode_features`` takes.
 
         Args:
-            images, domain, device: see ``encode_images``.
+            images: see ``encode_images``.
+            domain: the images' domain, where it is known.
+            device: see ``crosslens.backbones.engine.make_engine``.
             frozen: without the prompts that the encoder may have.
 
         Raises:
@@ -301,7 +303,7 @@ class Encoder:
         """
         if not self.has_text:
             raise BackboneError(
-                f"{self.name} does not understand text; use a joint space, such as lite:joint or clip:PATH"
+                f"{self.name} does not understand text; use one that does, such as lite, lite:joint or clip:PATH"
             )
         given = [texts] if isinstance(texts, str) else list(texts)
         require_utf8(given, "text")
@@ -349,7 +351,7 @@ class Encoder:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
         told = header.fingerprint.preprocess
-        name = name_today(header.backbone, header.fingerprint.dim)
+        name = header.fingerprint.model_copy(update={"model": header.backbone}).asked_for_as
         backbone = load_backbone(name, decode=told.decode)
         # Its fingerprints hold the name that it had then.
         backbone.name = header.backbone
