@@ -307,6 +307,7 @@ def test_columns_limit_the_search(visit, pictures):
     visit.page.get_by_text("Columns", exact=True).click()
     visit.page.get_by_role("combobox", name="camera", exact=True).select_option("X100V")
     visit.page.get_by_label("price to").fill("5")
+    visit.page.get_by_label("price to").press("Tab")
     assert visit.page.get_by_label("same from").count() == 0
     visit.page.set_input_files("#files", str(pictures[COLOR_CAT]))
     visit.page.get_by_text("No picture passes the filters").wait_for()
