@@ -66,7 +66,7 @@ def test_it_works_away_from_its_source(wheel, tmp_path):
     program = str(tmp_path / "env" / "bin" / "crosslens")
     assert run(program, "--version").strip().endswith(crosslens.__version__)
     run(program, "--help")
-    # The weights, the recipes and the built-in pictures are the wheel's own.
+    # The weights are found where the wheel put them.
     run(
         str(python),
         "-c",
