@@ -17,6 +17,7 @@ def pictures(animals):
 
 def give(visit, *paths, hash=""):
     visit.page.set_input_files("#files", [str(path) for path in paths])
+    visit.page.locator(".part, .notice").first.wait_for()  # once the browser has read them
     visit.settle()
 
 
