@@ -88,10 +88,10 @@ def test_an_evaluation_measures_the_split_asked_for_or_says_that_they_are_mixed(
     run = crosslens.fit("centred", marked, out=tmp_path / "run", backbone="tiny", domains=ORDER)
     mixed = crosslens.evaluate(run.folder)
     assert len(mixed.directions[0].query_ids) == 48
-    assert mixed.to_json()["notes"] == ["2 splits are mixed: test (32), train (64); --split takes some of them"]
+    assert "2 splits are mixed: test (32), train (64); --split takes some of them" in mixed.to_json()["notes"]
     test = crosslens.evaluate(run.folder, split="test")
     assert len(test.directions[0].query_ids) == len(test.directions[0].gallery_ids) == 16
-    assert test.to_json()["notes"] == []
+    assert not any("split" in note for note in test.to_json()["notes"])
     both, (found,) = crosslens.compare(["tiny", run.folder], marked, split="test", domains=ORDER)
     assert len(both[0].directions[0].query_ids) == 16
     assert found.difference == pytest.approx(test.metrics["map@all"] - both[0].metrics["map@all"])

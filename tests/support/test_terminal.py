@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from crosslens.support import progress
-from crosslens.support.terminal import VisibleFormatter, print_json, print_table, visible
+from crosslens.support.terminal import VisibleFormatter, print_document, print_json, print_table, visible
 
 HOSTILE = {
     "x [edited].jpg": "x [edited].jpg",
@@ -132,6 +132,16 @@ def test_json_is_exact_in_every_encoding(encoding, monkeypatch):
     print_json(value)
     stream.flush()
     assert json.loads(stream.buffer.getvalue().decode(encoding)) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [(io.StringIO, "id,é\na\x1b[2J\tb,\n"), (Terminal, "id,é\na\\x1b[2J\\tb,\n")]
+)
+def test_a_document_is_exact_but_for_terminals(kind, told, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", shown := kind())
+    print_document("id,é\na\x1b[2J\tb,\n")
+    monkeypatch.undo()
+    assert shown.getvalue() == told
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

@@ -26,7 +26,7 @@ from crosslens.cli.options import (
     split_names,
 )
 from crosslens.support.errors import ConfigError
-from crosslens.support.terminal import print_table
+from crosslens.support.terminal import print_document, print_table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -242,7 +242,7 @@ def compare(
     if not is_free(json):
         return
     if format is not None:
-        print(_with_groups(compared, spreads, groups).render(format), end="")
+        print_document(_with_groups(compared, spreads, groups).render(format))
     else:
         _show_comparisons(compared, spreads, groups)
     _tell([f"{name}: {mark}" for name, m in zip(places, measured, strict=True) for mark in m.marks] + told)
@@ -331,7 +331,7 @@ def _print(table: Table, format: str | None) -> None:
     if format is None:
         print_table(table.title, table.columns, table.texts())
     else:
-        print(table.render(format), end="")
+        print_document(table.render(format))
 
 
 def _tell(sentences: list[str]) -> None:
@@ -344,7 +344,7 @@ def _tell(sentences: list[str]) -> None:
 
 def _show(result: Evaluation, value: dict[str, Any], format: str | None) -> None:
     if format is not None:
-        print(result.table().render(format), end="")
+        print_document(result.table().render(format))
         _tell([*result.marks, *result.told()])
         return
     keys = list(result.metrics)

@@ -10,7 +10,7 @@ import typer
 from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json, is_free
 from crosslens.cli.running import ask_running
 from crosslens.support.errors import ConfigError
-from crosslens.support.terminal import echo, print_table
+from crosslens.support.terminal import echo, print_document, print_table
 
 if TYPE_CHECKING:
     from crosslens.search.index.index import Index
@@ -297,7 +297,7 @@ def _write_csv(table: Table, target: Path) -> None:
     if is_free(target):
         write_text(target, table.to_csv())
     else:
-        print(table.to_csv(), end="")
+        print_document(table.to_csv())
 
 
 def _described(columns: dict[str, Any]) -> str:

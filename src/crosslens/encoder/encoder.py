@@ -270,7 +270,9 @@ class Encoder:
         """Images to backbone features ``(N, D)``, what ``encode_features`` takes.
 
         Args:
-            images, domain, device: see ``encode_images``.
+            images: see ``encode_images``.
+            domain: the images' domain, where it is known.
+            device: see ``crosslens.backbones.engine.make_engine``.
             frozen: without the prompts that the encoder may have.
 
         Raises:

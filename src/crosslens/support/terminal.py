@@ -97,6 +97,17 @@ def print_json(value: Any) -> None:
     print(text)
 
 
+def print_document(text: str) -> None:
+    """Print text of many lines for other programs, such as CSV: exact, but made visible on a terminal.
+
+    Args:
+        text: lines that end in ``\\n``.
+    """
+    if sys.stdout.isatty():
+        text = "".join(f"{visible(line)}\n" for line in text.removesuffix("\n").split("\n"))
+    print(text, end="")
+
+
 def accept_every_letter() -> None:
     """Let standard output and error write an escape for a letter that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
