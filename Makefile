@@ -2,9 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCK := requirements/cpu.txt
+# On Linux, PyTorch without NVIDIA's libraries comes from here alone.
+TORCH := https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
 
-.PHONY: demo test check slow web drawings lock clean
+.PHONY: demo test check slow docs web drawings lock clean
 
 demo: $(READY)
 	$(BIN)/crosslens demo
@@ -21,6 +24,11 @@ check: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m "slow"
 
+# The documentation as a site of files, in site/.
+docs: $(READY)
+	$(BIN)/python docs/cli_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # The search page; its built files are committed. Needs Node 20.19 or newer.
 web:
 	cd web && npm ci && npm run build
@@ -30,15 +38,21 @@ web:
 drawings: $(READY)
 	$(BIN)/python -m drawings
 
-$(READY): pyproject.toml requirements/cpu.txt
+# An index that cannot be reached costs pip seconds for every package: it is left out then.
+$(READY): pyproject.toml $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/cpu.txt
+	if $(BIN)/python -c "import urllib.request as web; web.urlopen('$(TORCH)/', timeout=10)" 2> /dev/null; \
+	then cat $(LOCK); \
+	else echo "$(TORCH) cannot be reached; pip takes PyTorch from its other indexes" >&2; \
+	grep -v '^--extra-index-url' $(LOCK); fi \
+	| $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(READY)
 
 # The versions of this environment become the lock; torch stays the CPU build.
 lock: $(READY)
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\([^+]*\).*/torch==\1/' > requirements/cpu.txt
+	{ echo "--extra-index-url $(TORCH)"; \
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\([^+]*\).*/torch==\1/'; } > $(LOCK)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -131,3 +131,10 @@ class TestLoadWeights:
         state = {key: value + 3 for key, value in norm.state_dict().items() if key != "num_batches_tracked"}
         load_weights(norm, {**state, "fc.weight": torch.zeros(1)}, "w.pth", ignore=("fc.",))
         assert norm.weight.tolist() == [4, 4]
+
+
+def test_lite_was_the_photo_network_alone() -> None:
+    assert fingerprint(dim=1280, model="lite").asked_for_as == "lite:photo"
+    assert fingerprint(dim=1664, model="lite").asked_for_as == "lite"
+    with pytest.raises(FingerprintError, match=r"the backbone it was made with: lite:photo$"):
+        fingerprint(dim=1664, model="lite").require(fingerprint(dim=1280, model="lite"), "the features f")

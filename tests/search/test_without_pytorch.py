@@ -142,7 +142,7 @@ def test_what_needs_it_says_so(index, pictures, tmp_path):
         nothing_cached = os.environ | {"CROSSLENS_CACHE": str(tmp_path / "empty")}
         done = subprocess.run(command, capture_output=True, text=True, env=nothing_cached)
         assert done.returncode == 1
-        assert "pip install crosslens[train]" in done.stderr
+        assert "pip install 'crosslens[train]'" in done.stderr
         assert "Traceback" not in done.stderr
 
 

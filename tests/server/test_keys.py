@@ -157,5 +157,5 @@ def test_missing_packages_are_named(cli, monkeypatch, built_index):
     )
     status, _, err = cli("serve", built_index)
     assert status == 2
-    assert "pip install crosslens[serve]" in err
+    assert "pip install 'crosslens[serve]'" in err
     assert "uvicorn" in err

@@ -2,7 +2,9 @@ import { render } from "preact";
 
 import { App } from "./components/App";
 import { loadCollections } from "./state/actions";
+import { keepJudged } from "./state/keeping";
 import { listenForKeys } from "./state/keys";
+import { workOffline } from "./state/offline";
 import { searchOnChange } from "./state/search";
 import { readAddress, writeAddress } from "./state/sharing";
 import { applyTheme } from "./state/theme";
@@ -14,10 +16,12 @@ import "./styles/dialogs.css";
 
 applyTheme();
 readAddress();
+keepJudged();
 searchOnChange();
 writeAddress();
 listenForKeys();
 void loadCollections();
+workOffline();
 
 const place = document.getElementById("app");
 if (place) render(<App />, place);

@@ -34,14 +34,14 @@ describe("the address", () => {
   });
   it("holds no pictures", () => {
     const sketch = { kind: "sketch", key: SKETCH_KEY, weight: 1 } as const;
-    const image = { kind: "image", key: "image:1", name: "secret.jpg", file: new Blob(["x"]), weight: 1 } as const;
+    const image = { kind: "image", key: "image:1", name: "secret.jpg", file: new Blob(["x"]), weight: 1, region: null } as const;
     expect(toHash({ ...empty, parts: [sketch, image] })).toBe("");
   });
 });
 
 describe("an address that anybody may have written", () => {
   it("loses what makes no sense", () => {
-    const hash = "#top=0&sort=__proto__&fold=7&match=x&cut=&rerank=constructor&q=text&q=like:1:nocolon&q=evil:1:x&q=text:1:"
+    const hash = "#top=0&sort=&fold=7&match=x&cut=&rerank=constructor&q=text&q=like:1:nocolon&q=evil:1:x&q=text:1:"
       + '&if=x&if=[]&if=null&if={"column":"a"}&if={"column":"a","min":null,"max":null}&if={"column":1,"value":"x"}';
     expect(fromHash(hash)).toEqual(empty);
   });

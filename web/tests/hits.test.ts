@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { Hit } from "../src/api/types";
-import { above, countInWords, histogram, ranks, scoreRange, verdict } from "../src/state/hits";
+import { above, countInWords, histogram, isNoMatch, ranks, scoreRange, verdict } from "../src/state/hits";
 import { columnsOf, moved } from "../src/state/roving";
 
 const hit = (id: string, score: number, duplicates: string[] = []): Hit => ({
@@ -30,6 +30,11 @@ describe("the cut-off", () => {
 
 it("a folded near-duplicate has the rank of its hit", () => {
   expect(Object.fromEntries(ranks(hits))).toEqual({ a: 1, d: 1, b: 2, c: 3 });
+});
+
+it("no match is told from the probability, where there is one", () => {
+  const cases: [number | null, number | null][] = [[0.2, 0.5], [0.5, 0.5], [null, 0.5], [0.2, null]];
+  expect(cases.map(([chance, least]) => isNoMatch({ match_probability: chance }, least))).toEqual([true, false, null, null]);
 });
 
 it("numbers in words", () => {

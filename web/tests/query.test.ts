@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 
 import { likePart, textPart } from "../src/state/hash";
-import { DEFAULTS, fault, filterOf, queryOf, toWeight, withCondition, withoutPart, withPart, withWeight } from "../src/state/query";
+import {
+  columnSorts, DEFAULTS, fault, filterOf, queryOf, sortFor, toWeight, withCondition, withoutPart, withPart, withRegion, withWeight, withWords,
+} from "../src/state/query";
 
 const words = { name: "photos", text: true };
 
@@ -17,6 +19,26 @@ describe("weights", () => {
   it("of a part that is asked for again replace the old one", () => {
     const parts = withPart(withPart([], likePart("c", "x", 1)), likePart("c", "x", -0.5));
     expect(parts).toEqual([likePart("c", "x", -0.5)]);
+  });
+});
+
+describe("words", () => {
+  it("take the place of all words there are, and of nothing else", () => {
+    const parts = [likePart("c", "x"), textPart("a guitar", 0.5), likePart("c", "y"), textPart("wood", -1)];
+    expect(withWords(parts, textPart("a dog"))).toEqual([likePart("c", "x"), textPart("a dog"), likePart("c", "y")]);
+    expect(withWords([likePart("c", "x")], textPart("a dog"))).toEqual([likePart("c", "x"), textPart("a dog")]);
+  });
+});
+
+describe("orders", () => {
+  const columns = { price: "number", camera: "text", taken: "date", tags: "list", sold: "boolean" } as const;
+  it("are offered for own columns that have one, dates and their newest first", () => {
+    expect(Object.keys(columnSorts(columns))).toEqual(["-taken", "taken", "price", "-price", "camera", "-camera"]);
+    expect(columnSorts(columns)["-taken"]).toBe("taken, newest first");
+  });
+  it("that a collection does not know are not asked for", () => {
+    expect(["-taken", "label", "-modified"].map((sort) => sortFor(sort, columns))).toEqual(["-taken", "label", "-modified"]);
+    expect(["-gone", "tags", "__proto__", ""].map((sort) => sortFor(sort, columns))).toEqual(Array(4).fill("score"));
   });
 });
 
@@ -71,4 +93,13 @@ it("pictures are numbered in the order they are sent", () => {
   expect(query.parts).toEqual([{ image: 0, weight: 1 }, { text: "dog", weight: 0.5 }, { image: 1, weight: -0.5 }, { like: "x", weight: 1 }]);
   expect(query).toMatchObject({ domain: null, rerank: "aqe", where: null, min_match: null, sort: "score" });
   expect(queryOf([], DEFAULTS).query).toMatchObject({ domain: "auto", rerank: null });
+});
+
+it("a part of a picture and what was judged are sent along", () => {
+  const picture = { kind: "image", key: "image:1", name: "a.jpg", file: new Blob(["1"]), weight: 1, region: null } as const;
+  const [part] = withRegion([picture, textPart("a")], "image:1", [0.25, 0, 0.5, 1]);
+  if (part?.kind !== "image") throw new Error("the picture is gone");
+  const judgement = { liked: ["x"], disliked: ["y", "z"] };
+  const { query } = queryOf([{ picture: part.file, region: part.region, weight: 1 }], DEFAULTS, judgement);
+  expect(query).toMatchObject({ parts: [{ image: 0, weight: 1, region: [0.25, 0, 0.5, 1] }], ...judgement });
 });

@@ -17,8 +17,7 @@ from crosslens.support.progress import note
 
 EVERYDAY = "lite:joint"
 """The encoder of such an index: one that answers pictures, drawings and words, offline. The shared space alone
-finds photographs by a drawing better than all features (.185 and .079 mAP on photosketch), and the very same thing
-worse."""
+finds photographs by a drawing better than all features do (.185 and .079 mAP on photosketch)."""
 
 
 def place_of_index(pictures: str | Path) -> Path:

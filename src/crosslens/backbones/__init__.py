@@ -132,14 +132,6 @@ TEXT_READERS: dict[str, Callable[[], SentenceReader]] = {"minilm": _minilm}
 """What reads texts without PyTorch, giving the rows that ``Backbone.place_texts`` takes."""
 
 
-def name_today(name: str, dim: int) -> str:
-    """What a backbone is called that was saved as ``name`` with features of length ``dim``.
-
-    ``lite`` was the photo network alone (D = 1280) before it learned to read drawings.
-    """
-    return "lite:photo" if (name, dim) == ("lite", 1280) else name
-
-
 def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:
     """Load a backbone by name: ``lite``, or ``KIND:SOURCE`` with a local folder, file or hub id.
 

@@ -57,8 +57,8 @@ class Backbone(ABC):
 
     @property
     def title(self) -> str:
-        """Its name, for people."""
-        return self.name
+        """What it is called today, for people."""
+        return self.fingerprint.asked_for_as
 
     @property
     def taught(self) -> frozenset[str]:

@@ -71,6 +71,13 @@ class Fingerprint(BaseModel):
         shared = [key for key in mine if key in theirs]
         return [f"{key}: {mine[key]} here, {theirs[key]} there" for key in shared if mine[key] != theirs[key]]
 
+    @property
+    def asked_for_as(self) -> str:
+        """What ``load_backbone`` calls this model today: ``lite`` was the photo network alone (D = 1280) before it
+        learned to read drawings.
+        """
+        return "lite:photo" if (self.model, self.dim) == ("lite", 1280) else self.model
+
     def require(self, other: Fingerprint, what: str) -> None:
         """Check that ``other`` is this very embedding.
 
@@ -80,5 +87,5 @@ class Fingerprint(BaseModel):
         if differing := self._differences(other):
             raise FingerprintError(
                 f"{what} was made with another embedding ({'; '.join(differing)}). Make it again with"
-                f" --backbone {self.model}, or use the backbone it was made with: {other.model}"
+                f" --backbone {self.model}, or use the backbone it was made with: {other.asked_for_as}"
             )

@@ -109,11 +109,6 @@ class PhotoBackbone(SentenceBackbone):
         self.classifier = nn.Linear(self.dim, 1000).requires_grad_(False)
         self.classifier.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
 
-    @property
-    def title(self) -> str:
-        """What it is called today: encoders made before there was a reader of drawings call it ``lite``."""
-        return "lite:photo" if self.name == "lite" else self.name
-
     @cached_property
     @torch.inference_mode(False)
     def class_texts(self) -> Tensor:

@@ -32,7 +32,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in TRAIN:
             raise
-        echo(f"error: this takes {error.name}, which is not installed: pip install crosslens[train]", err=True)
+        echo(f"error: this takes {error.name}, which is not installed: pip install 'crosslens[train]'", err=True)
         sys.exit(1)
     except SystemExit as leaving:
         # typer turns Ctrl-C into this status without a word.

@@ -48,11 +48,18 @@ def start(
     ] = None,
     trust_proxy: Annotated[
         str | None,
-        typer.Option("--trust-proxy", help="Addresses of reverse proxies whose X-Forwarded-For is believed: A,B."),
+        typer.Option("--trust-proxy", help="Addresses of reverse proxies whose X-Forwarded-* are believed: A,B."),
     ] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", help="The path below which a proxy shows the server, such as /photos.")
+    ] = "",
     max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="MiB of one request.")] = 32,
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Million pixels an image.")] = 50,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Searches a second and client.")] = 50,
+    log_level: Annotated[
+        str, typer.Option("--log-level", help="debug, info (a line for every request), warning or error.")
+    ] = "info",
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON objects, one a line.")] = False,
     no_page: Annotated[bool, typer.Option("--no-page", help="The API alone.")] = False,
 ) -> None:
     """Serve indexes over HTTP: an API, and a page to search in.
@@ -78,6 +85,9 @@ def start(
             insecure_no_keys=insecure_no_keys,
             allow_hosts=tuple(allow_host or ()),
             trust_proxy=trust_proxy,
+            root_path=root_path,
+            log_level=log_level,
+            log_json=log_json,
             max_upload=max_upload << 20,
             max_pixels=max_pixels * 1_000_000,
             rate=rate,
@@ -147,4 +157,7 @@ def require_extra() -> None:
         if importlib.util.find_spec(name) is None
     ]
     if missing:
-        raise ConfigError(f"the server needs more packages ({', '.join(missing)}): pip install crosslens[serve]")
+        raise ConfigError(
+            f"the server needs more packages ({', '.join(missing)}): pip install 'crosslens[serve]', or"
+            " pip install -e '.[serve]' in its source"
+        )

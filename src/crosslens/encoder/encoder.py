@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.backbones import load_backbone, name_today
+from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone, hash_weights
 from crosslens.backbones.engine import make_engine
 from crosslens.backbones.fingerprint import Fingerprint
@@ -270,7 +270,9 @@ class Encoder:
         """Images to backbone features ``(N, D)``, what ``encode_features`` takes.
 
         Args:
-            images, domain, device: see ``encode_images``.
+            images: see ``encode_images``.
+            domain: the images' domain, where it is known.
+            device: see ``crosslens.backbones.engine.make_engine``.
             frozen: without the prompts that the encoder may have.
 
         Raises:
@@ -349,7 +351,7 @@ class Encoder:
             # safetensors raises its own kinds on a damaged file.
             raise RunError(f"{folder}/model.safetensors cannot be read: {error}") from error
         told = header.fingerprint.preprocess
-        name = name_today(header.backbone, header.fingerprint.dim)
+        name = header.fingerprint.model_copy(update={"model": header.backbone}).asked_for_as
         backbone = load_backbone(name, decode=told.decode)
         # Its fingerprints hold the name that it had then.
         backbone.name = header.backbone

@@ -99,6 +99,7 @@ def _description(encoder: Encoder, domain: str | None) -> dict[str, Any]:
     return {
         "input": {"shape": ["N", preprocess.crop, preprocess.crop, 3], "type": "uint8", "order": "RGB"},
         "preprocess": preprocess.model_dump(mode="json", exclude={"mean", "std"}),
+        "transparency": "white",
         "output": {"shape": ["N", encoder.dim], "type": "float32", "length": 1.0},
         "domain": domain,
         "similarity": encoder.similarity.model_dump(mode="json"),

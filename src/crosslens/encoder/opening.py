@@ -78,8 +78,8 @@ def require_torch(reason: str) -> None:
     """
     if importlib.util.find_spec("torch") is None:
         raise RunError(
-            f"{reason}, which takes PyTorch: pip install crosslens[train], or run 'crosslens index optimize' on an"
-            " index where that is installed"
+            f"{reason}, which takes PyTorch: pip install 'crosslens[train]', or run 'crosslens index optimize' on"
+            " an index where that is installed"
         )
 
 

@@ -17,12 +17,13 @@ from crosslens.server.access import add_security
 from crosslens.server.guards import BodyLimit, HeadAsGet, KnownHosts, SafeHeaders
 from crosslens.server.metrics import Observe
 from crosslens.server.problems import ProblemDocument
+from crosslens.server.proxies import Forwarded, RootPath
 from crosslens.server.reference import Reference
+from crosslens.server.requests import RequestLog, log_as_told
 from crosslens.server.schemas import OWN_MODELS
 from crosslens.server.service import Service
 from crosslens.server.settings import LOOPBACK, ServerSettings
 from crosslens.server.threads import one_thread_each
-from crosslens.support.terminal import log_visibly
 from crosslens.support.version import __version__
 
 SETTINGS_VARIABLE = "CROSSLENS_SERVER_SETTINGS"
@@ -69,14 +70,19 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.add_middleware(problems.Defects)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Observe, meter=service.meter)
+    app.add_middleware(RequestLog)
+    app.add_middleware(RootPath, root=settings.root_path)
+    if settings.trust_proxy is not None:
+        app.add_middleware(Forwarded, trusted=settings.trust_proxy)
     return app
 
 
 def app_from_environment() -> FastAPI:
     """The application of a worker process, whose settings its parent left in the environment."""
-    log_visibly()
+    settings = ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE])
+    log_as_told(settings)
     one_thread_each()
-    return create_app(ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE]))
+    return create_app(settings)
 
 
 def _hosts(settings: ServerSettings) -> list[str] | None:

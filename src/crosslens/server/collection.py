@@ -29,6 +29,10 @@ REFRESH_SECONDS = 1.0
 class Collection:
     """An index under a name, whichever lies at its path: one that takes its place is opened without a restart.
 
+    Args:
+        index: what is served.
+        root_path: see `ServerSettings`.
+
     Attributes:
         folder: of the index.
         name: the folder's name, as it stands in addresses.
@@ -36,10 +40,10 @@ class Collection:
             fit each other takes it once, since another one may stand here a moment later.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, root_path: str = "") -> None:
         self.folder = index.folder
         self.name = index.name
-        self._address = f"/api/v1/collections/{quote(self.name, safe='')}"
+        self._address = f"{root_path}/api/v1/collections/{quote(self.name, safe='')}"
         self.searcher = Searcher(index)
         self._refreshed = time.monotonic()
         self._refreshing = threading.Lock()
@@ -218,7 +222,7 @@ def folder_of(image: str) -> str:
     return image.rpartition("/")[0]
 
 
-def open_collections(folders: tuple[Path, ...]) -> dict[str, Collection]:
+def open_collections(folders: tuple[Path, ...], root_path: str = "") -> dict[str, Collection]:
     """Open every index; by name.
 
     Raises:
@@ -226,7 +230,7 @@ def open_collections(folders: tuple[Path, ...]) -> dict[str, Collection]:
     """
     opened: dict[str, Collection] = {}
     for folder in folders:
-        collection = Collection(Index.open(folder))
+        collection = Collection(Index.open(folder), root_path)
         if collection.name in opened:
             raise StoreError(
                 f"{opened[collection.name].index.folder} and {folder} would both be served as {collection.name!r};"

@@ -71,7 +71,7 @@ class KnownHosts:
         if scope["type"] == "http":
             problem = self._refusal(Headers(scope=scope), scope["method"])
             if problem is not None:
-                await problem.response()(scope, receive, send)
+                await problem.response(scope)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -133,7 +133,7 @@ class BodyLimit:
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > self._most:
             problem = self._too_large() if length.isdecimal() else Problem(400, "Content-Length is no number")
-            await problem.response()(scope, receive, send)
+            await problem.response(scope)(scope, receive, send)
             return
         deadline = time.monotonic() + self._seconds
         taken, complete = 0, False

@@ -90,10 +90,10 @@ class Problem(Exception):  # noqa: N818 -- what it is called in RFC 9457
         self.status, self.detail, self.errors = status, detail, errors
         self.headers = dict(headers or {})
 
-    def response(self) -> Response:
-        """The problem as a response."""
+    def response(self, scope: Scope) -> Response:
+        """The problem as the response to the request of ``scope``."""
         content: dict[str, Any] = {
-            "type": f"/docs#problem-{self.status}",
+            "type": f"{scope.get('root_path', '')}/docs#problem-{self.status}",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
@@ -179,28 +179,28 @@ class Defects:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if started:
                 raise
-            await Problem(500, EXPLAINED[500]).response()(scope, receive, send)
+            await Problem(500, EXPLAINED[500]).response(scope)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
     """Turn every exception that ``app`` expects into a problem document; see `Defects` for the others."""
 
-    async def problem(_: Request, error: Exception) -> Response:
+    async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return error.response()
+        return error.response(request.scope)
 
-    async def of_framework(_: Request, error: Exception) -> Response:
+    async def of_framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = str(error.detail) if error.status_code not in (404, 405) else EXPLAINED[error.status_code]
-        return Problem(error.status_code, detail, headers=error.headers).response()
+        return Problem(error.status_code, detail, headers=error.headers).response(request.scope)
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return wrong_values(list(error.errors())).response()
+        return wrong_values(list(error.errors())).response(request.scope)
 
-    async def crosslens(_: Request, error: Exception) -> Response:
+    async def crosslens(request: Request, error: Exception) -> Response:
         assert isinstance(error, CrosslensError)
-        return of_error(error).response()
+        return of_error(error).response(request.scope)
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, of_framework)

@@ -25,12 +25,12 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ api.info.title }} API</title><link rel="stylesheet" href="/docs.css">
+<title>{{ api.info.title }} API</title><link rel="stylesheet" href="docs.css">
 </head>
 <body><main>
 <h1>{{ api.info.title }} API</h1>
 <p>{{ api.info.description }}</p>
-<p>Version {{ api.info.version }}. For programs: <a href="/openapi.json">openapi.json</a>.</p>
+<p>Version {{ api.info.version }}. For programs: <a href="openapi.json">openapi.json</a>.</p>
 {% for path, operations in api.paths.items() %}{% for method, operation in operations.items() %}
 <section id="{{ operation.operationId }}">
 <h2><code>{{ method | upper }} {{ path }}</code></h2>

@@ -257,4 +257,4 @@ def _name(value: str | None, field: str) -> str | None:
 def _accepted(service: Service, job: Job, images: list[AcceptedImage] | None = None) -> Response:
     service.worker.wake()
     content = JobAccepted(job=job, images=images).model_dump(mode="json")
-    return JSONResponse(content, 202, {"Location": f"/api/v1/jobs/{job.id}"})
+    return JSONResponse(content, 202, {"Location": f"{service.settings.root_path}/api/v1/jobs/{job.id}"})

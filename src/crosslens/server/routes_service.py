@@ -31,9 +31,9 @@ _MEDIA = {
     ".txt": "text/plain; charset=utf-8",
 }
 _NO_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>crosslens</title><link rel="stylesheet" href="/docs.css"></head>
-<body><main><h1>crosslens</h1><p>This server has no page. Its API is described in the <a href="/docs">reference</a>
-and in <a href="/openapi.json">openapi.json</a>.</p></main></body></html>
+<html lang="en"><head><meta charset="utf-8"><title>crosslens</title><link rel="stylesheet" href="docs.css"></head>
+<body><main><h1>crosslens</h1><p>This server has no page. Its API is described in the <a href="docs">reference</a>
+and in <a href="openapi.json">openapi.json</a>.</p></main></body></html>
 """
 
 

@@ -18,6 +18,7 @@ from crosslens.server.app import SETTINGS_VARIABLE, create_app
 from crosslens.server.connections import DeadlineProtocol
 from crosslens.server.keys import Keys
 from crosslens.server.listening import BACKLOG, listen
+from crosslens.server.requests import log_as_told
 from crosslens.server.settings import ServerSettings
 from crosslens.server.threads import one_thread_each
 from crosslens.support.errors import ConfigError, CrosslensError
@@ -61,6 +62,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], None] | None = Non
         sockets = [until.enter_context(closing(one)) for one in listen(settings.host, settings.port)]
         if announce is not None:
             announce(address(settings.host, sockets[0].getsockname()[1]))
+        log_as_told(settings)
         one_thread_each()
         try:
             _run(settings, sockets)
@@ -93,7 +95,7 @@ def _run(settings: ServerSettings, sockets: list[socket.socket]) -> None:
 
 
 def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
-    """Uvicorn's configuration: limits on connections, and no belief in forwarded addresses unless told."""
+    """Uvicorn's configuration: limits on connections. Logs and forwarded addresses are the application's own."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         factory=isinstance(app, str),
@@ -103,11 +105,11 @@ def configuration(settings: ServerSettings, app: object) -> uvicorn.Config:
         http=DeadlineProtocol,
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=settings.trust_proxy is not None,
-        forwarded_allow_ips=settings.trust_proxy,
+        proxy_headers=False,
         backlog=BACKLOG,
         limit_concurrency=settings.connections,
         timeout_keep_alive=15,

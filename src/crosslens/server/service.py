@@ -51,7 +51,7 @@ class Service:
             Keys(settings.api_key_file) if settings.api_key_file else None,
             RateLimit(settings.rate, settings.burst),
         )
-        self.collections = open_collections(settings.indexes)
+        self.collections = open_collections(settings.indexes, settings.root_path)
         self.embedding = Embedding(settings, self.meter)
         self.thumbnails = Thumbnails(cache_folder() / "thumbnails", settings.thumbnail_bytes)
         self.tables = {name: JobTable(one.folder, name) for name, one in self.collections.items()}

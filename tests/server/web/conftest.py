@@ -91,7 +91,9 @@ def visiting(browser, address):
     visits = []
 
     def make(*, address: str = address, hash: str = "", **options) -> Visit:
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 860}} | options))
+        # What a service worker asks for, a test cannot answer in the server's place.
+        usual = {"viewport": {"width": 1280, "height": 860}, "service_workers": "block"}
+        context = browser.new_context(**(usual | options))
         context.set_default_timeout(120_000)
         visit = Visit(context.new_page(), address)
         visits.append(visit)

@@ -17,6 +17,7 @@ def pictures(animals):
 
 def give(visit, *paths, hash=""):
     visit.page.set_input_files("#files", [str(path) for path in paths])
+    visit.page.locator(".part, .notice").first.wait_for()  # once the browser has read them
     visit.settle()
 
 
@@ -33,7 +34,7 @@ class TestPictures:
     def test_what_one_should_know_of_an_answer_is_told(self, visit, pictures):
         told = "folding looked at the best 5000 items alone; there may be more hits"
 
-        answer = {"hits": [], "match_probability": None, "no_match": False, "domain": None, "items": 0}
+        answer = {"hits": [], "match_probability": None, "match_is_rough": False, "domain": None, "items": 0}
         answer |= {"seconds": {}, "notes": [told]}
         visit.page.route("**/search", lambda route: route.fulfill(status=200, json=answer))
         visit.page.set_input_files("#files", str(pictures[COLOR_CAT]))
@@ -186,14 +187,11 @@ class TestNarrowing:
         visit.page.get_by_text("Options").click()
         visit.page.get_by_role("slider", name="Say no match below").fill("0.95")
         visit.settle()
-        assert visit.searches()[-1] == before | {"min_match": 0.95}
+        assert visit.searches()[-1] == before  # told from the probability, so that the nearest are there
         state = visit.page.locator(".state").inner_text()
         assert "No match" in state
         assert chance in state
         assert "no match" in visit.page.locator("p.sr[aria-live]").inner_text()
-        assert visit.names() == []
-        visit.page.get_by_role("button", name="Show the nearest anyway").click()
-        visit.settle()
         assert "cat face" in visit.names()[:10]
 
 
@@ -302,14 +300,15 @@ def test_columns_limit_the_search(visit, pictures):
 
     def empty(route):
         asked.append(route.request.post_data_buffer.decode("utf-8", "replace"))
-        answer = {"hits": [], "match_probability": None, "no_match": False, "domain": None, "items": 0}
+        answer = {"hits": [], "match_probability": None, "match_is_rough": False, "domain": None, "items": 0}
         route.fulfill(status=200, json=answer | {"seconds": {}, "notes": []})
 
     visit.page.route("**/search", empty)
     visit.page.reload()
     visit.page.get_by_text("Columns", exact=True).click()
-    visit.page.get_by_label("camera").select_option("X100V")
+    visit.page.get_by_role("combobox", name="camera", exact=True).select_option("X100V")
     visit.page.get_by_label("price to").fill("5")
+    visit.page.get_by_label("price to").press("Tab")
     assert visit.page.get_by_label("same from").count() == 0
     visit.page.set_input_files("#files", str(pictures[COLOR_CAT]))
     visit.page.get_by_text("No picture passes the filters").wait_for()

@@ -50,7 +50,8 @@ export interface Hit extends Item {
 export interface Answer {
   hits: Hit[];
   match_probability: number | null;
-  no_match: boolean;
+  /** Whether that is no more than a guess, too rough for a number. */
+  match_is_rough: boolean;
   /** The domain the pictures were taken to be of. */
   domain: string | null;
   items: number;
@@ -66,7 +67,10 @@ export type Filter =
   | { op: "prefix"; field: "id"; value: string }
   | { op: "and" | "or"; filters: Filter[] };
 
-export type QueryPart = { weight: number } & ({ image: number } | { text: string } | { like: string });
+/** A part of a picture: x, y, width and height as shares of it. */
+export type Region = readonly [x: number, y: number, width: number, height: number];
+
+export type QueryPart = { weight: number } & ({ image: number; region?: Region } | { text: string } | { like: string });
 
 export interface Query {
   parts: QueryPart[];
@@ -78,4 +82,7 @@ export interface Query {
   sort: string;
   fold: number | null;
   rerank: string | null;
+  /** Ids of the collection that the query is moved towards, and away from. */
+  liked: readonly string[];
+  disliked: readonly string[];
 }

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import { addFiles, addText } from "../state/actions";
+import { addFiles, addText, setText } from "../state/actions";
 import { ACCEPTED } from "../state/formats";
 import { searched } from "../state/store";
 import { Icon } from "./icons";
@@ -11,15 +11,15 @@ import { Icon } from "./icons";
 export function Add() {
   const words = useSignal("");
   const { text } = searched.value;
-  const send = (event: Event) => {
+  const take = (how: (words: string) => void) => (event: Event) => {
     event.preventDefault();
-    addText(words.value);
+    how(words.value);
     words.value = "";
   };
   return (
     <section class="add" aria-labelledby="add-title">
       <h2 id="add-title" class="sr">Words and pictures</h2>
-      <form class="words" onSubmit={send}>
+      <form class="words" onSubmit={take(setText)}>
         <label class="sr" for="words">Words</label>
         <input
           id="words"
@@ -31,7 +31,10 @@ export function Add() {
           value={words.value}
           onInput={(event) => (words.value = event.currentTarget.value)}
         />
-        <button type="submit" class="button" disabled={!text}>Add</button>
+        <button type="submit" class="icon-button" aria-label="Search with these words" title="Search with these words (Enter)" disabled={!text}>
+          <Icon name="search" />
+        </button>
+        <button type="button" class="button" title="Mix these words with the query" disabled={!text} onClick={take(addText)}>+ Add</button>
       </form>
       <input
         id="files"

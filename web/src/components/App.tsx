@@ -8,12 +8,15 @@ import { countInWords } from "../state/hits";
 import { announcement, chosen, collectionOf, collections, collectionsError, columns, comparing, dialog, notice, parts } from "../state/store";
 import { Add, DropTarget } from "./Add";
 import { Begin } from "./Begin";
+import { Crop } from "./Crop";
 import { Detail } from "./Detail";
 import { Dialogs } from "./Dialogs";
 import { Filters } from "./Filters";
 import { Header } from "./Header";
+import { Judgements } from "./Judgements";
 import { Parts } from "./Parts";
 import { Results } from "./Results";
+import { Selection } from "./Selection";
 import { Sketch } from "./Sketch";
 
 export function App() {
@@ -23,8 +26,10 @@ export function App() {
       <Header />
       {collections.value === null ? <Opening /> : collections.value.length === 0 ? <NoCollection /> : <Search />}
       <p class="sr" role="status" aria-live="polite">{announcement.value}</p>
+      <Selection />
       <Notice />
       <Detail />
+      <Crop />
       <Dialogs />
     </>
   );
@@ -47,6 +52,7 @@ function Search() {
         <Sketch />
         <Add />
         <Parts />
+        <Judgements />
         <Filters />
         {hits !== null && <a class="jump button" href="#results" onClick={skip}>See {countInWords(hits, hits)}</a>}
       </div>

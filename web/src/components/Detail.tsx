@@ -2,9 +2,10 @@
 
 import { address, imagePath, storedKey, thumbnailPath } from "../api/client";
 import type { Own } from "../api/types";
-import { addLike, onlyLike, openHit, openItem } from "../state/actions";
+import { addLike, copyText, judge, onlyLike, openHit, openItem } from "../state/actions";
 import { above } from "../state/hits";
-import { columns, notice, shown, type Shown } from "../state/store";
+import { isJudged } from "../state/judged";
+import { columns, judged, shown, type Shown } from "../state/store";
 import { Dialog } from "./Dialog";
 import { Icon } from "./icons";
 import { Picture } from "./Picture";
@@ -18,6 +19,7 @@ export function Detail() {
 function Item({ now }: { now: Shown }) {
   const { collection, item, score, duplicates, place } = now;
   const { id } = item;
+  const verdict = isJudged(judged.value, collection, id);
   const close = () => (shown.value = null);
   const count = place ? hitsOf(place.side).length : 0;
   const step = (by: number) => {
@@ -60,8 +62,10 @@ function Item({ now }: { now: Shown }) {
           <div class="detail-actions">
             <button type="button" class="button" onClick={act(() => addLike(collection, id, 1))}><Icon name="more" /> More like this</button>
             <button type="button" class="button" onClick={act(() => addLike(collection, id, -0.5))}><Icon name="less" /> Less like this</button>
+            <button type="button" class="button" aria-pressed={verdict === "liked"} onClick={() => judge(collection, item, true)}><Icon name="like" /> Like</button>
+            <button type="button" class="button" aria-pressed={verdict === "disliked"} onClick={() => judge(collection, item, false)}><Icon name="dislike" /> Dislike</button>
             <button type="button" class="button" onClick={act(() => onlyLike(collection, id))}>Search with this alone</button>
-            <button type="button" class="button quiet" onClick={() => void copy(id)}>Copy id</button>
+            <button type="button" class="button quiet" onClick={() => void copyText(id, "Path copied")}>Copy path</button>
             {storedKey() === null && <a class="button quiet" href={address(imagePath(collection, id))} target="_blank" rel="noreferrer">Open the file</a>}
           </div>
         </div>
@@ -101,13 +105,4 @@ function Fact({ name, value }: { name: string; value: string }) {
 function inWords(value: Own): string {
   if (typeof value === "boolean") return value ? "yes" : "no";
   return Array.isArray(value) ? value.join(", ") : String(value).replace("T", " ");
-}
-
-async function copy(id: string): Promise<void> {
-  try {
-    await navigator.clipboard.writeText(id);
-    notice.value = "Id copied";
-  } catch {
-    notice.value = "This browser does not allow copying here";
-  }
 }

@@ -1,8 +1,8 @@
 /** Where to search, and how the answer is made. */
 
 import { setOptions } from "../state/actions";
-import { DEFAULTS, RERANKS, SORTS, type Options } from "../state/query";
-import { askable, options, searched } from "../state/store";
+import { columnSorts, DEFAULTS, RERANKS, sortFor, SORTS, type Options } from "../state/query";
+import { askable, collectionOf, options, searched } from "../state/store";
 import { ColumnFilters } from "./ColumnFilters";
 import { Icon } from "./icons";
 
@@ -78,6 +78,7 @@ function Folders({ known, chosen }: { known: string[]; chosen: readonly string[]
 }
 
 function Knobs({ now, domains }: { now: Options; domains: string[] }) {
+  const columns = collectionOf("left")?.columns ?? {};
   return (
     <div class="knobs">
       <Choice
@@ -92,7 +93,7 @@ function Knobs({ now, domains }: { now: Options; domains: string[] }) {
         choices={Object.fromEntries([...new Set([...TOPS, now.top])].sort((a, b) => a - b).map((top) => [top, `${top}`]))}
         onChange={(top) => setOptions({ top: Number(top) })}
       />
-      <Choice label="Order" value={now.sort} choices={SORTS} onChange={(sort) => setOptions({ sort })} />
+      <Choice label="Order" value={sortFor(now.sort, columns)} choices={{ ...SORTS, ...columnSorts(columns) }} onChange={(sort) => setOptions({ sort })} />
       <Choice label="Re-rank" value={now.rerank} choices={RERANKS} onChange={(rerank) => setOptions({ rerank })} />
       <Slider
         label="Fold near-duplicates from"

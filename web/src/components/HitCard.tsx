@@ -2,7 +2,10 @@
 
 import { thumbnailPath } from "../api/client";
 import type { Hit } from "../api/types";
-import { addLike } from "../state/actions";
+import { addLike, judge, pick } from "../state/actions";
+import { isJudged } from "../state/judged";
+import { isPicked } from "../state/picks";
+import { judged, picks } from "../state/store";
 import { Icon } from "./icons";
 import { Picture } from "./Picture";
 
@@ -22,6 +25,7 @@ export function HitCard({ hit, rank, collection, focusable, elsewhere, onFocus, 
   const name = hit.label ?? hit.id;
   const tabIndex = focusable ? 0 : -1;
   const folded = hit.duplicates.length;
+  const verdict = isJudged(judged.value, collection, hit.id);
   return (
     <li class={elsewhere === null ? "hit" : "hit hit-both"} onFocusIn={onFocus}>
       <button type="button" class="hit-open" tabIndex={tabIndex} onClick={onOpen}>
@@ -39,13 +43,26 @@ export function HitCard({ hit, rank, collection, focusable, elsewhere, onFocus, 
           <span class="hit-tag"><span class="sr">, </span>and {folded} near-{folded === 1 ? "duplicate" : "duplicates"}</span>
         )}
       </button>
+      <label class="hit-select">
+        <input type="checkbox" tabIndex={tabIndex} aria-label={`Select ${name}`} title="Select (x)" checked={isPicked(picks.value, collection, hit.id)} onChange={() => pick(collection, hit)} />
+      </label>
       <div class="hit-actions">
-        <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`More like ${name}`} title="More like this (m)" onClick={() => addLike(collection, hit.id, 1)}>
-          <Icon name="more" />
-        </button>
-        <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`Less like ${name}`} title="Less like this (l)" onClick={() => addLike(collection, hit.id, -0.5)}>
-          <Icon name="less" />
-        </button>
+        <span class="hit-mix">
+          <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`More like ${name}`} title="More like this (m)" onClick={() => addLike(collection, hit.id, 1)}>
+            <Icon name="more" />
+          </button>
+          <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`Less like ${name}`} title="Less like this (l)" onClick={() => addLike(collection, hit.id, -0.5)}>
+            <Icon name="less" />
+          </button>
+        </span>
+        <span class="hit-judge">
+          <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`Like ${name}`} title="Like: move the search towards it (+)" aria-pressed={verdict === "liked"} onClick={() => judge(collection, hit, true)}>
+            <Icon name="like" />
+          </button>
+          <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`Dislike ${name}`} title="Dislike: hide it and move away (−)" aria-pressed={verdict === "disliked"} onClick={() => judge(collection, hit, false)}>
+            <Icon name="dislike" />
+          </button>
+        </span>
       </div>
     </li>
   );

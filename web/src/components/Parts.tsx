@@ -1,14 +1,15 @@
 /** What the query is made of, with a weight for each part. */
 
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { thumbnailPath } from "../api/client";
+import type { Region } from "../api/types";
 import { PAPER, strokes } from "../sketch/history";
 import { paint } from "../sketch/paint";
 import { fitted } from "../sketch/fit";
 import { clearQuery, removePart, setWeight } from "../state/actions";
 import type { Part } from "../state/query";
-import { history, parts } from "../state/store";
+import { cropping, history, parts } from "../state/store";
 import { Icon } from "./icons";
 import { Picture } from "./Picture";
 
@@ -34,9 +35,23 @@ function Row({ part }: { part: Part }) {
     <li class={pushes ? "part part-away" : "part"}>
       <span class="part-picture"><Preview part={part} /></span>
       <span class="part-name" title={name}>{name}</span>
-      <button type="button" class="icon-button" aria-label={`Remove ${name}`} onClick={() => removePart(part.key)}>
-        <Icon name="close" />
-      </button>
+      <span class="part-actions">
+        {part.kind === "image" && (
+          <button
+            type="button"
+            class="icon-button"
+            aria-label={`Search with a part of ${name}`}
+            aria-pressed={part.region !== null}
+            title="Search with a part of it"
+            onClick={() => (cropping.value = part.key)}
+          >
+            <Icon name="crop" />
+          </button>
+        )}
+        <button type="button" class="icon-button" aria-label={`Remove ${name}`} onClick={() => removePart(part.key)}>
+          <Icon name="close" />
+        </button>
+      </span>
       <label class="part-weight">
         <span class="sr">Weight of {name}</span>
         <input
@@ -74,16 +89,28 @@ function Preview({ part }: { part: Part }) {
     case "like":
       return <Picture path={thumbnailPath(part.collection, part.id, 64)} alt="" />;
     case "image":
-      return <Uploaded file={part.file} />;
+      return <Uploaded file={part.file} region={part.region} />;
     case "sketch":
       return <SmallSketch />;
   }
 }
 
-function Uploaded({ file }: { file: Blob }) {
+function Uploaded({ file, region }: { file: Blob; region: Region | null }) {
   const url = useMemo(() => URL.createObjectURL(file), [file]);
   useEffect(() => () => URL.revokeObjectURL(url), [url]);
-  return <img class="picture" src={url} alt="" />;
+  const [size, setSize] = useState<[number, number] | null>(null);
+  if (!region || !size) {
+    return (
+      <img class="picture" src={url} alt="" onLoad={({ currentTarget: { naturalWidth, naturalHeight } }) => setSize([naturalWidth, naturalHeight])} />
+    );
+  }
+  const [x, y, wide, high] = region;
+  const [width, height] = size;
+  return (
+    <svg class="picture" viewBox={[x * width, y * height, wide * width, high * height].join(" ")} aria-hidden="true">
+      <image href={url} width={width} height={height} />
+    </svg>
+  );
 }
 
 /** The sketch as the server sees it. */

@@ -4,12 +4,12 @@ import { useId, useRef } from "preact/hooks";
 
 import { ApiError, plainWords } from "../api/errors";
 import type { Answer, Hit } from "../api/types";
-import { above, countInWords, ranks, verdict } from "../state/hits";
+import { above, countInWords, isNoMatch, ranks, verdict } from "../state/hits";
 import { columnsOf, moved } from "../state/roving";
-import { addLike, openHit, setOptions } from "../state/actions";
+import { addLike, copyText, judge, openHit, pick, pickAll, setOptions } from "../state/actions";
 import { searchNow } from "../state/search";
 import { singleKeys } from "../state/keys";
-import { chosen, collectionOf, columns, comparing, dialog, type Side } from "../state/store";
+import { chosen, collectionOf, columns, comparing, dialog, options, type Side } from "../state/store";
 import { useSignal } from "@preact/signals";
 import { CutOff } from "./CutOff";
 import { HitCard } from "./HitCard";
@@ -34,12 +34,14 @@ export function Results({ side }: { side: Side }) {
 
 function Found({ side, answer, from, cut }: { side: Side; answer: Answer; from: string; cut: number | null }) {
   const hits = above(answer.hits, cut);
+  const noMatch = isNoMatch(answer, options.value.minMatch);
   return (
     <>
       <Status answer={answer} shown={hits.length} from={from} />
       {answer.hits.length > 1 && <CutOff side={side} hits={answer.hits} cut={cut} />}
-      {answer.no_match && <NoMatch answer={answer} />}
-      {answer.hits.length === 0 && !answer.no_match && (
+      {answer.hits.length > 0 && <Tools hits={hits} from={from} />}
+      {noMatch && <NoMatch answer={answer} />}
+      {answer.hits.length === 0 && (
         <div class="state">
           <h3>Nothing here</h3>
           <p>No picture passes the filters. Search in more domains or folders.</p>
@@ -60,12 +62,15 @@ function Status({ answer, shown, from }: { answer: Answer; shown: number; from: 
         <span> among {answer.items.toLocaleString("en")} in {from}, {Math.max(1, Math.round(spent * 1000))} ms</span>
         {answer.domain && <span>, taken as {answer.domain}</span>}
       </p>
-      {probability !== null && (
+      {probability !== null && !answer.match_is_rough && (
         <p class="chance">
           <span>{verdict(probability)}</span>
           <Gauge value={probability} />
           <strong>{Math.round(probability * 100)} %</strong>
         </p>
+      )}
+      {probability === null && options.value.minMatch !== null && (
+        <p class="hint">How likely a match is, is not known (yet).</p>
       )}
       {answer.notes.map((sentence) => <p key={sentence} class="hint">{sentence}</p>)}
     </div>
@@ -89,17 +94,28 @@ function Gauge({ value }: { value: number }) {
   );
 }
 
+/** What concerns all hits at once. */
+function Tools({ hits, from }: { hits: Hit[]; from: string }) {
+  const differing = options.value.rerank === "mmr";
+  return (
+    <div class="tools-of-hits">
+      <button type="button" class="button quiet" aria-pressed={differing} onClick={() => setOptions({ rerank: differing ? "" : "mmr" })}>
+        Show different ones
+      </button>
+      <button type="button" class="button quiet" onClick={() => pickAll(from, hits)}>Select all</button>
+    </div>
+  );
+}
+
 function NoMatch({ answer }: { answer: Answer }) {
-  const chance = answer.match_probability;
+  const chance = answer.match_probability ?? 0;
+  const said = answer.match_is_rough ? "a rough guess" : `probability of a match ${Math.round(chance * 100)} %`;
   return (
     <div class="state">
       <h3>No match</h3>
       <p>
-        This collection probably holds nothing like your query
-        {chance !== null && <> (probability of a match {Math.round(chance * 100)} %)</>}.
-      </p>
-      <p>
-        <button type="button" class="button" onClick={() => setOptions({ minMatch: null })}>Show the nearest anyway</button>
+        This collection probably holds nothing like your query ({said}).
+        {answer.hits.length > 0 && " These are the nearest pictures."}
       </p>
     </div>
   );
@@ -126,6 +142,16 @@ function Waiting() {
   return <ul class="grid grid-waiting" aria-hidden="true">{Array.from({ length: 12 }, (_, at) => <li key={at} />)}</ul>;
 }
 
+/** What keys do with a hit. */
+const actions = (from: string, hit: Hit): Record<string, () => void> => ({
+  m: () => addLike(from, hit.id, 1),
+  l: () => addLike(from, hit.id, -0.5),
+  "+": () => judge(from, hit, true),
+  "-": () => judge(from, hit, false),
+  x: () => pick(from, hit),
+  c: () => void copyText(hit.id, "Path copied"),
+});
+
 function Grid({ side, hits, from }: { side: Side; hits: Hit[]; from: string }) {
   const list = useRef<HTMLUListElement>(null);
   const at = useSignal(0);
@@ -141,8 +167,10 @@ function Grid({ side, hits, from }: { side: Side; hits: Hit[]; from: string }) {
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const hit = hits[current];
-    if (singleKeys.value && hit && (event.key === "m" || event.key === "l")) {
-      addLike(from, hit.id, event.key === "m" ? 1 : -0.5);
+    const act = singleKeys.value && hit ? actions(from, hit)[event.key] : undefined;
+    if (act) {
+      event.preventDefault();
+      act();
       return;
     }
     const all = cards();

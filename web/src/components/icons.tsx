@@ -58,6 +58,20 @@ const SHAPES = {
   ),
   left: <path d="M14.5 5L8 12l6.5 7" />,
   right: <path d="M9.5 5L16 12l-6.5 7" />,
+  search: (
+    <>
+      <circle cx="10.5" cy="10.5" r="6" />
+      <path d="M15 15l5 5" />
+    </>
+  ),
+  like: <path d="M12 20S4 14.8 4 9.3A4.2 4.2 0 0 1 12 7.4a4.2 4.2 0 0 1 8 1.9C20 14.8 12 20 12 20z" />,
+  dislike: (
+    <>
+      <circle cx="12" cy="12" r="8" />
+      <path d="M6.5 17.5l11-11" />
+    </>
+  ),
+  crop: <path d="M7 3v14h14M3 7h14v14" />,
   text: <path d="M5 7V5h14v2M12 5v14M9 19h6" />,
 } satisfies Record<string, ComponentChildren>;
 

@@ -4,9 +4,12 @@ import { batch } from "@preact/signals";
 
 import { getCollections, getItem, storeKey } from "../api/client";
 import { ApiError } from "../api/errors";
-import type { Hit } from "../api/types";
+import type { Hit, Region } from "../api/types";
 import { add, clear, EMPTY, isBlank, redo, undo, type History, type Stroke } from "../sketch/history";
 import { likePart, textPart } from "./hash";
+import { isFull, MOST_JUDGED, toggleJudged } from "./judged";
+import { togglePick, withPicks } from "./picks";
+import { orNone } from "./region";
 import * as query from "./query";
 import { shrunk } from "./shrink";
 import * as store from "./store";
@@ -32,6 +35,13 @@ export const undoStroke = (): void => setHistory(undo(store.history.value));
 export const redoStroke = (): void => setHistory(redo(store.history.value));
 export const clearSketch = (): void => setHistory(clear(store.history.value));
 
+/** Searches with these words in place of those there are. */
+export function setText(text: string): void {
+  const words = text.trim();
+  if (words) store.parts.value = query.withWords(store.parts.value, textPart(words));
+}
+
+/** Mixes these words with what is there. */
 export function addText(text: string): void {
   const words = text.trim();
   if (words) store.parts.value = query.withPart(store.parts.value, textPart(words));
@@ -65,12 +75,47 @@ export async function addFiles(chosen: Iterable<File>): Promise<void> {
     const picture = await shrunk(file);
     const key = `image:${++files}`;
     const name = file.name || "Pasted picture";
-    store.parts.value = query.withPart(store.parts.value, { kind: "image", key, file: picture, name, weight: 1 });
+    store.parts.value = query.withPart(store.parts.value, { kind: "image", key, file: picture, name, weight: 1, region: null });
   }
 }
 
 export function setWeight(key: string, weight: number): void {
   store.parts.value = query.withWeight(store.parts.value, key, weight);
+}
+
+export function setRegion(key: string, region: Region | null): void {
+  batch(() => {
+    store.parts.value = query.withRegion(store.parts.value, key, orNone(region));
+    store.cropping.value = null;
+  });
+}
+
+/** Selects a hit, or no longer. */
+export function pick(collection: string, hit: Hit): void {
+  store.picks.value = togglePick(store.picks.value, { collection, hit });
+}
+
+export function pickAll(collection: string, hits: readonly Hit[]): void {
+  store.picks.value = withPicks(store.picks.value, hits.map((hit) => ({ collection, hit })));
+}
+
+/** Likes or dislikes an item; the same again takes it back. */
+export function judge(collection: string, { id, label }: Pick<Hit, "id" | "label">, liked: boolean): void {
+  const next = { collection, id, name: label ?? id, liked };
+  if (isFull(store.judged.value, next)) {
+    store.notice.value = `A search takes at most ${MOST_JUDGED} of each; forget some`;
+    return;
+  }
+  store.judged.value = toggleJudged(store.judged.value, next);
+}
+
+export async function copyText(text: string, done: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+    store.notice.value = done;
+  } catch {
+    store.notice.value = "This browser does not allow copying here";
+  }
 }
 
 export function removePart(key: string): void {

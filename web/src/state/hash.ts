@@ -1,6 +1,6 @@
 /** What can be shared of a search, as the address's hash: words, items, filters and options, but no pictures. Pure. */
 
-import { DEFAULTS, RERANKS, SORTS, toWeight, type Condition, type Options, type Part } from "./query";
+import { DEFAULTS, RERANKS, toWeight, type Condition, type Options, type Part } from "./query";
 
 export interface Shared {
   collection: string | null;
@@ -39,7 +39,6 @@ export function toHash({ collection, versus, parts, options, cut }: Shared): str
 /** Reads a hash that anybody may have written: what makes no sense is left out. */
 export function fromHash(hash: string): Shared {
   const words = new URLSearchParams(hash.replace(/^#/, ""));
-  const sort = words.get("sort") ?? "";
   const rerank = words.get("rerank") ?? "";
   return {
     collection: words.get("c"),
@@ -51,7 +50,8 @@ export function fromHash(hash: string): Shared {
       conditions: words.getAll("if").flatMap(toCondition),
       as: words.get("as") || DEFAULTS.as,
       top: Math.round(within(words.get("top"), 1, 1000) ?? DEFAULTS.top),
-      sort: Object.hasOwn(SORTS, sort) ? sort : DEFAULTS.sort,
+      // It may be a column of a collection that is not known yet; see ``sortFor``.
+      sort: words.get("sort") || DEFAULTS.sort,
       fold: within(words.get("fold"), 0, 1),
       rerank: Object.hasOwn(RERANKS, rerank) ? rerank : DEFAULTS.rerank,
       minMatch: within(words.get("match"), 0, 1),

@@ -1,6 +1,6 @@
 /** What is shown of an answer. Pure. */
 
-import type { Hit } from "../api/types";
+import type { Answer, Hit } from "../api/types";
 
 /** What rounding may take from a score: a copy of the query has 0.9999999 as often as 1. */
 const ROUNDING = 1e-6;
@@ -39,6 +39,11 @@ export function ranks(hits: readonly Hit[]): Map<string, number> {
 export function countInWords(shown: number, all: number): string {
   const noun = all === 1 ? "hit" : "hits";
   return shown === all ? `${all} ${noun}` : `${shown} of ${all} ${noun}`;
+}
+
+/** Whether a match is less likely than was asked for; null where that is not known, or nothing was asked. */
+export function isNoMatch({ match_probability }: Pick<Answer, "match_probability">, least: number | null): boolean | null {
+  return least === null || match_probability === null ? null : match_probability < least;
 }
 
 /** The probability of a match in words, with thirds as borders. */

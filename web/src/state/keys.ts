@@ -21,6 +21,9 @@ export const SHORTCUTS: readonly [keys: string, what: string][] = [
   ["Arrow keys, Home, End", "Move between hits"],
   ["Enter", "Open a hit"],
   ["m, l", "More, less like the focused hit"],
+  ["+, −", "Like, dislike the focused hit"],
+  ["x", "Select the focused hit"],
+  ["c", "Copy the path of the focused hit"],
   ["?", "This list"],
   ["Esc", "Close a dialog"],
 ];

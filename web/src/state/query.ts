@@ -1,12 +1,12 @@
 /** The query as the page holds it, and as the server wants it. Pure. */
 
-import type { Collection, Filter, Query, QueryPart } from "../api/types";
+import type { Collection, ColumnType, Filter, Query, QueryPart, Region } from "../api/types";
 
 export type Part = { readonly key: string; readonly weight: number } & (
   | { readonly kind: "text"; readonly text: string }
   /** An indexed item, and the collection it was found in. */
   | { readonly kind: "like"; readonly id: string; readonly collection: string }
-  | { readonly kind: "image"; readonly file: Blob; readonly name: string }
+  | { readonly kind: "image"; readonly file: Blob; readonly name: string; readonly region: Region | null }
   | { readonly kind: "sketch" }
 );
 
@@ -53,7 +53,7 @@ export const SORTS: Record<string, string> = {
   domain: "Domain",
   id: "Id",
   "-size": "Largest file first",
-  "-modified": "Newest first",
+  "-modified": "Last changed file first",
 };
 export const RERANKS: Record<string, string> = {
   "": "None",
@@ -61,7 +61,33 @@ export const RERANKS: Record<string, string> = {
   dba: "Database augmentation",
   "k-reciprocal": "k-reciprocal",
   diffusion: "Diffusion",
+  mmr: "Different ones first",
 };
+
+/** Ways to sort by the items' own columns, dates first; lists have no order. */
+export function columnSorts(columns: Readonly<Record<string, ColumnType>>): Record<string, string> {
+  const ways: Partial<Record<ColumnType, readonly [up: string, down: string]>> = {
+    date: ["oldest first", "newest first"],
+    number: ["smallest first", "largest first"],
+    text: ["A to Z", "Z to A"],
+  };
+  const types = Object.keys(ways);
+  return Object.fromEntries(
+    Object.entries(columns)
+      .filter(([, type]) => type in ways)
+      .sort(([, a], [, b]) => types.indexOf(a) - types.indexOf(b))
+      .flatMap(([name, type]) => {
+        const [up, down] = ways[type] ?? [];
+        const both = [[name, `${name}, ${up}`], [`-${name}`, `${name}, ${down}`]];
+        return type === "date" ? both.reverse() : both;
+      }),
+  );
+}
+
+/** The order that is asked for, or the default one where these columns know no such order. */
+export function sortFor(sort: string, columns: Readonly<Record<string, ColumnType>>): string {
+  return Object.hasOwn(SORTS, sort) || Object.hasOwn(columnSorts(columns), sort) ? sort : DEFAULTS.sort;
+}
 
 /** Weights lie in -1 to 1 and have two decimals. */
 export function toWeight(value: number): number {
@@ -77,6 +103,17 @@ export function withPart(parts: readonly Part[], part: Part): Part[] {
 
 export function withWeight(parts: readonly Part[], key: string, weight: number): Part[] {
   return parts.map((part) => (part.key === key ? { ...part, weight: toWeight(weight) } : part));
+}
+
+/** The parts with other words: they take the place of all words there are. */
+export function withWords(parts: readonly Part[], part: Part): Part[] {
+  const at = parts.findIndex(({ kind }) => kind === "text");
+  const others = parts.filter(({ kind }) => kind !== "text");
+  return at < 0 ? [...others, part] : others.toSpliced(at, 0, part);
+}
+
+export function withRegion(parts: readonly Part[], key: string, region: Region | null): Part[] {
+  return parts.map((part) => (part.key === key && part.kind === "image" ? { ...part, region } : part));
 }
 
 export function withoutPart(parts: readonly Part[], key: string): Part[] {
@@ -120,25 +157,43 @@ export function filterOf(
 }
 
 /** What a part becomes for one collection: words, an item of its own, or a picture to send along. */
-export type Resolved = { weight: number } & ({ text: string } | { like: string } | { picture: Blob });
+export type Resolved = { weight: number } & (
+  | { text: string }
+  | { like: string }
+  | { picture: Blob; region?: Region | null }
+);
 
-export function queryOf(resolved: readonly Resolved[], options: Options): { query: Query; images: Blob[] } {
+/** Ids of one collection that were judged. */
+export interface Judgement {
+  liked: readonly string[];
+  disliked: readonly string[];
+}
+
+export function queryOf(
+  resolved: readonly Resolved[],
+  options: Options,
+  { liked, disliked }: Judgement = { liked: [], disliked: [] },
+): { query: Query; images: Blob[] } {
   const images: Blob[] = [];
   const parts = resolved.map((part): QueryPart => {
     if (!("picture" in part)) return part;
     images.push(part.picture);
-    return { image: images.length - 1, weight: part.weight };
+    const image = { image: images.length - 1, weight: part.weight };
+    return part.region ? { ...image, region: part.region } : image;
   });
   const query: Query = {
     parts,
     domain: options.as === "none" ? null : options.as,
     top: options.top,
     min_score: -1,
-    min_match: options.minMatch,
+    // What "no match" means is told from the probability here: the server would leave the hits out.
+    min_match: null,
     where: filterOf(options),
     sort: options.sort,
     fold: options.fold,
     rerank: options.rerank || null,
+    liked,
+    disliked,
   };
   return { query, images };
 }

@@ -7,9 +7,10 @@ import { ApiError } from "../api/errors";
 import type { Collection } from "../api/types";
 import { isBlank, strokes } from "../sketch/history";
 import { sketchPicture } from "../sketch/paint";
-import { countInWords } from "./hits";
+import { countInWords, isNoMatch } from "./hits";
+import { judgementOf } from "./judged";
 import { Debouncer, Latest } from "./latest";
-import { DEFAULTS, fault, queryOf, type Part, type Resolved } from "./query";
+import { DEFAULTS, fault, queryOf, sortFor, type Part, type Resolved } from "./query";
 import * as store from "./store";
 import { SIDES, type Column, type Side } from "./store";
 
@@ -30,7 +31,7 @@ export function searchOnChange(): void {
   let drawn = store.history.value;
   effect(() => {
     const { history, parts, options, chosen, collections, whileDrawing } = store;
-    void [parts.value, options.value, chosen.left.value, chosen.right.value, collections.value];
+    void [parts.value, options.value, store.judged.value, chosen.left.value, chosen.right.value, collections.value];
     const onlyDrawn = history.value !== drawn;
     drawn = history.value;
     untracked(() => {
@@ -59,7 +60,11 @@ async function searchSide(side: Side): Promise<void> {
       const resolved = await Promise.all(
         parts.filter(({ weight }) => weight !== 0).map((part) => resolve(part, collection, signal)),
       );
-      const { query, images } = queryOf(resolved, optionsFor(collection));
+      const { query, images } = queryOf(
+        resolved,
+        optionsFor(collection),
+        judgementOf(store.judged.value, collection.name),
+      );
       return search(collection.name, query, images, signal);
     },
     (answer) => {
@@ -75,13 +80,14 @@ async function searchSide(side: Side): Promise<void> {
   );
 }
 
-/** The options without what only another collection has: a query domain, and conditions on its columns. */
+/** The options without what only another collection has: a query domain, conditions on its columns, and their order. */
 function optionsFor(collection: Collection): typeof DEFAULTS {
   const options = store.options.value;
   const others = SIDES.map(store.collectionOf).filter((other) => other !== null && other !== collection);
   const foreign = !(options.as in collection.domains) && others.some((other) => options.as in (other?.domains ?? {}));
   const conditions = options.conditions.filter(({ column }) => column in collection.columns);
-  return { ...options, conditions, as: foreign ? DEFAULTS.as : options.as };
+  const sort = sortFor(options.sort, collection.columns);
+  return { ...options, conditions, sort, as: foreign ? DEFAULTS.as : options.as };
 }
 
 async function resolve(part: Part, collection: Collection, signal: AbortSignal): Promise<Resolved> {
@@ -90,7 +96,7 @@ async function resolve(part: Part, collection: Collection, signal: AbortSignal):
     case "text":
       return { text: part.text, weight };
     case "image":
-      return { picture: part.file, weight };
+      return { picture: part.file, weight, region: part.region };
     case "sketch":
       return { picture: await sketchPicture(strokes(store.history.value)), weight };
     case "like": {
@@ -124,7 +130,8 @@ function announce(): void {
   store.announcement.value = SIDES.flatMap((side) => {
     const { answer, from } = store.columns[side].value;
     if (!answer) return [];
-    const count = answer.no_match ? "no match" : countInWords(answer.hits.length, answer.hits.length);
+    const found = countInWords(answer.hits.length, answer.hits.length);
+    const count = isNoMatch(answer, store.options.value.minMatch) ? `no match; the nearest ${found}` : found;
     return [store.comparing.value ? `${from}: ${count}` : count];
   }).join("; ");
 }

@@ -5,6 +5,8 @@ import { computed, signal } from "@preact/signals";
 import type { ApiError } from "../api/errors";
 import type { Answer, Collection, Item } from "../api/types";
 import { EMPTY } from "../sketch/history";
+import type { Judged } from "./judged";
+import type { Picked } from "./picks";
 import { DEFAULTS, type Options, type Part } from "./query";
 
 export type Side = "left" | "right";
@@ -42,6 +44,12 @@ export const history = signal(EMPTY);
 export const options = signal<Options>(DEFAULTS);
 export const whileDrawing = signal(true);
 export const shown = signal<Shown | null>(null);
+/** Hits that are selected, over several searches, in the order they were taken. */
+export const picks = signal<readonly Picked[]>([]);
+/** Hits that were liked or disliked in this session. */
+export const judged = signal<readonly Judged[]>([]);
+/** Key of the picture of which a part is being cut out. */
+export const cropping = signal<string | null>(null);
 export const dialog = signal<"key" | "help" | null>(null);
 /** Read out by screen readers. */
 export const announcement = signal("");

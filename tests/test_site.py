@@ -1,0 +1,71 @@
+"""The documentation as a site, and the files that put crosslens on a server."""
+
+import configparser
+import importlib.util
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_page_of_commands_is_current():
+    spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "docs" / "cli_reference.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert made.PAGE.read_text() == made.page(), "run: make docs"
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "fonts.g" not in (tmp_path / "site" / "index.html").read_text()
+
+
+def parsed(words):
+    """Parse a call of crosslens; wrong options and values raise."""
+    from typer.main import get_command
+
+    from crosslens.cli.app import app
+
+    command, context = get_command(app), None
+    while hasattr(command, "resolve_command"):
+        context = command.make_context(command.name, list(words), parent=context)
+        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+    return command.make_context(command.name, list(words), parent=context).params
+
+
+def test_compose_serves_as_caddy_asks():
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    given = parsed(services["crosslens"]["command"])
+    assert f"handle_path {given['root_path']}/*" in (ROOT / "deploy" / "Caddyfile").read_text()
+    assert (ROOT / "deploy" / services["crosslens"]["build"] / "Dockerfile").is_file()
+
+
+def test_the_unit_and_the_image_call_what_there_is():
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str
+    unit.read(ROOT / "deploy" / "crosslens.service")
+    assert parsed(shlex.split(unit["Service"]["ExecStart"])[1:])["trust_proxy"] == "127.0.0.1"
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    (called,) = [yaml.safe_load(line.removeprefix("CMD ")) for line in lines if line.startswith("CMD ")]
+    assert parsed(called)["log_json"]
+    for line in lines:
+        if line.startswith("COPY "):
+            for source in line.split()[1:-1]:
+                assert (ROOT / source).exists()
+                assert f"!{source}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def test_the_lock_brings_pytorch_without_cuda():
+    lines = (ROOT / "requirements" / "cpu.txt").read_text().splitlines()
+    assert lines[0] == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert not [line for line in lines if line.startswith(("nvidia", "triton"))]
