@@ -78,7 +78,8 @@ def test_an_encoder_in_memory_keeps_its_way_to_decode(tiny_world, pictures, tmp_
 def test_the_functions_show_their_options():
     shown = inspect.signature(crosslens.fit).parameters
     assert list(shown)[:3] == ["method", "source", "out"]
-    assert set(shown) == set(FitRequest.model_fields)
+    # The settings of a method are called as --set calls them.
+    assert set(shown) == {*FitRequest.model_fields, "set"} - {"settings"}
     assert shown["backbone"].default == "lite"
     assert "depth: Ranks kept per query" in crosslens.compare.__doc__
     assert "store: Where the items are kept" in crosslens.Index.build.__doc__
