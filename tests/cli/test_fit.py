@@ -34,7 +34,8 @@ def test_names_to_search(cli, world, pictures):
     status, _, err = cli(*fitting, "--out", run, "--json", out)
     assert status == 0, err
     assert json.loads(out.read_text())["classes"] == ["cat", "dog", "photo of cat"]
-    assert f"crosslens evaluate {run} ROOT" in err
+    assert f"crosslens report {run} --on PICTURES" in err
+    assert f"crosslens evaluate {run} PICTURES" in err
     status, text, err = cli("evaluate", run, pictures, "--json", out)
     assert status == 0, err
     assert "sketch -> photo" in text

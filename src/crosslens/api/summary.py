@@ -106,8 +106,9 @@ def _learned(run: Run) -> str:
 
 def _next(run: Run, place: Path) -> str:
     config = run.config()
-    images = "" if "source" in config else " PICTURES"
+    shown, measured = ("", "") if "source" in config else (" --on PICTURES", " PICTURES")
     return (
-        f"next: crosslens report {run.folder}, to see what it finds; with labelled images, crosslens evaluate"
-        f" {place}{images}; to search, crosslens index build PICTURES --encoder {run.folder} --out my.index"
+        f"next: crosslens report {run.folder}{shown}, to see what it finds; with labelled images,"
+        f" crosslens evaluate {place}{measured}; to search, crosslens"
+        f" index build PICTURES --encoder {run.folder} --out my.index"
     )
