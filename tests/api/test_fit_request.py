@@ -83,3 +83,8 @@ def test_the_functions_show_their_options():
     assert shown["backbone"].default == "lite"
     assert "depth: Ranks kept per query" in crosslens.compare.__doc__
     assert "store: Where the items are kept" in crosslens.Index.build.__doc__
+
+
+def test_set_and_its_earlier_name_are_not_given_together(tmp_path):
+    with pytest.raises(ConfigError, match="give one of them"):
+        crosslens.fit("ucdir", tmp_path, out=tmp_path / "run", set={"epochs": 1}, settings={"epochs": 2})

@@ -63,6 +63,6 @@ def test_refusals(cli, pictures, names, tmp_path):
     )
     assert status == 2
     assert "without class names" in " ".join(err.split())
-    status, _, err = cli("evaluate", "tiny", pictures, "--unseen", "circle")
+    status, _, err = cli("evaluate", "tiny", pictures, "--protocol", "pairs", "--unseen", "circle")
     assert status != 0
     assert "use --protocol zero-shot" in " ".join(err.split())

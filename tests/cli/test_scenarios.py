@@ -50,8 +50,8 @@ def test_search_says_no_match(cli, pictures, tmp_path):
         assert status == 0, err
         answers.append(json.loads(text))
     assert "match_probability" not in answers[0]
-    assert [len(answer["hits"]) for answer in answers[:3]] == [2, 2, 0]
-    assert answers[2]["no_match"]
+    assert [len(answer["hits"]) for answer in answers[:3]] == [2, 2, 2]
+    assert [answer["no_match"] for answer in answers[1:3]] == [False, True]
     assert answers[1]["match_probability"] == answers[2]["match_probability"]
     assert 0 < answers[3]["match_probability"] < 1
     status, text, err = cli(*asked, "--text", "a circle", "--min-match", 0.5)

@@ -56,6 +56,8 @@ def fit(
     Raises:
         CrosslensError: of the kind that fits, with what to do about it.
     """
+    if set is not None and "settings" in options:
+        raise ConfigError("'settings' is the earlier name of 'set': give one of them")
     chosen = {} if set is None else {"settings": set}
     return train(FitRequest.of(**options, **chosen, method=method, source=source, out=out))
 

@@ -105,9 +105,7 @@ def _moco(source: str) -> Backbone:
 
 
 BACKBONES: dict[str, BackboneKind] = {
-    "lite": BackboneKind(
-        "", "EfficientNet-Lite0 that reads drawings, and MiniLM, offline; images and text", _lite
-    ),
+    "lite": BackboneKind("", "EfficientNet-Lite0 taught drawings, MiniLM, offline; images and text", _lite),
     "clip": BackboneKind("FOLDER", "CLIP in transformers' format; images and text", _clip),
     "siglip": BackboneKind("FOLDER", "SigLIP in transformers' format; images and text", _siglip),
     "openai-clip": BackboneKind("FILE", "CLIP ViT weights of OpenAI's code; images and text", _openai_clip),

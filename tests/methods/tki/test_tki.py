@@ -373,7 +373,7 @@ class TestBadInput:
 
     def test_a_run_without_images_must_be_given_some_to_measure(self, clip, tmp_path):
         run = fit(tmp_path / "run", clip, learn="random")
-        with pytest.raises(RunError, match="does not say which images"):
+        with pytest.raises(RunError, match="began without images; give some"):
             crosslens.evaluate(run.folder)
 
     def test_damaged_words(self, clip, tmp_path):
