@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from crosslens.encoder import Encoder
+from crosslens.encoder.compiled import CompiledEncoder
 from crosslens.search.index.index import Index
 from crosslens.server import jobs, working
 from crosslens.server.collection import Collection
@@ -404,7 +404,7 @@ def test_a_job_whose_index_was_replaced_leaves_the_next_one_clean(tmp_path):
 
 
 def test_an_upload_in_which_the_encoder_sees_nothing_is_left_out(server, own_index, monkeypatch):
-    encode = Encoder.encode_features
+    encode = CompiledEncoder.encode_features
     nothing = noise(1)
 
     def blind(self, features, domains=None):
@@ -412,7 +412,7 @@ def test_an_upload_in_which_the_encoder_sees_nothing_is_left_out(server, own_ind
         rows[1] = 0
         return rows
 
-    monkeypatch.setattr(Encoder, "encode_features", blind)
+    monkeypatch.setattr(CompiledEncoder, "encode_features", blind)
     job = server.ended(server.add(noise(0), nothing, noise(2), name="own.index"))
     monkeypatch.undo()
     assert job["state"] == "done"
