@@ -15,7 +15,6 @@ are the same.
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -68,10 +67,6 @@ class SentenceBackbone(Backbone):
     def text_tower(self) -> MiniLM:
         """The same network in PyTorch, for who puts vectors in the place of words; loaded on first use."""
         return MiniLM()
-
-    @abstractmethod
-    def place_texts(self, sentences: Tensor) -> Tensor:
-        """Sentence vectors ``(T, 384)`` of MiniLM to unit rows of the joint space; gradients pass."""
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts to unit rows ``(T, 384)``, centred by the mean class text."""

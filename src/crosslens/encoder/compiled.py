@@ -167,10 +167,7 @@ class CompiledEncoder:
         self, features: NDArray[np.floating[Any]], domains: Sequence[str | None] | str | None = None
     ) -> Array:
         """See ``Encoder.encode_features``."""
-        asked = [domains] if domains is None or isinstance(domains, str) else list(domains)
-        known = {name: self.domain_named(name) for name in set(asked)}
-        names = [known[name] for name in asked]
-        return encode_by_chunks(np.asarray(features, np.float32), names, self.dim, self._encode)
+        return encode_by_chunks(self, np.asarray(features, np.float32), domains, self._encode)
 
     def image_features(
         self,

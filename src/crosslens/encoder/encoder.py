@@ -214,11 +214,8 @@ class Encoder:
             ``(N, d)`` float32.
         """
         rows = np.asarray(features.detach() if isinstance(features, Tensor) else features, dtype=np.float32)
-        asked = [domains] if domains is None or isinstance(domains, str) else list(domains)
-        known = {name: self.domain_named(name) for name in set(asked)}
-        names = [known[name] for name in asked]
         return encode_by_chunks(
-            rows, names, self.dim, lambda part, of: self.encode_rows(torch.from_numpy(part), of).numpy()
+            self, rows, domains, lambda part, of: self.encode_rows(torch.from_numpy(part), of).numpy()
         )
 
     def encode_rows(self, features: Tensor, names: Sequence[str | None]) -> Tensor:

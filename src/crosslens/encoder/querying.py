@@ -145,19 +145,25 @@ def find_nearest_domain(rows: Array, means: Mapping[str, NDArray[np.floating[Any
 
 
 def encode_by_chunks(
-    rows: Array, names: Sequence[str | None], dim: int, encode: Callable[[Array, Sequence[str | None]], Array]
+    encoder: QueryEncoder,
+    rows: Array,
+    domains: Sequence[str | None] | str | None,
+    encode: Callable[[Array, Sequence[str | None]], Array],
 ) -> Array:
     """Rows ``(N, D)`` to vectors ``(N, d)``, a few thousand at a time.
 
     Args:
+        encoder: knows the domains.
         rows: features.
-        names: the domain of every row, or one name for all of them.
-        dim: d.
-        encode: some rows with their names to vectors.
+        domains: see ``Encoder.encode_features``.
+        encode: some rows with their domains, one a row or one for all, to vectors.
     """
+    asked = [domains] if domains is None or isinstance(domains, str) else list(domains)
+    known = {name: encoder.domain_named(name) for name in set(asked)}
+    names = [known[name] for name in asked]
     slices = [slice(start, start + _ROWS) for start in range(0, len(rows), _ROWS)]
     encoded = [encode(rows[some], names if len(names) == 1 else names[some]) for some in slices]
-    return np.concatenate(encoded) if encoded else np.empty((0, dim), np.float32)
+    return np.concatenate(encoded) if encoded else np.empty((0, encoder.dim), np.float32)
 
 
 _ROWS = 8192
