@@ -128,7 +128,7 @@ def write_report(
     if embeddings is not None and not chapters:
         unmarked = draw_unmarked(embeddings, thumbnails, queries=grid_queries, depth=grid_depth, pictures=PICTURES)
     skipped = embeddings.skipped if embeddings else ()
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     text = template.render(
         title=title,
         version=__version__,
@@ -210,7 +210,8 @@ def _maps(
     return draw_maps(embeddings, labels, encoders=ends, points=points, seed=seed)
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """What fills the templates of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
