@@ -1,4 +1,4 @@
-"""A suite becomes jobs: each cell once, in an order that leaves a whole table, under keys that say what decides."""
+"""A suite becomes jobs: each cell once, in an order that leaves a whole table, under a key of what decides."""
 
 import shutil
 from pathlib import Path

@@ -65,7 +65,10 @@ def test_what_ends_without_a_word_or_a_result(planned, tmp_path):
 
 
 def test_estimates_learn_from_what_is_done(planned, tmp_path):
-    _, plan = planned(methods={"one": {"method": "ucdir", "settings": {"members": 1, "epochs": 1}}}, seeds=[0, 1])
+    _, plan = planned(
+        methods={"one": {"method": "ucdir", "settings": {"members": 1, "epochs": 1, "batch_size": 8}}},
+        seeds=[0, 1],
+    )
     before = Estimates(tmp_path)(plan.jobs[1])
     run_job(plan.jobs[0], tmp_path)
     facts = json.loads((tmp_path / "jobs" / plan.jobs[0].key / "facts.json").read_text())["facts"]

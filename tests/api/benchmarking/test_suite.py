@@ -47,7 +47,10 @@ def test_rows_have_names_of_their_own(suite):
         (("name: s", "name: s\nprotocols: [pair]"), r"no protocol 'pair'.*did you mean 'pairs'"),
         (("name: s", "name: s\nbase: centerd"), r"base: .*did you mean 'centred'"),
         (("name: s", "name: s\nblocks: [{data: [picture]}]"), r"block 1, data: .*did you mean 'pictures'"),
-        (("name: s", "name: s\nblocks: [{datas: [pictures]}]"), r"datas: there is no such key.*did you mean 'data'"),
+        (
+            ("name: s", "name: s\nblocks: [{datas: [pictures]}]"),
+            r"datas: there is no such key.*did you mean 'data'",
+        ),
         (("path: here", "emoji: subgrup"), r"'subgroup' or 'concept'"),
         (("{path: here}", "{path: here, emoji: concept}"), "either path or emoji"),
         (("{path: here}", "{}"), "either path or emoji"),
@@ -79,7 +82,7 @@ def test_no_file(tmp_path):
 def test_paths_start_at_the_suite_or_at_a_variable(suite, tmp_path, monkeypatch):
     file = suite(GOOD)
     assert place_of(read_suite(file).data["pictures"], file) == tmp_path / "here"
-    file = suite(GOOD.replace("here", "${PLACE}/x"))
+    file = suite(GOOD.replace("here", "'${PLACE}/x'"))
     monkeypatch.setenv("PLACE", "/somewhere")
     assert str(place_of(read_suite(file).data["pictures"], file)) == "/somewhere/x"
     monkeypatch.delenv("PLACE")
