@@ -182,8 +182,8 @@ def test_processes_that_begin_at_once_cut_one_listing(catalog, pictures, tmp_pat
     code = (
         "from testing.tiny_backbone import register_tiny; register_tiny();"
         "import sys; from crosslens.cli import main;"
-        f"sys.argv = ['crosslens', 'embed', {str(pictures)!r}, '--out', {str(tmp_path / 'f')!r}, '-b', 'tiny', '-q',"
-        " '--part', sys.argv[1]]; main()"
+        f"sys.argv = ['crosslens', 'embed', {str(pictures)!r}, '--out', {str(tmp_path / 'f')!r},"
+        " '-b', 'tiny', '-q', '--part', sys.argv[1]]; main()"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, f"{number}/4"]) for number in range(1, 5)]
     assert [process.wait(timeout=300) for process in running] == [0] * 4

@@ -78,9 +78,7 @@ def embed(
         _join(join[0], json, quiet)
         return
     if root is None or out is None:
-        raise ConfigError(
-            "give ROOT and --out FOLDER, or, to make one of the parts in a folder, --join FOLDER alone"
-        )
+        raise ConfigError("give ROOT and --out FOLDER; or --join FOLDER alone, to join the parts in a folder")
     if part is not None and join:
         raise ConfigError("--join takes no vectors into a part: leave --part or --join out")
     chosen = None if part is None else Part.parse(part)
