@@ -63,7 +63,7 @@ def test_embed_in_parts(cli, pictures, tmp_path):
         status, text, _ = cli("embed", pictures, "--out", folder, "--backbone", "tiny", "--part", f"{number}/2")
         assert status == 0
         assert said in text
-    status, _, err = cli("index", "build", pictures, "--features", folder, "--backbone", "tiny", "--out", "i")
+    status, _, err = cli("embed", pictures, "--out", folder, "--backbone", "tiny")
     assert (status, "is being made in parts" in err) == (1, True)
     status, text, err = cli("embed", "--join", folder, "--json", out)
     assert (status, "2 parts joined, 95 images, 1 skipped" in text) == (0, True)
