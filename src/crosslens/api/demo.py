@@ -144,7 +144,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
         embeddings=Embeddings.of({name: encoders[name] for name in ("frozen", "ucdir")}, catalog),
         log=run.read_log(),
         settings=run.config(),
-        notes=list(dict.fromkeys(ATTRIBUTION[look] for look in (QUERY, GALLERY))),
+        credits=list(dict.fromkeys(ATTRIBUTION[look] for look in (QUERY, GALLERY))),
     )
     clock.stop("report")
     return Demo(folder, catalog, categories, identities, gain, searches, clock.seconds)
