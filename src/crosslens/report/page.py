@@ -144,7 +144,7 @@ def write_report(
         unmarked = draw_unmarked(embeddings, thumbnails, queries=grid_queries, depth=grid_depth, pictures=PICTURES)
     skipped = embeddings.skipped if embeddings else ()
     maps = _maps(chapters, embeddings, map_points, seed)
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     text = template.render(
         title=title,
         version=__version__,
@@ -234,7 +234,8 @@ def _spots(maps: Sequence[EmbeddingMap], thumbnails: Thumbnails) -> dict[str, tu
     return {image: (number, uri) for number, (image, uri) in enumerate(there)}
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """What fills the templates of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
