@@ -176,7 +176,7 @@ def test_a_bank_that_is_damaged_or_of_another_encoder_is_said(index, pictures):
 
 def test_numbering_that_was_killed_leaves_an_index_that_learns_again(index, monkeypatch):
     told = json.loads((index.folder / "index.json").read_text())
-    monkeypatch.setattr(index.store, "upsert", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(index.store, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     hubs = index.contents.hubs
     with pytest.raises(KeyboardInterrupt), index.writing():
         index.contents.take_hubs(hubs, index.items, index.vectors)

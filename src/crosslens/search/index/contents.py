@@ -130,17 +130,14 @@ class Contents:
 
         Args:
             hubs: what was learned.
-            items: all N of them.
+            items: all N of them, of an index whose rows have numbers.
             vectors: of the items ``(N, d)``.
         """
+        assert isinstance(self.store, NumberedStore)
         self._describe({key: value for key, value in self.description.items() if key != "hubs"})
         write_hubs(self.folder, hubs, self.fingerprint.digest)
-        told = describe_hubs(hubs, items.num_rows)
-        listed = {**self.description, "hubs": told}
-        self._hubs = told, hubs
-        self.description = listed
-        self.store.upsert(items, vectors)
-        write_json(self.folder / "index.json", listed)
+        self.store.put(items, vectors, hubs.numbers(items.column("domain").to_pylist(), vectors))
+        self._describe({**self.description, "hubs": describe_hubs(hubs, items.num_rows)})
 
     def _numbers_of(self, items: pa.Table, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         hubs = self.hubs

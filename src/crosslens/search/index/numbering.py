@@ -16,6 +16,8 @@ from crosslens.support.progress import note
 
 _GROWN = 2
 """Times as many items as were learned of make it due to learn again."""
+_MANY = 20_000
+"""Items whose numbering takes long enough to be said."""
 
 
 def number_items(contents: Contents) -> bool:
@@ -50,6 +52,8 @@ def number_items(contents: Contents) -> bool:
             before = None
         if learned is None or (before is not None and learned.equals(before)):
             return False
+        if items.num_rows >= _MANY:
+            note(f"numbering {items.num_rows:,} items by how near they are to every query")
         contents.take_hubs(learned, items, vectors)
         return True
 

@@ -41,27 +41,34 @@ class NumberedStore:
         inner: what keeps the rows.
         dim: d.
         number_of: the numbers ``(n,)`` of items with their vectors; asked whenever some are written.
+
+    Attributes:
+        inner: what keeps the rows.
     """
 
     def __init__(self, inner: OpenStore, dim: int, number_of: Callable[[pa.Table, Array], Array]) -> None:
-        self._inner, self._dim, self._number_of = inner, dim, number_of
+        self.inner, self._dim, self._number_of = inner, dim, number_of
 
     def upsert(self, items: pa.Table, vectors: Array) -> None:
         """Add or replace n items with their vectors ``(n, d)``, numbered anew."""
-        self._inner.upsert(items, with_numbers(vectors, self._number_of(items, vectors)))
+        self.put(items, vectors, self._number_of(items, vectors))
+
+    def put(self, items: pa.Table, vectors: Array, numbers: Array) -> None:
+        """The same with numbers ``(n,)`` that are known."""
+        self.inner.upsert(items, with_numbers(vectors, numbers))
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items by id or filter; says how many."""
-        return self._inner.delete(which)
+        return self.inner.delete(which)
 
     def search(self, queries: Array, k: int, where: Filter | None = None, exact: bool = False) -> list[Nearest]:
         """The k best items of each query: ``(Q, d)``, without the numbers, or ``(Q, d + 1)`` as ``with_share``."""
         asked = with_share(queries, 0) if queries.shape[1] == self._dim else queries
-        return self._inner.search(asked, k, where, exact)
+        return self.inner.search(asked, k, where, exact)
 
     def get(self, ids: Sequence[str]) -> tuple[pa.Table, Array]:
         """Items and vectors in the order asked."""
-        items, rows = self._inner.get(ids)
+        items, rows = self.inner.get(ids)
         return items, np.ascontiguousarray(rows[:, : self._dim])
 
     def numbers(self, ids: Sequence[str]) -> Array:
@@ -70,39 +77,39 @@ class NumberedStore:
         Raises:
             StoreError: naming the first id that is not there.
         """
-        return -self._inner.get(ids)[1][:, self._dim]
+        return -self.inner.get(ids)[1][:, self._dim]
 
     def count(self, where: Filter | None = None) -> int:
         """How many items there are, or match."""
-        return self._inner.count(where)
+        return self.inner.count(where)
 
     def scan(
         self, where: Filter | None = None, vectors: bool = False, batch: int = 8192
     ) -> Iterator[tuple[pa.Table, Array | None]]:
         """All items, or those that match, in batches."""
-        for items, rows in self._inner.scan(where, vectors, batch):
+        for items, rows in self.inner.scan(where, vectors, batch):
             yield items, None if rows is None else np.ascontiguousarray(rows[:, : self._dim])
 
     def optimize(self) -> dict[str, Any]:
         """Make searching fast and the files small again."""
-        return self._inner.optimize()
+        return self.inner.optimize()
 
     def refresh(self) -> bool:
         """Take over what other processes committed."""
-        return self._inner.refresh()
+        return self.inner.refresh()
 
     @property
     def version(self) -> str:
         """The version that is read."""
-        return self._inner.version
+        return self.inner.version
 
     def keeps(self, column: str) -> bool:
         """Whether a column of ``ITEM_SCHEMA`` is kept."""
-        return self._inner.keeps(column)
+        return self.inner.keeps(column)
 
     def stats(self) -> dict[str, Any]:
         """Kind, structure and settings."""
-        return self._inner.stats()
+        return self.inner.stats()
 
     def snapshot(self, target: Path) -> None:
         """Write this version to a new folder, without the numbers: what is made of it learns its own."""
@@ -110,4 +117,4 @@ class NumberedStore:
 
     def close(self) -> None:
         """Let go of files and connections."""
-        self._inner.close()
+        self.inner.close()
