@@ -116,7 +116,9 @@ def test_recipes_hold_the_published_values(name, clusters):
 
 
 def test_its_terms_add_up_and_the_other_domain_comes_late(pictures, tmp_path):
-    run = crosslens.fit("protoot", pictures, out=tmp_path / "run", backbone="tiny", settings=QUICK | {"members": 1})
+    run = crosslens.fit(
+        "protoot", pictures, out=tmp_path / "run", backbone="tiny", settings=QUICK | {"members": 1}
+    )
     log = run.read_log()
     assert [("cross_a" in entry["losses"]) for entry in log] == [False, False, True, True]
     assert all(entry["clusters_a"] == 5 for entry in log)
@@ -138,7 +140,9 @@ def test_published_shares_are_new_and_prototypes_are_kept(pictures, tmp_path, mo
     def watched(self, epoch):
         before = [several[0].vectors for several in self.prototypes]
         start(self, epoch)
-        seen.append([torch.equal(b, several[0].vectors) for b, several in zip(before, self.prototypes, strict=False)])
+        seen.append(
+            [torch.equal(b, several[0].vectors) for b, several in zip(before, self.prototypes, strict=False)]
+        )
         assert all(float(several[0].shares.sum()) == pytest.approx(1) for several in self.prototypes)
         return {}
 

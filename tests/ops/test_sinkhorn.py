@@ -91,7 +91,9 @@ class TestTransportCodes:
 
     def test_shares_move_images_to_where_there_is_room(self):
         """Six images that all look like the first column: five of them have to go elsewhere."""
-        scores = torch.tensor([[1.0, 0.0]]).repeat(6, 1) + torch.linspace(0, 0.5, 6)[:, None] * torch.tensor([1, 0])
+        scores = torch.tensor([[1.0, 0.0]]).repeat(6, 1) + torch.linspace(0, 0.5, 6)[:, None] * torch.tensor(
+            [1, 0]
+        )
         codes = transport_codes(scores, torch.tensor([1 / 6, 5 / 6]), 0.02, 100)
         assert codes.argmax(1).tolist() == [1, 1, 1, 1, 1, 0]
 

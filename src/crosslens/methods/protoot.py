@@ -1,14 +1,16 @@
 """ProtoOT (Li et al., AAAI 2024): unsupervised cross-domain image retrieval by prototypical optimal transport.
 
-Unlabelled domains with the same classes. Per domain, k-means gives prototypes and the share of the images that each
-should get; optimal transport with these shares (Sinkhorn) says which prototype is an image's own. Three contrasts have
-the same negatives, the prototypes that are not: the positive is the other view of the image, its nearest neighbour in
-the memory bank, or its own prototype. Late and lightly, the other domain's prototypes take part in the same way.
+Unlabelled domains with the same classes. Per domain, k-means gives prototypes and the share of the images that
+each should get; optimal transport with these shares (Sinkhorn) says which prototype is an image's own. Three
+contrasts have the same negatives, the prototypes that are not: the positive is the other view of the image, its
+nearest neighbour in the memory bank, or its own prototype. Late and lightly, the prototypes of the other domain
+take part in the same way.
 
     L = sum_D ( L_view^D + lam_N L_neighbour^D + lam_P L_prototype^D + lam_X(e) L_cross^D )
 
-Formulas and order within a step are those of the authors' code (HCVLab/ProtoOT at ebe94d7), but for what ``published``
-says. As in UCDIR here, several counts are clustered at once and their losses averaged, since no label tells the one.
+Formulas and order within a step are those of the authors' code (HCVLab/ProtoOT at ebe94d7), but for what
+``published`` says. As in UCDIR here, several counts are clustered at once and their losses averaged, since no
+label tells the right one.
 """
 
 from __future__ import annotations
@@ -58,9 +60,9 @@ class ProtoOTConfig(TwoViewConfig):
     iterations: int = Field(20, ge=1)
     """Of k-means."""
     published: bool = False
-    """Keep what looks like slips of the authors' code: shares of each epoch's new clusters go with the prototypes of
-    the first epoch, whatever their order; the share of another domain's prototype is that of the own domain's of the
-    same number; and across domains the negatives, but not the positive, are divided by the length of their row."""
+    """Keep what look like slips of the authors' code: the shares of an epoch's new clusters go with the prototypes
+    of the first epoch, in whatever order; another domain's prototype has the share of the own domain's one of the
+    same number; across domains the negatives, but not the positive, are divided by the length of their row."""
 
 
 class Prototypes(NamedTuple):
@@ -88,7 +90,9 @@ class ProtoOTLosses(Objective):
         """Cluster the momentum encoder's centre features, each domain alone."""
         rows = [self.training.centre_features(domain).cpu() for domain in range(len(self.training.banks))]
         counts = [len(prototypes.shares) for prototypes in self.prototypes[0]] if epoch else self._counts(rows)
-        found = self.training.job.world.share([[self._cluster(own, k, n) for n, k in enumerate(counts)] for own in rows])
+        found = self.training.job.world.share(
+            [[self._cluster(own, k, n) for n, k in enumerate(counts)] for own in rows]
+        )
         if epoch and self.config.published:
             pairs = [zip(*pair, strict=True) for pair in zip(self.prototypes, found, strict=True)]
             found = [[old._replace(shares=new.shares) for old, new in pair] for pair in pairs]

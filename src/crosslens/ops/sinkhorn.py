@@ -70,8 +70,8 @@ def transport_codes(scores: Tensor, shares: Tensor, temperature: float, rounds: 
     """Share N rows out among C columns so that each column gets its share, on the scores' device.
 
     ``Q = diag(u) exp(scores / T) diag(v)``; a round sets ``v`` to give the columns ``N shares`` and then ``u`` to
-    give every row 1 (Asano et al., ICLR 2020; SwAV and ProtoOT take three rounds). What ``scale_by_sinkhorn`` finds
-    in logarithms at its leisure, for a few rounds in every step of a training.
+    give every row 1 (SwAV, NeurIPS 2020; three rounds there and in ProtoOT). With many rounds it is the plan of
+    ``scale_by_sinkhorn``; this form, without logarithms, is for a few of them in every step of a training.
 
     Args:
         scores: ``(N, C)``, finite, worked on in float64; the higher, the likelier. ``max |scores| / T`` must stay
