@@ -87,8 +87,8 @@ class ProtoOTLosses(Objective):
         self.prototypes: list[list[Prototypes]] = []
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
-        """Cluster the momentum encoder's centre features, each domain alone."""
-        rows = [self.training.centre_features(domain).cpu() for domain in range(len(self.training.banks))]
+        """Cluster the memory banks, each domain alone."""
+        rows = [bank.cpu() for bank in self.training.banks]
         counts = [len(prototypes.shares) for prototypes in self.prototypes[0]] if epoch else self._counts(rows)
         found = self.training.job.world.share(
             [[self._cluster(own, k, n) for n, k in enumerate(counts)] for own in rows]
