@@ -106,6 +106,10 @@ def test_a_second_call_does_what_is_missing(planned, tmp_path, monkeypatch):
     again = benchmarking.run_suite(request)
     assert done == ["frozen", "centred", "supervised"]
     assert len(again.results.cells) == 3
+    planned(methods={"frozen": {}, "as it is": {"method": "frozen"}, "one": {"method": "frozen"}}, seeds=[7])
+    assert len(benchmarking.run_suite(request).results.cells) == 3
+    assert len(done) == 4
+    planned(methods=["frozen", "centred", "supervised"])
     for suffix in ("csv", "md", "tex"):
         assert (again.tables / f"pairs.{suffix}").stat().st_size
     assert SuiteResults.read(again.parquet).suite["name"] == "tiny"

@@ -92,7 +92,8 @@ def run_suite(request: BenchmarkRequest) -> Outcome:
     suite, planned = plan_of(request)
     out = request.out
     out.mkdir(parents=True, exist_ok=True)
-    todo = [job for job in planned.jobs if not is_done(out, job)]
+    # Two rows that are set alike are one job.
+    todo = list({job.key: job for job in planned.jobs if not is_done(out, job)}.values())
     try:
         with FileLock(out / ".lock", timeout=0):
             features = _embed(planned, todo, request)
