@@ -5,11 +5,11 @@
     python benchmarks/auto.py PACS_ROOT --scenario partial --pictures 25 --draws 2024,2025 --json auto.json
     python benchmarks/auto.py emoji --json auto.json
 
-mAP@all, the mean of both directions, of one fit a pair and draw; for ``emoji``, the built-in pictures, by subgroup, and
-beside it the share of queries whose very concept comes first. A partial scenario is measured as such and, with the
-sides exchanged, as open-set. Labels draw the pictures and score the result; no fit sees one. Whether the check without
-labels was right is told for every encoder that was trained. The JSON file is written after every pair, and what is in
-it is not done again.
+mAP@all, the mean of both directions, of one fit a pair and draw; for ``emoji``, the built-in pictures, by subgroup,
+and beside it the share of queries whose very concept comes first. A partial scenario is measured as such and, with
+the sides exchanged, as open-set. Labels draw the pictures and score the result; no fit sees one. Whether the check
+without labels was right is told for every encoder that was trained. The JSON file is written after every pair, and
+what is in it is not done again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("root", help="a folder root/<domain>/<class>/*, or emoji")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--pairs", help="only these pairs of domains: a:b,c:d")
-    parser.add_argument("--classes", type=int, help="classes to draw of those that both domains have; all by default")
+    parser.add_argument(
+        "--classes", type=int, help="classes to draw of those that both domains have; all by default"
+    )
     parser.add_argument("--pictures", type=int, help="pictures of a class and domain at most")
     parser.add_argument("--draws", default="0", help="seeds of the draw of classes and pictures")
     parser.add_argument("--scenario", choices=("close-set", "partial"), default="close-set")
@@ -68,7 +70,9 @@ def main() -> None:
             show(key, done[key])
 
 
-def drawn(catalog: Catalog, pair: tuple[str, str], classes: int | None, pictures: int | None, draw: int) -> Catalog:
+def drawn(
+    catalog: Catalog, pair: tuple[str, str], classes: int | None, pictures: int | None, draw: int
+) -> Catalog:
     """At most so many pictures of each class and domain, of classes that both domains have."""
     rng = np.random.default_rng(draw)
     labels, domains = np.array(catalog.labels), np.array(catalog.column("domain"))

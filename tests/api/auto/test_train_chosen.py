@@ -48,7 +48,11 @@ def test_what_does_not_is_set_aside_for_centred(quick, pictures, tmp_path, monke
     says(monkeypatch, 0.4)
     run = crosslens.fit("auto", pictures, out=tmp_path / "run", backbone="tiny")
     config, aside = run.config(), Run(tmp_path / "run" / "tried" / "uem")
-    assert (config["method"], config["auto"]["method"], config["auto"]["instead_of"]) == ("centred", "centred", "uem")
+    assert (config["method"], config["auto"]["method"], config["auto"]["instead_of"]) == (
+        "centred",
+        "centred",
+        "uem",
+    )
     assert "auto takes centred after all" in " ".join(capsys.readouterr().err.split())
     assert aside.is_finished
     assert aside.config()["method"] == "uem"

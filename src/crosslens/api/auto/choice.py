@@ -146,8 +146,8 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
         )
     return (
         "uem",
-        f"there are pictures and {_no_names(facts)}, and uem gained most on every set measured, whether the domains"
-        " show the same classes or not",
+        f"there are pictures and {_no_names(facts)}, and uem gained most on every set measured, whether the"
+        " domains show the same classes or not",
         [names, f"--goal thing would give {KEPT}", *others],
     )
 
