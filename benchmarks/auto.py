@@ -5,11 +5,11 @@
     python benchmarks/auto.py PACS_ROOT --scenario partial --pictures 25 --draws 2024,2025 --json auto.json
     python benchmarks/auto.py emoji --json auto.json
 
-mAP@all, the mean of both directions, of one fit a pair and draw; for ``emoji``, the built-in pictures, by subgroup,
-and beside it the share of queries whose very concept comes first. A partial scenario is measured as such and, with
-the sides exchanged, as open-set. Labels draw the pictures and score the result; no fit sees one. Whether the check
-without labels was right is told for every encoder that was trained. The JSON file is written after every pair, and
-what is in it is not done again.
+mAP@all, the mean of both directions, of one fit a pair and draw; for ``emoji``, the built-in pictures, by
+subgroup, and beside it the share of queries whose very concept comes first. A partial scenario is measured as such
+and, with the sides exchanged, as open-set. Labels draw the pictures and score the result; no fit sees one. Whether
+the check without labels was right is told for every encoder that was trained. The JSON file is written after every
+pair, and what is in it is not done again.
 """
 
 from __future__ import annotations
