@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -53,6 +52,7 @@ def main() -> None:
     parser.add_argument("--goal", choices=("thing", "kind"))
     parser.add_argument("--backbone", default="lite")
     parser.add_argument("--features", type=Path, help="a feature folder with at least 3 views")
+    parser.add_argument("--runs", type=Path, help="keep the runs here, and go on with those that are there")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     done: dict[str, Any] = json.loads(options.json.read_text()) if options.json.is_file() else {}
@@ -65,7 +65,9 @@ def main() -> None:
             which = f"{options.scenario} {options.classes}x{options.pictures} {draw} {options.goal}"
             key = f"{Path(options.root).name} {which} {pair[0]}:{pair[1]}"
             if key not in done:
-                done[key] = measure(catalog, pair, draw, options)
+                with tempfile.TemporaryDirectory() as folder:
+                    place = (options.runs or Path(folder)) / key.replace(" ", "+").replace(":", "+")
+                    done[key] = measure(catalog, pair, draw, place, options)
                 options.json.write_text(json.dumps(done, indent=1))
             show(key, done[key])
 
@@ -85,32 +87,27 @@ def drawn(
     return catalog.take(sorted(rows))
 
 
-def measure(catalog: Catalog, pair: tuple[str, str], draw: int, options: Any) -> dict[str, Any]:
+def measure(catalog: Catalog, pair: tuple[str, str], draw: int, place: Path, options: Any) -> dict[str, Any]:
     images, scenario = drawn(catalog, pair, options.classes, options.pictures, draw), None
     if options.scenario == "partial":
         scenario = Scenario.draw_for(images, "partial", *pair, seed=draw)
         images = scenario.restrict(images, *pair)
     names = tuple(images.classes)
-    asked = {"domains": pair, "backbone": options.backbone, "features": options.features}
+    asked = {"domains": pair, "backbone": options.backbone, "features": options.features, "resume": True}
     found: dict[str, Any] = {"images": len(images)}
-    with tempfile.TemporaryDirectory() as folder:
-        for row, given in (("auto", {}), ("auto, names", {"classes": names})):
-            started = time.perf_counter()
-            run = crosslens.fit("auto", images, out=Path(folder) / row, goal=options.goal, **given, **asked)
-            seconds = time.perf_counter() - started
-            took = run.config()["auto"]
-            tried = took.get("instead_of")
-            found[row] = scored(run, images, scenario, options) | {"took": took["method"], "tried": tried}
-            found[row] |= {"seconds": seconds}
-            # The same fit under the method's own name would come out alike.
-            trained = run if tried is None else Run(run.tried(tried))
-            method = tried or took["method"]
-            found[method] = scored(trained, images, scenario, options) | judged(trained, options)
-        for row in options.rows.split(","):
-            if row not in found:
-                given = {"classes": names} if row in NAMED else {}
-                run = crosslens.fit(row, images, out=Path(folder) / row, **given, **asked)
-                found[row] = scored(run, images, scenario, options) | judged(run, options)
+    for row, given in (("auto", {}), ("auto, names", {"classes": names})):
+        run = crosslens.fit("auto", images, out=place / row, goal=options.goal, **given, **asked)
+        took = run.config()["auto"]
+        tried = took.get("instead_of")
+        found[row] = scored(run, images, scenario, options) | {"took": took["method"], "tried": tried}
+        # The same fit under the method's own name would come out alike.
+        trained = run if tried is None else Run(run.tried(tried))
+        found[tried or took["method"]] = scored(trained, images, scenario, options) | judged(trained, options)
+    for row in options.rows.split(","):
+        if row not in found:
+            given = {"classes": names} if row in NAMED else {}
+            run = crosslens.fit(row, images, out=place / row, **given, **asked)
+            found[row] = scored(run, images, scenario, options) | judged(run, options)
     return found
 
 
