@@ -35,8 +35,8 @@ class Agreement:
     """How far neighbours find the same, with an encoder and with what it is held against.
 
     Attributes:
-        value, base: means over all images and the domains they ask, at most 1; 0 where neighbours find no more in common
-            than any two pictures.
+        value, base: means over all images and the domains they ask, at most 1; 0 where neighbours find no more in
+            common than any two pictures.
         error: standard error of their difference.
     """
 
