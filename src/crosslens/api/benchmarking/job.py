@@ -33,6 +33,7 @@ from crosslens.api.fitting import train
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.untrained import frozen_encoder
+from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods import method_class
@@ -91,10 +92,10 @@ def run_job(job: Job, out: Path, *, features: Path | None = None, device: str | 
         unmatched += _no_match(result)
         if part is job.parts[0]:
             facts["bytes"] = {"encoder": _size(run.encoder_folder), "vector": 4 * load_encoder(run.folder).dim}
-        held_out = run.read_held_out()
-        if held_out is not None:
+        unlearned = unlearned_ids(run, catalog)
+        if unlearned is not None:
             floor = frozen_encoder(Encoder.load(run.encoder_folder).backbone)
-            found = measure(floor, request.model_copy(update={"only": frozenset(held_out)}))
+            found = measure(floor, request.model_copy(update={"only": frozenset(unlearned)}))
             floors.append({key: found.metrics[key] for key in job.metrics if key in found.metrics})
     whole = [seconds for seconds in fit_seconds if seconds is not None]
     facts |= {
