@@ -107,6 +107,16 @@ def test_a_job_that_was_stopped_leaves_nothing_and_goes_on(planned, tmp_path, mo
     assert read_json(out / "jobs" / job.key / "facts.json")["facts"]["seconds"]["fit"] is None
 
 
+def test_auto_tells_what_it_took(planned, tmp_path):
+    _, plan = planned(methods=["auto"])
+    done(plan, tmp_path / "out")
+    folder = next(f for f in (tmp_path / "out" / "fits").iterdir() if (f / "config.yaml").is_file())
+    facts = read_json(tmp_path / "out" / "jobs" / plan.jobs[0].key / "facts.json")["facts"]
+    assert f"shapes, photo, sketch: auto took {Run(folder).config()['method']}" in facts["notes"]
+    assert facts["registered"] == "auto"
+    assert "labels" not in facts["learns_from"]
+
+
 def test_ranks_are_those_of_the_queries(planned, tmp_path):
     _, plan = planned()
     done(plan, tmp_path / "out")

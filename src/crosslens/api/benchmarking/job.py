@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from filelock import FileLock
 
+from crosslens.api.auto.choice import AUTO
 from crosslens.api.benchmarking.plan import Job, Part, open_source
 from crosslens.api.evaluate_request import EvaluateRequest
 from crosslens.api.evaluating import measure
@@ -67,11 +68,8 @@ def run_job(job: Job, out: Path, *, features: Path | None = None, device: str | 
     """
     catalog = open_source(job.source)
     rows, ranks = [], []
-    facts: dict[str, Any] = {
-        "registered": job.method,
-        "learns_from": sorted(method_class(job.method).learns_from),
-        "fits": len(job.parts),
-    }
+    facts: dict[str, Any] = {"registered": job.method, "fits": len(job.parts)}
+    learns_from: set[str] = set()
     fit_seconds: list[float | None] = []
     evaluate_seconds = 0.0
     marks: list[str] = []
@@ -87,8 +85,12 @@ def run_job(job: Job, out: Path, *, features: Path | None = None, device: str | 
         evaluate_seconds += time.perf_counter() - started
         rows.append(result.per_query())
         ranks.append(result.rankings())
+        fitted = run.config()["method"]
+        learns_from |= method_class(fitted).learns_from
         marks += result.marks
         notes += result.told()
+        if job.method == AUTO:
+            notes.append(f"{job.cell.data}, {', '.join(part.learned)}: {AUTO} took {fitted}")
         unmatched += _no_match(result)
         if part is job.parts[0]:
             facts["bytes"] = {"encoder": _size(run.encoder_folder), "vector": 4 * load_encoder(run.folder).dim}
@@ -99,6 +101,7 @@ def run_job(job: Job, out: Path, *, features: Path | None = None, device: str | 
             floors.append({key: found.metrics[key] for key in job.metrics if key in found.metrics})
     whole = [seconds for seconds in fit_seconds if seconds is not None]
     facts |= {
+        "learns_from": sorted(learns_from),
         "seconds": {
             "fit": float(np.mean(whole)) if len(whole) == len(fit_seconds) else None,
             "evaluate": evaluate_seconds,
@@ -136,7 +139,7 @@ def _fit(
                 out=folder,
                 domains=part.learned,
                 backbone=job.cell.backbone,
-                tune=job.tune,
+                tune=job.tune or None,
                 seed=job.cell.seed,
                 settings=job.settings,
                 features=features,
