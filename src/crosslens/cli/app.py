@@ -9,7 +9,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from crosslens.cli import cache, data, demo, embed, evaluate, export, fit, index, mcp, open, report, search, serve
+from crosslens.cli import (
+    cache,
+    data,
+    demo,
+    embed,
+    evaluate,
+    export,
+    fit,
+    index,
+    match,
+    mcp,
+    open,
+    report,
+    search,
+    serve,
+)
 from crosslens.support.terminal import echo, visible
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -70,6 +85,7 @@ app.command("compare")(evaluate.compare)
 app.command("report")(report.report)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.command("match")(match.match)
 app.command("export")(export.export)
 app.add_typer(serve.app, name="serve")
 app.command("mcp")(mcp.mcp)
