@@ -27,8 +27,8 @@ from crosslens.features.load import features_of
 from crosslens.ops import pairing
 from crosslens.ops.calibration import expected_calibration_error
 
-GONE = (0.0, 0.3, 0.6, 1.0)
-SHARPNESSES = (4.0, 5.0, 6.0, 7.0)
+GONE = (0.0, 0.3, 1.0)
+SHARPNESSES = (4.0, 5.0, 6.0)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 Three steps, in memory that grows with N + M and not with N x M:
 
-1. ``find_candidates``: only the nearest few rows each way can be partners.
+1. ``find_candidates``: only the nearest rows each way can be partners.
 2. ``share_out``: Sinkhorn's plan on these. No row may take more than its part, so one that is near to everything
    (a hub) cannot be everybody's partner. How fast a share falls with the score is
    told by how far all scores spread, so it needs no label and fits any encoder.
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-SHARPNESS = 6.0
-"""Standard deviations of all scores in one temperature's worth of score, inverted: T = deviation / 6. Of 4 to 8 it
-fits best on two collections at once, with all partners there and with 30 % of them missing."""
-CANDIDATES = 20
-"""Nearest rows of the other side that are looked at."""
+SHARPNESS = 5.0
+"""How many temperatures one standard deviation of all scores is: T = deviation / 5. Of 4 to 8, 5 and 6 had the
+smallest errors of calibration on emoji and groceries; 5 is better on all emoji and on many photos of a product."""
+CANDIDATES = 150
+"""Nearest rows of the other side that are looked at. With 20 the plan lacks what the many others would take, and
+shares are too large."""
 _SAMPLED = 2000
 _ROUNDS = 100
+_AT_ONCE = 2**18
 _TOLERANCE = 1e-3
 
 
@@ -146,14 +148,17 @@ def pair_one_to_one(candidates: Candidates, shares: NDArray[np.floating[Any]]) -
     Returns:
         Positions among the candidates ``(P,)``, largest share first; each row of either side at most once.
     """
-    free_rows, free_columns = bytearray(b"\1" * candidates.shape[0]), bytearray(b"\1" * candidates.shape[1])
-    rows, columns = candidates.rows.tolist(), candidates.columns.tolist()
+    free_rows, free_columns = (np.ones(count, dtype=bool) for count in candidates.shape)
+    order = np.argsort(-shares, kind="stable")
     taken = []
-    for place in np.argsort(-shares, kind="stable").tolist():
-        row, column = rows[place], columns[place]
-        if free_rows[row] and free_columns[column]:
-            free_rows[row] = free_columns[column] = 0
-            taken.append(place)
+    for start in range(0, len(order), _AT_ONCE):
+        part = order[start : start + _AT_ONCE]
+        part = part[free_rows[candidates.rows[part]] & free_columns[candidates.columns[part]]]
+        rows, columns = candidates.rows[part].tolist(), candidates.columns[part].tolist()
+        for place, row, column in zip(part.tolist(), rows, columns, strict=True):
+            if free_rows[row] and free_columns[column]:
+                free_rows[row] = free_columns[column] = False
+                taken.append(place)
     return np.array(taken, np.int64)
 
 
