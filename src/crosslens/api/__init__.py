@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crosslens.api.benchmarking import benchmark
 from crosslens.api.embedding import embed
 from crosslens.api.evaluate_request import EvaluateRequest
 from crosslens.api.evaluating import compare, evaluate
@@ -20,6 +21,7 @@ __all__ = [
     "FitRequest",
     "MatchRequest",
     "Source",
+    "benchmark",
     "compare",
     "embed",
     "evaluate",

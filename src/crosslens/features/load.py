@@ -94,12 +94,7 @@ def features_of(
         FingerprintError: when ``folder`` holds another backbone's vectors.
         FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
-    wanted = FeatureConfig(
-        fingerprint=backbone.fingerprint,
-        views=views,
-        augmentation=(augmentation or Augmentation()) if views else None,
-        seed=(seed or 0) if views else 0,
-    )
+    wanted = FeatureConfig.of(backbone, views, augmentation, seed or 0)
     place = folder or _cache_place(catalog, wanted)
     config = FeatureStore.open(place).config if (place / "features.json").exists() else wanted
     # More views than needed are fine, other ones are not.

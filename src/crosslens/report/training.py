@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 from markupsafe import Markup
 
 from crosslens.report.lines import Line, draw_lines, swatch
+from crosslens.training.letters import domain_letters
 
 MAX_PANELS = 24
 MAX_FAILURES = 10
 _NOT_DRAWN = ("epoch", "seconds")
-# Terms of the two domains of a pair end like this and belong into one plot.
-_SIDE = re.compile(r"_([ab])$")
+# Terms of the single domains end like this and belong into one plot.
+_SIDE = re.compile(r"_([a-z]\d*)$")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Training:
     Attributes:
         panels: the plots.
         stages: names of the trainings in the log; each has a line of its own in every plot.
+        joining: a sentence on the terms of the loss that join after the first epoch; empty where none does.
         failures: a sentence for each of the last ``MAX_FAILURES`` times that training failed.
         epochs: epochs that were logged, all trainings together.
         seconds: that they took.
@@ -43,6 +46,7 @@ class Training:
 
     panels: tuple[CurvePanel, ...]
     stages: tuple[str, ...]
+    joining: str
     failures: tuple[str, ...]
     epochs: int
     seconds: float
@@ -58,7 +62,7 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
 
     Args:
         log: entries as ``Run.read_log`` gives them; a failure has the key ``failed``.
-        domains: names of the domains ``a`` and ``b``, where there are two.
+        domains: names of the domains ``a``, ``b`` and so on.
     """
     quantities: dict[str, _Curves] = {}
     failures: list[str] = []
@@ -81,17 +85,43 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
             side = _SIDE.search(key)
             curves = quantities.setdefault(_SIDE.sub("", key), {})
             curves.setdefault((side[1] if side else "", stage), {})[epoch] = value
-    names = dict(zip("ab", map(str, domains), strict=True)) if len(domains) == 2 else {}
+    names = dict(zip(domain_letters(len(domains)), map(str, domains), strict=True))
     # A loss that joins in a later epoch still stands with the others.
     drawn = sorted(quantities.items(), key=lambda item: not item[0].startswith("loss "))[:MAX_PANELS]
     panels = [_panel(index, title, curves, names) for index, (title, curves) in enumerate(drawn)]
     return Training(
         tuple(panels),
         tuple(stages),
+        _joining(quantities),
         tuple(failures[-MAX_FAILURES:]),
         epochs,
         seconds,
         len(quantities) - len(drawn),
+    )
+
+
+def _joining(quantities: Mapping[str, _Curves]) -> str:
+    """Which terms of the loss are first there, or first unlike 0, after the first epoch of their training."""
+    first: dict[str, float] = {}
+    for curves in quantities.values():
+        for (_, stage), points in curves.items():
+            first[stage] = min(first.get(stage, math.inf), *points)
+    starts: dict[float, list[str]] = {}
+    for title, curves in quantities.items():
+        term = title.removeprefix("loss ")
+        begun = [min((e for e, value in points.items() if value), default=-1) for points in curves.values()]
+        late = [epoch > first[stage] for epoch, (_, stage) in zip(begun, curves, strict=True)]
+        if term not in (title, "total") and all(late):
+            starts.setdefault(min(begun), []).append(term)
+    if not starts:
+        return ""
+    joined = [
+        f"{', '.join(name.replace('_', ' ') for name in names)} from epoch {epoch:g}"
+        for epoch, names in sorted(starts.items())
+    ]
+    return (
+        f"Terms of the loss join as training goes on: {'; '.join(joined)}. The total rises where a term joins,"
+        " and nothing gets worse by it."
     )
 
 
@@ -115,7 +145,7 @@ def _panel(index: int, title: str, curves: _Curves, names: Mapping[str, str]) ->
         lines.append(Line(x, y, sides.index(side)))
         who = " ".join(part for part in (names.get(side, side), stage if several else "") if part)
         ends.append(f"{who} from {y[0]:.4g} to {y[-1]:.4g}".strip())
-    legend = [(swatch(style), names.get(side, side) or "both") for style, side in enumerate(sides)]
+    legend = [(swatch(style), names.get(side, side) or "all") for style, side in enumerate(sides)]
     plot = draw_lines(f"training-{index}", lines, x_name="epoch", size=(3.4, 2.2))
     return CurvePanel(title.replace("_", " "), plot, tuple(legend) if len(sides) > 1 else (), "; ".join(ends))
 
