@@ -52,8 +52,8 @@ def aim_at_thing(query: Side, gallery: Side, seed: int = 0) -> tuple[Side, Side]
         bank = asking[drawn_rows(len(asking), _BANK, seed)]
         potentials = bank_potentials(bank @ gallery.vectors[learned].T, TEMPERATURE)
         numbers.append(softmax_numbers(bank @ gallery.vectors.T, TEMPERATURE, potentials))
-    shares = -np.stack([second, ~second], axis=1).astype(np.float32)
-    aimed = replace(query, queries=np.concatenate([query.queries, shares], axis=1))
+    weights = -np.stack([second, ~second], axis=1).astype(np.float32)
+    aimed = replace(query, queries=np.concatenate([query.queries, weights], axis=1))
     table = np.stack(numbers, axis=1).astype(np.float32)
     return aimed, replace(gallery, vectors=np.concatenate([gallery.vectors, table], axis=1))
 

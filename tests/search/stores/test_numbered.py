@@ -5,7 +5,7 @@ import pytest
 
 from crosslens.search.filters.conditions import Eq
 from crosslens.search.stores import STORES
-from crosslens.search.stores.numbered import NumberedStore, with_share
+from crosslens.search.stores.numbered import NumberedStore, with_weight
 from crosslens.search.stores.snapshot import read_pair
 from testing.stores import ALL, DIM, Place, items, slow_search, unit
 from testing.toy_store import LINE
@@ -45,9 +45,9 @@ def test_both_ways_to_ask_rank_exactly(store, place, tmp_path):
     numbers = number_of(table, vectors)
     store.optimize()
     where = Eq(field="domain", value=table.column("domain")[0].as_py())
-    for share, asked in ((0, queries), (0, with_share(queries, 0)), (1, with_share(queries, 1))):
+    for weight, asked in ((0, queries), (0, with_weight(queries, 0)), (1, with_weight(queries, 1))):
         rows = np.concatenate([vectors, -numbers[:, None]], axis=1)
-        slow = with_share(queries, share)
+        slow = with_weight(queries, weight)
         for only in (None, where):
             mask = None if only is None else only.mask(table)
             for exact in (False, True):
@@ -55,11 +55,11 @@ def test_both_ways_to_ask_rank_exactly(store, place, tmp_path):
                     ids, scores = slow_search(table, rows, query, 7, mask)
                     assert found.ids == ids
                     np.testing.assert_allclose(found.scores, scores, atol=1e-6)
-    best = store.search(with_share(queries, 1), 1)[0]
+    best = store.search(with_weight(queries, 1), 1)[0]
     row = table.column("id").to_pylist().index(best.ids[0])
     assert best.scores[0] == pytest.approx(float(vectors[row] @ queries[0] - numbers[row]), abs=1e-6)
     again = NumberedStore(place.open(), DIM, number_of)
-    assert again.search(with_share(queries, 1), 7)[0].ids == store.search(with_share(queries, 1), 7)[0].ids
+    assert again.search(with_weight(queries, 1), 7)[0].ids == store.search(with_weight(queries, 1), 7)[0].ids
     again.close()
     store.snapshot(tmp_path / "copy")
     assert read_pair(tmp_path / "copy", DIM)[1].shape == (COUNT, DIM)

@@ -41,7 +41,7 @@ from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
 from crosslens.search.index.stored_ids import find_stored_ids
 from crosslens.search.stores import DEFAULT, parse_store
 from crosslens.search.stores.base import ITEM_SCHEMA, OpenStore
-from crosslens.search.stores.numbered import NumberedStore, with_share
+from crosslens.search.stores.numbered import NumberedStore, with_weight
 from crosslens.search.stores.snapshot import gather
 from crosslens.support.errors import ConfigError, StoreError
 from crosslens.support.request import takes
@@ -311,7 +311,7 @@ class Index:
         most = 1.0
         if (goal or self.goal) == "thing":
             self.require_goal("thing")
-            asked, most = with_share(asked, 1), np.inf
+            asked, most = with_weight(asked, 1), np.inf
         # Rounding may take a copy's score beyond the 1 that similarities are promised to stay below.
         return [
             make_hits(best.rows, np.minimum(best.scores, most).tolist())

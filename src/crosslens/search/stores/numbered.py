@@ -1,8 +1,8 @@
 """A number beside each vector, taken from an item's scores as far as a query says.
 
-It is the last of a row, ``[vector, -number]``, and the last of a query is the share of it that counts: ``[query,
-0]`` ranks by the inner product, ``[query, 1]`` by the inner product less the number. So any store of inner
-products ranks exactly by both.
+It is the last of a row, ``[vector, -number]``, and the last of a query is how much of it counts: ``[query, 0]``
+ranks by the inner product, ``[query, 1]`` by the inner product less the number. So any store of inner products
+ranks exactly by both.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 
-def with_share(queries: Array, share: float) -> Array:
+def with_weight(queries: Array, weight: float) -> Array:
     """Queries ``(Q, d)`` that say how much of the numbers counts ``(Q, d + 1)``; see ``NumberedStore``."""
-    return with_numbers(queries, np.full(len(queries), -share, np.float32))
+    return with_numbers(queries, np.full(len(queries), -weight, np.float32))
 
 
 def with_numbers(vectors: Array, numbers: Array) -> Array:
@@ -62,8 +62,9 @@ class NumberedStore:
         return self.inner.delete(which)
 
     def search(self, queries: Array, k: int, where: Filter | None = None, exact: bool = False) -> list[Nearest]:
-        """The k best items of each query: ``(Q, d)``, without the numbers, or ``(Q, d + 1)`` as ``with_share``."""
-        asked = with_share(queries, 0) if queries.shape[1] == self._dim else queries
+        """The k best items of each query: ``(Q, d)``, without the numbers, or ``(Q, d + 1)`` as
+        ``with_weight``."""
+        asked = with_weight(queries, 0) if queries.shape[1] == self._dim else queries
         return self.inner.search(asked, k, where, exact)
 
     def get(self, ids: Sequence[str]) -> tuple[pa.Table, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.inverted_lists import Allowed, InvertedLists
-from crosslens.search.stores.numbered import with_share
+from crosslens.search.stores.numbered import with_weight
 from crosslens.search.stores.scoring import exact_top, rescored
 from crosslens.search.stores.structure_files import Probe
 
@@ -64,7 +64,7 @@ def held_queries(
 def _held(asked: Array, left_out: Positions, numbered: bool) -> HeldQueries:
     if not numbered:
         return HeldQueries(np.ascontiguousarray(asked), left_out)
-    twice = np.concatenate([with_share(asked, share) for share in (0, 1)])
+    twice = np.concatenate([with_weight(asked, weight) for weight in (0, 1)])
     return HeldQueries(twice, np.tile(left_out, 2))
 
 
