@@ -35,8 +35,10 @@ from crosslens.images.samples import to_eight_bits
 from crosslens.images.svg import svg_picture
 from crosslens.images.tiff import tiff_picture
 from crosslens.images.webp import webp_picture
-from crosslens.support.addresses import NOT_READ, is_remote
+from crosslens.support.addresses import NOT_READ, is_unread, place_of
 from crosslens.support.errors import ImageError
+from crosslens.support.members import read_bytes
+from crosslens.support.remote import PlaceError, Remote, UnreachableError
 
 REVISION = 2
 """Grows when the pixels of files that were decoded before change; cached features are kept apart by it."""
@@ -45,8 +47,8 @@ _CONTRAST = 16
 """Levels of 255 below which a picture on white counts as blank."""
 
 
-ImageSource = str | Path | bytes | Image.Image | np.ndarray
-"""A picture: a path, the encoded bytes, a Pillow image, or an array of pixels ``(H, W)``, ``(H, W, 3)`` or
+ImageSource = str | Path | Remote | bytes | Image.Image | np.ndarray
+"""A picture: a path or another place (``crosslens.support.addresses``), the encoded bytes, a Pillow image, or an array of pixels ``(H, W)``, ``(H, W, 3)`` or
 ``(H, W, 4)``, uint8, in sRGB; the fourth channel is opacity."""
 
 
@@ -56,6 +58,7 @@ def decode(
     mode: DecodeMode = "exact",
     min_side: int = 256,
     max_pixels: int | None = None,
+    name: str | None = None,
 ) -> Image.Image:
     """Decode one image to RGB: upright (EXIF), its colours in sRGB (ICC), any depth scaled to 8 bits.
 
@@ -69,6 +72,7 @@ def decode(
         min_side: shorter side in pixels that ``fast`` keeps.
         max_pixels: limit on width x height, read from the header before anything is decoded; that of
             ``crosslens.images.limits`` by default. ``fast`` takes JPEG of twice as many, which it scales.
+        name: what errors call bytes that were read before.
 
     Returns:
         A Pillow image of mode RGB; the first frame of an animation.
@@ -79,14 +83,14 @@ def decode(
     """
     if isinstance(source, np.ndarray):
         source = _of_array(source)
-    name = "the image" if isinstance(source, bytes | Image.Image) else str(source)
+    name = name or ("the image" if isinstance(source, bytes | Image.Image) else str(source))
     limit = max_pixels or limits.max_pixels()
     try:
         if isinstance(source, Image.Image):
             picture = pillow_picture(source, None)
         else:
             # Read at once: a path that changes underneath cannot surprise the decoder.
-            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+            content = source if isinstance(source, bytes) else read_bytes(place_of(source))
             if not content:
                 raise ImageError(f"{name} is empty (0 bytes)")
             kind = format_of(content[:HEAD])
@@ -95,7 +99,10 @@ def decode(
             limits.allow(limit)
             picture = _opened(content, kind)
     except FileNotFoundError:
-        raise ImageError(f"{name}: {NOT_READ}" if is_remote(name) else f"{name} does not exist") from None
+        raise ImageError(f"{name}: {NOT_READ}" if is_unread(name) else f"{name} does not exist") from None
+    except UnreachableError:
+        # Not of this picture alone: going on would skip every other one.
+        raise
     except Exception as error:
         raise _refused(name, error, limit) from error
     width, height = picture.size
@@ -213,6 +220,8 @@ def _refused(name: str, error: Exception, limit: int) -> ImageError:
         return ImageError(f"{name} has {_too_large(limit)}")
     if isinstance(error, ImageError) and str(error).startswith(name):
         return error
+    if isinstance(error, PlaceError):
+        return ImageError(str(error))
     return ImageError(f"{name} cannot be decoded: {error or type(error).__name__}")
 
 
