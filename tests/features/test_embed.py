@@ -12,9 +12,10 @@ from PIL import Image
 
 from crosslens.backbones.graphs import OnnxEngine
 from crosslens.data.catalog import Catalog
-from crosslens.features.embed import embed_catalog, view_generator
+from crosslens.features.embed import embed_catalog
 from crosslens.features.load import features_of
 from crosslens.features.store import FeatureStore
+from crosslens.features.work import view_generator
 from crosslens.images.augment import Augmentation
 from crosslens.support.errors import CrosslensError, FeatureError, FingerprintError, NothingEmbeddedError
 from testing.tiny_backbone import TinyBackbone
@@ -370,7 +371,7 @@ class TestCache:
     def test_images_that_failed_are_not_tried_again_until_they_change(self, catalog, pictures, monkeypatch):
         (pictures / "photo" / "circle" / "00.png").write_bytes(b"x")
         assert len(features_of(catalog, TinyBackbone()).skipped) == 1
-        monkeypatch.setattr("crosslens.features.embed.make_engine", None)
+        monkeypatch.setattr("crosslens.features.runner.make_engine", None)
         assert len(features_of(catalog, TinyBackbone()).skipped) == 1
 
     def test_domains_are_taken_apart(self, catalog):

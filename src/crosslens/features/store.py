@@ -183,8 +183,20 @@ class FeatureStore:
             result[positions] = part[rows]
         return result
 
+    @property
+    def next_number(self) -> int:
+        """The number of the shard that comes after all others."""
+        marks = (self.folder / "shards").glob("*.json")
+        return max((int(mark.stem) for mark in marks if re.fullmatch(r"\d+", mark.stem)), default=-1) + 1
+
     def add_shard(
-        self, ids: list[str], stamps: list[str], features: NDArray[np.float32], skipped: list[Skipped]
+        self,
+        ids: list[str],
+        stamps: list[str],
+        features: NDArray[np.floating],
+        skipped: list[Skipped],
+        *,
+        number: int | None = None,
     ) -> None:
         """Append one shard durably: first the vectors, then the done-mark.
 
@@ -193,6 +205,7 @@ class FeatureStore:
             stamps: n stamps.
             features: ``(n, 1 + V, D)``.
             skipped: images tried in this shard that failed.
+            number: of the shard, which there is none of; by default the next one.
 
         Raises:
             FeatureError: when a value does not fit fp16.
@@ -200,8 +213,7 @@ class FeatureStore:
         """
         if features.size and not float(np.abs(features).max()) <= _FP16_MAX:
             raise FeatureError("a feature is larger than fp16 can hold; this backbone's features need scaling")
-        numbers = [int(m.stem) for m in (self.folder / "shards").glob("*.json") if re.fullmatch(r"\d+", m.stem)]
-        number = max(numbers, default=-1) + 1
+        number = self.next_number if number is None else number
         file = self.folder / "shards" / f"{number:06d}.safetensors"
         with atomic_path(file) as temporary:
             save_file({"features": features.astype(np.float16)}, temporary)

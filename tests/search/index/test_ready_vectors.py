@@ -101,7 +101,7 @@ def test_files_that_hold_no_vectors(catalog, encoder, tmp_path):
 
 def test_features_are_indexed_without_embedding_again(catalog, vectors, encoder, tmp_path, monkeypatch):
     crosslens.embed(catalog, out=tmp_path / "f", backbone="tiny")
-    monkeypatch.setattr("crosslens.features.embed.make_engine", None)
+    monkeypatch.setattr("crosslens.features.runner.make_engine", None)
     index, _ = Index.build(catalog, encoder, tmp_path / "i", store="exact", features=tmp_path / "f")
     np.testing.assert_allclose(index.get(catalog.ids[7])[1], vectors[7], atol=1e-2)
 
@@ -119,7 +119,7 @@ def test_folders_of_several_machines_are_joined(catalog, encoder, tmp_path, monk
     parts = [catalog.take(range(half)), catalog.take(range(half, len(catalog)))]
     for number, part in enumerate(parts):
         crosslens.embed(part, out=tmp_path / f"f{number}", backbone="tiny")
-    monkeypatch.setattr("crosslens.features.embed.make_engine", None)
+    monkeypatch.setattr("crosslens.features.runner.make_engine", None)
     folders = [tmp_path / "f0", tmp_path / "f1"]
     report = crosslens.embed(catalog, out=tmp_path / "all", backbone="tiny", join=folders)
     assert (report.embedded, report.reused, report.skipped) == (0, 96, [])
