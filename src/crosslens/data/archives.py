@@ -90,7 +90,7 @@ def _sample(
         if ".json" in beside:
             read = json.loads(beside[".json"])
             told = read if isinstance(read, dict) else {}
-        texts = {suffix: beside[suffix].decode("utf-8-sig").strip() for suffix in (".cls", ".txt") if suffix in beside}
+        texts = {name: text.decode("utf-8-sig").strip() for name, text in beside.items() if name != ".json"}
     except (ValueError, RecursionError) as error:
         raise CatalogError(f"{archive}: what lies beside {pictures[0]} cannot be read: {error}") from error
     folders = pictures[0].split("/")[:-1]
@@ -115,7 +115,9 @@ def _own_table(rows: list[dict[str, Any]]) -> tuple[pa.Table | None, list[str]]:
         try:
             columns[name] = pa.array([row.get(name) for row in rows])
         except (pa.ArrowException, TypeError, OverflowError) as error:
-            notes.append(f"the values of {name!r} in the archives are not all of one type, so they are not kept: {error}")
+            notes.append(
+                f"the values of {name!r} in the archives are not all of one type, so they are not kept: {error}"
+            )
     if not columns:
         return None, notes
     own, more = tidy_columns(pa.table(columns), cells=False)

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from crosslens.data.listing import Listing
 from crosslens.data.names import Spelling, caseless, is_blank, nfc, read_name, stored_forms, told_apart
 from crosslens.data.readers import read, read_in_parts
-from crosslens.support.addresses import NOT_READ, Place, is_address, is_unread, joined, place_of
+from crosslens.support.addresses import NOT_READ, Place, is_address, is_unread, joined, place_of, whole_name
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
 from crosslens.support.near_names import did_you_mean
@@ -245,11 +245,11 @@ class Catalog:
 
     def rooted_at(self, folder: Place) -> Catalog:
         """The same images with paths that start from ``folder``; those outside it become absolute."""
-        here, there = _absolute(self.root), _absolute(folder)
+        here, there = whole_name(self.root), whole_name(folder)
         if here == there:
             return self
         below = there.rstrip(os.sep) + os.sep
-        whole = [_absolute(joined(self.root, path)) for path in self.column("path")]
+        whole = [whole_name(joined(self.root, path)) for path in self.column("path")]
         paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
         table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
         return replace(self, table=table, root=folder)
@@ -362,10 +362,6 @@ def _readable(source: str | Place) -> Place:
     if is_unread(source):
         raise CatalogError(f"{source}: {NOT_READ}")
     return place_of(source)
-
-
-def _absolute(place: Place) -> str:
-    return str(place) if isinstance(place, Remote) else os.path.abspath(place)
 
 
 def _as_cells(table: pa.Table) -> pa.Table:

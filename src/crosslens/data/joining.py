@@ -10,6 +10,7 @@ import pyarrow as pa
 from crosslens.data.catalog import Catalog
 from crosslens.data.manifests import MANIFEST_SUFFIXES, own_columns, read_table
 from crosslens.data.names import nfc
+from crosslens.support.addresses import joined, whole_name
 from crosslens.support.errors import CatalogError
 from crosslens.support.progress import note
 
@@ -58,10 +59,10 @@ def _names(catalog: Catalog, key: str, file: Path) -> list[tuple[str, ...]]:
     """What a row may call each of the N images."""
     if key == "id":
         return [(image,) for image in catalog.ids]
-    above = os.path.abspath(file.parent)
+    above = whole_name(file.parent)
     names: list[tuple[str, ...]] = []
     for path in catalog.column("path"):
-        whole = os.path.abspath(os.path.join(catalog.root, path))
+        whole = whole_name(joined(catalog.root, path))
         names.append((path, whole, os.path.relpath(whole, above)))
     return names
 

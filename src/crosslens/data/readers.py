@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from crosslens.data.listing import Listing
 from crosslens.data.archives import archives_in, read_archives
+from crosslens.data.listing import Listing
 from crosslens.data.manifests import LARGE_SUFFIXES, MANIFEST_SUFFIXES, read_manifest, read_manifest_in_parts
 from crosslens.data.names import name_or, nfc, read_name
 from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
@@ -346,7 +346,7 @@ def _left_out_notes(left_out: Counter[str]) -> Iterator[str]:
             yield f"{total} {noun}{'s' if total > 1 else ''}{what}: {each}{advice}"
 
 
-def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def _folder_rows(root: Place, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     nameless: dict[str, str] = {}
     for path in list_images(root, notes, left_out):
         parts = path.parts

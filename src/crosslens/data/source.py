@@ -9,7 +9,7 @@ from crosslens.support.addresses import Place
 from crosslens.support.progress import note
 
 Source = Catalog | str | Place
-"""A folder, a table, archives, an image or a list, on this machine or in object storage; or the images themselves."""
+"""A folder, a table, archives, an image or a list, here or in object storage; or the images themselves."""
 PART = 100_000
 """Rows of a large table that are read at once."""
 _NOTES = 3

@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
@@ -17,7 +16,9 @@ from crosslens.features.runner import OnThreads, Runner
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
+from crosslens.support.addresses import Place
 from crosslens.support.errors import FeatureError
+from crosslens.support.local_copy import lock_of
 from crosslens.support.progress import note, progress
 
 
@@ -31,11 +32,12 @@ class EmbedReport:
         reused: images that were there already and unchanged.
         skipped: images that have no features as they are now, and why; those of an earlier state do not count.
         seconds: wall-clock seconds of this call.
-        stages: seconds spent per stage, summed over workers: ``decode``, ``augment``, ``infer``, ``write``.
+        stages: seconds spent per stage, summed over workers: ``read``, ``decode``, ``augment``,
+            ``infer``, ``write``.
         left_out: pictures that the reader of the folder left out, by suffix.
     """
 
-    folder: Path
+    folder: Place
     embedded: int = 0
     reused: int = 0
     skipped: list[Skipped] = field(default_factory=list)
@@ -55,7 +57,7 @@ class EmbedReport:
 def embed_catalog(
     catalog: Catalog,
     backbone: Backbone,
-    folder: Path,
+    folder: Place,
     *,
     views: int = 0,
     augmentation: Augmentation | None = None,
@@ -65,7 +67,7 @@ def embed_catalog(
     device: str | None = None,
     retry: bool = True,
     wait: bool = False,
-    join: Sequence[Path] = (),
+    join: Sequence[Place] = (),
     runner: Runner | None = None,
 ) -> EmbedReport:
     """Embed every image of ``catalog`` that ``folder`` lacks; images that failed before are tried again.
@@ -103,12 +105,12 @@ def embed_catalog(
     report = EmbedReport(folder, left_out=dict(catalog.left_out))
     store = FeatureStore.create(folder, config)
     if join:
-        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+        with lock_of(folder).acquire(timeout=-1 if wait else 0):
             store.join(join)
     items = list(items_of(catalog))
     if _todo(items, store, retry) or store.damaged:
         try:
-            with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            with lock_of(folder).acquire(timeout=-1 if wait else 0):
                 # Read again: another process may have embedded some of them while this one waited.
                 store = FeatureStore.create(folder, config)
                 if store.drop_damaged():

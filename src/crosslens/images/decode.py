@@ -48,8 +48,8 @@ _CONTRAST = 16
 
 
 ImageSource = str | Path | Remote | bytes | Image.Image | np.ndarray
-"""A picture: a path or another place (``crosslens.support.addresses``), the encoded bytes, a Pillow image, or an array of pixels ``(H, W)``, ``(H, W, 3)`` or
-``(H, W, 4)``, uint8, in sRGB; the fourth channel is opacity."""
+"""A picture: a path or another place (``crosslens.support.addresses``), the encoded bytes, a Pillow image, or an
+array of pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, uint8, in sRGB; the fourth channel is opacity."""
 
 
 def decode(
@@ -83,26 +83,21 @@ def decode(
     """
     if isinstance(source, np.ndarray):
         source = _of_array(source)
-    name = name or ("the image" if isinstance(source, bytes | Image.Image) else str(source))
     limit = max_pixels or limits.max_pixels()
+    if isinstance(source, str | Path | Remote):
+        name, source = str(source), read_encoded(source)
+    name = name or "the image"
     try:
         if isinstance(source, Image.Image):
             picture = pillow_picture(source, None)
         else:
-            # Read at once: a path that changes underneath cannot surprise the decoder.
-            content = source if isinstance(source, bytes) else read_bytes(place_of(source))
-            if not content:
+            if not source:
                 raise ImageError(f"{name} is empty (0 bytes)")
-            kind = format_of(content[:HEAD])
+            kind = format_of(source[:HEAD])
             if kind is None:
                 raise ImageError(f"{name} is not an image of the formats that are read: {NAMES}")
             limits.allow(limit)
-            picture = _opened(content, kind)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: {NOT_READ}" if is_unread(name) else f"{name} does not exist") from None
-    except UnreachableError:
-        # Not of this picture alone: going on would skip every other one.
-        raise
+            picture = _opened(source, kind)
     except Exception as error:
         raise _refused(name, error, limit) from error
     width, height = picture.size
@@ -117,6 +112,25 @@ def decode(
         # Damaged files bring out every kind of error from the readers (struct.error, KeyError, …), and one
         # bad file must not end a job of a million.
         raise _refused(name, error, limit) from error
+
+
+def read_encoded(place: str | Path | Remote) -> bytes:
+    """The bytes of a picture, read at once: a file that changes underneath cannot surprise the decoder.
+
+    Raises:
+        ImageError: when it is not there or cannot be read.
+        UnreachableError: when nothing beside it could be read either, so that going on would skip every picture.
+    """
+    try:
+        return read_bytes(place_of(place))
+    except UnreachableError:
+        raise
+    except PlaceError as error:
+        raise ImageError(str(error)) from error
+    except FileNotFoundError:
+        raise ImageError(f"{place}: {NOT_READ}" if is_unread(place) else f"{place} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{place} cannot be decoded: {error or type(error).__name__}") from error
 
 
 def _of_array(pixels: np.ndarray) -> Image.Image:
@@ -220,8 +234,6 @@ def _refused(name: str, error: Exception, limit: int) -> ImageError:
         return ImageError(f"{name} has {_too_large(limit)}")
     if isinstance(error, ImageError) and str(error).startswith(name):
         return error
-    if isinstance(error, PlaceError):
-        return ImageError(str(error))
     return ImageError(f"{name} cannot be decoded: {error or type(error).__name__}")
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
+
+from pydantic import BeforeValidator
 
 from crosslens.support.remote import SCHEMES, Remote
 
@@ -49,11 +52,20 @@ def place_of(source: str | Path | Remote) -> Place:
     return Path(source)
 
 
+PlaceOption = Annotated[Place, BeforeValidator(place_of)]
+"""A place as an option of a request."""
+
+
 def joined(root: Place, path: str) -> Place:
     """The place of a path that starts from ``root``, or that is absolute or an address of its own."""
     if is_address(path):
         return place_of(path)
     return Path(path) if isinstance(root, Remote) and os.path.isabs(path) else root / path
+
+
+def whole_name(place: Place) -> str:
+    """The absolute path of a place, links not followed, or its address."""
+    return str(place) if isinstance(place, Remote) else os.path.abspath(place)
 
 
 def _scheme(source: object) -> str:

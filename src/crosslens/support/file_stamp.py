@@ -15,7 +15,6 @@ from crosslens.support.members import container_of, number_of, of_object, read_b
 from crosslens.support.reading import read_ahead
 from crosslens.support.remote import Remote, UnreachableError
 
-
 _PAGE = 1000
 """Objects that one request lists."""
 _WORTH = 4
@@ -78,15 +77,17 @@ def stamps_of(places: Sequence[Place]) -> list[FileStamp | None]:
         UnreachableError: where no object of a bucket could be read: wrong credentials, no such bucket.
     """
     listed = _listed([place for place in places if isinstance(place, Remote)])
-    found: dict[Place, FileStamp | None] = dict(listed)
-    distant = [p for p in dict.fromkeys(places) if isinstance(p, Remote) and p not in listed]
-    for place, stamp in read_ahead(stamp_of, distant):
+    found: dict[Place, FileStamp | None] = {}
+    for place, known in listed.items():
+        found[place] = known
+    distant = [place for place in dict.fromkeys(places) if isinstance(place, Remote) and place not in found]
+    for remote, stamp in read_ahead(stamp_of, distant):
         try:
-            found[place] = stamp.result()
+            found[remote] = stamp.result()
         except UnreachableError:
             raise
         except OSError:
-            found[place] = None
+            found[remote] = None
     stamps: list[FileStamp | None] = []
     for place in places:
         if isinstance(place, Path) and place not in found:

@@ -19,12 +19,17 @@ from crosslens.support.utf8 import is_utf8
 
 
 @contextmanager
-def atomic_path(target: Place) -> Iterator[Path]:
+def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success fsync it and rename it over ``target``.
 
     On any exception the temporary file or folder is removed and ``target`` is left as it was. A link is followed;
     a device, a pipe or an open stream (``/dev/stdout``) takes the bytes as they come. Of a folder in object
     storage the files at its top come last: each says of its kind that the rest is whole.
+
+    Args:
+        target: a file or folder.
+        new: a file in object storage is written only where there is none, which keeps two machines apart; a lock
+            does that on one.
 
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
@@ -33,7 +38,7 @@ def atomic_path(target: Place) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / target.name
             yield temporary
-            upload(temporary, target)
+            upload(temporary, target, new=new)
         return
     if _is_stream(target):
         with _copy_afterwards(target) as temporary:
@@ -59,14 +64,14 @@ def atomic_path(target: Place) -> Iterator[Path]:
             remove(temporary)
 
 
-def upload(source: Path, target: Remote) -> None:
+def upload(source: Path, target: Remote, *, new: bool = False) -> None:
     """Write a file, or all files of a folder, to object storage; those at the top of a folder come last.
 
     Raises:
         CrosslensError: when it cannot be written.
     """
     if source.is_file():
-        target.write(source)
+        target.write(source, new=new)
         return
     files = [file for file in sorted(source.rglob("*")) if file.is_file()]
     for file in sorted(files, key=lambda file: file.parent == source):
@@ -125,8 +130,9 @@ def read_json(path: Place, error: type[CrosslensError] = CrosslensError) -> dict
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error(f"{path} is missing") from None
-    except PlaceError as cause:
-        raise error(str(cause)) from cause
+    except PlaceError:
+        # It says itself what is wrong, and nothing of the file.
+        raise
     except (OSError, ValueError) as cause:
         raise error(f"{path} cannot be read as JSON: {cause}") from cause
     if not isinstance(value, dict):

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from crosslens.support.addresses import Place
 from crosslens.support.files import read_json, remove, write_json
 from crosslens.support.members import number_of
-from crosslens.support.addresses import Place
 from crosslens.support.places import cache_folder
 from crosslens.support.reading import read_ahead
 from crosslens.support.remote import ObjectState, PlaceError, Remote

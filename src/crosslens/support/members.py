@@ -161,7 +161,7 @@ def scan_archive(archive: Place, texts: tuple[str, ...] = ()) -> Iterator[tuple[
     """
     with archive.open() if isinstance(archive, Remote) else open(archive, "rb") as file:
         try:
-            with tarfile.open(fileobj=_Seekable(file) if isinstance(archive, Remote) else file, mode="r:") as tar:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     if not member.isfile() or member.issparse():
                         continue
@@ -171,24 +171,6 @@ def scan_archive(archive: Place, texts: tuple[str, ...] = ()) -> Iterator[tuple[
                     yield name, Span(member.offset_data, member.size), reader.read() if reader else None
         except tarfile.TarError as error:
             raise PlaceError(f"{archive} is no whole, uncompressed tar: {error}") from error
-
-
-class _Seekable:
-    """obstore's reader with what ``tarfile`` asks of a file."""
-
-    mode = "rb"
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    def read(self, size: int) -> bytes:
-        return bytes(self._reader.read(size))
-
-    def seek(self, position: int) -> int:
-        return int(self._reader.seek(position))
-
-    def tell(self) -> int:
-        return int(self._reader.tell())
 
 
 def picture_column(schema: pa.Schema) -> str | None:
@@ -217,47 +199,7 @@ def parquet_file(place: Place) -> Any:
 
     if not isinstance(place, Remote):
         return pa_parquet.ParquetFile(place)
-    size = place.state().size
-    return pa_parquet.ParquetFile(pa.PythonFile(_RangeFile(place, size), mode="r"), pre_buffer=True)
-
-
-class _RangeFile:
-    """An object as a file that Arrow reads in, one range for each of its requests."""
-
-    closed = False
-
-    def __init__(self, place: Remote, size: int) -> None:
-        self._place, self._size, self._at = place, size, 0
-
-    def read(self, size: int = -1) -> bytes:
-        size = self._size - self._at if size < 0 else min(size, self._size - self._at)
-        content = self._place.read_range(self._at, size) if size else b""
-        if len(content) != size:
-            raise PlaceError(f"{self._place} changed while it was read; try again")
-        self._at += size
-        return content
-
-    def seek(self, position: int, whence: int = 0) -> int:
-        self._at = position + (0, self._at, self._size)[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def size(self) -> int:
-        return self._size
-
-    def flush(self) -> None:
-        return
-
-    def close(self) -> None:
-        self.closed = True
+    return pa_parquet.ParquetFile(pa.PythonFile(place.open(0), mode="r"), pre_buffer=True)
 
 
 def lance_table(place: Place) -> Any:

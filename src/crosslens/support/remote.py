@@ -9,6 +9,7 @@ An object is written whole or not at all, so nothing half-written is ever seen u
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import time
@@ -212,9 +213,14 @@ class Remote:
         """The content as text."""
         return self.read_bytes().decode(encoding)
 
-    def open(self, block: int = 1 << 20) -> Any:
-        """A file to read and seek in, which asks for ``block`` bytes at a time."""
-        return self._ask(lambda store, key: _obstore().open_reader(store, key, buffer_size=block))
+    def open(self, block: int = 1 << 20) -> io.BufferedReader | io.RawIOBase:
+        """A file to read and seek in, which asks for ``block`` bytes at a time, or with 0 for what is read.
+
+        Raises:
+            PlaceError: when it is not there; reading raises it too.
+        """
+        ranges = _Ranges(self, self.state())
+        return io.BufferedReader(ranges, block) if block else ranges
 
     def write(self, content: bytes | Path, *, new: bool = False) -> None:
         """Write the object, whole or not at all.
@@ -292,7 +298,10 @@ class Remote:
                 f"{self}: there is no bucket {self.bucket!r}; check its name, and the region and endpoint in the"
                 f" environment ({_VARIABLES[self.scheme]})"
             )
-        if isinstance(error, FileExistsError) or type(error).__name__ in ("AlreadyExistsError", "PreconditionError"):
+        if isinstance(error, FileExistsError) or type(error).__name__ in (
+            "AlreadyExistsError",
+            "PreconditionError",
+        ):
             return ExistingError(f"{self} is there already")
         if isinstance(error, FileNotFoundError):
             return NoObjectError(f"{self} does not exist")
@@ -311,6 +320,35 @@ class Remote:
         if _broke_off(error) or "error sending request" in text or "timeout" in text.lower() or "(5" in text:
             return PlaceError(f"{self} cannot be read or written after several tries: {_brief(told)}")
         return PlaceError(f"{self}: {_brief(told)}")
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file: each read is a request for a range."""
+
+    def __init__(self, place: Remote, state: ObjectState) -> None:
+        self._place, self._size, self._at = place, state.size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        self._at = position + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(0, min(len(buffer), self._size - self._at))
+        content = self._place.read_range(self._at, wanted) if wanted else b""
+        if len(content) != wanted:
+            raise PlaceError(f"{self._place} changed while it was read; try again")
+        buffer[:wanted] = content
+        self._at += wanted
+        return wanted
 
 
 class _ShortError(OSError):
@@ -371,7 +409,8 @@ def _store(scheme: str, bucket: str, process: int) -> ObjectStore:
         if "AWS_ACCESS_KEY_ID" not in os.environ:
             settings |= _of_profile()
     try:
-        store: ObjectStore = from_url(
+        opened: Any = from_url  # Its types know the names of settings, not a dictionary of them.
+        store: ObjectStore = opened(
             f"{scheme}://{bucket}", client_options=options, retry_config=_RETRIES, **settings
         )
     except Exception as error:
