@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -76,10 +76,7 @@ def stamps_of(places: Sequence[Place]) -> list[FileStamp | None]:
     Raises:
         UnreachableError: where no object of a bucket could be read: wrong credentials, no such bucket.
     """
-    listed = _listed([place for place in places if isinstance(place, Remote)])
-    found: dict[Place, FileStamp | None] = {}
-    for place, known in listed.items():
-        found[place] = known
+    found: dict[Place, FileStamp | None] = dict(_listed([p for p in places if isinstance(p, Remote)]))
     distant = [place for place in dict.fromkeys(places) if isinstance(place, Remote) and place not in found]
     for remote, stamp in read_ahead(stamp_of, distant):
         try:
@@ -98,19 +95,17 @@ def stamps_of(places: Sequence[Place]) -> list[FileStamp | None]:
     return stamps
 
 
-def _listed(places: Sequence[Remote]) -> dict[Remote, FileStamp]:
-    """The stamps of objects that lie many in a folder."""
+def _listed(places: Sequence[Remote]) -> Iterator[tuple[Place, FileStamp | None]]:
+    """Objects that lie many in a folder, and their stamps."""
     folders: dict[Remote, set[Remote]] = defaultdict(set)
     for place in places:
         if container_of(place) is None:
             folders[place.parent].add(place)
-    stamps = {}
     for folder, wanted in folders.items():
         # A folder that holds far more than is wanted would take longer to list than to ask.
         for place, state in islice(folder.walk(), _PAGE * len(wanted) // _WORTH):
             if place in wanted:
-                stamps[place] = FileStamp(*of_object(state), 0)
-    return stamps
+                yield place, FileStamp(*of_object(state), 0)
 
 
 def content_digest(source: Place | bytes) -> str:
