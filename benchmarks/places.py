@@ -38,7 +38,7 @@ BUCKET = "places"
 
 @contextmanager
 def server() -> Iterator[subprocess.Popen[bytes]]:
-    """moto's S3 server, which the environment then names."""
+    """Moto's S3 server, which the environment then names."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,7 +89,7 @@ def clients(root: Remote, catalog: Catalog, process: subprocess.Popen[bytes]) ->
     from pyarrow import fs
 
     endpoint = os.environ["AWS_ENDPOINT_URL"]
-    arrow = fs.S3FileSystem(endpoint_override=endpoint.partition("//")[2], scheme="http")
+    arrow = fs.S3FileSystem(endpoint_override=endpoint.partition("//")[2], scheme="http", request_timeout=60)
     plain = boto3.client("s3", endpoint_url=endpoint)
 
     def by_arrow(path: str) -> int:
@@ -145,7 +145,7 @@ def main() -> None:
         result: dict[str, Any] = {"images": len(catalog), "views": options.views, "backbone": options.backbone}
         if options.clients:
             result["clients"] = clients(root, catalog, process)
-            print(result["clients"])
+            print(result["clients"], flush=True)
         turns: dict[str, list[float]] = {"disk": [], "s3": []}
         ratios = []
         for number in range(options.rounds + 1):

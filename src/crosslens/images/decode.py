@@ -85,7 +85,7 @@ def decode(
         source = _of_array(source)
     limit = max_pixels or limits.max_pixels()
     if isinstance(source, str | Path | Remote):
-        name, source = str(source), read_encoded(source)
+        name, source = str(place_of(source)), read_encoded(source)
     name = name or "the image"
     try:
         if isinstance(source, Image.Image):

@@ -67,13 +67,15 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
 def upload(source: Path, target: Remote, *, new: bool = False) -> None:
     """Write a file, or all files of a folder, to object storage; those at the top of a folder come last.
 
+    Files whose name starts with a dot, such as locks, are left out.
+
     Raises:
         CrosslensError: when it cannot be written.
     """
     if source.is_file():
         target.write(source, new=new)
         return
-    files = [file for file in sorted(source.rglob("*")) if file.is_file()]
+    files = [file for file in sorted(source.rglob("*")) if file.is_file() and not file.name.startswith(".")]
     for file in sorted(files, key=lambda file: file.parent == source):
         (target / file.relative_to(source).as_posix()).write(file)
 

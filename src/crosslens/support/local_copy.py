@@ -9,7 +9,7 @@ A copy is of one content: the object is asked for its tag each time, and another
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from filelock import FileLock
@@ -46,7 +46,7 @@ def local_copy(place: Place) -> Path:
     return copy
 
 
-def mirror(place: Remote, wanted: Callable[[str], bool] = lambda name: True) -> Path:
+def mirror(place: Remote, chosen: Callable[[Collection[str]], Collection[str]]) -> Path:
     """A folder of this machine that holds what lies below ``place``, as it is now.
 
     What is there already is not fetched again. The files at its top come last, so that who reads them finds all
@@ -54,7 +54,7 @@ def mirror(place: Remote, wanted: Callable[[str], bool] = lambda name: True) -> 
 
     Args:
         place: a prefix.
-        wanted: whether an object is, by its path from there.
+        chosen: which objects are wanted, of the paths from there.
 
     Raises:
         PlaceError: when something cannot be read.
@@ -64,16 +64,15 @@ def mirror(place: Remote, wanted: Callable[[str], bool] = lambda name: True) -> 
     with FileLock(folder / ".mirror.lock"):
         tags = read_json(folder / _TAGS) if (folder / _TAGS).is_file() else {}
         found = {str(one.relative_to(place)): (one, state) for one, state in place.walk()}
-        there = {name: both for name, both in found.items() if wanted(name)}
+        there = {name: found[name] for name in chosen(found)}
         changed = [n for n, (_, s) in there.items() if tags.get(n) != s.etag or not (folder / n).is_file()]
         for part in ([n for n in changed if "/" in n], [n for n in changed if "/" not in n]):
             for _, done in read_ahead(lambda name: _fetch(*there[name], folder / name), sorted(part)):
                 done.result()
         for name in tags.keys() - there.keys():
             remove(folder / name)
-        if changed or tags.keys() != there.keys():
-            write_json(folder / _TAGS, {name: state.etag for name, (_, state) in there.items()})
-        os.utime(folder / _TAGS) if (folder / _TAGS).exists() else None
+        # Written anew each time: it says that the folder is in use.
+        write_json(folder / _TAGS, {name: state.etag for name, (_, state) in there.items()})
     return folder
 
 

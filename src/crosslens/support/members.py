@@ -87,6 +87,9 @@ def read_head(place: Place, length: int) -> bytes:
     Raises:
         OSError: as ``read_bytes``.
     """
+    if isinstance(place, Path) and place.is_file():
+        with open(place, "rb") as file:
+            return file.read(length)
     if isinstance(place, Remote) and container_of(place) is None:
         return place.read_range(0, length)
     return read_bytes(place)
