@@ -56,6 +56,36 @@ def test_the_whole_story(cli, pictures, tmp_path):
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
+def test_embed_in_parts(cli, pictures, tmp_path):
+    folder, out = tmp_path / "f", tmp_path / "joined.json"
+    (pictures / "photo" / "circle" / "00.png").write_bytes(b"x")
+    for number, said in ((1, "1 of 2 parts are finished\n"), (2, f"'crosslens embed --join {folder}'")):
+        status, text, _ = cli("embed", pictures, "--out", folder, "--backbone", "tiny", "--part", f"{number}/2")
+        assert status == 0
+        assert said in text
+    status, _, err = cli("embed", pictures, "--out", folder, "--backbone", "tiny")
+    assert (status, "is being made in parts" in err) == (1, True)
+    status, text, err = cli("embed", "--join", folder, "--json", out)
+    assert (status, "2 parts joined, 95 images, 1 skipped" in text) == (0, True)
+    assert "00.png" in err
+    assert json.loads(out.read_text())["images"] == 95
+    assert cli("embed", "--join", folder)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--out", "f"),
+        ("ROOT",),
+        ("--join", "a", "--join", "b"),
+        ("ROOT", "--out", "f", "--part", "3/2"),
+        ("ROOT", "--out", "f", "--part", "1/2", "--join", "a"),
+    ],
+)
+def test_embed_without_what_it_needs_is_wrong_usage(cli, pictures, options):
+    assert cli("embed", *(pictures if word == "ROOT" else word for word in options))[0] == 2
+
+
 def test_embed_reports_rates_and_skips(cli, pictures, tmp_path):
     (pictures / "photo" / "circle" / "00.png").write_bytes(b"")
     out = tmp_path / "o.json"

@@ -9,7 +9,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from crosslens.cli import cache, data, demo, embed, evaluate, export, fit, index, mcp, open, report, search, serve
+from crosslens.cli import (
+    benchmark,
+    cache,
+    data,
+    demo,
+    embed,
+    evaluate,
+    export,
+    fit,
+    index,
+    mcp,
+    open,
+    report,
+    search,
+    serve,
+)
 from crosslens.support.terminal import echo, visible
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -68,6 +83,7 @@ app.command("fit", cls=fit.FitCommand)(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("report")(report.report)
+app.command("benchmark")(benchmark.benchmark)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("export")(export.export)

@@ -18,13 +18,19 @@ from crosslens.cli.options import (
     Workers,
     emit_json,
     is_shown,
+    tell_skipped,
 )
+from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
 
 def embed(
-    root: Annotated[str, typer.Argument(help="A folder of images, a manifest (.csv, .parquet) or a list (.txt).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The feature folder to make or continue.")],
+    root: Annotated[
+        str | None, typer.Argument(help="A folder of images, a manifest (.csv, .parquet) or a list (.txt).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The feature folder to make or continue.")
+    ] = None,
     backbone: Backbone = "lite",
     views: Annotated[int, typer.Option("--views", min=0, help="Random views beside the centre view.")] = 0,
     decode: Decode = "exact",
@@ -34,7 +40,20 @@ def embed(
     ] = 2048,
     join: Annotated[
         list[Path] | None,
-        typer.Option("--join", help="A feature folder of another machine to take vectors from; again for more."),
+        typer.Option(
+            "--join",
+            help="A feature folder of another machine to take vectors from; again for more. Alone, without ROOT: a"
+            " folder made with --part, whose parts become one.",
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part",
+            metavar="K/N",
+            help="Only the K-th of N equal parts, 3/16, for processes or machines that share the work; join them"
+            " afterwards.",
+        ),
     ] = None,
     device: Device = None,
     workers: Workers = None,
@@ -47,10 +66,22 @@ def embed(
     Run it again after an interruption: finished shards are kept, only what failed or changed is tried again.
 
     Example: crosslens embed photos/ --out features/ --views 3
+
+    In parts: crosslens embed photos/ --out features/ --part 1/2; the same with --part 2/2, at the same time or
+    later; then crosslens embed --join features/
     """
     from crosslens import api
     from crosslens.data.splits import select_splits
+    from crosslens.features.parts import Part
 
+    if root is None and out is None and join is not None and len(join) == 1 and part is None:
+        _join(join[0], json, quiet)
+        return
+    if root is None or out is None:
+        raise ConfigError("give ROOT and --out FOLDER; or --join FOLDER alone, to join the parts in a folder")
+    if part is not None and join:
+        raise ConfigError("--join takes no vectors into a part: leave --part or --join out")
+    chosen = None if part is None else Part.parse(part)
     result = api.embed(
         select_splits(api.open_catalog(root), split),
         out=out,
@@ -61,6 +92,7 @@ def embed(
         workers=workers,
         shard_size=shard_size,
         join=join or (),
+        part=chosen,
     )
     value: dict[str, Any] = {
         "folder": str(result.folder),
@@ -88,7 +120,30 @@ def embed(
             ),
         ],
     )
-    for entry in result.skipped[:20]:
-        echo(f"skipped {entry.path}: {entry.reason}", err=True)
-    if len(result.skipped) > 20:
-        echo(f"... and {len(result.skipped) - 20} more; --json lists them all", err=True)
+    tell_skipped([f"{entry.path}: {entry.reason}" for entry in result.skipped])
+    if chosen is not None:
+        _tell_parts(out)
+
+
+def _join(folder: Path, json: Path | None, quiet: bool) -> None:
+    from crosslens.features.parts import join_parts
+
+    result = join_parts(folder)
+    value = {
+        "folder": str(folder),
+        "parts": result.parts,
+        "images": result.images,
+        "skipped": [vars(entry) for entry in result.skipped],
+    }
+    emit_json(json, value)
+    if is_shown(quiet, json):
+        echo(f"{folder}: {result.parts} parts joined, {result.images} images, {len(result.skipped)} skipped")
+        tell_skipped([f"{entry.path}: {entry.reason}" for entry in result.skipped])
+
+
+def _tell_parts(folder: Path) -> None:
+    from crosslens.features.parts import finished_parts
+
+    done, of = finished_parts(folder)
+    more = f"; join them with 'crosslens embed --join {folder}'" if done == of else ""
+    echo(f"{done} of {of} parts are finished{more}")

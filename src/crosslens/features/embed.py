@@ -13,7 +13,7 @@ from filelock import Timeout
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
 from crosslens.features.runner import OnThreads, Runner
-from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
+from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
 from crosslens.support.addresses import Place
@@ -95,26 +95,25 @@ def embed_catalog(
         CrosslensError: when the disk is full; finished shards stay.
     """
     started = time.perf_counter()
-    config = FeatureConfig(
-        fingerprint=backbone.fingerprint,
-        views=views,
-        augmentation=(augmentation or Augmentation()) if views else None,
-        seed=seed if views else 0,
-    )
+    config = FeatureConfig.of(backbone, views, augmentation, seed)
+    if (folder / PLAN).exists():
+        raise FeatureError(
+            f"{folder} is being made in parts: make one of them with 'crosslens embed --join {folder}', or remove"
+            f" {(folder / PLAN).parent} to do without them"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     report = EmbedReport(folder, left_out=dict(catalog.left_out))
     store = FeatureStore.create(folder, config)
-    if join:
-        with lock_of(folder).acquire(timeout=-1 if wait else 0):
-            store.join(join)
     items = list(items_of(catalog))
-    if _todo(items, store, retry) or store.damaged:
+    if join or _todo(items, store, retry) or store.damaged:
         try:
             with lock_of(folder).acquire(timeout=-1 if wait else 0):
                 # Read again: another process may have embedded some of them while this one waited.
                 store = FeatureStore.create(folder, config)
                 if store.drop_damaged():
                     note("damaged shards were dropped; their images are embedded again")
+                if join:
+                    store.join(join)
                 items = list(items_of(catalog))
                 todo = _todo(items, store, retry)
                 if todo:

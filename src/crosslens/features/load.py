@@ -95,12 +95,7 @@ def features_of(
         FingerprintError: when ``folder`` holds another backbone's vectors.
         FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
-    wanted = FeatureConfig(
-        fingerprint=backbone.fingerprint,
-        views=views,
-        augmentation=(augmentation or Augmentation()) if views else None,
-        seed=(seed or 0) if views else 0,
-    )
+    wanted = FeatureConfig.of(backbone, views, augmentation, seed or 0)
     place = _cache_place(catalog, wanted) if folder is None else place_of(folder)
     config = FeatureStore.open(place).config if (place / "features.json").exists() else wanted
     # More views than needed are fine, other ones are not.

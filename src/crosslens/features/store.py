@@ -3,6 +3,7 @@
     F/features.json                what the vectors are: fingerprint, views, augmentation, seed
     F/shards/000000.safetensors    ``features (n, 1 + V, D)`` fp16; row 0 is the centre view, then V random views
     F/shards/000000.json           the done-mark: n ids, n stamps (path, state, digest), what was skipped and why
+    F/parts/                       only while the folder is made in parts; see ``crosslens.features.parts``
 
 A shard counts only once its done-mark exists, so a killed job loses at most one shard. Where an id occurs in two
 shards the later one holds; that is how changed images are replaced. A row, and a failure, speaks for
@@ -16,6 +17,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +25,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from crosslens.backbones.base import Backbone
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.images.augment import Augmentation
 from crosslens.support.addresses import Place
 from crosslens.support.errors import FeatureError
 from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json
 from crosslens.support.local_copy import local_copy
+from crosslens.support.progress import progress
 from crosslens.support.reading import read_ahead
 from crosslens.support.remote import ExistingError, NoObjectError, PlaceError, Remote
 
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
+PLAN = Path("parts", "plan.json")
+"""In a folder whose parts are not joined yet, how they were cut; see ``crosslens.features.parts``."""
 _FP16_MAX = 65504.0
 
 
@@ -56,6 +62,18 @@ class FeatureConfig(BaseModel):
     views: int = Field(0, ge=0)
     augmentation: Augmentation | None = None
     seed: int = 0
+
+    @classmethod
+    def of(
+        cls, backbone: Backbone, views: int = 0, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> FeatureConfig:
+        """What a backbone's vectors are; without views neither their augmentation nor their seed counts."""
+        return cls(
+            fingerprint=backbone.fingerprint,
+            views=views,
+            augmentation=(augmentation or Augmentation()) if views else None,
+            seed=seed if views else 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -149,6 +167,11 @@ class FeatureStore:
     def failure(self, image: str) -> Skipped | None:
         """The last time an image could not be embedded, with the stamp it had then; None when it always could."""
         return self._failures.get(image)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """The failures of images that have no features here at all."""
+        return [entry for image, entry in self._failures.items() if image not in self._rows]
 
     def gather(self, ids: Sequence[str], views: int | None = None) -> NDArray[np.float16]:
         """The features of ``ids`` in that order.
@@ -257,13 +280,14 @@ class FeatureStore:
                 )
             if other.damaged:
                 raise FeatureError(f"{other.damaged[0]} is damaged; run the 'crosslens embed' that made it again")
-        for other in stores:
-            for shard in other._shards:
-                if shard.ids and all(map(self._has, shard.ids, shard.stamps)):
-                    continue
-                with safe_open(local_copy(shard.file), framework="numpy") as tensors:
-                    features = tensors.get_tensor("features")
-                self.add_shard(shard.ids, shard.stamps, features, shard.skipped)
+        shards = [shard for other in stores for shard in other._shards]
+        with progress(len(shards), "joining shards") as advance:
+            for shard in shards:
+                if not shard.ids or not all(map(self._has, shard.ids, shard.stamps)):
+                    with safe_open(local_copy(shard.file), framework="numpy") as tensors:
+                        features = tensors.get_tensor("features")
+                    self.add_shard(shard.ids, shard.stamps, features, shard.skipped)
+                advance()
         return sum(len(other) for other in stores)
 
     def _has(self, image: str, stamp: str) -> bool:

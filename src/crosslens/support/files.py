@@ -158,8 +158,10 @@ def require_known_format(
 
 
 def remove(path: Place) -> None:
-    """Remove a file or a folder with all it holds; a missing one is fine. In object storage it is one object."""
+    """Remove a file or a folder with all it holds; a missing one is fine."""
     if isinstance(path, Remote):
+        for below, _ in list(path.walk()):
+            below.unlink()
         path.unlink()
         return
     if path.is_dir() and not path.is_symlink():
