@@ -227,3 +227,42 @@ def test_pictures_in_archives_and_tables_give_the_same_features(
     assert embed_catalog(opened, TinyBackbone(), tmp_path / "f").embedded == 0
     if kind == "tar":
         assert sorted(opened.column("price")) == sorted(n for n in range(len(catalog) // 2) for _ in range(2))
+
+
+def test_a_table_of_many_rows_is_embedded_part_by_part(pictures, expected, tmp_path, monkeypatch):
+    from crosslens.api import embedding
+    from crosslens.data import source
+
+    catalog, values = expected
+    pa_parquet.write_table(as_table(catalog, pictures), tmp_path / "p.parquet")
+    read = []
+
+    def in_parts(table):
+        for part in source.open_in_parts(table, 10):
+            read.append(len(part))
+            yield part
+
+    monkeypatch.setattr(embedding, "open_in_parts", in_parts)
+    monkeypatch.setattr(embedding, "load_backbone", lambda name, decode: TinyBackbone())
+    report = embedding.embed(tmp_path / "p.parquet", out=tmp_path / "f")
+    assert (report.embedded, report.reused, report.skipped) == (24, 0, [])
+    assert read == [10, 10, 4]
+    assert np.array_equal(features(tmp_path / "f", catalog), values)
+    again = embedding.embed(tmp_path / "p.parquet", out=tmp_path / "f")
+    assert (again.embedded, again.reused) == (0, 24)
+    twice = pa.concat_tables([as_table(catalog, pictures)] * 2)
+    pa_parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(CrosslensError, match="occurs twice"):
+        embedding.embed(tmp_path / "twice.parquet", out=tmp_path / "g")
+
+
+def test_parts_of_a_job_lie_in_a_bucket_and_are_joined_there(away, expected):
+    from crosslens.features.parts import Part, embed_part, join_parts
+
+    catalog, values = expected
+    folder = away.parent / "features"
+    for number in (1, 2):
+        embed_part(Catalog.open(away), TinyBackbone(), folder, Part(number=number, of=2))
+    assert join_parts(folder).images == len(catalog)
+    assert np.array_equal(features(folder, catalog), values)
+    assert not (folder / "parts").exists()

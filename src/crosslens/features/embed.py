@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -17,7 +17,7 @@ from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
 from crosslens.support.addresses import Place
-from crosslens.support.errors import FeatureError
+from crosslens.support.errors import CatalogError, FeatureError
 from crosslens.support.local_copy import lock_of
 from crosslens.support.progress import note, progress
 
@@ -126,6 +126,69 @@ def embed_catalog(
     report.reused = len(catalog) - report.embedded - len(report.skipped)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def embed_in_turn(
+    catalogs: Iterable[Catalog],
+    backbone: Backbone,
+    folder: Place,
+    *,
+    views: int = 0,
+    shard_size: int = 2048,
+    runner: Runner | None = None,
+) -> EmbedReport:
+    """Embed catalogs one after the other, such as the parts of a table that is larger than memory.
+
+    Of every image its id and stamp are held, nothing else.
+
+    Args:
+        catalogs: are taken as they come; ids must not repeat.
+        backbone, folder, views, shard_size, runner: see ``embed_catalog``.
+
+    Raises:
+        CatalogError: for an id that two of them have; what was embedded before stays.
+        FeatureError, FingerprintError, CrosslensError: as ``embed_catalog``.
+    """
+    started = time.perf_counter()
+    report, seen = EmbedReport(folder), set[str]()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock_of(folder).acquire(timeout=0):
+            store = FeatureStore.create(folder, FeatureConfig.of(backbone, views))
+            if store.drop_damaged():
+                note("damaged shards were dropped; their images are embedded again")
+            for catalog in catalogs:
+                if repeated := seen.intersection(catalog.ids):
+                    raise CatalogError(f"the id {min(repeated)!r} occurs twice; every image needs one of its own")
+                seen.update(catalog.ids)
+                _embed_one(catalog, backbone, store, report, shard_size, runner or OnThreads())
+                note(f"{len(seen)} images seen, {report.embedded} of them embedded now")
+    except Timeout:
+        raise FeatureError(f"another process is writing to {folder}; wait for it or choose another") from None
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _embed_one(
+    catalog: Catalog,
+    backbone: Backbone,
+    store: FeatureStore,
+    report: EmbedReport,
+    shard_size: int,
+    runner: Runner,
+) -> None:
+    """Embed one of several catalogs, and count it in the report of all."""
+    items = list(items_of(catalog))
+    own = EmbedReport(report.folder)
+    if todo := _todo(items, store, retry=True):
+        _run(todo, backbone, store, own, shard_size, runner)
+    skipped = [entry for item in items if (entry := _failure(item, store)) is not None]
+    report.embedded += own.embedded
+    report.reused += len(items) - own.embedded - len(skipped)
+    report.skipped += skipped
+    report.stages = {
+        name: report.stages.get(name, 0.0) + spent for name, spent in own.stages.items()
+    } or report.stages
 
 
 def _todo(items: list[Item], store: FeatureStore, retry: bool) -> list[Item]:
