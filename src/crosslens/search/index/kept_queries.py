@@ -18,6 +18,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.ops.calibration import LEAST
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.index.contents import Contents
+from crosslens.support.addresses import Place
 from crosslens.support.errors import ConfigError, StoreError
 from crosslens.support.files import atomic_path
 
@@ -65,7 +66,7 @@ def keep_queries(contents: Contents, queries: Catalog, device: str | None = None
         NothingEmbeddedError: when none can be embedded.
     """
     kept = embed_queries(queries, contents.encoder, device)
-    write_queries(contents.folder, kept, contents.fingerprint)
+    write_queries(contents.place, kept, contents.fingerprint)
     return len(kept.features)
 
 
@@ -83,7 +84,7 @@ def embed_queries(queries: Catalog, encoder: Encoder, device: str | None = None)
     return KeptQueries(np.ascontiguousarray(features, np.float32), np.ascontiguousarray(vectors))
 
 
-def write_queries(folder: Path, kept: KeptQueries, fingerprint: Fingerprint) -> None:
+def write_queries(folder: Place, kept: KeptQueries, fingerprint: Fingerprint) -> None:
     """Keep queries in the folder of an index, whose vectors have this fingerprint.
 
     Raises:
