@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from crosslens.backbones import load_backbone
 from crosslens.data.source import Source, open_catalog
 from crosslens.features.embed import EmbedReport, embed_catalog
+from crosslens.features.on_ray import OnRay
 from crosslens.features.parts import Part, embed_part
+from crosslens.features.runner import OnThreads, Runner
 from crosslens.images.decode import DecodeMode
+from crosslens.support.errors import ConfigError
+
+RunnerName = Literal["threads", "ray"]
+"""Who embeds: threads of this process, or a cluster of Ray."""
 
 
 def embed(
@@ -24,12 +31,21 @@ def embed(
     shard_size: int = 2048,
     join: Sequence[Path] = (),
     part: Part | None = None,
+    runner: RunnerName = "threads",
+    address: str | None = None,
 ) -> EmbedReport:
     """Embed every image of ``source`` into the feature folder ``out``; see ``features.embed.embed_catalog``.
 
-    With ``part`` only that part of them, until ``join_parts`` makes one folder of all parts.
+    With ``part`` only that part of them, until ``join_parts`` makes one folder of all parts. The runner ``ray``
+    embeds on the Ray cluster at ``address``; see ``features.on_ray.OnRay``.
+
+    Raises:
+        ConfigError: for an address without Ray.
     """
+    if runner != "ray" and address is not None:
+        raise ConfigError("an address is that of a Ray cluster: add --runner ray")
     catalog, network = open_catalog(source), load_backbone(backbone, decode=decode)
+    chosen: Runner = OnRay(backbone, address, workers, device) if runner == "ray" else OnThreads(workers, device)
     if part is not None:
         return embed_part(
             catalog,
@@ -37,18 +53,16 @@ def embed(
             Path(out),
             part,
             views=views,
-            device=device,
-            workers=workers,
             shard_size=shard_size,
             join=join,
+            runner=chosen,
         )
     return embed_catalog(
         catalog,
         network,
         Path(out),
         views=views,
-        device=device,
-        workers=workers,
         shard_size=shard_size,
         join=join,
+        runner=chosen,
     )

@@ -9,7 +9,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from crosslens.cli import cache, data, demo, embed, evaluate, export, fit, index, mcp, open, report, search, serve
+from crosslens.cli import (
+    cache,
+    data,
+    demo,
+    embed,
+    evaluate,
+    export,
+    fit,
+    index,
+    jobs,
+    mcp,
+    open,
+    report,
+    search,
+    serve,
+)
 from crosslens.support.terminal import echo, visible
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -73,4 +88,5 @@ app.command("search")(search.search)
 app.command("export")(export.export)
 app.add_typer(serve.app, name="serve")
 app.command("mcp")(mcp.mcp)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(cache.app, name="cache")

@@ -18,7 +18,8 @@ from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
 from crosslens.support.errors import FeatureError
-from crosslens.support.progress import note, progress
+from crosslens.support.jobs import reason_of
+from crosslens.support.progress import note, progress, tell_skip
 
 
 @dataclass
@@ -153,11 +154,15 @@ def _run(
         step = max(1, crew.batch_size // (1 + store.config.views))
         batches = [todo[start : start + step] for start in range(0, len(todo), step)]
         shards = _Shards(store, len(batches), ceil(shard_size / step), report, crew.stages)
+        skipped = 0
         with progress(len(todo), "embedding") as advance:
             try:
                 for number, batch in crew.run(batches):
                     shards.add(number, batch)
-                    advance(len(batch))
+                    skipped += len(batch.skipped)
+                    for entry in batch.skipped:
+                        tell_skip(reason_of(entry.reason, entry.path))
+                    advance(len(batch), f"{skipped} skipped" if skipped else "")
             finally:
                 # An interrupt keeps what is finished: shards are written as far as they are there.
                 shards.write_all()

@@ -49,9 +49,64 @@ def _say(text: str, style: str = "") -> None:
         console.print(Text(visible(text), style), soft_wrap=True)
 
 
+class Watcher(Protocol):
+    """Who hears of all progress, shown or not."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """A stage is so far."""
+        ...
+
+    def skip(self, reason: str) -> None:
+        """A picture is left out."""
+        ...
+
+
+_watcher: Watcher | None = None
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell ``watcher`` of all progress inside ``with``, and no longer who heard of it before."""
+    global _watcher
+    before, _watcher = _watcher, watcher
+    try:
+        yield
+    finally:
+        _watcher = before
+
+
+def tell_skip(reason: str) -> None:
+    """Tell who watches that a picture is left out; a ``reason`` without names, so that like ones count together."""
+    if _watcher is not None:
+        _watcher.skip(reason)
+
+
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Advance]:
     """Show a bar of ``total`` steps on a terminal or in a notebook, plain lines elsewhere, nothing when quiet."""
+    with _shown(total, label) as advance:
+        if _watcher is None:
+            yield advance
+            return
+        yield _Watched(advance, _watcher, total, label)
+
+
+class _Watched:
+    """Moves a bar on, and tells who watches."""
+
+    def __init__(self, advance: Advance, watcher: Watcher, total: int, label: str) -> None:
+        self._advance, self._watcher, self._total, self._label, self._done = advance, watcher, total, label, 0
+        watcher.progress(label, 0, total)
+
+    def __call__(self, steps: int = 1, note: str = "", total: int | None = None) -> None:
+        self._advance(steps, note, total)
+        self._done += steps
+        self._total = self._total if total is None else total
+        self._watcher.progress(self._label, self._done, self._total)
+
+
+@contextmanager
+def _shown(total: int, label: str) -> Iterator[Advance]:
     if console.is_jupyter and not _quiet:
         yield _notebook_bar(total, label)
         return
@@ -119,11 +174,12 @@ class _PlainLines:
             return
         self._last, self._told = now, self._done
         left = (now - self._started) / self._done * max(self._total - self._done, 0)
-        wait = f", about {_duration(left)} left" if left >= 1 else ""
+        wait = f", about {duration(left)} left" if left >= 1 else ""
         _say(f"{self._label}: {self._done} of {self._total}{wait}{f'; {note}' if note else ''}")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min`` or ``5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"
