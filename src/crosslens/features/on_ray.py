@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -138,8 +140,7 @@ class _Done:
 def _prepare(job: _Job) -> None:
     if job.version != __version__:
         raise FeatureError(
-            f"the node {socket.gethostname()} has crosslens {__version__}, and this job is of {job.version};"
-            " install one version everywhere"
+            f"crosslens is {__version__} there and {job.version} here; install one version everywhere"
         )
     limits.set_max_pixels(job.max_pixels)
     # Paths are as they were typed. Where there is no such folder, pictures that are not found tell of it.
@@ -153,8 +154,8 @@ def _engine(job: _Job) -> Engine:
     backbone = load_backbone(job.backbone, decode=job.preprocess.decode)
     if backbone.fingerprint != FeatureConfig.model_validate_json(job.config).fingerprint:
         raise FeatureError(
-            f"on the node {socket.gethostname()} the backbone {job.backbone} is another than here: its weights or"
-            " settings differ; put the same on every node"
+            f"the backbone {job.backbone} is another there than here: its weights or settings differ; put the"
+            " same on every node"
         )
     return make_engine(backbone, job.device)
 
@@ -358,12 +359,12 @@ class _OnGpus(_OnCluster):
 
 def _told(error: Any) -> str:
     """What went wrong on a node, in its own words where they are meant for people."""
-    cause = error.cause
+    cause, node = error.cause, f"on the node {error.ip}"
     if isinstance(cause, CrosslensError):
-        return str(cause)
+        return f"{node}: {cause}"
     if isinstance(cause, ModuleNotFoundError):
-        return f"a node of the cluster lacks {cause.name}; install crosslens[train] on every node"
-    return f"a node of the cluster failed with {type(cause).__name__}: {cause}"
+        return f"{node} {cause.name} is missing; install crosslens[train] on every node"
+    return f"{node} a worker failed with {type(cause).__name__}: {cause}"
 
 
 def _ray() -> ModuleType:
@@ -386,8 +387,12 @@ def _connect(ray: Any, address: str, processors: int) -> None:
     else:
         more = {}
         _require_answer(address)
+    polite = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
+        if threading.current_thread() is threading.main_thread():
+            # Ray takes it for itself, and then ends without a word.
+            signal.signal(signal.SIGTERM, polite)
     except (Exception, SystemExit) as error:
         # Ray ends the process when it gives up.
         reason = " ".join(str(error).split()) if isinstance(error, Exception) else "it gave no answer"

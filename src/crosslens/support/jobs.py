@@ -295,8 +295,9 @@ def _folder() -> Path:
 def _begun(pid: int) -> str:
     """When a process began, as a mark; empty when there is none, or only its number where that is not told."""
     try:
-        # Behind the name, which may hold anything, field 22 of the whole line.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        # Behind the name, which may hold anything: the state, and as field 22 of the whole line the time.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
     except OSError:
         pass
     if Path("/proc/self/stat").exists():

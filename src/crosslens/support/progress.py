@@ -76,7 +76,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 def tell_skip(reason: str) -> None:
-    """Tell who watches that a picture is left out; a ``reason`` without names, so that like ones count together."""
+    """Tell who watches that a picture is left out; a ``reason`` without names, so that like ones add up."""
     if _watcher is not None:
         _watcher.skip(reason)
 
