@@ -34,6 +34,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "ucdir-one-head": ("ucdir", {"settings": {"members": 1}}),
     "ucdir-paper": ("ucdir", PAPER),
     "ucdir-paper-oracle": ("ucdir", PAPER | {"oracle": True}),
+    "protoot": ("protoot", {}),
     "supervised": ("supervised", {}),
 }
 UNSEEDED = {"frozen", "centred"}
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--pairs", help="only these pairs of domains: a:b,c:d")
     parser.add_argument("--backbone", default="lite")
     parser.add_argument("--features", type=Path, help="a feature folder with at least 3 views")
-    parser.add_argument("--set", action="append", default=[], help="a setting for every ucdir row, key=value")
+    parser.add_argument("--set", action="append", default=[], help="for every row of ucdir and protoot, key=value")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     catalog = open_catalog(options.root)
@@ -58,7 +59,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     for row in options.rows.split(","):
         method, extra = ROWS[row]
-        extra = with_settings(extra, options.set) if method == "ucdir" else extra
+        extra = with_settings(extra, options.set) if method in ("ucdir", "protoot") else extra
         measured = [
             measure(method, extra, catalog, pairs, seed, options)
             for seed in (seeds[:1] if row in UNSEEDED else seeds)

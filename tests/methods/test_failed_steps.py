@@ -13,6 +13,7 @@ from crosslens.training.run import Run
 SETTINGS = {
     "instance": {"epochs": 2, "batch_size": 16, "views": 2, "head": [32, 16]},
     "ucdir": {"epochs": 2, "batch_size": 16, "views": 2, "head": [32, 16], "members": 1, "clusters": [3, 4]},
+    "protoot": {"epochs": 2, "batch_size": 16, "views": 2, "head": [32, 16], "members": 1, "cross_epoch": 0},
     "uem": {"epochs": 2, "batch_size": 16, "views": 2, "head": [32, 16], "members": 1},
 }
 

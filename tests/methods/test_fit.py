@@ -69,7 +69,7 @@ def test_ucdir_switches_its_terms_on_by_schedule(pictures, tmp_path):
     assert last["total"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("method", ["ucdir", "protonce", "supervised"])
+@pytest.mark.parametrize("method", ["ucdir", "protonce", "protoot", "supervised"])
 @pytest.mark.parametrize("stop_after", [2, 7, 11])
 def test_a_fit_killed_at_any_step_resumes_to_the_same_bits(pictures, tmp_path, killed_after, method, stop_after):
     settings = {"supervised": {"epochs": 4, "batch_size": 8}}.get(method)
@@ -111,7 +111,17 @@ def test_unsupervised_methods_never_see_a_label(pictures, tmp_path, monkeypatch)
     monkeypatch.setattr("crosslens.api.fitting.method_class", lambda name: Spy)
     fit(pictures, tmp_path / "run", "frozen", {})
     hidden = [m for m in METHODS if "labels" not in method_class(m).learns_from and m != "frozen"]
-    assert set(hidden) == {"centred", "instance", "protonce", "ucdir", "uem", "clair", "text-map", "tki"}
+    assert set(hidden) == {
+        "centred",
+        "instance",
+        "protonce",
+        "ucdir",
+        "protoot",
+        "uem",
+        "clair",
+        "text-map",
+        "tki",
+    }
 
 
 def test_oracle_takes_the_true_count_and_the_best_epoch_and_says_so(pictures, tmp_path):

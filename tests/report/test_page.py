@@ -10,7 +10,7 @@ import pytest
 from crosslens.data.catalog import Catalog
 from crosslens.features.store import Skipped
 from crosslens.report import Embeddings, Section, write_report
-from crosslens.report.page import PICTURES
+from crosslens.report.page import BEST_DEPTH, BEST_QUERIES, PICTURES
 from crosslens.report.thumbnails import MAX_BYTES
 from crosslens.support.errors import ConfigError, CrosslensError, EvaluationError
 from testing.page_parser import Page
@@ -96,11 +96,14 @@ def test_wrong_and_right_in_the_grids_are_the_relevance(world, make_page):
     right = sum(int(result.relevant.sum()) for result in evaluation.directions)
     total = sum(result.relevant.size for result in evaluation.directions)
     assert 0 < right < total
-    assert len(page.all("figure", "right")) == right
-    assert len(page.all("figure", "wrong")) == total - right
+    shown = {
+        kind: [e for e in page.all("figure", kind) if "article" not in e.inside] for kind in ("right", "wrong")
+    }
+    assert len(shown["right"]) == right
+    assert len(shown["wrong"]) == total - right
     assert page.text.count("✓ right:") == 0
-    assert sum("✓" in e.text for e in page.all("figure", "right")) == right
-    assert sum("✗" in e.text for e in page.all("figure", "wrong")) == total - right
+    assert sum("✓" in e.text for e in shown["right"]) == right
+    assert sum("✗" in e.text for e in shown["wrong"]) == total - right
     score = evaluation.directions[0].scores[0, 0]
     assert f"{score:.3f}" in page.text
 
@@ -109,8 +112,57 @@ def test_grids_show_base_and_last(world, make_page):
     page = make_page(grid_queries=3, grid_depth=4)
     assert len(page.all("section", "example")) == 2 * 3
     assert len(page.all("ol", "strip")) == 2 * 3 * 2
-    assert len(page.all("figure", "query")) == 2 * 3
-    assert not make_page(grid_queries=0).all("section", "example")
+    assert len([e for e in page.all("figure", "query") if "article" not in e.inside]) == 2 * 3
+    none = make_page(grid_queries=0)
+    assert not none.all("section", "example")
+    assert not none.all("article", "card")
+
+
+def test_the_first_screen_has_the_verdict_and_good_queries_of_the_best(world, make_page):
+    evaluations = {"frozen": world.evaluation(world.vectors(1.5)), "ucdir": world.evaluation(world.vectors(0.3))}
+    page = make_page(Section("Results", evaluations), notes=["Mind the gap."], credits=["Drawn by Ann."])
+    order = [
+        page.html.index(text)
+        for text in ("frozen finds best", 'class="card"', "Mind the gap", "<main>", "Drawn by Ann")
+    ]
+    assert order == sorted(order)
+    assert "Where frozen is at its best" in page.text
+    cards = page.all("article", "card")
+    assert len(cards) == 3
+    # Of what the best encoder found: these queries are among its best.
+    best = max(result.per_query["map@all"].max() for result in evaluations["frozen"].directions)
+    chosen = [e.attributes["title"] for e in page.all("figure", "query") if "article" in e.inside]
+    for name in chosen:
+        values = [
+            value
+            for result in evaluations["frozen"].directions
+            for identity, value in zip(result.query_ids, result.per_query["map@all"], strict=True)
+            if identity == name
+        ]
+        assert values[0] > 0.7 * best
+
+
+def test_points_of_the_maps_show_their_pictures_each_once_in_the_page(make_page):
+    page = make_page(maps=True, grid_queries=0)
+    spots = page.all("i", "spot")
+    images = 24
+    assert len(spots) == 4 * images
+    numbers = {name for e in spots for name in e.classes if re.fullmatch(r"p\d+", name)}
+    assert len(numbers) == images
+    assert page.html.count("background-image: url(data:image/jpeg") == images
+    places = [float(x) for e in spots for x in re.findall(r"[\d.]+", e.attributes["style"])]
+    assert all(0 < place < 100 for place in places)
+
+
+def test_terms_of_the_loss_that_join_later_are_told(make_page):
+    log = [
+        {"epoch": epoch, "losses": {"total": 1.0 + epoch, "instance": 1.0} | ({"cross": 2.0} if epoch > 1 else {})}
+        for epoch in range(4)
+    ]
+    assert "join as training goes on: cross from epoch 2." in make_page(log=log).text
+    zero = [entry | {"losses": {"cross": 0.0} | entry["losses"]} for entry in log]
+    assert "cross from epoch 2." in make_page(log=zero).text
+    assert "join as training" not in make_page(log=LOG).text
 
 
 def test_marks_are_prominent(world, make_page):
@@ -224,7 +276,7 @@ def test_two_label_levels_make_two_chapters(world, make_page):
         for level in ("class", "concept")
     ]
     page = make_page(sections, maps=True)
-    assert [e.text for e in page.all("h2")][:2] == ["Class", "Concept"]
+    assert [e.text for e in page.all("h2")][1:3] == ["Class", "Concept"]
     assert "What to make of concept." in page.text
     assert f"{sections[1].last.metrics['map@all']:.4f}" in page.text
     # One map before and one after; classes of the labelling that has fewer.
@@ -241,7 +293,7 @@ def test_a_convention_without_map_or_curves(world, make_page):
         "ucdir": world.evaluation(world.vectors(1.5), convention="ucdir"),
     }
     page = make_page(Section("Results", evaluations))
-    assert "ucdir reaches p@1" in page.text
+    assert re.search(r"(ucdir|frozen) finds? .*p@1", page.text)
     assert "There are no curves" in page.text
     assert "Convention ucdir: UCDIR main.py" in page.text
 
@@ -307,7 +359,7 @@ def test_size_is_bounded_by_the_pictures(make_world, tmp_path):
         section, tmp_path / "r.html", title="Big", catalog=world.catalog, grid_queries=1000, grid_depth=20
     )
     page = Page.read(path)
-    assert 0 < len(page.all("img")) <= PICTURES
+    assert 0 < len(page.all("img")) <= PICTURES + BEST_QUERIES * (BEST_DEPTH + 1)
     assert path.stat().st_size < 4 / 3 * MAX_BYTES * PICTURES + 1_000_000
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = [
     "--no-sandbox",
@@ -53,6 +55,18 @@ CAT: Sequence[Line] = (
     [(0.7, 0.68), (0.9, 0.67)],
 )
 """The strokes of a cat's face on a unit square."""
+
+
+@contextmanager
+def browsing() -> Iterator[Any]:
+    """The system's Chromium, without a window; skips the test where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield started
+        started.close()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crosslens import api
 from crosslens.backbones import load_backbone
@@ -109,7 +109,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
     encoders = {"frozen": Encoder(backbone), "centred": _centred(catalog, backbone)}
     encoders["ucdir"] = load_encoder(run.folder)
     categories = {name: api.evaluate(e, catalog, k=(1, 10)) for name, e in encoders.items()}
-    concepts = emoji_catalog("concept", (QUERY, GALLERY), groups=GROUPS).with_ids(set(catalog.ids))
+    concepts = demo_catalog("concept")
     identities = {name: api.evaluate(e, concepts, k=(1, 5)) for name, e in encoders.items()}
     run.write_metrics({"pairs": categories["ucdir"].to_json()})
     gain = compare_evaluations(categories["centred"], categories["ucdir"], "map@all")
@@ -144,18 +144,21 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
         embeddings=Embeddings.of({name: encoders[name] for name in ("frozen", "ucdir")}, catalog),
         log=run.read_log(),
         settings=run.config(),
-        notes=list(dict.fromkeys(ATTRIBUTION[look] for look in (QUERY, GALLERY))),
+        credits=list(dict.fromkeys(ATTRIBUTION[look] for look in (QUERY, GALLERY))),
     )
     clock.stop("report")
     return Demo(folder, catalog, categories, identities, gain, searches, clock.seconds)
 
 
-def demo_catalog() -> Catalog:
-    """The demo's pictures: drawable things, labelled by Unicode subgroup, subgroups of ten or more."""
+def demo_catalog(level: Literal["subgroup", "concept"] = "subgroup") -> Catalog:
+    """The demo's pictures: drawable things of subgroups of ten or more, labelled by subgroup or concept."""
     with counted_progress("drawing") as show:
-        return emoji_catalog(
+        catalog = emoji_catalog(
             "subgroup", (QUERY, GALLERY), groups=GROUPS, min_members=LEAST_MEMBERS, on_progress=show
         )
+    if level == "subgroup":
+        return catalog
+    return emoji_catalog("concept", (QUERY, GALLERY), groups=GROUPS).with_ids(set(catalog.ids))
 
 
 class _Clock:

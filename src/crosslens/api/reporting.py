@@ -168,9 +168,9 @@ def _write_unmarked(
     device: str | None,
 ) -> Path:
     """The page of images that nothing can be measured on."""
-    told = ["A domain here has no image with a label, so nothing is measured: look at what was found instead."]
-    told += [sentence for sentence in (seems_better(run, features, device),) if sentence]
+    told = "A domain here has no image with a label, so nothing is measured: look at what was found instead."
     encoders = {entry.name: entry.encoder for entry in entries}
+    hint = seems_better(run, features, device)
     return write_report(
         [],
         target,
@@ -179,7 +179,8 @@ def _write_unmarked(
         embeddings=Embeddings.of(encoders, catalog, features=features, device=device),
         log=run.read_log(),
         settings=run.config(),
-        notes=told,
+        verdict=f"{entries[-1].name} {hint}." if hint else "",
+        notes=[told],
     )
 
 
@@ -198,7 +199,10 @@ def _read(place: str | Path) -> _Entry:
         marks += [mark for mark in run_marks(run) if not mark.startswith("oracle")]
         if scenario := run.config().get("scenario"):
             marks.append(f"trained on the classes of its {scenario['kind']} scenario only; measured here on all")
-    name = f"{encoder.method} ({folder.resolve().name})" if folder.is_dir() else encoder.name
+    name = encoder.name
+    if folder.is_dir():
+        own = folder.resolve().name
+        name = encoder.method if own == encoder.method else f"{encoder.method} ({own})"
     return _Entry(name, encoder, tuple(marks), run)
 
 

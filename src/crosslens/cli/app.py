@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from crosslens.cli import (
+    benchmark,
     cache,
     data,
     demo,
@@ -83,6 +84,7 @@ app.command("fit", cls=fit.FitCommand)(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("report")(report.report)
+app.command("benchmark")(benchmark.benchmark)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("export")(export.export)

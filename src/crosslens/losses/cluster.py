@@ -91,3 +91,20 @@ def prototype_contrast(q: Tensor, prototypes: Tensor, cluster: Tensor, temperatu
         A scalar >= 0.
     """
     return F.cross_entropy(q @ prototypes.detach().t() / temperatures, cluster)
+
+
+def unmatched_contrast(positive: Tensor, scores: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """A positive against the prototypes of the clusters that are not one's own (ProtoOT ``builder.py``).
+
+    ``mean_i -log( exp(p_i/T) / (exp(p_i/T) + sum_{c != own_i} exp(s_ic/T)) )``.
+
+    Args:
+        positive: cosine ``(B,)`` of each query and its positive, whatever that is.
+        scores: cosines ``(B, C)`` of the queries and all prototypes.
+        own: own cluster ``(B,)``, which is no negative.
+        temperature: T > 0.
+
+    Returns:
+        A scalar >= 0.
+    """
+    return F.cross_entropy(scores.scatter(1, own[:, None], positive[:, None]) / temperature, own)

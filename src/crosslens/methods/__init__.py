@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "instance": "crosslens.methods.instance:Instance",
     "protonce": "crosslens.methods.protonce:ProtoNCE",
     "ucdir": "crosslens.methods.ucdir:UCDIR",
+    "protoot": "crosslens.methods.protoot:ProtoOT",
     "tki": "crosslens.methods.tki.method:TKI",
     "clair": "crosslens.methods.clair.method:Clair",
     "text-map": "crosslens.methods.text_map:TextMap",

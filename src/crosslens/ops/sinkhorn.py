@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -59,6 +64,31 @@ def scale_by_sinkhorn(
         u = log_rows - _log_sum(log_plan + v, 1)
     level = v[column_mass > 0].mean()
     return (u + level) * temperature, (v - level) * temperature
+
+
+def transport_codes(scores: Tensor, shares: Tensor, temperature: float, rounds: int) -> Tensor:
+    """Share N rows out among C columns so that each column gets its share, on the scores' device.
+
+    ``Q = diag(u) exp(scores / T) diag(v)``; a round sets ``v`` to give the columns ``N shares`` and then ``u`` to
+    give every row 1 (SwAV, NeurIPS 2020; three rounds there and in ProtoOT). With many rounds it is the plan of
+    ``scale_by_sinkhorn``; this form, without logarithms, is for a few of them in every step of a training.
+
+    Args:
+        scores: ``(N, C)``, finite, worked on in float64; the higher, the likelier. ``max |scores| / T`` must stay
+            below 150.
+        shares: wanted share of each column ``(C,)``, >= 0, with the sum 1.
+        temperature: T > 0; the smaller, the harder the codes.
+        rounds: of both updates, at least 1.
+
+    Returns:
+        Q ``(N, C)``: rows sum to 1, columns nearly to ``N shares``.
+    """
+    kernel, shares = (scores.double() / temperature).exp(), shares.double()
+    rows = kernel.new_ones(len(kernel))
+    for _ in range(rounds):
+        columns = len(kernel) * shares / (rows @ kernel)
+        rows = 1 / (kernel @ columns)
+    return (rows[:, None] * kernel * columns).to(scores.dtype)
 
 
 def _log_sum(values: Array, axis: int) -> Array:

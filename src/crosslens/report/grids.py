@@ -96,6 +96,38 @@ def draw_grids(section: Section, thumbnails: Thumbnails, *, queries: int, depth:
     return grids
 
 
+def draw_best(section: Section, name: str, thumbnails: Thumbnails, *, queries: int, depth: int) -> list[Example]:
+    """What an encoder finds where it is good: its best queries, of as many directions and classes as there are.
+
+    Args:
+        section: of the evaluation.
+        name: of the encoder.
+        thumbnails: of the images.
+        queries: how many.
+        depth: retrieved images of each.
+    """
+    orders = []
+    for result in section.evaluations[name].directions:
+        values = result.per_query[section.metric]
+        counted = np.flatnonzero(np.isfinite(values))
+        order = counted[np.argsort(-values[counted], kind="stable")]
+        orders.append((result, _spread(order, result.query_labels, queries, set())))
+    examples: list[Example] = []
+    shown: set[str] = set()
+    # One direction after the other, so that the second query is not the first one's answer.
+    for result, rows in [orders[place % len(orders)] for place in range(len(orders) * queries)]:
+        fresh = [row for row in rows if _label(result, row) not in shown] or rows
+        if not fresh or len(examples) == queries:
+            continue
+        row = fresh[0]
+        rows.remove(row)
+        shown.add(_label(result, row))
+        strip = _strip(name, result, row, section.metric, depth, thumbnails)
+        kind = f"{result.query_domain} → {result.gallery_domain}"
+        examples.append(Example(_picture(result.query_ids, result.query_labels, row, thumbnails), kind, (strip,)))
+    return examples
+
+
 def choose_queries(
     base: RetrievalResults, last: RetrievalResults, metric: str, count: int
 ) -> list[tuple[int, str]]:
@@ -142,6 +174,10 @@ def _spread(order: Array, labels: Array | None, count: int, taken: set[int]) -> 
             seen.add(str(labels[row]))
             firsts.append(row)
     return (firsts + [row for row in free if row not in set(firsts)])[:count]
+
+
+def _label(result: RetrievalResults, row: int) -> str:
+    return "" if result.query_labels is None else str(result.query_labels[row])
 
 
 def _strip(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SMALLEST_TSNE = 30
 """Fewer points than this are laid out by their principal components: neighbourhoods need neighbours."""
 COMPONENTS = 50
+SPOTS = 150
+"""Points of a map that show their pictures."""
 GROUPS = 10
 """Domains or classes with a colour of their own, the most frequent ones."""
 # Paul Tol's and Okabe-Ito's hues, darkened or lightened until they stand out on white and on near-black alike.
@@ -111,12 +113,22 @@ class Legend:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A point that shows its picture: the image, and where it lies in per cent of the map from its upper left."""
+
+    image: str
+    left: float
+    top: float
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One map: a PNG as data URI, and its legend."""
+    """One map: a PNG as data URI, its legend, and the points that show their pictures."""
 
     title: str
     uri: str
     legend: tuple[Legend, ...]
+    spots: tuple[Spot, ...]
 
 
 @dataclass(frozen=True)
@@ -146,11 +158,16 @@ def draw_maps(
         rows = np.sort(np.random.default_rng(seed).choice(rows, points, replace=False))
     domains = [embeddings.domains[row] for row in rows.tolist()]
     classes = [labels.get(embeddings.ids[row], "") for row in rows.tolist()]
+    # The same images on every map, so that each picture is in the page once.
+    shown = {
+        int(place): embeddings.ids[rows[place]]
+        for place in np.linspace(0, len(rows) - 1, min(SPOTS, len(rows))).round().astype(int)
+    }
     maps = []
     for encoder in encoders:
         places, layout = lay_out(np.asarray(embeddings.vectors[encoder])[rows], seed)
         panels = tuple(
-            _panel(title, places, names, seed)
+            _panel(title, places, names, shown, seed)
             for title, names in (("by domain", domains), ("by class", classes))
             # Without any label there is nothing to colour by class.
             if any(names)
@@ -186,9 +203,11 @@ def lay_out(vectors: Floats, seed: int) -> tuple[Floats, str]:
         return layout.fit_transform(reduced), f"t-SNE (perplexity {perplexity:.0f})"
 
 
-def _panel(title: str, places: Floats, names: Sequence[str], seed: int) -> Panel:
+def _panel(title: str, places: Floats, names: Sequence[str], shown: Mapping[int, str], seed: int) -> Panel:
     legend, codes = _legend(names)
-    return Panel(title, _scatter(places, codes, seed), legend)
+    uri, drawn = _scatter(places, codes, seed)
+    spots = tuple(Spot(image, *(round(float(at), 2) for at in drawn[place])) for place, image in shown.items())
+    return Panel(title, uri, legend, spots)
 
 
 def _legend(names: Sequence[str]) -> tuple[tuple[Legend, ...], NDArray[np.int64]]:
@@ -207,7 +226,8 @@ def _legend(names: Sequence[str]) -> tuple[tuple[Legend, ...], NDArray[np.int64]
     return tuple(legend), codes
 
 
-def _scatter(places: Floats, codes: NDArray[np.int64], seed: int) -> str:
+def _scatter(places: Floats, codes: NDArray[np.int64], seed: int) -> tuple[str, Floats]:
+    """The map as a data URI, and where each point lies in per cent from its left and its top ``(N, 2)``."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4, 4.4), dpi=150)
@@ -230,4 +250,6 @@ def _scatter(places: Floats, codes: NDArray[np.int64], seed: int) -> str:
             )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    width, height = figure.bbox.width, figure.bbox.height
+    drawn = axes.transData.transform(places) * (100 / width, -100 / height) + (0, 100)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), drawn

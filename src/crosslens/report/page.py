@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,22 @@ from markupsafe import Markup
 
 from crosslens.data.catalog import Catalog
 from crosslens.report import tables
-from crosslens.report.grids import Grid, draw_grids
+from crosslens.report.grids import Example, Grid, draw_best, draw_grids
 from crosslens.report.lines import Line, draw_lines, swatch
 from crosslens.report.maps import EmbeddingMap, Embeddings, draw_maps
 from crosslens.report.tables import Section
 from crosslens.report.thumbnails import Thumbnails
 from crosslens.report.training import read_training
 from crosslens.report.unmarked import draw_unmarked
+from crosslens.report.verdict import find_best, judge
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import write_text
 from crosslens.support.version import __version__
 
 PICTURES = 600
 """Pictures in the grids of a page: with ``thumbnails.MAX_BYTES`` at most 4.8 MB."""
+BEST_QUERIES, BEST_DEPTH = 3, 8
+"""Queries of the first screen, and what is shown of what each finds."""
 MAX_CURVES = 30
 MAX_LISTED = 50
 
@@ -34,6 +37,14 @@ class _Curve:
     title: str
     plot: Markup
     summary: str
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The pictures of the first screen."""
+
+    title: str
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,8 @@ def write_report(
     log: Sequence[Any] = (),
     settings: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    verdict: str = "",
+    credits: Sequence[str] = (),
     grid_queries: int = 6,
     grid_depth: int = 10,
     map_points: int = 1500,
@@ -100,7 +113,9 @@ def write_report(
             encoder) and after (the last); None leaves the maps out. Without sections, those that are compared.
         log: what ``Run.read_log`` gives, for the training curves.
         settings: what ``Run.config`` gives.
-        notes: paragraphs under the title.
+        notes: what the reader of the numbers should know, one sentence each.
+        verdict: what the page begins with where no image has a label.
+        credits: whose the pictures are, at the end.
         grid_queries: queries shown per direction; fewer where there are many directions; 0 leaves the grids out.
         grid_depth: retrieved images shown for each, at least 1; no deeper than the evaluations were kept.
         map_points: at most so many images on a map; 0 leaves the maps out.
@@ -128,14 +143,19 @@ def write_report(
     if embeddings is not None and not chapters:
         unmarked = draw_unmarked(embeddings, thumbnails, queries=grid_queries, depth=grid_depth, pictures=PICTURES)
     skipped = embeddings.skipped if embeddings else ()
-    template = _environment().get_template("page.html.j2")
+    maps = _maps(chapters, embeddings, map_points, seed)
+    template = environment().get_template("page.html.j2")
     text = template.render(
         title=title,
         version=__version__,
         notes=notes,
         views=views,
+        verdict=views[0].lead if views else verdict,
+        best=_best(chapters, unmarked, thumbnails) if grid_queries else None,
         unmarked=unmarked,
-        maps=_maps(chapters, embeddings, map_points, seed),
+        maps=maps,
+        spots=_spots(maps, thumbnails),
+        credits=credits,
         training=read_training(log, (settings or {}).get("domains") or ()) if log else None,
         skipped=skipped[:MAX_LISTED],
         skipped_count=max([len(skipped), *(e.skipped for section in chapters for e in section.all)]),
@@ -148,38 +168,18 @@ def write_report(
 
 
 def _view(section: Section, index: int, grids: Sequence[Grid]) -> _View:
-    pairs = tables.comparisons(section)
     return _View(
         section=section,
         convention=tables.convention(section),
-        lead=_lead(section, pairs),
+        lead=judge(section),
         headline=tables.headline(section),
-        pairs=tuple(pairs),
+        pairs=tuple(tables.comparisons(section)),
         directions=tuple(tables.directions(section)),
         classes=tables.class_table(section),
         curves=tuple(_curves(section, index)),
         grids=tuple(grids),
         definitions=tuple(tables.definitions(section)),
     )
-
-
-def _lead(section: Section, pairs: Sequence[tables.Against]) -> str:
-    """What the section comes to, in a sentence."""
-    names = list(section.evaluations)
-    key = section.metric
-    value = section.last.metrics[key]
-    if not pairs:
-        count = len(section.last.directions)
-        return f"{_short(names[0])} reaches {key} {value:.3f}, the mean over {count} directions."
-    before = section.base.metrics[key]
-    sentence = (
-        f"{_short(names[-1])} reaches {key} {value:.3f}, {_short(names[0])} {before:.3f}: {value - before:+.3f}"
-    )
-    comparison = pairs[-1].comparison
-    if comparison is not None:
-        counts = f"{comparison.gained} queries are better and {comparison.lost} worse"
-        sentence += f" (paired test p {_p_value(comparison.p_value, '=')}; {counts})"
-    return sentence + "."
 
 
 def _curves(section: Section, index: int) -> Iterator[_Curve]:
@@ -210,7 +210,32 @@ def _maps(
     return draw_maps(embeddings, labels, encoders=ends, points=points, seed=seed)
 
 
-def _environment() -> Any:
+def _best(chapters: Sequence[Section], unmarked: Sequence[Grid], thumbnails: Thumbnails) -> _Best | None:
+    """A few queries for the first screen: good ones of the best encoder, or any where nothing is measured."""
+    if chapters:
+        name = find_best(chapters[0])
+        examples = draw_best(chapters[0], name, thumbnails, queries=BEST_QUERIES, depth=BEST_DEPTH)
+        title = f"Where {_short(name)} is at its best"
+    else:
+        found = [(grid.title, example) for grid in unmarked for example in grid.examples][:BEST_QUERIES]
+        examples = [
+            Example(e.query, title, (replace(e.strips[-1], hits=e.strips[-1].hits[:BEST_DEPTH]),))
+            for title, e in found
+        ]
+        title = f"What {_short(examples[0].strips[0].encoder)} finds" if examples else ""
+    return _Best(title, tuple(examples)) if examples else None
+
+
+def _spots(maps: Sequence[EmbeddingMap], thumbnails: Thumbnails) -> dict[str, tuple[int, str]]:
+    """Number and data URI of every picture that a map can show, by image."""
+    shown = dict.fromkeys(spot.image for drawn in maps for panel in drawn.panels for spot in panel.spots)
+    uris = ((image, thumbnails.uri(image)) for image in shown)
+    there = ((image, uri) for image, uri in uris if uri is not None)
+    return {image: (number, uri) for number, (image, uri) in enumerate(there)}
+
+
+def environment() -> Any:
+    """What fills the templates of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

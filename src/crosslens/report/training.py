@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Training:
     Attributes:
         panels: the plots.
         stages: names of the trainings in the log; each has a line of its own in every plot.
+        joining: a sentence on the terms of the loss that join after the first epoch; empty where none does.
         failures: a sentence for each of the last ``MAX_FAILURES`` times that training failed.
         epochs: epochs that were logged, all trainings together.
         seconds: that they took.
@@ -43,6 +45,7 @@ class Training:
 
     panels: tuple[CurvePanel, ...]
     stages: tuple[str, ...]
+    joining: str
     failures: tuple[str, ...]
     epochs: int
     seconds: float
@@ -88,10 +91,36 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
     return Training(
         tuple(panels),
         tuple(stages),
+        _joining(quantities),
         tuple(failures[-MAX_FAILURES:]),
         epochs,
         seconds,
         len(quantities) - len(drawn),
+    )
+
+
+def _joining(quantities: Mapping[str, _Curves]) -> str:
+    """Which terms of the loss are first there, or first unlike 0, after the first epoch of their training."""
+    first: dict[str, float] = {}
+    for curves in quantities.values():
+        for (_, stage), points in curves.items():
+            first[stage] = min(first.get(stage, math.inf), *points)
+    starts: dict[float, list[str]] = {}
+    for title, curves in quantities.items():
+        term = title.removeprefix("loss ")
+        begun = [min((e for e, value in points.items() if value), default=-1) for points in curves.values()]
+        late = [epoch > first[stage] for epoch, (_, stage) in zip(begun, curves, strict=True)]
+        if term not in (title, "total") and all(late):
+            starts.setdefault(min(begun), []).append(term)
+    if not starts:
+        return ""
+    joined = [
+        f"{', '.join(name.replace('_', ' ') for name in names)} from epoch {epoch:g}"
+        for epoch, names in sorted(starts.items())
+    ]
+    return (
+        f"Terms of the loss join as training goes on: {'; '.join(joined)}. The total rises where a term joins,"
+        " and nothing gets worse by it."
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from testing.browser import ARGS, CHROMIUM, Visit, serving
+from testing.browser import Visit, browsing, serving
 
 CACHE = os.environ.get("CROSSLENS_CACHE")
 
@@ -75,14 +75,9 @@ def wait_until_calibrated(address):
 @pytest.fixture(scope="session")
 def browser():
     """The system's Chromium, without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     pytest.importorskip("fastapi", reason="the server's packages are not installed (crosslens[serve])")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+    with browsing() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

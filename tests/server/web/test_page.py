@@ -54,7 +54,8 @@ class TestPictures:
             }}""",
             list(pictures[LINE_CAT].read_bytes()),
         )
-        visit.settle()
+        # The picture is read and made smaller before the page asks.
+        visit.page.locator(".hit-name").first.wait_for()
         assert (visit.names()[0], visit.domains()[0]) == ("cat face", "line")
 
     @pytest.mark.slow

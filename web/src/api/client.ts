@@ -1,7 +1,7 @@
 /** Requests to the server. Every failure is an ApiError. */
 
 import { ApiError, problemDetail } from "./errors";
-import type { Answer, Collection, Facet, Item, Query } from "./types";
+import type { Answer, Collection, Facet, Item, Job, Query } from "./types";
 
 const BASE = "api/v1";
 const KEY = "crosslens-key";
@@ -65,6 +65,26 @@ export async function search(
   form.set("query", JSON.stringify(query));
   images.forEach((image, at) => form.append("images", image, image instanceof File ? image.name : `${at}.png`));
   return (await request(path, { method: "POST", body: form, ...aborts(signal) })).json();
+}
+
+/** Queues the removal of items; their files stay, but for those that were uploaded. */
+export async function removeItems(collection: string, ids: readonly string[]): Promise<Job> {
+  const headers = { "Content-Type": "application/json" };
+  const init = { method: "DELETE", headers, body: JSON.stringify({ ids }) };
+  return (await (await request(`${of(collection)}/items`, init)).json()).job;
+}
+
+/** Uploads pictures of one domain, and of one class where it is known, and queues their addition. */
+export async function addItems(collection: string, files: readonly File[], domain: string, label: string): Promise<Job> {
+  const form = new FormData();
+  form.set("domain", domain);
+  if (label) form.set("label", label);
+  files.forEach((file) => form.append("images", file, file.name));
+  return (await (await request(`${of(collection)}/items`, { method: "POST", body: form })).json()).job;
+}
+
+export async function getJob(id: string): Promise<Job> {
+  return (await request(`jobs/${encodeURIComponent(id)}`)).json();
 }
 
 /** Addresses below the page's own, so that a proxy's path prefix is kept. */

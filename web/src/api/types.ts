@@ -60,6 +60,17 @@ export interface Answer {
   notes: string[];
 }
 
+/** Work of the server that goes on after its request was answered. */
+export interface Job {
+  id: string;
+  state: "queued" | "running" | "done" | "failed" | "cancelled";
+  done: number;
+  total: number;
+  message: string;
+  /** With `done`: how many were added or deleted, and which files were left out. */
+  result: Record<string, unknown> | null;
+}
+
 export type Filter =
   | { op: "eq"; field: string; value: string | boolean }
   | { op: "range"; field: string; min: number | string | null; max: number | string | null }

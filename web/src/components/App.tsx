@@ -8,6 +8,7 @@ import { countInWords } from "../state/hits";
 import { announcement, chosen, collectionOf, collections, collectionsError, columns, comparing, dialog, notice, parts } from "../state/store";
 import { Add, DropTarget } from "./Add";
 import { Begin } from "./Begin";
+import { Changes } from "./Changes";
 import { Crop } from "./Crop";
 import { Detail } from "./Detail";
 import { Dialogs } from "./Dialogs";
@@ -31,6 +32,7 @@ export function App() {
       <Detail />
       <Crop />
       <Dialogs />
+      <Changes />
     </>
   );
 }

@@ -35,6 +35,11 @@ export function Header() {
         </div>
       )}
       <div class="settings">
+        {collectionOf("left") && (
+          <button type="button" class="icon-button" aria-label="Add pictures to the collection" title="Add pictures to the collection" onClick={() => (dialog.value = "add")}>
+            <Icon name="more" />
+          </button>
+        )}
         <button type="button" class="icon-button" aria-label="Copy a link to this search" title="Copy link" onClick={() => void copyLink()}>
           <Icon name="link" />
         </button>

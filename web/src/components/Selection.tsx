@@ -3,7 +3,8 @@
 import { copyText } from "../state/actions";
 import { download } from "../state/download";
 import { picksCsv, picksJson } from "../state/picks";
-import { picks } from "../state/store";
+import { contactSheet } from "../state/sheet";
+import { dialog, notice, picks } from "../state/store";
 
 export function Selection() {
   const now = picks.value;
@@ -16,7 +17,17 @@ export function Selection() {
       <button type="button" class="button" onClick={() => void copyText(paths(), copied)}>Copy paths</button>
       <button type="button" class="button" aria-label="Download as CSV" onClick={() => download("hits", "csv", picksCsv(now))}>CSV</button>
       <button type="button" class="button" aria-label="Download as JSON" onClick={() => download("hits", "json", picksJson(now))}>JSON</button>
+      <button type="button" class="button" aria-label="Download as a contact sheet" onClick={() => void downloadSheet()}>Sheet</button>
+      <button type="button" class="button" onClick={() => (dialog.value = "remove")}>Remove ...</button>
       <button type="button" class="text-button" onClick={() => (picks.value = [])}>Clear</button>
     </section>
   );
+}
+
+async function downloadSheet(): Promise<void> {
+  try {
+    download("hits", "png", await contactSheet(picks.value));
+  } catch (error) {
+    notice.value = `No contact sheet: ${error instanceof Error ? error.message : String(error)}`;
+  }
 }

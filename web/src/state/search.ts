@@ -7,6 +7,7 @@ import { ApiError } from "../api/errors";
 import type { Collection } from "../api/types";
 import { isBlank, strokes } from "../sketch/history";
 import { sketchPicture } from "../sketch/paint";
+import { forgetGone } from "./changes";
 import { countInWords, isNoMatch } from "./hits";
 import { judgementOf } from "./judged";
 import { Debouncer, Latest } from "./latest";
@@ -73,6 +74,8 @@ async function searchSide(side: Side): Promise<void> {
     },
     (reason) => {
       const error = reason instanceof ApiError ? reason : new ApiError(-1, String(reason));
+      // The search asks again by itself once what is gone is forgotten.
+      if (error.status === 422) void forgetGone(collection.name);
       change(side, { answer: null, busy: false, error });
       if (error.status === 401) store.dialog.value = "key";
       if (error.status === 0) retry = setTimeout(searchNow, RETRY);

@@ -50,7 +50,7 @@ export const picks = signal<readonly Picked[]>([]);
 export const judged = signal<readonly Judged[]>([]);
 /** Key of the picture of which a part is being cut out. */
 export const cropping = signal<string | null>(null);
-export const dialog = signal<"key" | "help" | null>(null);
+export const dialog = signal<"key" | "help" | "add" | "remove" | null>(null);
 /** Read out by screen readers. */
 export const announcement = signal("");
 /** A passing note: a link was copied, a file was refused. */
