@@ -186,6 +186,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    # Ray's workers give way to all other processes, threads do not.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     whole = open_catalog(arguments.root)
     chosen = np.unique(np.linspace(0, len(whole) - 1, min(arguments.images, len(whole))).astype(int))
     # In random order, so that each part of a run has pictures of all kinds.

@@ -26,6 +26,8 @@ def cluster(_exports):
     with pytest.MonkeyPatch.context() as patch:
         # The nodes are started with it.
         patch.setenv("CROSSLENS_CACHE", str(_exports))
+        # Ray gives way to all others, and on a busy machine would never come to an end.
+        patch.setenv("RAY_worker_niceness", "0")
         one = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         try:
             yield one

@@ -14,7 +14,7 @@ import typer
 
 from crosslens.cli.options import Json, Quiet, emit_json, is_free, is_shown
 from crosslens.support.jobs import cancel_job, command_again, find_job, list_jobs, recorded
-from crosslens.support.progress import duration
+from crosslens.support.progress import duration, rate_of
 from crosslens.support.terminal import echo, print_table
 
 app = typer.Typer(help="See, stop and resume what runs for long.", invoke_without_command=True)
@@ -60,7 +60,7 @@ def show(context: typer.Context, json: Json = None) -> None:
                 job.id,
                 job.seen,
                 f"{job.stage} {job.done} of {job.total}" if job.total else job.stage,
-                f"{job.rate:.1f}/s" if job.rate else "",
+                rate_of(job.rate) if job.rate else "",
                 "" if left is None else duration(left),
                 str(sum(job.skipped.values()) or ""),
                 f"{duration(time.time() - job.updated)} ago",

@@ -119,14 +119,19 @@ def _shown(total: int, label: str) -> Iterator[Advance]:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(visible(label), total=total, note="")
+        task = bar.add_task(visible(label), total=total, note="", rate="")
+        started, done = time.monotonic(), 0
 
         def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
-            bar.update(task, advance=steps, total=total)
+            nonlocal done
+            done += steps
+            rate = done / max(time.monotonic() - started, 1e-9)
+            bar.update(task, advance=steps, total=total, rate=rate_of(rate) if done else "")
             if note:
                 bar.update(task, note=visible(note))
 
@@ -173,9 +178,16 @@ class _PlainLines:
         if self._total < 1 or self._done < 1 or not (enough or since >= _LONGEST):
             return
         self._last, self._told = now, self._done
-        left = (now - self._started) / self._done * max(self._total - self._done, 0)
+        rate = self._done / (now - self._started)
+        left = max(self._total - self._done, 0) / rate
         wait = f", about {duration(left)} left" if left >= 1 else ""
-        _say(f"{self._label}: {self._done} of {self._total}{wait}{f'; {note}' if note else ''}")
+        told = f"{self._label}: {self._done} of {self._total}, {rate_of(rate)}{wait}"
+        _say(told + (f"; {note}" if note else ""))
+
+
+def rate_of(steps: float) -> str:
+    """``0.0164/s``, ``41.3/s`` or ``1250/s``."""
+    return f"{steps:.3g}/s" if steps < 100 else f"{steps:.0f}/s"
 
 
 def duration(seconds: float) -> str:
