@@ -98,7 +98,7 @@ def embed(
     if runner not in ("threads", "ray"):
         raise ConfigError(f"a runner is threads or ray, not {runner!r}")
     chosen = None if part is None else Part.parse(part)
-    with as_job("embed", out):
+    with as_job("embed", chosen.place(out) if chosen else out):
         result = api.embed(
             select_splits(api.open_catalog(root), split),
             out=out,

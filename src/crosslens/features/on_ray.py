@@ -359,7 +359,7 @@ class _OnGpus(_OnCluster):
 
 def _told(error: Any) -> str:
     """What went wrong on a node, in its own words where they are meant for people."""
-    cause, node = error.cause, f"on the node {error.ip}"
+    cause, node = error.cause or error, f"on the node {error.ip}"
     if isinstance(cause, CrosslensError):
         return f"{node}: {cause}"
     if isinstance(cause, ModuleNotFoundError):

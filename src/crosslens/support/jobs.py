@@ -31,7 +31,7 @@ from crosslens.support.places import state_folder
 from crosslens.support.progress import watched
 
 LOG = "job.jsonl"
-_WRITE, _LOG = 1.0, 10.0
+_WRITE, _LOG = 2.0, 10.0
 """Seconds between two writings of the file, and between two lines of the log."""
 _KEPT_DAYS = 30
 _REASONS = 20
