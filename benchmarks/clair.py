@@ -34,7 +34,6 @@ from crosslens.methods.base import FitJob
 from crosslens.methods.text_map import MapConfig, domain_maps, domain_texts, label_images
 from crosslens.support.progress import set_quiet
 from crosslens.training.run import Run
-from pairs import show, summary
 
 ONE = {"members": 1}
 # Ablations train one head each, so they are held against clair-one.
@@ -131,7 +130,7 @@ def run_pairs(catalog: Any, pairs: list[tuple[str, str]], options: Any) -> dict[
                 fits.append(fit_and_measure(row, catalog, pair, seed, options))
                 values, spent = np.round(fits[-1].values, 4), fits[-1].seconds
                 print(f"    {row} seed {seed} {'-'.join(pair)} {values} {spent:.0f} s", flush=True)
-            measured.append(([v for fit in fits for v in fit.values], [], [fit.seconds for fit in fits]))
+            measured.append(([v for fit in fits for v in fit.values], [fit.seconds for fit in fits]))
             accuracies += [fit.label_accuracy for fit in fits]
             precisions.append(np.concatenate([part for fit in fits for part in fit.precisions]))
         results[row] = summary(measured, pairs)
@@ -294,6 +293,25 @@ def fit_and_measure(
 def seeds_of(row: str, options: Any) -> list[int]:
     seeds = [int(part) for part in options.seeds.split(",")]
     return seeds[:1] if row in UNSEEDED else seeds
+
+
+def summary(measured: list[Any], pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    values = np.array([run[0] for run in measured])
+    names = [f"{a}->{b}" for pair in pairs for a, b in (pair, pair[::-1])]
+    value: dict[str, Any] = {
+        "map@all": float(values.mean()),
+        "seeds": values.mean(1).tolist(),
+        "directions": dict(zip(names, values.mean(0).tolist(), strict=True)),
+        "direction_std": dict(zip(names, values.std(0).tolist(), strict=True)),
+        "fit_seconds": float(np.median([second for run in measured for second in run[1]])),
+    }
+    return value
+
+
+def show(row: str, value: dict[str, Any]) -> None:
+    seeds = ", ".join(f"{seed:.3f}" for seed in value["seeds"])
+    print(f"{row:20} mAP@all {value['map@all']:.4f}  seeds {seeds}  fit {value['fit_seconds']:.1f} s")
+    print("    " + "  ".join(f"{name} {mean:.3f}" for name, mean in value["directions"].items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """crosslens: images in, an encoder that ignores the domain out, and everything to measure it and search with it.
 
 The verbs of the command line are functions: ``fit``, ``evaluate``, ``compare``, ``report``, ``embed``, ``index``,
-``search`` and ``export``. Heavy parts (torch, pyarrow, faiss, onnxruntime) are imported on first use, so
-``import crosslens`` stays fast.
+``search``, ``export`` and ``benchmark``. Heavy parts (torch, pyarrow, faiss, onnxruntime) are imported on first
+use, so ``import crosslens`` stays fast.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _LAZY = {
     "Index": "crosslens.search.index.index",
     "Run": "crosslens.training.run",
     "Searcher": "crosslens.search.query.searcher",
+    "benchmark": "crosslens.api",
     "compare": "crosslens.api",
     "embed": "crosslens.api",
     "evaluate": "crosslens.api",
@@ -35,7 +36,7 @@ _ROOMS = ("report", "search")
 the folder itself can be called; see ``crosslens.support.verbs``."""
 
 if TYPE_CHECKING:
-    from crosslens.api import compare, embed, evaluate, export, fit, index, report, search
+    from crosslens.api import benchmark, compare, embed, evaluate, export, fit, index, report, search
     from crosslens.backbones import load_backbone
     from crosslens.data.catalog import Catalog
     from crosslens.encoder import Encoder, load_encoder
@@ -56,6 +57,7 @@ __all__ = [
     "Run",
     "Searcher",
     "__version__",
+    "benchmark",
     "compare",
     "embed",
     "evaluate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crosslens.api.benchmarking import benchmark
 from crosslens.api.embedding import embed
 from crosslens.api.evaluate_request import EvaluateRequest
 from crosslens.api.evaluating import compare, evaluate
@@ -17,6 +18,7 @@ __all__ = [
     "EvaluateRequest",
     "FitRequest",
     "Source",
+    "benchmark",
     "compare",
     "embed",
     "evaluate",

@@ -58,8 +58,7 @@ def benchmark(
 
     Example: crosslens benchmark suite.yaml --out results      crosslens benchmark suite.yaml -o results --dry-run
     """
-    from crosslens.api.benchmarking import BenchmarkRequest, plan_of, write_outcome
-    from crosslens.api.benchmarking import benchmark as run_suite
+    from crosslens.api.benchmarking import BenchmarkRequest, plan_of, run_suite, write_outcome
     from crosslens.evaluation.suite_results import SuiteResults
 
     if suite.suffix.lower() == ".parquet":

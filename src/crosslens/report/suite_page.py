@@ -183,7 +183,7 @@ def lead_of(chapter: Chapter) -> str:
 
 
 def _shown(table: Table, *, best: bool = False) -> _Shown:
-    numbers = [any(not isinstance(row[c], str | None) for row in table.rows) for c in range(len(table.columns))]
+    numbers = [any(map(_is_number, cells)) for cells in zip(*table.rows, strict=True)]
     marked: set[tuple[int, int]] = set()
     if best:
         rivals = [r for r, row in enumerate(table.rows) if not str(row[0]).endswith(CEILING)]
@@ -194,6 +194,11 @@ def _shown(table: Table, *, best: bool = False) -> _Shown:
                 top = min(known) if table.columns[column] == "mean rank" else max(known)
                 marked |= {(r, column) for r, v in values.items() if v == top}
     return _Shown(table.title, table.columns, table.texts(), numbers, marked)
+
+
+def _is_number(cell: Any) -> bool:
+    """Whether a cell is one, or the text of one, such as a p-value."""
+    return not isinstance(cell, str | None) or (cell is not None and cell.replace(".", "", 1).isdecimal())
 
 
 def _value(cell: Any) -> float:

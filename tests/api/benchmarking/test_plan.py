@@ -78,6 +78,9 @@ def test_missing_sets_are_told_before_the_first_job_or_left_out(planned, picture
     assert list(plan.left_out) == ["gone"]
     with pytest.raises(ConfigError, match="gone"):
         planned(data={"gone": data["gone"]}, skip_missing=True)
+    bare = {"bare": {"path": str(pictures / "photo" / "cross")}}
+    with pytest.raises(ConfigError, match="no image has a label"):
+        planned(data=bare)
 
 
 @pytest.mark.parametrize(

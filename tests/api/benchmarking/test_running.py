@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+import crosslens
 from crosslens.api.benchmarking import benchmarking
 from crosslens.api.benchmarking.job import is_done, run_job
 from crosslens.api.benchmarking.running import Estimates, Running, tell_duration
 from crosslens.evaluation.suite_results import SuiteResults
+from crosslens.support.errors import RunError
 from testing.tiny_pictures import make_pictures
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -97,15 +100,21 @@ def test_a_second_call_does_what_is_missing(planned, tmp_path, monkeypatch):
     planned()
     file = tmp_path / "suite.yaml"
     request = benchmarking.BenchmarkRequest.of(suite=file, out=tmp_path / "out")
-    first = benchmarking.benchmark(request)
+    first = benchmarking.run_suite(request)
     assert (done, first.missing) == (["frozen", "centred"], 0)
     planned(methods=["frozen", "centred", "supervised"])
-    again = benchmarking.benchmark(request)
+    again = benchmarking.run_suite(request)
     assert done == ["frozen", "centred", "supervised"]
     assert len(again.results.cells) == 3
+    planned(methods={"frozen": {}, "as it is": {"method": "frozen"}, "one": {"method": "frozen"}}, seeds=[7])
+    assert len(benchmarking.run_suite(request).results.cells) == 3
+    assert len(done) == 4
+    planned(methods=["frozen", "centred", "supervised"])
     for suffix in ("csv", "md", "tex"):
         assert (again.tables / f"pairs.{suffix}").stat().st_size
     assert SuiteResults.read(again.parquet).suite["name"] == "tiny"
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(RunError, match="another process"):
+        crosslens.benchmark(file, out=tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -7,8 +7,18 @@ from crosslens.api.benchmarking.benchmarking import (
     Outcome,
     benchmark,
     plan_of,
+    run_suite,
     write_outcome,
 )
 from crosslens.api.benchmarking.suite import Suite, read_suite
 
-__all__ = ["BenchmarkRequest", "Outcome", "Suite", "benchmark", "plan_of", "read_suite", "write_outcome"]
+__all__ = [
+    "BenchmarkRequest",
+    "Outcome",
+    "Suite",
+    "benchmark",
+    "plan_of",
+    "read_suite",
+    "run_suite",
+    "write_outcome",
+]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import Field
@@ -24,7 +25,7 @@ from crosslens.report.suite_page import Ranks, SuitePictures, write_suite_page
 from crosslens.report.suite_tables import suite_tables
 from crosslens.support.errors import RunError
 from crosslens.support.files import read_json
-from crosslens.support.request import Request
+from crosslens.support.request import Request, takes
 
 
 class BenchmarkRequest(Request):
@@ -70,20 +71,32 @@ class Outcome:
     tables: Path
 
 
-def benchmark(request: BenchmarkRequest) -> Outcome:
-    """Do what is missing of a suite, and write its results, tables and page.
+@takes(BenchmarkRequest)
+def benchmark(suite: str | Path, *, out: str | Path, **options: Any) -> Outcome:
+    """Do what is missing of a suite, each job in a process of its own, and write its results, tables and page.
+
+    Args:
+        suite: a YAML file; see ``Suite``.
+        out: the folder of the jobs, the results and the page; what is in it is not done again.
+        options: of a ``BenchmarkRequest``.
 
     Raises:
         ConfigError: for a suite that is wrong, before anything runs.
         RunError: when another process works in the folder.
     """
+    return run_suite(BenchmarkRequest.of(**options, suite=suite, out=out))
+
+
+def run_suite(request: BenchmarkRequest) -> Outcome:
+    """What ``benchmark`` does, for a request."""
     suite, planned = plan_of(request)
     out = request.out
     out.mkdir(parents=True, exist_ok=True)
-    todo = [job for job in planned.jobs if not is_done(out, job)]
+    # Two rows that are set alike are one job.
+    todo = list({job.key: job for job in planned.jobs if not is_done(out, job)}.values())
     try:
         with FileLock(out / ".lock", timeout=0):
-            features = _embed(suite, planned, todo, request)
+            features = _embed(planned, todo, request)
             processes = request.jobs or os.cpu_count() or 1
             failures = Running(out, processes, features, request.device).run(todo, Estimates(out))
     except Timeout:
@@ -138,9 +151,7 @@ def _collected(suite: Suite, jobs: Sequence[Job], out: Path) -> SuiteResults:
     return SuiteResults(about, tuple(cells))
 
 
-def _embed(
-    suite: Suite, planned: Planned, todo: Sequence[Job], request: BenchmarkRequest
-) -> dict[tuple[str, str], Path | None]:
+def _embed(planned: Planned, todo: Sequence[Job], request: BenchmarkRequest) -> dict[tuple[str, str], Path | None]:
     """Embed what the jobs will ask for, once for all of them; the feature folders that were given."""
     places: dict[tuple[str, str], Path | None] = {}
     wanted: dict[tuple[str, str, str], tuple[int, Augmentation | None]] = {}

@@ -139,8 +139,11 @@ def plan_suite(suite: Suite, file: Path, *, skip_missing: bool = False) -> Plann
         try:
             sources[name] = _source(entry, file)
             catalogs[name] = open_source(sources[name])
+            if not catalogs[name].classes:
+                raise ConfigError("no image has a label, so nothing can be measured on it")
         except CrosslensError as error:
             missing[name] = str(error)
+            catalogs.pop(name, None)
     if missing and not (skip_missing and catalogs):
         told = "\n".join(f"  {name}: {reason}" for name, reason in missing.items())
         hint = "" if skip_missing else "\nWith --skip-missing the suite goes on without them"

@@ -135,7 +135,8 @@ class Estimates:
 
     def __init__(self, out: Path) -> None:
         rates: dict[str, list[float]] = {}
-        for file in (out / "jobs").glob("*/facts.json") if (out / "jobs").is_dir() else ():
+        # A name with a dot is a folder that a killed process did not finish.
+        for file in (out / "jobs").glob("[!.]*/facts.json") if (out / "jobs").is_dir() else ():
             value = read_json(file)
             seconds = value["facts"]["seconds"]["fit"]
             if seconds is not None and value["job"]["images"]:
