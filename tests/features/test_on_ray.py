@@ -179,7 +179,7 @@ def test_a_node_that_cannot_write_is_named(node, catalog, tmp_path):
 @pytest.mark.slow
 def test_pictures_that_kill_every_worker_come_to_an_end(node, catalog, tmp_path, monkeypatch):
     node(num_cpus=1)
-    deadly = ray.remote(max_retries=0)(os._exit)
+    deadly = ray.remote(max_retries=0)(lambda status: os._exit(status))
     monkeypatch.setattr(on_ray._OnCpus, "submit", lambda self, piece: deadly.remote(1))
     monkeypatch.setattr(on_ray, "_RETRIES", 1)
     with pytest.raises(FeatureError, match=r"lost 2 times, at last by WorkerCrashedError"):

@@ -160,22 +160,37 @@ def _engine(job: _Job) -> Engine:
     return make_engine(backbone, job.device)
 
 
+@contextmanager
+def _named() -> Iterator[None]:
+    """What fails inside ``with`` says on which node."""
+    node = f"on the node {socket.gethostname()}"
+    try:
+        yield
+    except CrosslensError as error:
+        raise FeatureError(f"{node}: {error}") from None
+    except Exception as error:
+        raise FeatureError(f"{node} a worker failed with {type(error).__name__}: {error}") from error
+
+
 def _decode(job: _Job, batches: list[list[Item]]) -> _Decoded:
-    _prepare(job)
-    stages = Stages()
-    decode = Decoder(job.preprocess, FeatureConfig.model_validate_json(job.config), stages)
-    decoded = [decode(items) for items in batches]
-    lost = {entry.id for batch in decoded for entry in batch.skipped}
-    unseen = [item for items in batches for item in items if item.id in lost and not item.path.exists()]
-    return _Decoded(decoded, socket.gethostname(), unseen, stages.seconds)
+    with _named():
+        _prepare(job)
+        stages = Stages()
+        decode = Decoder(job.preprocess, FeatureConfig.model_validate_json(job.config), stages)
+        decoded = [decode(items) for items in batches]
+        lost = {entry.id for batch in decoded for entry in batch.skipped}
+        unseen = [item for items in batches for item in items if item.id in lost and not item.path.exists()]
+        return _Decoded(decoded, socket.gethostname(), unseen, stages.seconds)
 
 
 def _infer(job: _Job, piece: _Decoded) -> _Done:
-    stages = Stages()
-    infer = Tower(_engine(job), FeatureConfig.model_validate_json(job.config), stages)
-    batches = [infer(decoded) for decoded in piece.batches]
-    stages.add(piece.seconds)
-    return _Done(batches, piece.host, piece.unseen, stages.seconds)
+    with _named():
+        _prepare(job)
+        stages = Stages()
+        infer = Tower(_engine(job), FeatureConfig.model_validate_json(job.config), stages)
+        batches = [infer(decoded) for decoded in piece.batches]
+        stages.add(piece.seconds)
+        return _Done(batches, piece.host, piece.unseen, stages.seconds)
 
 
 def _embed(job: _Job, batches: list[list[Item]]) -> _Done:
@@ -187,7 +202,6 @@ class _GpuTower:
 
     def infer(self, job: _Job, piece: _Decoded) -> _Done:
         """The features of decoded pictures."""
-        _prepare(job)
         return _infer(job, piece)
 
 
@@ -358,13 +372,11 @@ class _OnGpus(_OnCluster):
 
 
 def _told(error: Any) -> str:
-    """What went wrong on a node, in its own words where they are meant for people."""
-    cause, node = error.cause or error, f"on the node {error.ip}"
-    if isinstance(cause, CrosslensError):
-        return f"{node}: {cause}"
-    if isinstance(cause, ModuleNotFoundError):
-        return f"{node} {cause.name} is missing; install crosslens[train] on every node"
-    return f"{node} a worker failed with {type(cause).__name__}: {cause}"
+    """What went wrong on a node; what never came to its own words is a node that lacks something."""
+    if isinstance(error, CrosslensError):
+        return str(error.cause)
+    cause = error.cause or error
+    return f"a node of the cluster failed: {cause}; every one needs crosslens[train,ray] in version {__version__}"
 
 
 def _ray() -> ModuleType:
