@@ -64,3 +64,12 @@ def test_the_share_in_common_is_the_plain_count(world):
             chance = np.mean([len(hits[i] & hits[j]) / HITS for j in drawn[i] % len(a)])
             expected.append(own - chance)
     assert agree_without_labels(sides, good, good).value == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_more_domains_are_all_pairs_of_them(world):
+    sides, good, blind = world
+    three = [[*part, part[0]] for part in (sides, good, blind)]
+    found = agree_without_labels(*three)
+    assert found.verdict == "better"
+    # Each image counts once for the error, however many domains it asks.
+    assert found.error == pytest.approx(agree_without_labels(sides, good, blind).error, rel=0.3)

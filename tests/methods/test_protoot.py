@@ -25,7 +25,7 @@ def det(n, d, a, b, c):
 
 
 def objective(**settings):
-    training = SimpleNamespace(undo=[], banks=[], device=torch.device("cpu"))
+    training = SimpleNamespace(undo=[], letters=["a", "b"], banks=[], device=torch.device("cpu"))
     found = ProtoOTLosses(training, ProtoOTConfig(**settings))
     shares = [[0.3, 0.1, 0.25, 0.15, 0.2], [0.1, 0.4, 0.2, 0.05, 0.25]]
     vectors = [det(5, 16, 1.1, 0.3, 0.2), det(5, 16, 0.9, 0.4, 0.3)]

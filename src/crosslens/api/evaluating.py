@@ -9,7 +9,7 @@ from typing import Any
 
 from crosslens.api.evaluate_request import EvaluateRequest
 from crosslens.api.fit_request import FitRequest
-from crosslens.api.fitting import scenario_for
+from crosslens.api.training_images import scenario_for
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
 from crosslens.data.source import Source, open_catalog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -24,7 +24,7 @@ class FitRequest(Request):
     """What is to be learned, from which images or names, and where the run goes."""
 
     method: str
-    """A name in ``crosslens.methods.METHODS``."""
+    """A name in ``crosslens.methods.METHODS``, or ``auto``."""
 
     source: Source | None = None
     """The images: a folder, a manifest or a Catalog; methods that learn from texts alone need none."""
@@ -76,6 +76,10 @@ class FitRequest(Request):
     unseen: str | int | tuple[str, ...] | None = None
     """Classes that stay out of this fit, images and names alike, for the zero-shot protocol: names, a number to
     draw with ``seed``, or a published split; see ``unseen_classes``."""
+
+    goal: Literal["thing", "kind"] | None = None
+    """What will be looked for, which ``auto`` chooses by: the very same ``thing`` in another look, or more of its
+    ``kind``."""
 
     scenario: Scenario | ScenarioDraw | str | None = None
     """Train on the images of a scenario alone (``partial``, ``open-set``): the first domain is the query's, the

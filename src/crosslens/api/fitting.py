@@ -9,23 +9,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from crosslens.api.auto.choice import AUTO
+from crosslens.api.auto.train_chosen import train_chosen
 from crosslens.api.fit_request import FitRequest
+from crosslens.api.training_images import TrainingImages, select_images
 from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
 from crosslens.data.class_names import read_class_names
-from crosslens.data.source import Source, open_catalog
-from crosslens.data.splits import select_training
+from crosslens.data.source import Source
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, Looks
-from crosslens.evaluation.protocols.zero_shot import unseen_classes, without_classes
-from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
 from crosslens.features.looks import looks_of
 from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
 from crosslens.methods.base import FitJob, Method, make_config, torch_device, without_removed
 from crosslens.methods.oracle import Oracle
-from crosslens.support.errors import CatalogError, ConfigError, RunError
+from crosslens.support.errors import ConfigError, RunError
 from crosslens.support.progress import note
 from crosslens.support.request import takes
 from crosslens.training.distributed import World, join_world
@@ -44,7 +44,7 @@ def fit(
     """Fit a method and write its run folder, with the encoder of the last epoch in ``out/encoder``.
 
     Args:
-        method: a name in ``crosslens.methods.METHODS``.
+        method: a name in ``crosslens.methods.METHODS``, or ``auto`` to have one chosen by what there is.
         source: the images: a folder, a manifest or a Catalog; methods that learn from texts alone need none.
         out: the run folder; must be new unless ``resume``.
         set: keys of the method's configuration with their values, as ``--set`` takes them.
@@ -65,6 +65,19 @@ def fit(
 def train(request: FitRequest) -> Run:
     """What ``fit`` does, for a request."""
     asked = request.with_recipe()
+    return train_chosen(asked, train_method) if asked.method == AUTO else train_method(asked)
+
+
+def train_method(
+    asked: FitRequest, selected: TrainingImages | None = None, chosen_because: Mapping[str, Any] | None = None
+) -> Run:
+    """Train the method that a request names.
+
+    Args:
+        asked: without a recipe.
+        selected: what ``select_images`` took for it, where that was done before.
+        chosen_because: what ``config.yaml`` says under ``auto`` of a method that nobody named.
+    """
     method, source = asked.method, asked.source
     kind = method_class(method)
     tune = asked.tune or "head"
@@ -74,32 +87,17 @@ def train(request: FitRequest) -> Run:
     names = _class_names(kind, method, asked.classes)
     if source is None and (kind.needs_images or (asked.domains and not kind.words_domains)):
         raise ConfigError(f"{method} learns from images; name them: a folder, a manifest or a list")
-    if source is None and asked.scenario is not None:
-        raise ConfigError("name the images too: the classes of a scenario are drawn from theirs")
-    labelled = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
-    everything = labelled
-    labelled, splits, left_aside = select_training(labelled, asked.split)
-    if left_aside:
-        note(left_aside)
-    wanted = tuple(asked.domains or labelled.domains)
-    chosen = wanted if source is None else labelled.domains_named(wanted)
-    if len(set(chosen)) != len(wanted):
-        raise CatalogError(f"a domain is named twice: {', '.join(wanted)}")
-    labelled = labelled if source is None else labelled.select(domains=chosen)
-    left_out: tuple[str, ...] = ()
+    selected = selected or select_images(asked)
+    labelled, left_out = selected.images, selected.unseen
+    if selected.left_aside:
+        note(selected.left_aside)
     marks = list(config.marks)
-    if asked.unseen is not None:
-        left_out = unseen_classes(asked.unseen, labelled.classes, asked.seed)
-        labelled = without_classes(labelled, left_out)
+    if left_out:
         seen = tuple(name for name in names if not any(same_class(name, other) for other in left_out))
         marks += ["names of unseen classes were seen"] if config.keeps_unseen_names and seen != names else []
         names = names if config.keeps_unseen_names else seen
         if "names" in kind.learns_from and not names:
             raise ConfigError(f"every name of --classes is unseen: {', '.join(left_out)}")
-    scenario: Scenario | None = None
-    if asked.scenario is not None:
-        scenario = scenario_for(asked.scenario, labelled, chosen)
-        labelled = scenario.restrict(labelled, *chosen)
     world = join_world(torch_device(asked.device))
     network = load_backbone(asked.backbone, decode=asked.decode)
     folder = asked.out
@@ -107,24 +105,25 @@ def train(request: FitRequest) -> Run:
     network, fingerprint = began
     resolved = asked.model_copy(
         update={
-            "domains": chosen,
+            "domains": selected.domains,
             "tune": tune,
             "settings": config.model_dump(mode="json"),
-            "split": splits,
+            "split": selected.splits,
             "classes": names,
             "unseen": left_out,
-            "scenario": scenario,
+            "scenario": selected.scenario,
         }
     )
     record = resolved.record(labelled, fingerprint) | ({"marks": marks} if marks else {})
+    record |= {"auto": dict(chosen_because)} if chosen_because else {}
     run = _start(folder, record, kind, resume=asked.resume, world=world)
     if isinstance(source, Catalog) and world.is_main:
-        everything.write(folder / IMAGES)
+        selected.everything.write(folder / IMAGES)
     if run.is_finished:
         return run
     job = FitJob(
         catalog=labelled if "labels" in kind.learns_from else labelled.hide_labels(),
-        domains=chosen,
+        domains=selected.domains,
         backbone=network,
         run=run,
         tune=tune,
@@ -146,22 +145,6 @@ def train(request: FitRequest) -> Run:
     except Timeout:
         raise RunError(f"another process is training in {folder}") from None
     return run
-
-
-def scenario_for(scenario: Scenario | ScenarioDraw | str, catalog: Catalog, domains: tuple[str, ...]) -> Scenario:
-    """A scenario as it is, or one drawn for a query and a gallery domain; for a name by the published rule.
-
-    Raises:
-        ConfigError: unless two domains are given.
-        EvaluationError: when it cannot be drawn from these classes.
-    """
-    name = scenario if isinstance(scenario, str) else scenario.kind
-    if len(domains) != 2:
-        raise ConfigError(f"{name} needs a query and a gallery domain (--domains A,B), not {len(domains)} domains")
-    if isinstance(scenario, Scenario):
-        return scenario
-    draw = ScenarioDraw(scenario) if isinstance(scenario, str) else scenario
-    return draw.among(catalog, *domains)
 
 
 def _class_names(
@@ -192,6 +175,8 @@ def _as_begun(network: Backbone, run: Run) -> tuple[Backbone, str]:
 
 def _start(folder: Path, resolved: dict[str, Any], kind: type[Method[Any]], *, resume: bool, world: World) -> Run:
     def renewed(config: dict[str, Any]) -> dict[str, Any]:
+        # Who chose the method changes nothing of it.
+        config = config | {"auto": resolved.get("auto")}
         if config.get("method") != kind.name:
             return config
         return config | {"settings": without_removed(kind.Config, config.get("settings") or {}, kind.name)}

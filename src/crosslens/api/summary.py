@@ -53,7 +53,7 @@ def seems_better(run: Run, features: Path | None = None, device: str | None = No
 
 
 def judge_run(run: Run, features: Path | None = None, device: str | None = None) -> Agreement | None:
-    """A run held against ``centred`` without labels, on images of its first two domains.
+    """A run held against ``centred`` without labels.
 
     Returns:
         None for a run that learned nothing, on fewer than two domains, on less than 20 images of one, or one whose
@@ -63,7 +63,7 @@ def judge_run(run: Run, features: Path | None = None, device: str | None = None)
         CrosslensError: of the kind that fits when its images cannot be read or embedded.
     """
     config = run.config()
-    domains = config["domains"][:2]
+    domains = config["domains"]
     encoder = Encoder.load(run.encoder_folder)
     if config["method"] in _UNTRAINED or len(domains) < 2 or "source" not in config:
         return None
@@ -81,12 +81,8 @@ def judge_run(run: Run, features: Path | None = None, device: str | None = None)
     if min(map(len, sides.values())) < LEAST:
         return None
     plain = centred_encoder(encoder.backbone, sides, joint=encoder.part(Joint) is not None)
-    first, second = domains
-    return agree_without_labels(
-        (sides[first], sides[second]),
-        (encoder.encode_features(sides[first], first), encoder.encode_features(sides[second], second)),
-        (plain.encode_features(sides[first], first), plain.encode_features(sides[second], second)),
-    )
+    vectors = [[one.encode_features(rows, domain) for domain, rows in sides.items()] for one in (encoder, plain)]
+    return agree_without_labels(list(sides.values()), *vectors)
 
 
 def _learned(run: Run) -> str:

@@ -45,7 +45,8 @@ class FitCommand(TyperCommand):
         from crosslens.methods import known_methods, method_class
 
         lines = (f"{name}: {method_class(name).summary}." for name in known_methods())
-        self.epilog = "\n\n".join(["Methods:", *lines])
+        auto = "auto: one of these, chosen by what there is, and centred where training does not seem to help."
+        self.epilog = "\n\n".join(["Methods:", auto, *lines])
         super().format_help(ctx, formatter)
 
 
@@ -56,6 +57,8 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
     from crosslens.methods import method_class
     from crosslens.methods.settings import settings_of
 
+    if ctx.params["method"] == "auto":
+        raise ConfigError("auto has no settings: it chooses them with the method; see what it takes by --explain")
     for setting in settings_of(method_class(ctx.params["method"]).Config):
         echo(f"{setting.name}={setting.default}  ({setting.kind})")
         echo(indent(fill(setting.meaning, 106, break_on_hyphens=False), "    "))
@@ -63,11 +66,13 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
 
 
 def fit(
-    method: Annotated[str, typer.Argument(help=f"{', '.join(METHODS)}, or a plug-in's.", is_eager=True)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
+    method: Annotated[str, typer.Argument(help=f"auto, {', '.join(METHODS)}, or a plug-in's.", is_eager=True)],
     root: Annotated[
         str | None,
         typer.Argument(help="A folder root/<domain>/..., a manifest or a list; some methods need none."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run folder to make; --explain alone does without.")
     ] = None,
     domains: Domains = None,
     backbone: Backbone = "lite",
@@ -99,6 +104,16 @@ def fit(
     classes: Annotated[
         Path | None, typer.Option("--classes", help="Class names, one a line, for methods that learn from names.")
     ] = None,
+    goal: Annotated[
+        str | None,
+        typer.Option(
+            "--goal", help="For auto: thing, the very same one in another look, or kind, more of a sort."
+        ),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="With auto: say what would be trained, why, and what would change it."),
+    ] = False,
     unseen: Unseen = None,
     protocol: Annotated[
         str | None,
@@ -121,10 +136,15 @@ def fit(
 ) -> None:
     """Train an encoder for the domains of ROOT, without labels unless the method learns from them.
 
+    METHOD auto looks at what there is (pictures, domains, class names), takes the method that suits it, and keeps
+    centred where what was trained does not seem better.
+
     Of images marked with splits, those of 'train' are learned from unless --split says otherwise.
 
-    Example: crosslens fit ucdir pictures/ --domains sketch,photo --out runs/first
+    Example: crosslens fit auto pictures/ --out runs/first
     """
+    from crosslens.api.auto.choice import AUTO
+    from crosslens.api.auto.train_chosen import choose_for
     from crosslens.api.fit_request import FitRequest
     from crosslens.api.fitting import train
     from crosslens.api.seeds import seed_folder
@@ -135,10 +155,16 @@ def fit(
     scenario = scenario_draw(protocol, shared, private_query, private_gallery, draw)
     if protocol is not None and scenario is None:
         raise ConfigError(f"fit --protocol takes {', '.join(KINDS)}, not {protocol!r}; others are for evaluate")
+    if method != AUTO and (explain or goal is not None):
+        raise ConfigError(f"{'--explain' if explain else '--goal'} is for 'fit auto', and this is 'fit {method}'")
+    if out is None and not explain:
+        raise ConfigError("name the run folder to make: --out RUN")
+    if method == AUTO and seeds is not None:
+        raise ConfigError("auto chooses for one run: ask with --explain, then fit that method with --seeds")
     request = FitRequest.of(
         method=method,
         source=root,
-        out=out,
+        out=out or Path(),
         domains=split_names(domains),
         backbone=backbone,
         tune=tune,
@@ -152,16 +178,23 @@ def fit(
         resume=resume,
         oracle=oracle,
         classes=classes,
+        goal=goal,
         unseen=unseen,
         split=split,
         scenario=scenario,
     )
-    with as_job("fit", out):
+    if explain:
+        choice = choose_for(request)
+        emit_json(json, choice.to_json())
+        for sentence in choice.sentences:
+            echo(sentence)
+        return
+    with as_job("fit", request.out):
         if seeds is None:
             runs = [train(request)]
         else:
             runs = [
-                train(request.model_copy(update={"seed": number, "out": seed_folder(out, number)}))
+                train(request.model_copy(update={"seed": number, "out": seed_folder(request.out, number)}))
                 for number in _seeds(seeds)
             ]
     values = [{"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()} for run in runs]
@@ -171,7 +204,7 @@ def fit(
     emit_json(json, value)
     if not quiet:
         # The last one stands for all: they differ in their seed alone.
-        for sentence in summarise_fit(runs[-1], out, features=features, device=device):
+        for sentence in summarise_fit(runs[-1], request.out, features=features, device=device):
             note(sentence)
 
 

@@ -1,7 +1,7 @@
-"""A hint, without any label, whether an encoder finds better across two domains than another one.
+"""A hint, without any label, whether an encoder finds better across domains than another one.
 
 Pictures that are neighbours within their own domain mostly show the same thing, and there no look stands between
-them. So they should find the same items of the other domain, and others than pictures of something else do. How
+them. So they should find the same items of another domain, and others than pictures of something else do. How
 far that holds can be counted without labels: the share of hits that neighbours have in common, less the share that
 pictures drawn at random have in common.
 
@@ -11,7 +11,9 @@ is no measurement.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +35,8 @@ class Agreement:
     """How far neighbours find the same, with an encoder and with what it is held against.
 
     Attributes:
-        value, base: means over all images of both domains, at most 1; 0 where neighbours find no more in common
-            than any two pictures.
+        value, base: means over all images and the domains they ask, at most 1; 0 where neighbours find no more in
+            common than any two pictures.
         error: standard error of their difference.
     """
 
@@ -52,20 +54,21 @@ class Agreement:
 
 
 def agree_without_labels(
-    features: tuple[Array, Array], encoder: tuple[Array, Array], base: tuple[Array, Array], *, seed: int = 0
+    features: Sequence[Array], encoder: Sequence[Array], base: Sequence[Array], *, seed: int = 0
 ) -> Agreement:
-    """Hold an encoder against another one on the images of two domains.
+    """Hold an encoder against another one on the images of two domains or more.
 
     Args:
-        features: of the backbone, ``(N, D)`` and ``(M, D)``; they tell who are neighbours within a domain.
-        encoder: unit vectors of the same images, ``(N, d)`` and ``(M, d)``.
+        features: of the backbone, ``(N, D)`` a domain; they tell who are neighbours within it.
+        encoder: unit vectors of the same images, ``(N, d)`` a domain.
         base: those of what it is held against; d may differ.
         seed: of the pictures drawn at random.
     """
-    near = tuple(_neighbours(part) for part in features)
+    near = [_neighbours(part) for part in features]
     found = [_shared(vectors, near, seed) for vectors in (encoder, base)]
     difference = found[0] - found[1]
-    error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    # An image that asks several domains counts once.
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference) / (len(features) - 1)))
     return Agreement(float(found[0].mean()), float(found[1].mean()), error)
 
 
@@ -78,11 +81,12 @@ def _neighbours(features: Array) -> NDArray[np.int64]:
     return _best(cosines, NEIGHBOURS)
 
 
-def _shared(vectors: tuple[Array, Array], near: tuple[NDArray[np.int64], ...], seed: int) -> NDArray[np.float64]:
-    """For each image of both domains what its hits share with its neighbours' beyond chance ``(N + M,)``."""
+def _shared(vectors: Sequence[Array], near: Sequence[NDArray[np.int64]], seed: int) -> NDArray[np.float64]:
+    """What the hits of every image in every other domain share with its neighbours' beyond chance, as one row."""
     rng = np.random.default_rng(seed)
     parts = []
-    for asking, answering, neighbours in ((*vectors, near[0]), (*vectors[::-1], near[1])):
+    for first, second in permutations(range(len(vectors)), 2):
+        asking, answering, neighbours = vectors[first], vectors[second], near[first]
         hits = np.zeros((len(asking), len(answering)), dtype=np.float32)
         np.put_along_axis(hits, _best(asking @ answering.T, HITS), 1, axis=1)
         common = hits @ hits.T / hits.sum(1, keepdims=True)

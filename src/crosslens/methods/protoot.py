@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import geometric_mean
-from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 import torch
@@ -98,7 +97,7 @@ class ProtoOTLosses(Objective):
             found = [[old._replace(shares=new.shares) for old, new in pair] for pair in pairs]
         self.prototypes = self._placed(found)
         info: dict[str, float] = {}
-        for name, several in zip(ascii_lowercase, self.prototypes, strict=False):
+        for name, several in zip(self.training.letters, self.prototypes, strict=True):
             info[f"clusters_{name}"] = len(several[-1].shares)
             info[f"largest_cluster_{name}"] = float(several[-1].shares.max())
         return info
@@ -111,15 +110,15 @@ class ProtoOTLosses(Objective):
         before = self.prototypes
         self.training.undo.append(lambda: setattr(self, "prototypes", before))
         self.prototypes = []
-        for name, part, several in zip(ascii_lowercase, parts, before, strict=False):
+        for name, part, several in zip(self.training.letters, parts, before, strict=True):
             nearest = part.bank[nearest_others(part)]
             within = [self._within(part, nearest, prototypes) for prototypes in several]
             view, neighbour, prototype = torch.stack([found for found, _ in within]).mean(0)
             losses |= {f"view_{name}": view, f"neighbour_{name}": neighbour, f"prototype_{name}": prototype}
             terms += [(1.0, view), (config.neighbour_weight, neighbour), (config.prototype_weight, prototype)]
             self.prototypes.append([moved for _, moved in within])
-        if epoch >= config.cross_epoch and config.cross_weight:
-            for domain, (name, part) in enumerate(zip(ascii_lowercase, parts, strict=False)):
+        if epoch >= config.cross_epoch and config.cross_weight and len(parts) > 1:
+            for domain, (name, part) in enumerate(zip(self.training.letters, parts, strict=True)):
                 losses[f"cross_{name}"] = self._across(domain, part)
                 terms.append((config.cross_weight, losses[f"cross_{name}"]))
         return {"total": weighted_total(terms), **losses}

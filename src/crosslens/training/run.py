@@ -6,12 +6,14 @@ RUN/checkpoints/     last.pt, and failed.pt after a NaN
 RUN/encoder/         the result
 RUN/metrics.json     what ``crosslens evaluate`` measured
 RUN/report.html      what ``crosslens report`` drew
+RUN/tried/METHOD/    a run that ``fit auto`` set aside
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +32,8 @@ from crosslens.support.terminal import visible
 FORMAT = 1
 IMAGES = "images.parquet"
 """Manifest in a run folder of what a Catalog object held, which no path would find again."""
+TRIED = "tried"
+"""Folder in a run folder of what was trained and set aside, a run each."""
 _BEFORE_LEARNING = frozenset({"config.yaml", IMAGES, "held_out.json", "labels.json", "labels.parquet"})
 
 
@@ -105,20 +109,54 @@ class Run:
         """
         run = cls(folder)
         resolved = {"format": FORMAT, **config}
-        if (folder / "config.yaml").is_file() and not run._is_untouched():
-            if not resume:
-                raise RunError(f"{folder} holds a run already; continue it with --resume or choose another folder")
+        if resume and (folder / "config.yaml").is_file() and not run._is_untouched():
             differing = _differences(renewed(run.config()), resolved)
             if differing:
                 raise RunError(f"{folder} was started with other settings, so it cannot go on: {differing}")
             return run
-        if folder.is_dir() and not run._is_untouched():
-            raise RunError(f"{folder} is not empty and holds no run; choose another folder")
+        run.require_new()
         # What an attempt left that was refused may be wrong of this one: other images are held out.
         for name in _BEFORE_LEARNING:
             remove(folder / name)
-        write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+        run._write_config(resolved)
         return run
+
+    def require_new(self) -> None:
+        """Check that a run may begin here.
+
+        Raises:
+            RunError: when the folder holds a run in which something was learned, or anything else.
+        """
+        if not self.folder.is_dir() or self._is_untouched():
+            return
+        if (self.folder / "config.yaml").is_file():
+            raise RunError(f"{self.folder} holds a run already; continue it with --resume or take another folder")
+        raise RunError(f"{self.folder} is not empty and holds no run; choose another folder")
+
+    def amend(self, values: Mapping[str, Any]) -> None:
+        """Write these values into ``config.yaml`` in place of what it says of them."""
+        self._write_config({**self.config(), **values})
+
+    def tried(self, name: str) -> Path:
+        """Where a run that was set aside lies."""
+        return self.folder / TRIED / name
+
+    def set_aside(self, name: str) -> None:
+        """Move what was learned to ``tried/<name>``, so that another run may begin here; may be done again.
+
+        Both keep what tells which images they are of.
+        """
+        place = self.tried(name)
+        place.mkdir(parents=True, exist_ok=True)
+        for entry in sorted(self.folder.iterdir()):
+            target = place / entry.name
+            if entry.name in (".lock", TRIED):
+                continue
+            if entry.name in ("config.yaml", IMAGES):
+                shutil.copyfile(entry, target)
+                continue
+            remove(target)
+            entry.rename(target)
 
     def said(self, key: str) -> Any:
         """One value of the configuration; None where there is no run yet, or it does not say."""
@@ -127,13 +165,16 @@ class Run:
         except RunError:
             return None
 
+    def _write_config(self, values: dict[str, Any]) -> None:
+        write_text(self.folder / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
     def _is_own(self) -> bool:
         """Whether the configuration there was written by ``start``."""
         return None not in (self.said("format"), self.said("method"))
 
     def _is_untouched(self) -> bool:
         """Whether the folder holds no more than what is written before learning begins, and nobody works in it."""
-        entries = {entry.name for entry in self.folder.iterdir()} - {".lock"}
+        entries = {entry.name for entry in self.folder.iterdir()} - {".lock", TRIED}
         if not entries <= _BEFORE_LEARNING or (entries and not self._is_own()):
             return False
         try:
