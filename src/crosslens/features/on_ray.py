@@ -373,9 +373,9 @@ class _OnGpus(_OnCluster):
 
 def _told(error: Any) -> str:
     """What went wrong on a node; what never came to its own words is a node that lacks something."""
-    if isinstance(error, CrosslensError):
-        return str(error.cause)
     cause = error.cause or error
+    if isinstance(cause, CrosslensError):
+        return str(cause)
     return f"a node of the cluster failed: {cause}; every one needs crosslens[train,ray] in version {__version__}"
 
 
