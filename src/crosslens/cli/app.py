@@ -20,6 +20,7 @@ from crosslens.cli import (
     fit,
     index,
     jobs,
+    match,
     mcp,
     open,
     report,
@@ -87,6 +88,7 @@ app.command("report")(report.report)
 app.command("benchmark")(benchmark.benchmark)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.command("match")(match.match)
 app.command("export")(export.export)
 app.add_typer(serve.app, name="serve")
 app.command("mcp")(mcp.mcp)

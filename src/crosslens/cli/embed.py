@@ -21,6 +21,7 @@ from crosslens.cli.options import (
     is_shown,
     tell_skipped,
 )
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
@@ -98,9 +99,9 @@ def embed(
     if runner not in ("threads", "ray"):
         raise ConfigError(f"a runner is threads or ray, not {runner!r}")
     chosen = None if part is None else Part.parse(part)
-    with as_job("embed", chosen.place(out) if chosen else out):
+    with as_job("embed", chosen.place(place_of(out)) if chosen else out):
         result = api.embed(
-            select_splits(api.open_catalog(root), split),
+            root if split is None else select_splits(api.open_catalog(root), split),
             out=out,
             backbone=backbone,
             views=views,

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crosslens.cli.options import Json, Quiet, emit_json, is_free, is_shown
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.jobs import cancel_job, command_again, find_job, list_jobs, recorded
 from crosslens.support.progress import duration, rate_of
 from crosslens.support.terminal import echo, print_table
@@ -25,9 +25,9 @@ Name = Annotated[
 
 
 @contextmanager
-def as_job(verb: str, target: Path) -> Iterator[None]:
+def as_job(verb: str, target: Place) -> Iterator[None]:
     """List what is done inside ``with`` under ``crosslens jobs``."""
-    with recorded(verb, target, sys.argv[1:]):
+    with recorded(verb, place_of(target), sys.argv[1:]):
         yield
 
 

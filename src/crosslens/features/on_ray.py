@@ -28,7 +28,7 @@ from crosslens.backbones.engine import make_engine
 from crosslens.backbones.graphs import Engine, OnnxEngine
 from crosslens.features.runner import Crew
 from crosslens.features.store import FeatureConfig
-from crosslens.features.work import Batch, Decoded, Decoder, Item, Stages, Tower
+from crosslens.features.work import Batch, Decoded, Decoder, Item, Stages, Tower, sent_for
 from crosslens.images import limits
 from crosslens.images.preprocess import Preprocess
 from crosslens.support.errors import ConfigError, CrosslensError, FeatureError
@@ -177,7 +177,7 @@ def _decode(job: _Job, batches: list[list[Item]]) -> _Decoded:
         _prepare(job)
         stages = Stages()
         decode = Decoder(job.preprocess, FeatureConfig.model_validate_json(job.config), stages)
-        decoded = [decode(items) for items in batches]
+        decoded = [decode(items, contents) for items, contents in sent_for(batches)]
         lost = {entry.id for batch in decoded for entry in batch.skipped}
         unseen = [item for items in batches for item in items if item.id in lost and not item.path.exists()]
         return _Decoded(decoded, socket.gethostname(), unseen, stages.seconds)

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from crosslens.support.addresses import Place, place_of, whole_name
 from crosslens.support.errors import ConfigError, CrosslensError
 from crosslens.support.files import read_json, write_json
 from crosslens.support.places import state_folder
@@ -116,7 +117,7 @@ def find_job(name: str) -> Job:
     """
     jobs = list_jobs()
     found = [job for job in jobs if job.id == name] or [job for job in jobs if job.id.startswith(name)]
-    found = found or [job for job in jobs if job.target == os.path.abspath(name)][:1]
+    found = found or [job for job in jobs if job.target == whole_name(place_of(name))][:1]
     if len(found) != 1:
         several = f"several jobs are called {name!r}: {', '.join(job.id for job in found)}"
         raise ConfigError(several if found else f"there is no job {name!r}; 'crosslens jobs' lists them")
@@ -165,7 +166,7 @@ def command_again(job: Job) -> list[str]:
 
 
 @contextmanager
-def recorded(verb: str, target: Path, command: list[str]) -> Iterator[None]:
+def recorded(verb: str, target: Place, command: list[str]) -> Iterator[None]:
     """Record what is done inside ``with`` as a job, until it ends in whatever way.
 
     A polite signal to end (SIGTERM) becomes what Ctrl-C is. That nothing can be recorded, as where the home is not
@@ -189,21 +190,22 @@ def recorded(verb: str, target: Path, command: list[str]) -> Iterator[None]:
 class _Record:
     """The job of this process, as it goes on; also what watches its progress."""
 
-    def __init__(self, verb: str, target: Path, command: list[str]) -> None:
+    def __init__(self, verb: str, target: Place, command: list[str]) -> None:
         now = time.time()
         self._job = Job(
             id=f"{verb.partition(' ')[0]}-{secrets.token_hex(3)}",
             verb=verb,
             command=command,
             folder=os.getcwd(),
-            target=os.path.abspath(target),
+            target=whole_name(target),
             host=socket.gethostname(),
             pid=os.getpid(),
             begun=_begun(os.getpid()),
             started=now,
             updated=now,
         )
-        self._log = Path(self._job.target) / LOG
+        # Nothing is appended to in object storage.
+        self._log = target / LOG if isinstance(target, Path) else None
         self._lock = threading.Lock()
         self._skipped: Counter[str] = Counter()
         self._stage_since = self._written = self._logged = 0.0
@@ -260,7 +262,7 @@ class _Record:
 
     def _flush(self) -> None:
         """Append what is to be told, once there is a target that it can lie in."""
-        if not self._log.parent.is_dir():
+        if self._log is None or not self._log.parent.is_dir():
             return
         with suppress(OSError), open(self._log, "a", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in self._lines)
