@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Decode,
     Device,
@@ -118,7 +119,8 @@ def build(
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
-    made, skipped = Index.from_request(request)
+    with as_job("index build", out):
+        made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
