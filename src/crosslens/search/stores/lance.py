@@ -139,6 +139,9 @@ class LanceStore:
             removed = remove_old(self._serving) if self._serving.is_dir() else 0
             return {"rebuilt": not current, "structures_removed": removed, **self.stats()}
 
+    def publish(self) -> None:
+        """Nothing: who reads its files finds it by its folder."""
+
     def refresh(self) -> bool:
         """Read what changed in the table since the version held."""
         with self._changing:

@@ -173,7 +173,7 @@ def map_vectors(file: Path, rows: int, dim: int, *, new: bool = False) -> NDArra
 
 
 def write_items(file: Path, items: pa.Table) -> None:
-    """Write M items of ``ITEM_SCHEMA`` so that they can be mapped into memory, in as few batches as Arrow allows."""
+    """Write M items of ``ITEM_SCHEMA`` to be mapped into memory, in as few batches as Arrow allows."""
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, ITEM_SCHEMA) as writer:
         writer.write_table(items.combine_chunks())
 
