@@ -71,7 +71,7 @@ def test_jobs_survive_json(planned):
 
 def test_missing_sets_are_told_before_the_first_job_or_left_out(planned, pictures):
     data = {"shapes": {"path": str(pictures)}, "gone": {"path": f"{pictures.parent}/picturs"}}
-    with pytest.raises(ConfigError, match=r"(?s)gone: .*did you mean 'pictures'.*--skip-missing"):
+    with pytest.raises(ConfigError, match=r"gone: .*did you mean 'pictures'.*--skip-missing"):
         planned(data=data)
     _, plan = planned(data=data, skip_missing=True)
     assert {job.cell.data for job in plan.jobs} == {"shapes"}
@@ -98,7 +98,7 @@ def test_missing_sets_are_told_before_the_first_job_or_left_out(planned, picture
     ],
 )
 def test_what_cannot_be_measured_is_told_before_the_first_job(planned, changes, told):
-    with pytest.raises(ConfigError, match=f"(?s){told}"):
+    with pytest.raises(ConfigError, match=told):
         planned(**changes)
 
 

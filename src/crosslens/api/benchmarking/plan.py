@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crosslens.api.auto.choice import AUTO
-from crosslens.api.benchmarking.suite import DataEntry, MethodEntry, Suite, place_of
+from crosslens.api.benchmarking.suite import DataEntry, MethodEntry, Suite, place_of, told_apart
 from crosslens.api.demo import demo_catalog
 from crosslens.api.fit_request import FitRequest
 from crosslens.backbones import load_backbone
@@ -146,16 +146,16 @@ def plan_suite(suite: Suite, file: Path, *, skip_missing: bool = False) -> Plann
             missing[name] = str(error)
             catalogs.pop(name, None)
     if missing and not (skip_missing and catalogs):
-        told = "\n".join(f"  {name}: {reason}" for name, reason in missing.items())
-        hint = "" if skip_missing else "\nWith --skip-missing the suite goes on without them"
-        raise ConfigError(f"data sets of the suite {suite.name} cannot be read:\n{told}{hint}")
+        told = told_apart([f"{name}: {reason}" for name, reason in missing.items()])
+        hint = "" if skip_missing else ". With --skip-missing the suite goes on without them"
+        raise ConfigError(f"the suite {suite.name} names data sets that cannot be read: {told}{hint}")
     planner = _Planner(suite, file, catalogs, sources)
     jobs = list(planner.jobs())
     if planner.problems:
-        told = "\n".join(f"  {problem}" for problem in planner.problems)
+        told = told_apart(planner.problems)
         raise ConfigError(
-            f"the suite {suite.name} asks for what cannot be measured:\n{told}\n"
-            "Give blocks that leave these combinations out"
+            f"the suite {suite.name} asks for what cannot be measured: {told}. Give blocks that leave such"
+            " combinations out"
         )
     return Planned(tuple(jobs), catalogs, sources, missing)
 

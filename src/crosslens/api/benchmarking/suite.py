@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,10 +127,10 @@ def read_suite(file: Path) -> Suite:
         suite = Suite.model_validate(content)
     except ValidationError as error:
         problems = [_told(one) for one in error.errors()]
-        raise ConfigError(f"the suite {file} is wrong in {_counted(problems)}") from error
+        raise ConfigError(f"the suite {file} is wrong: {told_apart(problems)}") from error
     problems = list(_unknown_names(suite))
     if problems:
-        raise ConfigError(f"the suite {file} is wrong in {_counted(problems)}")
+        raise ConfigError(f"the suite {file} is wrong: {told_apart(problems)}")
     return suite
 
 
@@ -186,7 +186,8 @@ def _told(problem: Mapping[str, Any]) -> str:
     return f"{place}: there is no such key; there are {', '.join(keys)}{did_you_mean(name, keys)}"
 
 
-def _counted(problems: list[str]) -> str:
+def told_apart(problems: Sequence[str]) -> str:
+    """Several sentences on one line, as a terminal shows an error: ``(1) ... (2) ...``."""
     if len(problems) == 1:
-        return f"one place: {problems[0]}"
-    return f"{len(problems)} places:\n" + "\n".join(f"  {problem}" for problem in problems)
+        return problems[0]
+    return " ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))
