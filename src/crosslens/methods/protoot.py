@@ -3,8 +3,8 @@
 Unlabelled domains with the same classes. Per domain, k-means gives prototypes and the share of the images that
 each should get; optimal transport with these shares (Sinkhorn) says which prototype is an image's own. Three
 contrasts have the same negatives, the prototypes that are not: the positive is the other view of the image, its
-nearest neighbour in the memory bank, or its own prototype. Late and lightly, the prototypes of the other domain
-take part in the same way.
+nearest neighbour in the memory bank, or its own prototype. From the middle of the training on the prototypes
+of the other domain take part in the same way.
 
     L = sum_D ( L_view^D + lam_N L_neighbour^D + lam_P L_prototype^D + lam_X(e) L_cross^D )
 
@@ -37,14 +37,14 @@ from crosslens.ops.sinkhorn import transport_codes
 
 
 class ProtoOTConfig(TwoViewConfig):
-    """Settings of ProtoOT; weights and transport are the authors'."""
+    """Settings of ProtoOT; transport and the weights within a domain are the authors'."""
 
     neighbour_weight: float = Field(0.5, ge=0)
     """lam_N, of the nearest neighbour as the positive."""
     prototype_weight: float = Field(0.1, ge=0)
     """lam_P, of the own prototype as the positive."""
-    cross_weight: float = Field(0.01, ge=0)
-    """lam_X, of the other domain's prototype as the positive."""
+    cross_weight: float = Field(0.3, ge=0)
+    """lam_X, of the other domain's prototype as the positive; 0.01 in the authors' code."""
     cross_epoch: int = Field(10, ge=0)
     """First epoch with it."""
     transport_temperature: float = Field(0.05, ge=0.02)
