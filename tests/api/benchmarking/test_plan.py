@@ -57,6 +57,21 @@ def test_a_key_says_what_decides_the_outcome(planned, pictures):
     assert not set(keys(planned()).values()) & set(first.values())
 
 
+def test_goals_are_measured_on_the_same_fits(planned):
+    first = keys(planned())
+    both = keys(planned(goals=["kind", "thing"]))
+    assert first.items() <= both.items()
+    assert "frozen, shapes, pairs, thing, seed 0" in both
+    kind, thing = (
+        next(job for job in planned(goals=[goal], methods=["frozen"])[1].jobs) for goal in ("kind", "thing")
+    )
+    assert kind.fit_key(kind.parts[0], "f") == thing.fit_key(thing.parts[0], "f")
+    kind, thing = (
+        next(job for job in planned(goals=[goal], methods=["auto"])[1].jobs) for goal in ("kind", "thing")
+    )
+    assert kind.fit_key(kind.parts[0], "f") != thing.fit_key(thing.parts[0], "f")
+
+
 def test_a_set_may_lie_elsewhere(planned, pictures, tmp_path):
     first = keys(planned())
     shutil.copytree(pictures, tmp_path / "moved")

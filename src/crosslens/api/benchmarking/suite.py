@@ -15,6 +15,8 @@ from crosslens.api.auto.choice import AUTO
 from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.methods import known_methods
 from crosslens.methods.base import Tune
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
+from crosslens.support.addresses import Place, joined
 from crosslens.support.errors import ConfigError
 from crosslens.support.near_names import did_you_mean
 
@@ -44,7 +46,8 @@ class DataEntry(_Declared):
     """A labelled set of images."""
 
     path: str | None = None
-    """A folder or manifest: absolute, or beside the suite; ``$NAME`` and ``${NAME}`` are environment variables."""
+    """A folder, a manifest or an address of one: absolute, or beside the suite; ``$NAME`` and ``${NAME}`` are
+    environment variables."""
     emoji: Literal["subgroup", "concept"] | None = None
     """In place of a path: the built-in pictures of the demo, labelled by Unicode subgroup or by concept."""
     domains: tuple[str, ...] | None = None
@@ -66,7 +69,7 @@ class Block(_Declared):
     methods: tuple[str, ...] | None = None
     backbones: tuple[str, ...] | None = None
     protocols: tuple[str, ...] | None = None
-    goals: tuple[str, ...] | None = None
+    goals: tuple[Goal, ...] | None = None
     seeds: tuple[int, ...] | None = None
 
 
@@ -83,6 +86,8 @@ class Suite(_Declared):
     """Names for ``--backbone``."""
     protocols: tuple[str, ...] = Field(("pairs",), min_length=1)
     """Names for ``evaluate --protocol``."""
+    goals: tuple[Goal, ...] = Field((DEFAULT_GOAL,), min_length=1)
+    """What is looked for, as ``evaluate --goal`` takes it; ``auto`` chooses by it."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Of training; seed N also draws the N-th set of unseen classes, and of scenarios the draw 2024 + N."""
     metrics: tuple[str, ...] = Field(("map@all", "p@1"), min_length=1)
@@ -134,7 +139,7 @@ def read_suite(file: Path) -> Suite:
     return suite
 
 
-def place_of(entry: DataEntry, suite: Path) -> Path:
+def place_of(entry: DataEntry, suite: Path) -> Place:
     """Where the images of a data set with a path should lie.
 
     Args:
@@ -147,7 +152,7 @@ def place_of(entry: DataEntry, suite: Path) -> Path:
     path = os.path.expanduser(os.path.expandvars(entry.path or ""))
     if missing := re.search(r"\$\{?(\w+)", path):
         raise ConfigError(f"the environment variable {missing[1]} is not set ({entry.path})")
-    return suite.resolve().parent / path
+    return joined(suite.resolve().parent, path)
 
 
 def _unknown_names(suite: Suite) -> list[str]:
