@@ -18,6 +18,8 @@ TABLE = [
     ("one name tells nothing apart", Facts(TWO, names=1), "uem", "1 class name"),
     ("the same thing is looked for", Facts(TWO, goal="thing"), "centred", "very same thing"),
     ("more of a kind is looked for", Facts(TWO, goal="kind"), "uem", "no class names"),
+    ("things by the look of them", Facts(TWO, paired=0.8), "centred", "80% of the pictures"),
+    ("kinds, whatever they look like", Facts(TWO, paired=0.8, goal="kind"), "uem", "no class names"),
     ("too few to tell", Facts({"a": LEAST - 1, "b": 500}), "centred", f"below {LEAST}"),
     ("enough to tell", Facts({"a": LEAST, "b": 500}), "uem", "no class names"),
     ("twice the same folder", Facts(TWO, copies=0.9), "centred", "90%"),
