@@ -69,3 +69,31 @@ def test_the_lock_brings_pytorch_without_cuda():
     lines = (ROOT / "requirements" / "cpu.txt").read_text().splitlines()
     assert lines[0] == "--extra-index-url https://download.pytorch.org/whl/cpu"
     assert not [line for line in lines if line.startswith(("nvidia", "triton"))]
+
+
+def test_kubernetes_asks_for_what_the_server_has():
+    from crosslens.server.metrics import Meter
+    from crosslens.server.run import GRACE
+
+    documents = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "crosslens.yaml").read_text())
+    made = {document["kind"]: document for document in documents}
+    pod = made["Deployment"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    given = parsed(container["args"])
+    port = container["ports"][0]["containerPort"]
+    assert f"EXPOSE {port}" in (ROOT / "Dockerfile").read_text()
+    assert given["port"] == port
+    paths = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert paths == {"/ready", "/health"}
+    # Time to be left out, then to answer what has come.
+    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["spec"]["terminationGracePeriodSeconds"] > pause + GRACE
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {"/cache", str(given["indexes"][0].parent), str(given["api_key_file"].parent)} <= mounts
+    measured = [
+        entry["pods"]["metric"]["name"] for entry in made["HorizontalPodAutoscaler"]["spec"]["metrics"][1:]
+    ]
+    assert all(f"\n{name} " in Meter().exposition().decode() for name in measured)
+    assert made["Service"]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    built = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "kustomization.yaml").read_text())
+    assert built["images"][0]["name"] == container["image"].partition(":")[0]

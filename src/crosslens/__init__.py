@@ -1,8 +1,8 @@
 """crosslens: images in, an encoder that ignores the domain out, and everything to measure it and search with it.
 
 The verbs of the command line are functions: ``fit``, ``evaluate``, ``compare``, ``report``, ``embed``, ``index``,
-``search``, ``export`` and ``benchmark``. Heavy parts (torch, pyarrow, faiss, onnxruntime) are imported on first
-use, so ``import crosslens`` stays fast.
+``search``, ``match``, ``export`` and ``benchmark``. Heavy parts (torch, pyarrow, faiss, onnxruntime) are imported
+on first use, so ``import crosslens`` stays fast.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ _LAZY = {
     "index": "crosslens.api",
     "load_backbone": "crosslens.backbones",
     "load_encoder": "crosslens.encoder",
+    "match": "crosslens.api",
 }
 _ROOMS = ("report", "search")
 """Verbs whose name a folder of the package has too: importing from it makes it an attribute of ``crosslens``, so
 the folder itself can be called; see ``crosslens.support.verbs``."""
 
 if TYPE_CHECKING:
-    from crosslens.api import benchmark, compare, embed, evaluate, export, fit, index, report, search
+    from crosslens.api import benchmark, compare, embed, evaluate, export, fit, index, match, report, search
     from crosslens.backbones import load_backbone
     from crosslens.data.catalog import Catalog
     from crosslens.encoder import Encoder, load_encoder
@@ -66,6 +67,7 @@ __all__ = [
     "index",
     "load_backbone",
     "load_encoder",
+    "match",
     "report",
     "search",
 ]

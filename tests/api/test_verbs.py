@@ -14,7 +14,7 @@ import crosslens
 from crosslens.support.errors import ConfigError
 
 A = "photo/circle/00.png"
-VERBS = ("fit", "evaluate", "compare", "report", "embed", "index", "search", "export", "benchmark")
+VERBS = ("fit", "evaluate", "compare", "report", "embed", "index", "search", "match", "export", "benchmark")
 
 
 @pytest.fixture

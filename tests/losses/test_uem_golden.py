@@ -193,11 +193,11 @@ class TestMatch:
 class TestAdversarial:
     def test_golden(self):
         a, b = (torch.tensor(v, dtype=torch.float64) for v in ([0.3, -1.2, 2.1], [-0.4, 0.8, -2.5]))
-        assert float(domain_adversarial(a, b)) == pytest.approx(GOLDEN["adversarial"], rel=1e-9)
-        total = domain_adversarial(a, b, "sum")
+        assert float(domain_adversarial([a, b])) == pytest.approx(GOLDEN["adversarial"], rel=1e-9)
+        total = domain_adversarial([a, b], "sum")
         assert float(total) == pytest.approx(6 * GOLDEN["adversarial"], rel=1e-9)
-        assert float(domain_accuracy(a, b)) == pytest.approx(2 / 3)
+        assert float(domain_accuracy([a, b])) == pytest.approx(2 / 3)
 
     def test_log_two_at_chance(self):
         zero = torch.zeros(4)
-        assert float(domain_adversarial(zero, zero)) == pytest.approx(math.log(2))
+        assert float(domain_adversarial([zero, zero])) == pytest.approx(math.log(2))

@@ -9,7 +9,7 @@ from crosslens.api import open_catalog
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.methods import METHODS, method_class
 from crosslens.methods.supervised import Supervised
-from crosslens.methods.two_view import TwoViewTraining
+from crosslens.methods.two_view import TwoViewTraining, step_momentum
 from crosslens.support.errors import (
     BackboneError,
     CatalogError,
@@ -51,6 +51,44 @@ def test_two_view_methods_train_and_measure(pictures, tmp_path, method):
     ]
     assert 0.2 < result.metrics["map@all"] <= 1
     assert run.read_metrics()["pairs"]["metrics"]["map@all"] == pytest.approx(result.metrics["map@all"])
+
+
+@pytest.mark.parametrize("looks", [("photo",), ("ink", "photo", "sketch")], ids=len)
+@pytest.mark.parametrize("method", ["instance", "protonce", "protoot", "ucdir", "uem"])
+def test_one_domain_and_three_train_one_encoder(tmp_path, method, looks):
+    if method == "uem" and len(looks) < 2:
+        pytest.skip("UEM brings domains together")
+    pictures = make_pictures(tmp_path / "p", 6, looks=looks)
+    settings = {**(UCDIR_QUICK if method == "ucdir" else QUICK), "members": 1}
+    if method == "uem":
+        settings |= {"clusters": [3], "align_epochs": 2, "epochs": 6}
+    run = fit(pictures, tmp_path / "run", method, settings)
+    assert run.is_finished
+    losses = run.read_log()[-1]["losses"]
+    letters = "abc"[: len(looks)]
+    own = "view_" if method == "protoot" else "instance_"
+    assert {key for key in losses if key.startswith(own)} == {own + letter for letter in letters}
+    if method == "ucdir":
+        # The domains' own terms count as much in one domain as in three; one has no other to be held against.
+        terms = [losses[f"instance_{letter}"] + losses[f"cluster_{letter}"] for letter in letters]
+        total = sum(terms) / len(looks) + 0.5 * losses["entropy"] + 0.1 * losses.get("distance", 0)
+        assert losses["total"] == pytest.approx(total, rel=1e-5)
+        assert ("distance" in losses) == (len(looks) > 1)
+    if len(looks) > 1:
+        result = crosslens.evaluate(run.folder)
+        assert len(result.directions) == 6
+        assert result.metrics["map@all"] > 0.35
+
+
+def test_small_domains_take_as_many_steps_as_asked(pictures, tmp_path):
+    """More passes an epoch, and a momentum encoder that has left its untrained start at the end."""
+    settings = UCDIR_QUICK | {"batch_size": 4096, "least_steps": 5, "epochs": 2}
+    run = fit(pictures, tmp_path / "run", settings=settings)
+    assert run.is_finished
+    assert [step_momentum("auto", steps) for steps in (10, 298, 299)] == pytest.approx(
+        [0.05**0.1, 0.05 ** (1 / 298), 0.99]
+    )
+    assert step_momentum(0.999, 10) == 0.999
 
 
 def test_ucdir_switches_its_terms_on_by_schedule(pictures, tmp_path):
@@ -202,9 +240,11 @@ class TestBadInput:
         with pytest.raises(ConfigError, match="frozen has no --tune full"):
             fit(pictures, tmp_path / "run", "frozen", {}, tune="full")
 
-    def test_one_domain_is_too_few_and_three_too_many(self, pictures, tmp_path):
-        with pytest.raises(TrainingError, match="exactly two domains"):
-            fit(pictures, tmp_path / "run", domains=["photo"])
+    def test_too_few_and_too_many_domains(self, pictures, tmp_path):
+        with pytest.raises(TrainingError, match=r"uem learns from at least 2 domains .*, not 1"):
+            fit(pictures, tmp_path / "run", "uem", domains=["photo"])
+        with pytest.raises(TrainingError, match=r"clair learns from exactly 2 domains .*, not 3"):
+            method_class("clair")().require_domains(["a", "b", "c"])
         with pytest.raises(EvaluationError, match="at least two domains"):
             crosslens.evaluate(crosslens.load_encoder("tiny"), pictures, domains=["photo"])
         with pytest.raises(CatalogError, match="named twice"):
@@ -220,9 +260,10 @@ class TestBadInput:
         with pytest.raises(ConfigError, match="500 clusters cannot be made of 48 images"):
             fit(pictures, tmp_path / "run", settings=UCDIR_QUICK | {"clusters": 500})
 
-    def test_a_batch_larger_than_the_larger_domain(self, pictures, tmp_path):
-        with pytest.raises(TrainingError, match="smaller batch"):
-            fit(pictures, tmp_path / "run", settings=UCDIR_QUICK | {"batch_size": 4096})
+    def test_a_domain_of_one_picture_alone(self, tmp_path):
+        pictures = make_pictures(tmp_path / "p", 1, looks=("photo",), shapes=("circle",))
+        with pytest.raises(TrainingError, match="too few images to learn from: 1"):
+            fit(pictures, tmp_path / "run", "instance")
 
     def test_corrupt_images_are_left_out_and_training_goes_on(self, pictures, tmp_path):
         (pictures / "photo" / "circle" / "00.png").write_bytes(b"")
@@ -278,8 +319,8 @@ def test_class_names_are_refused_by_methods_that_do_not_take_them(pictures, tmp_
 
 
 def test_a_refused_fit_does_not_block_its_folder(pictures, tmp_path):
-    with pytest.raises(CrosslensError, match="batch_size"):
-        fit(pictures, tmp_path / "run", settings={**UCDIR_QUICK, "batch_size": 4096})
+    with pytest.raises(CrosslensError, match="pretrained_head"):
+        fit(pictures, tmp_path / "run", settings={**UCDIR_QUICK, "pretrained_head": True})
     assert fit(pictures, tmp_path / "run").is_finished
 
 

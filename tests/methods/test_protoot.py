@@ -25,7 +25,7 @@ def det(n, d, a, b, c):
 
 
 def objective(**settings):
-    training = SimpleNamespace(undo=[], banks=[], device=torch.device("cpu"))
+    training = SimpleNamespace(undo=[], letters=["a", "b"], banks=[], device=torch.device("cpu"))
     found = ProtoOTLosses(training, ProtoOTConfig(**settings))
     shares = [[0.3, 0.1, 0.25, 0.15, 0.2], [0.1, 0.4, 0.2, 0.05, 0.25]]
     vectors = [det(5, 16, 1.1, 0.3, 0.2), det(5, 16, 0.9, 0.4, 0.3)]
@@ -124,7 +124,7 @@ def test_its_terms_add_up_and_the_other_domain_comes_late(pictures, tmp_path):
     assert all(entry["clusters_a"] == 5 for entry in log)
     last = log[-1]["losses"]
     total = sum(
-        last[f"view_{n}"] + 0.5 * last[f"neighbour_{n}"] + 0.1 * last[f"prototype_{n}"] + 0.01 * last[f"cross_{n}"]
+        last[f"view_{n}"] + 0.5 * last[f"neighbour_{n}"] + 0.1 * last[f"prototype_{n}"] + 0.3 * last[f"cross_{n}"]
         for n in "ab"
     )
     assert last["total"] == pytest.approx(total, rel=1e-5)
@@ -151,3 +151,11 @@ def test_published_shares_are_new_and_prototypes_are_kept(pictures, tmp_path, mo
         settings = QUICK | {"epochs": 2, "members": 1, "published": published}
         crosslens.fit("protoot", pictures, out=tmp_path / str(published), backbone="tiny", settings=settings)
     assert seen == [[], [True, True], [], [False, False]]
+
+
+def test_an_oracle_gives_the_true_count_and_says_so(pictures, tmp_path):
+    settings = QUICK | {"epochs": 2, "members": 1}
+    run = crosslens.fit("protoot", pictures, out=tmp_path / "run", backbone="tiny", settings=settings, oracle=True)
+    assert all((entry["clusters_a"], entry["clusters_b"]) == (4, 4) for entry in run.read_log())
+    assert run.oracle_folder.exists()
+    assert any("oracle" in mark for mark in crosslens.evaluate(run.folder).marks)

@@ -43,6 +43,7 @@ def test_recipes_hold_the_published_values(name):
     assert (c.temperature, c.gate, c.restarts, c.iterations) == (0.2, 0.2, 5, 20)
     assert (c.cluster_epoch, c.align_epoch, c.head, c.members) == (20, 100, (2048, 128), 1)
     assert (c.pretrained_head, c.order, c.centre, c.warm_start) == (True, "joint", False, False)
+    assert c.least_steps == 1
 
 
 @pytest.mark.parametrize("row", TRAJECTORY, ids=lambda row: f"epoch-{row['epoch']}")

@@ -13,9 +13,9 @@ def test_encoder_gets_the_opposite_gradient_and_the_classifier_the_same():
     classifier = DomainClassifier(8, 16)
     a, b = torch.randn(5, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
     wanted = [a, b, *classifier.parameters()]
-    plain = torch.autograd.grad(domain_adversarial(classifier(a), classifier(b)), wanted)
+    plain = torch.autograd.grad(domain_adversarial([classifier(a), classifier(b)]), wanted)
     turned = torch.autograd.grad(
-        domain_adversarial(classifier(reverse_gradient(a, 0.3)), classifier(reverse_gradient(b, 0.3))), wanted
+        domain_adversarial([classifier(reverse_gradient(x, 0.3)) for x in (a, b)]), wanted
     )
     for before, after in zip(plain[:2], turned[:2], strict=True):
         assert torch.allclose(after, -0.3 * before)

@@ -35,8 +35,8 @@ def random_case(seed, count_a, count_b, dim=6):
 
 
 def pairs_of(structure):
-    at_b = {int(u): j for j, u in enumerate(structure.index_b)}
-    return sorted([i, at_b[int(u)]] for i, u in enumerate(structure.index_a) if int(u) in at_b)
+    at_b = {int(u): j for j, u in enumerate(structure.positions[1])}
+    return sorted([i, at_b[int(u)]] for i, u in enumerate(structure.positions[0]) if int(u) in at_b)
 
 
 def test_golden_pairs_and_threshold():
@@ -44,7 +44,7 @@ def test_golden_pairs_and_threshold():
     mean_a, mean_b = torch.tensor([0.3, -0.2, 0.1]).double(), torch.tensor([-0.1, 0.4, 0.2]).double()
     b = torch.stack([a[1] + 0.05, a[3] - 0.04, torch.full((3,), 5.0).double()]) - (mean_a - mean_b)
     b[2] = 5
-    found = unify(a, b, mean_a, mean_b)
+    found = unify((a, b), (mean_a, mean_b))
     assert pairs_of(found) == GOLDEN["pairs"]
     assert found.threshold == pytest.approx(GOLDEN["threshold"], abs=1e-6)
 
@@ -52,16 +52,16 @@ def test_golden_pairs_and_threshold():
 @given(seed=st.integers(0, 10_000), count_a=st.integers(1, 6), count_b=st.integers(1, 6), merge=st.booleans())
 def test_one_index_space_for_both_domains(seed, count_a, count_b, merge):
     a, b, mean_a, mean_b = random_case(seed, count_a, count_b)
-    found = unify(a, b, mean_a, mean_b, merge=merge, quantile=0.5)
-    assert torch.allclose(found.raw_b + (mean_a - mean_b), found.raw_a)
-    assert len(found.raw_a) == count_a + count_b - found.n_merged
-    for index in (found.index_a, found.index_b):
+    found = unify((a, b), (mean_a, mean_b), merge=merge, quantile=0.5)
+    assert torch.allclose(found.raw[1] + (mean_a - mean_b), found.raw[0])
+    assert len(found.raw[0]) == count_a + count_b - found.n_merged
+    for index in (found.positions[0], found.positions[1]):
         assert len(set(index.tolist())) == len(index)
     pairs = pairs_of(found)
     assert len(pairs) == found.n_merged
-    assert {int(found.index_a[i]) for i, _ in pairs} == set(found.merged.nonzero().squeeze(1).tolist())
-    everyone = set(found.index_a.tolist()) | set(found.index_b.tolist())
-    assert everyone == set(range(len(found.raw_a)))
+    assert {int(found.positions[0][i]) for i, _ in pairs} == set(found.merged.nonzero().squeeze(1).tolist())
+    everyone = set(found.positions[0].tolist()) | set(found.positions[1].tolist())
+    assert everyone == set(range(len(found.raw[0])))
     if not merge:
         assert not pairs
 
@@ -69,7 +69,7 @@ def test_one_index_space_for_both_domains(seed, count_a, count_b, merge):
 @given(seed=st.integers(0, 10_000), count_a=st.integers(2, 5), count_b=st.integers(2, 5))
 def test_the_assignment_is_the_cheapest_and_swapping_domains_changes_nothing(seed, count_a, count_b):
     a, b, mean_a, mean_b = random_case(seed, count_a, count_b)
-    found, swapped = unify(a, b, mean_a, mean_b, quantile=0.5), unify(b, a, mean_b, mean_a, quantile=0.5)
+    found, swapped = unify((a, b), (mean_a, mean_b), quantile=0.5), unify((b, a), (mean_b, mean_a), quantile=0.5)
     assert pairs_of(found) == sorted([i, j] for j, i in pairs_of(swapped))
     assert found.threshold == pytest.approx(swapped.threshold)
     distances = torch.cdist(a, b + mean_a - mean_b)
@@ -83,38 +83,38 @@ def test_the_assignment_is_the_cheapest_and_swapping_domains_changes_nothing(see
 def test_merged_prototypes_are_the_mean_and_the_others_stay():
     a, b, mean_a, mean_b = random_case(0, 3, 3)
     b[1] = a[2] - (mean_a - mean_b)
-    found = unify(a, b, mean_a, mean_b)
+    found = unify((a, b), (mean_a, mean_b))
     assert [2, 1] in pairs_of(found)
-    for i, u in enumerate(found.index_a):
+    for i, u in enumerate(found.positions[0]):
         partner = [j for k, j in pairs_of(found) if k == i]
         expected = (a[i] + b[partner[0]] + mean_a - mean_b) / 2 if partner else a[i]
-        assert torch.allclose(found.raw_a[u], expected)
+        assert torch.allclose(found.raw[0][u], expected)
 
 
 def test_identical_domains_merge_whole():
     a = torch.eye(6, dtype=torch.float64)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    found = unify(a, a[order], a.mean(0), a.mean(0))
+    found = unify((a, a[order]), (a.mean(0), a.mean(0)))
     assert found.n_merged == 6
-    assert torch.equal(found.index_b, found.index_a[order])
-    assert torch.equal(found.shift, torch.zeros(6, dtype=torch.float64))
+    assert torch.equal(found.positions[1], found.positions[0][order])
+    assert torch.equal(found.shifts[1], torch.zeros(6, dtype=torch.float64))
 
 
 def test_one_split_cluster_stops_every_merge_and_a_quantile_helps():
     a = torch.eye(6, dtype=torch.float64)
     b = torch.cat([a + 0.05, (a[:1] + 0.0501)])
-    assert unify(a, b, a.mean(0), a.mean(0)).n_merged == 0
-    assert unify(a, b, a.mean(0), a.mean(0), quantile=0.5).n_merged == 6
+    assert unify((a, b), (a.mean(0), a.mean(0))).n_merged == 0
+    assert unify((a, b), (a.mean(0), a.mean(0)), quantile=0.5).n_merged == 6
 
 
 def test_one_cluster_each_has_no_threshold_and_none_is_an_error():
     one = torch.ones(1, 3)
     assert merge_threshold(one, one) == float("inf")
-    assert unify(one, one + 4, one[0], one[0] + 4).n_merged == 1
+    assert unify((one, one + 4), (one[0], one[0] + 4)).n_merged == 1
     with pytest.raises(TrainingError, match="no cluster left"):
-        unify(one[:0], one, one[0], one[0])
+        unify((one[:0], one), (one[0], one[0]))
     with pytest.raises(TrainingError, match="NaN"):
-        unify(one * float("nan"), one, one[0], one[0])
+        unify((one * float("nan"), one), (one[0], one[0]))
 
 
 @given(seed=st.integers(0, 1000))

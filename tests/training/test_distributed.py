@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from crosslens.support.errors import TrainingError
-from crosslens.training.batches import PairBatches
+from crosslens.training.batches import DomainBatches
 from crosslens.training.distributed import World
 
 SCRIPT = """
@@ -112,7 +112,7 @@ class Numbers:
 
 @pytest.mark.parametrize("order", ["independent", "joint"])
 def test_an_epoch_shows_every_image_of_the_larger_domain_once(order):
-    batches = PairBatches((Numbers(20), Numbers(7)), 4, seed=3, order=order)
+    batches = DomainBatches((Numbers(20), Numbers(7)), 4, seed=3, order=order)
     assert batches.steps == 5
     seen = [batches.get(0, step) for step in range(5)]
     larger = torch.cat([batch.index[0] for batch in seen])
@@ -126,7 +126,7 @@ def test_an_epoch_shows_every_image_of_the_larger_domain_once(order):
 
 
 def test_batches_are_a_function_of_seed_epoch_and_step():
-    one, two = (PairBatches((Numbers(20), Numbers(20)), 4, seed=3) for _ in range(2))
+    one, two = (DomainBatches((Numbers(20), Numbers(20)), 4, seed=3) for _ in range(2))
     forward = [one.get(1, step) for step in range(5)]
     single = two.get(1, 3)
     assert torch.equal(forward[3].queries[0], single.queries[0])
@@ -136,8 +136,8 @@ def test_batches_are_a_function_of_seed_epoch_and_step():
 
 
 def test_processes_share_each_batch_without_overlap():
-    whole = PairBatches((Numbers(16), Numbers(16)), 8, seed=0).get(0, 1)
-    parts = [PairBatches((Numbers(16), Numbers(16)), 8, seed=0, world=World(r, 2)).get(0, 1) for r in range(2)]
+    whole = DomainBatches((Numbers(16), Numbers(16)), 8, seed=0).get(0, 1)
+    parts = [DomainBatches((Numbers(16), Numbers(16)), 8, seed=0, world=World(r, 2)).get(0, 1) for r in range(2)]
     assert torch.equal(torch.cat([part.queries[0] for part in parts]), whole.queries[0])
     assert torch.equal(torch.cat([part.keys[1] for part in parts]), whole.keys[1])
     assert all(torch.equal(part.index[0], whole.index[0]) for part in parts)

@@ -10,6 +10,8 @@ from crosslens.api.exporting import export
 from crosslens.api.fit_request import FitRequest
 from crosslens.api.fitting import fit
 from crosslens.api.indexing import index
+from crosslens.api.match_request import MatchRequest
+from crosslens.api.matching import match
 from crosslens.api.reporting import report
 from crosslens.api.searching import search
 from crosslens.data.source import Source, open_catalog
@@ -17,6 +19,7 @@ from crosslens.data.source import Source, open_catalog
 __all__ = [
     "EvaluateRequest",
     "FitRequest",
+    "MatchRequest",
     "Source",
     "benchmark",
     "compare",
@@ -25,6 +28,7 @@ __all__ = [
     "export",
     "fit",
     "index",
+    "match",
     "open_catalog",
     "report",
     "search",

@@ -19,6 +19,7 @@ from crosslens.cli import (
     export,
     fit,
     index,
+    match,
     mcp,
     open,
     report,
@@ -86,6 +87,7 @@ app.command("report")(report.report)
 app.command("benchmark")(benchmark.benchmark)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.command("match")(match.match)
 app.command("export")(export.export)
 app.add_typer(serve.app, name="serve")
 app.command("mcp")(mcp.mcp)

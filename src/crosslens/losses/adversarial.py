@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,24 +11,31 @@ from torch.nn import functional as F
 from crosslens.losses.semantic import Reduction
 
 
-def domain_adversarial(logits_a: Tensor, logits_b: Tensor, reduction: Reduction = "mean") -> Tensor:
-    """L_DAL: binary cross-entropy of a domain classifier, domain A being 1 and domain B 0.
+def domain_adversarial(logits: Sequence[Tensor], reduction: Reduction = "mean") -> Tensor:
+    """L_DAL: cross-entropy of a domain classifier.
 
-    The classifier minimises it; behind ``reverse_gradient`` the encoder maximises it.
+    The classifier minimises it; behind ``reverse_gradient`` the encoder maximises it. The paper has two domains
+    and the binary form, the first domain being 1; more than two take the softmax over all (our extension).
 
     Args:
-        logits_a: the classifier's logits ``(B,)`` for images of domain A.
-        logits_b: the same for domain B.
-        reduction: over both domains' images; the equation prints a sum.
+        logits: the classifier's for the images of each domain: of two domains ``(B,)``, else ``(B, domains)``.
+        reduction: over all domains' images; the equation prints a sum.
 
     Returns:
-        A scalar >= 0; log 2 an image when the classifier knows nothing.
+        A scalar >= 0; log(domains) an image when the classifier knows nothing.
     """
-    each = torch.cat([F.softplus(-logits_a), F.softplus(logits_b)])
+    if len(logits) == 2:
+        each = torch.cat([F.softplus(-logits[0]), F.softplus(logits[1])])
+    else:
+        each = torch.cat([-rows.log_softmax(1)[:, domain] for domain, rows in enumerate(logits)])
     return each.mean() if reduction == "mean" else each.sum()
 
 
 @torch.no_grad()
-def domain_accuracy(logits_a: Tensor, logits_b: Tensor) -> Tensor:
-    """Mean over the domains of the share the classifier gets right, a scalar in [0, 1]; 0.5 is chance."""
-    return ((logits_a > 0).float().mean() + (logits_b <= 0).float().mean()) / 2
+def domain_accuracy(logits: Sequence[Tensor]) -> Tensor:
+    """Mean over the domains of the share the classifier gets right, a scalar in [0, 1]; 1 / domains is chance."""
+    if len(logits) == 2:
+        right = [logits[0] > 0, logits[1] <= 0]
+    else:
+        right = [rows.argmax(1) == domain for domain, rows in enumerate(logits)]
+    return torch.stack([share.float().mean() for share in right]).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -24,17 +25,17 @@ def unit_assignments(q: Tensor, prototypes: Tensor, temperature: float) -> Tenso
 
 
 def distance_of_distance(
-    features: Sequence[Tensor], prototypes: tuple[Tensor, Tensor], temperature: float = 0.01
+    features: Sequence[Tensor], prototypes: Sequence[Tensor], temperature: float = 0.01
 ) -> Tensor:
     """L_DD: samples must be as far apart as seen by A's prototypes as they are seen by B's.
 
     With ``D`` the cosine distances ``1 - S S^T`` between the samples' assignments S, per feature domain:
     ``mean_i sum_j (D^A_ij - D^B_ij + 1e-6)^2``; then the mean over the feature domains. The sum over j makes the
-    value grow with the batch.
+    value grow with the batch. Of more than two domains it is the mean over every two of them (our extension).
 
     Args:
         features: per domain ``(B, d)``, unit rows.
-        prototypes: of domain A ``(C_A, d)`` and of domain B ``(C_B, d)``, unit rows.
+        prototypes: of two or more domains ``(C, d)``, unit rows.
         temperature: T > 0; 0.01 in the authors' code.
 
     Returns:
@@ -44,8 +45,10 @@ def distance_of_distance(
     sizes = [len(q) for q in features]
     seen_by = [unit_assignments(together, p, temperature).split(sizes) for p in prototypes]
     terms = []
-    for by_a, by_b in zip(*seen_by, strict=True):
-        # D^A - D^B without the two ones; 1e-6 is what torch's pairwise_distance adds to a difference.
-        difference = by_b @ by_b.t() - by_a @ by_a.t() + 1e-6
-        terms.append(difference.square().sum(1).mean())
+    for by_each in zip(*seen_by, strict=True):
+        cosines = [seen @ seen.t() for seen in by_each]
+        for of_a, of_b in combinations(cosines, 2):
+            # D^A - D^B without the two ones; 1e-6 is what torch's pairwise_distance adds to a difference.
+            difference = of_b - of_a + 1e-6
+            terms.append(difference.square().sum(1).mean())
     return torch.stack(terms).mean()

@@ -32,7 +32,7 @@ def self_entropy(features: Sequence[Tensor], prototypes: Sequence[Tensor], tempe
         temperature: T > 0.
 
     Returns:
-        A scalar >= 0; with two domains ``(H(A,A) + H(A,B) + H(B,A) + H(B,B)) / 4``.
+        A scalar >= 0; with two domains ``(H(A,A) + H(A,B) + H(B,A) + H(B,B)) / 4``, with one ``H(A,A)``.
     """
     together = torch.cat(tuple(features))
     return torch.stack([assignment_entropy(together, p, temperature) for p in prototypes]).mean()

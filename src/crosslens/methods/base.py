@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -17,7 +17,7 @@ from crosslens.encoder import Encoder
 from crosslens.features.load import Features, features_of
 from crosslens.images.augment import Augmentation
 from crosslens.methods.oracle import Oracle
-from crosslens.support.errors import ConfigError
+from crosslens.support.errors import ConfigError, TrainingError
 from crosslens.support.near_names import did_you_mean
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
@@ -121,6 +121,8 @@ class Method(ABC, Generic[C]):
         needs_images: whether ``fit`` must have images; others take no ROOT, or one that only evaluation reads.
         words_domains: whether domains mean something without images, as words; images are then welcome.
         tunes: what may change: ``head``, ``full``, ``prompts``.
+        least_domains: how many domains it needs.
+        most_domains: how many it can take; None takes any number.
         reconstruction_of: the paper of which only the abstract could be read, if that is so.
         oracle_mark: what labels did in a run with ``--oracle``, beside every number.
         oracle_fact: the same in the model card's words.
@@ -133,6 +135,8 @@ class Method(ABC, Generic[C]):
     needs_images: ClassVar[bool] = True
     words_domains: ClassVar[bool] = False
     tunes: ClassVar[tuple[Tune, ...]] = ("head",)
+    least_domains: ClassVar[int] = 1
+    most_domains: ClassVar[int | None] = None
     reconstruction_of: ClassVar[str | None] = None
     oracle_mark: ClassVar[str] = "chose the number of clusters"
     oracle_fact: ClassVar[str] = "labels gave the number of clusters, and the best epoch where one was chosen"
@@ -144,6 +148,20 @@ class Method(ABC, Generic[C]):
     @abstractmethod
     def fit(self, job: FitJob) -> Encoder:
         """Learn from ``job.catalog`` and return the encoder of the last epoch."""
+
+    def require_domains(self, domains: Sequence[str]) -> None:
+        """Refuse more or fewer domains than the method takes.
+
+        Raises:
+            TrainingError: saying how many it takes.
+        """
+        least, most, given = self.least_domains, self.most_domains, len(domains)
+        if given >= least and (most is None or given <= most):
+            return
+        wanted = (
+            f"exactly {least}" if least == most else f"at least {least}" if given < least else f"at most {most}"
+        )
+        raise TrainingError(f"{self.name} learns from {wanted} domains (--domains A,B), not {given}")
 
     def facts(self, job: FitJob) -> dict[str, Any]:
         """What the model card says about this fit."""

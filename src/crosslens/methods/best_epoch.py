@@ -12,11 +12,11 @@ from crosslens.methods.base import FitJob
 
 
 class BestEpoch:
-    """Scores every epoch with labels; does nothing in an honest run.
+    """Scores every epoch with labels; does nothing in an honest run, or on one domain, which has no other to ask.
 
     Args:
         job: the fit.
-        catalogs: the images of both domains.
+        catalogs: the images of each domain.
 
     Attributes:
         score: the best one so far.
@@ -32,10 +32,10 @@ class BestEpoch:
             features: gives the rows ``(N, d)`` of a domain's images.
             encoder: gives the encoder of this epoch.
         """
-        if self.job.oracle is None:
+        if self.job.oracle is None or len(self.catalogs) < 2:
             return {}
         ids = [catalog.ids for catalog in self.catalogs]
-        score = self.job.oracle.score((ids[0], ids[1]), (features(0), features(1)))
+        score = self.job.oracle.score(ids, [features(domain) for domain in range(len(ids))])
         if score > self.score and self.job.world.is_main:
             self.score = score
             encoder().save(self.job.run.oracle_folder)

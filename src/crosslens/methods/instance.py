@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from crosslens.encoder import Encoder
@@ -14,11 +17,12 @@ from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, fit_t
 class InstanceLoss(Objective):
     """Each image against every other image of its own domain (MoCo's InfoNCE on a full memory bank)."""
 
-    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
-        """The mean of both domains' L_I."""
+    def losses(self, epoch: int, parts: Sequence[Embedded]) -> dict[str, Tensor]:
+        """The mean of the domains' L_I."""
         temperature = self.training.config.temperature
         own = [instance_contrast(p.q, p.keys, p.bank, p.index, temperature) for p in parts]
-        return {"total": (own[0] + own[1]) / 2, "instance_a": own[0], "instance_b": own[1]}
+        named = {f"instance_{name}": loss for name, loss in zip(self.training.letters, own, strict=True)}
+        return {"total": torch.stack(own).mean(), **named}
 
 
 class Instance(Method[TwoViewConfig]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from torch import Tensor
@@ -35,11 +36,16 @@ class Oracle:
         classes = {domain: len(known.select(domains=[domain]).classes) for domain in known.domains}
         return cls(labels, classes, k)
 
-    def score(self, ids: tuple[Sequence[str], Sequence[str]], features: tuple[Tensor, Tensor]) -> float:
-        """The mean over both directions of the pooled P@k, in [0, 1] (UCDIR ``main.py``)."""
+    def score(self, ids: Sequence[Sequence[str]], features: Sequence[Tensor]) -> float:
+        """The mean over all directions of the pooled P@k, in [0, 1] (UCDIR ``main.py``).
+
+        Args:
+            ids: of the images of two or more domains.
+            features: their rows ``(N, d)``, per domain.
+        """
         metric = Metric("P", k=self.k, denominator="min", average="micro")
         values = []
-        for query, gallery in ((0, 1), (1, 0)):
+        for query, gallery in permutations(range(len(ids)), 2):
             result = evaluate_retrieval(
                 features[query].cpu().numpy(),
                 features[gallery].cpu().numpy(),

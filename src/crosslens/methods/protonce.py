@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,35 +43,36 @@ class ProtoNCELosses(Objective):
         super().__init__(training)
         self.config = config
         # Per domain and count: assignments (N,), prototypes (C, d), temperatures (C,).
-        self.clusterings: tuple[list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]] = ([], [])
+        self.clusterings: list[list[tuple[Tensor, ...]]] = [[] for _ in training.job.domains]
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Cluster the momentum encoder's centre features, each domain alone."""
         if epoch < self.config.cluster_epoch:
             return {}
         found = self.training.job.world.share(
-            [self._cluster(self.training.centre_features(domain).cpu()) for domain in (0, 1)]
+            [self._cluster(self.training.centre_features(domain).cpu()) for domain in range(len(self.clusterings))]
         )
         device = self.training.device
-        on_device = [[tuple(t.to(device) for t in parts) for parts in domain] for domain in found]
-        self.clusterings = (on_device[0], on_device[1])
-        return {f"clusters_{n}": len(c[-1][1]) for n, c in zip("ab", self.clusterings, strict=True)}
+        self.clusterings = [[tuple(t.to(device) for t in parts) for parts in domain] for domain in found]
+        return {
+            f"clusters_{n}": len(c[-1][1]) for n, c in zip(self.training.letters, self.clusterings, strict=True)
+        }
 
-    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
-        """Instance and prototype terms, the mean over both domains."""
+    def losses(self, epoch: int, parts: Sequence[Embedded]) -> dict[str, Tensor]:
+        """Instance and prototype terms, the mean over the domains."""
         losses: dict[str, Tensor] = {}
         total = torch.zeros((), device=parts[0].q.device)
-        for name, part, clusterings in zip("ab", parts, self.clusterings, strict=True):
+        for name, part, clusterings in zip(self.training.letters, parts, self.clusterings, strict=True):
             own = instance_contrast(part.q, part.keys, part.bank, part.index, self.config.temperature)
             losses[f"instance_{name}"] = own
-            total = total + own / 2
+            total = total + own / len(parts)
             if clusterings:
                 terms = [
                     prototype_contrast(part.q, prototypes, assignments[part.index], temperatures)
                     for assignments, prototypes, temperatures in clusterings
                 ]
                 losses[f"prototype_{name}"] = torch.stack(terms).mean()
-                total = total + self.config.prototype_weight * losses[f"prototype_{name}"] / 2
+                total = total + self.config.prototype_weight * losses[f"prototype_{name}"] / len(parts)
         return {"total": total, **losses}
 
     def _cluster(self, features: Tensor) -> list[tuple[Tensor, ...]]:
@@ -95,8 +96,9 @@ class ProtoNCELosses(Objective):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
         device = self.training.device
-        loaded = [[tuple(t.to(device) for t in parts) for parts in domain] for domain in state["clusters"]]
-        self.clusterings = (loaded[0], loaded[1])
+        self.clusterings = [
+            [tuple(t.to(device) for t in parts) for parts in domain] for domain in state["clusters"]
+        ]
 
 
 class ProtoNCE(Method[ProtoNCEConfig]):

@@ -3,8 +3,8 @@
 Unlabelled domains with the same classes. Per domain, k-means gives prototypes and the share of the images that
 each should get; optimal transport with these shares (Sinkhorn) says which prototype is an image's own. Three
 contrasts have the same negatives, the prototypes that are not: the positive is the other view of the image, its
-nearest neighbour in the memory bank, or its own prototype. Late and lightly, the prototypes of the other domain
-take part in the same way.
+nearest neighbour in the memory bank, or its own prototype. From the middle of the training on the prototypes
+of the other domain take part in the same way.
 
     L = sum_D ( L_view^D + lam_N L_neighbour^D + lam_P L_prototype^D + lam_X(e) L_cross^D )
 
@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import geometric_mean
-from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 import torch
@@ -38,14 +37,14 @@ from crosslens.ops.sinkhorn import transport_codes
 
 
 class ProtoOTConfig(TwoViewConfig):
-    """Settings of ProtoOT; weights and transport are the authors'."""
+    """Settings of ProtoOT; transport and the weights within a domain are the authors'."""
 
     neighbour_weight: float = Field(0.5, ge=0)
     """lam_N, of the nearest neighbour as the positive."""
     prototype_weight: float = Field(0.1, ge=0)
     """lam_P, of the own prototype as the positive."""
-    cross_weight: float = Field(0.01, ge=0)
-    """lam_X, of the other domain's prototype as the positive."""
+    cross_weight: float = Field(0.3, ge=0)
+    """lam_X, of the other domain's prototype as the positive; 0.01 in the authors' code."""
     cross_epoch: int = Field(10, ge=0)
     """First epoch with it."""
     transport_temperature: float = Field(0.05, ge=0.02)
@@ -98,7 +97,7 @@ class ProtoOTLosses(Objective):
             found = [[old._replace(shares=new.shares) for old, new in pair] for pair in pairs]
         self.prototypes = self._placed(found)
         info: dict[str, float] = {}
-        for name, several in zip(ascii_lowercase, self.prototypes, strict=False):
+        for name, several in zip(self.training.letters, self.prototypes, strict=True):
             info[f"clusters_{name}"] = len(several[-1].shares)
             info[f"largest_cluster_{name}"] = float(several[-1].shares.max())
         return info
@@ -111,15 +110,15 @@ class ProtoOTLosses(Objective):
         before = self.prototypes
         self.training.undo.append(lambda: setattr(self, "prototypes", before))
         self.prototypes = []
-        for name, part, several in zip(ascii_lowercase, parts, before, strict=False):
+        for name, part, several in zip(self.training.letters, parts, before, strict=True):
             nearest = part.bank[nearest_others(part)]
             within = [self._within(part, nearest, prototypes) for prototypes in several]
             view, neighbour, prototype = torch.stack([found for found, _ in within]).mean(0)
             losses |= {f"view_{name}": view, f"neighbour_{name}": neighbour, f"prototype_{name}": prototype}
             terms += [(1.0, view), (config.neighbour_weight, neighbour), (config.prototype_weight, prototype)]
             self.prototypes.append([moved for _, moved in within])
-        if epoch >= config.cross_epoch and config.cross_weight:
-            for domain, (name, part) in enumerate(zip(ascii_lowercase, parts, strict=False)):
+        if epoch >= config.cross_epoch and config.cross_weight and len(parts) > 1:
+            for domain, (name, part) in enumerate(zip(self.training.letters, parts, strict=True)):
                 losses[f"cross_{name}"] = self._across(domain, part)
                 terms.append((config.cross_weight, losses[f"cross_{name}"]))
         return {"total": weighted_total(terms), **losses}

@@ -1,6 +1,6 @@
 """What ``--tune`` lets change: a head behind cached features or, with it, the backbone's tower.
 
-A ``Tuned`` brings the inputs of both domains, the network that is trained with its optimiser, and the encoder that
+A ``Tuned`` brings the inputs of the domains, the network that is trained with its optimiser, and the encoder that
 comes of it; what it can do is declared on it, so that no method asks which one it has. How it is trained is the
 business of a method (``two_view.py``, ``uem/``).
 """
@@ -27,20 +27,22 @@ from crosslens.methods.base import FitJob, Method, MethodConfig, Tune
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward
-from crosslens.support.errors import ConfigError, TrainingError
+from crosslens.support.errors import ConfigError
 from crosslens.training.distributed import require_same_in_parts
 from crosslens.training.views import CachedViews, ImageViews, Views
 
 
 class TunedConfig(MethodConfig):
-    """Settings of every training on two domains; the defaults are for a head on cached features."""
+    """Settings of every training on domains; the defaults are for a head on cached features."""
 
     epochs: int = Field(20, ge=1)
-    """Passes over the larger domain."""
+    """Passes over the largest domain; more where ``least_steps`` asks for them."""
+    least_steps: int = Field(1, ge=1)
+    """Steps of an epoch at least."""
     most_steps: int | None = Field(None, ge=1)
     """Steps of an epoch at most; None takes the whole larger domain."""
     batch_size: int = Field(64, ge=2)
-    """Images per domain and step."""
+    """Images per domain and step; fewer where the largest domain has no more, and with more than four domains."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """``adamw``, or ``sgd`` with momentum 0.9 as in the papers."""
     lr: float = Field(1e-3, gt=0)
@@ -72,7 +74,7 @@ class Tuned(ABC):
     """What may change in a fit; one object serves all the trainings of the fit.
 
     Args:
-        job: the fit, of two domains.
+        job: the fit.
         config: its settings.
         features: of the readable images of every domain, from the frozen backbone.
         views: inputs of the network, domain by domain.
@@ -94,7 +96,7 @@ class Tuned(ABC):
     ) -> None:
         self.job, self.config = job, config
         self.features = tuple(features[domain] for domain in job.domains)
-        self.views = views[0], views[1]
+        self.views = tuple(views)
 
     @abstractmethod
     def new_network(self, seed: int) -> nn.Module:
@@ -132,7 +134,7 @@ class Tuned(ABC):
         """What is known of a domain's images before anything is learned, as unit rows ``(N, ...)``.
 
         Args:
-            domain: 0 or 1.
+            domain: its number.
             rows: what the untrained network makes of them, ``centre_features``.
         """
         return rows
@@ -151,7 +153,7 @@ class Tuned(ABC):
 
 
 class TunedTogether(Tuned):
-    """A network with a head, through which both domains pass in one batch, as in MoCo and UCDIR.
+    """A network with a head, through which all domains pass in one batch, as in MoCo and UCDIR.
 
     Args:
         job: the fit.
@@ -173,20 +175,21 @@ class TunedTogether(Tuned):
         self.widths = tuple(widths)
 
     def forward(self, network: nn.Module, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """See ``Tuned``; both domains in one batch."""
+        """See ``Tuned``; all domains in one batch."""
         return self._rows(network, torch.cat(list(inputs))).split(len(inputs[0]))
 
     def forward_keys(
         self, network: nn.Module, inputs: Sequence[Tensor], generator: torch.Generator
     ) -> Sequence[Tensor]:
-        """See ``Tuned``; both domains shuffled together, as MoCo and UCDIR do."""
-        world, size = self.job.world, self.config.batch_size
+        """See ``Tuned``; the domains shuffled together, as MoCo and UCDIR do."""
+        world = self.job.world
         network.train()
         if world.size == 1:
             keys = shuffled_forward(lambda x: self._rows(network, x), torch.cat(list(inputs)), generator)
         else:
             # What a shuffle does is to say who is normalised with whom; the other rows are with other processes.
-            halves = halves_after_shuffle(2 * size, generator).view(2, size)[:, world.part(size)]
+            domains, size = len(inputs), len(inputs[0]) * world.size
+            halves = halves_after_shuffle(domains * size, generator).view(domains, size)[:, world.part(size)]
             set_halves(network, halves.flatten())
             keys = self._rows(network, torch.cat(list(inputs)))
         return keys.split(len(inputs[0]))
@@ -306,7 +309,7 @@ class Member(NamedTuple):
 
 
 def members_of(method: Method[Any], job: FitJob, kind: type[Tuned]) -> list[Member]:
-    """The trainings of a fit on two domains, one a network.
+    """The trainings of a fit, one a network.
 
     Args:
         method: with its settings.
@@ -314,13 +317,10 @@ def members_of(method: Method[Any], job: FitJob, kind: type[Tuned]) -> list[Memb
         kind: of what changes, not made yet: what is asked for in vain is told before any image is embedded.
 
     Raises:
-        TrainingError: unless two domains are given.
+        TrainingError: for more or fewer domains than the method takes.
         ConfigError: for several members where they cannot be joined.
     """
-    if len(job.domains) != 2:
-        raise TrainingError(
-            f"{method.name} learns from exactly two domains (--domains A,B), not {len(job.domains)}"
-        )
+    method.require_domains(job.domains)
     count = method.config.members
     if count == 1:
         return [Member(job.seed, "last", "training")]

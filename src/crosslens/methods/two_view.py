@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -20,7 +20,8 @@ from crosslens.methods.base import FitJob, Method
 from crosslens.methods.best_epoch import BestEpoch
 from crosslens.methods.tuned import HEAD_OR_BACKBONE, Member, Tuned, TunedConfig, members_of
 from crosslens.nn.momentum import momentum_copy, momentum_update
-from crosslens.training.batches import PairBatches, generator_for
+from crosslens.training.batches import DomainBatches, generator_for
+from crosslens.training.letters import domain_letters
 from crosslens.training.loop import train
 from crosslens.training.undo import keep
 
@@ -28,9 +29,13 @@ from crosslens.training.undo import keep
 class TwoViewConfig(TunedConfig):
     """Settings of every two-view training."""
 
-    ema: float = Field(0.99, ge=0, lt=1)
-    """Momentum of the momentum encoder, per step."""
+    ema: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
+    """Momentum of the momentum encoder, per step: a number, or ``auto``: 0.99, and less in a training of so few
+    steps that more than a twentieth of its untrained start would be left in it at the end."""
 
+
+LEFT_OF_START = 0.05
+"""Share of the untrained momentum encoder that may be left at the end of a training."""
 
 Goal = TypeVar("Goal", bound="Objective")
 
@@ -69,8 +74,8 @@ class Objective:
     def start_step(self, epoch: int, step: int) -> None:
         """Called before every step."""
 
-    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
-        """The losses of one step: ``total`` and its parts."""
+    def losses(self, epoch: int, parts: Sequence[Embedded]) -> dict[str, Tensor]:
+        """The losses of one step, of one part a domain: ``total`` and what it is made of."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
@@ -82,7 +87,7 @@ class Objective:
 
 
 class TwoViewTraining(Generic[Goal]):
-    """Trains one network on two views of every image of two domains; a ``Trainable`` of the training loop.
+    """Trains one network on two views of every image of each domain; a ``Trainable`` of the training loop.
 
     Args:
         method: whose settings, name and facts these are.
@@ -94,7 +99,8 @@ class TwoViewTraining(Generic[Goal]):
     Attributes:
         network: what is trained.
         slow: its momentum encoder, which becomes the encoder.
-        banks: memory banks ``(N, d)`` of both domains.
+        letters: of the domains in the log, ``a`` the first.
+        banks: memory banks ``(N, d)`` of each domain.
     """
 
     def __init__(
@@ -108,14 +114,19 @@ class TwoViewTraining(Generic[Goal]):
         torch.manual_seed(seed)
         self.method, self.job, self.tuned, self.seed = method, job, tuned, seed
         self.config: TwoViewConfig = method.config
-        self.batches = PairBatches(tuned.views, self.config.batch_size, seed, self.config.order, job.world)
+        config = self.config
+        self.batches = DomainBatches(
+            tuned.views, config.batch_size, seed, config.order, job.world, least_steps=config.least_steps
+        )
         self.epochs = self.config.epochs
         self.steps = min(self.batches.steps, self.config.most_steps or self.batches.steps)
         self.network = tuned.new_network(seed)
         self.slow = momentum_copy(self.network)
+        self.momentum = step_momentum(config.ema, self.epochs * self.steps)
         self.optimizer = tuned.optimizer(self.network)
         self.best = BestEpoch(job, [features.catalog for features in tuned.features])
-        self.banks = [self.centre_features(domain) for domain in (0, 1)]
+        self.letters = domain_letters(len(job.domains))
+        self.banks = [self.centre_features(domain) for domain in range(len(job.domains))]
         self.undo: list[Callable[[], object]] = []
         self.objective = objective(self)
 
@@ -154,19 +165,18 @@ class TwoViewTraining(Generic[Goal]):
         batch = self.batches.get(epoch, step)
         world = self.job.world
         q = self.tuned.forward(self.network.train(), batch.queries)
-        momentum_update(self.slow, self.network, self.config.ema)
+        momentum_update(self.slow, self.network, self.momentum)
         with torch.no_grad():
             generator = generator_for(self.seed + 1, epoch, step)
             keys = self.tuned.forward_keys(self.slow, batch.keys, generator)
         parts = []
-        for domain in (0, 1):
+        for domain, bank in enumerate(self.banks):
             whole_keys = world.gather(keys[domain])
             index = batch.index[domain].to(whole_keys.device)
-            bank = self.banks[domain]
             self.undo.append(partial(bank.index_copy_, 0, index, bank[index]))
             bank.index_copy_(0, index, whole_keys)
             parts.append(Embedded(world.gather(q[domain]), whole_keys, index, bank))
-        return self.objective.losses(epoch, (parts[0], parts[1]))
+        return self.objective.losses(epoch, parts)
 
     def _begin_undo(self) -> None:
         """Keep what the step changes before the optimiser does, apart from bank rows."""
@@ -208,6 +218,15 @@ class TwoViewTraining(Generic[Goal]):
         self.objective.load_state(state["extra"])
 
 
+def step_momentum(ema: Literal["auto"] | float, steps: int) -> float:
+    """The momentum of a training of so many steps; see ``TwoViewConfig.ema``.
+
+    After n steps a share of m^n of the start is left. With MoCo's habit of a fixed m, a training of 20 steps would
+    return an encoder that is untrained to 82 %.
+    """
+    return min(0.99, LEFT_OF_START ** (1 / steps)) if ema == "auto" else ema
+
+
 def load_banks(banks: Sequence[Tensor], saved: Sequence[Tensor]) -> None:
     """Take memory banks over from a checkpoint.
 
@@ -226,7 +245,7 @@ def fit_two_views(
     """Train, resuming where the run stopped, and return the momentum encoder of the last epoch.
 
     Raises:
-        TrainingError: unless two domains are given, or when a loss stops being finite.
+        TrainingError: for more or fewer domains than the method takes, or when a loss stops being finite.
         ConfigError: for settings that do not go together.
     """
     kind = HEAD_OR_BACKBONE[job.tune]

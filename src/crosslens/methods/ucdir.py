@@ -1,10 +1,13 @@
 """UCDIR (Hu and Lee, ECCV 2022): unsupervised cross-domain image retrieval.
 
-Two unlabelled domains with the same classes. Per domain: instance contrast (L_I) and, once clusters mean
-something, cluster-wise contrast (L_C). Across domains, without matching clusters: self-entropy (L_SE) and the
+Unlabelled domains with the same classes, two in the paper. Per domain: instance contrast (L_I) and, once clusters
+mean something, cluster-wise contrast (L_C). Across domains, without matching clusters: self-entropy (L_SE) and the
 distance-of-distance loss (L_DD).
 
-    L = 1/2 sum_D (L_I^D + w_C(e) L_C^D) + lam_SE L_SE + lam_DD L_DD
+    L = 1/D sum_D (L_I^D + w_C(e) L_C^D) + lam_SE L_SE + lam_DD L_DD
+
+Any number D of domains shares one network (our extension): L_SE is the mean over every domain's images and every
+domain's clusters, L_DD over every two domains. With one domain L_DD is none.
 
 The authors fix one number of clusters, the true number of classes. Here several counts around an estimate are
 clustered at once and their losses averaged, which needs no label and steadies the result.
@@ -12,7 +15,8 @@ clustered at once and their losses averaged, which needs no label and steadies t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -66,6 +70,9 @@ class UCDIRConfig(TwoViewConfig):
 
     # What this project adds.
     members: int = Field(3, ge=1)
+    least_steps: int = Field(3, ge=1)
+    """Steps of an epoch at least, which small collections reach by several passes; 1 makes an epoch one pass, as
+    the authors do."""
     count_method: Literal["two-segments", "chord", "silhouette", "gap"] = "two-segments"
     """How ``auto`` estimates the count."""
     several: Literal["mean", "cumulative"] = "mean"
@@ -91,24 +98,25 @@ class UCDIRLosses(Objective):
     def __init__(self, training: TwoViewTraining[Any], config: UCDIRConfig) -> None:
         super().__init__(training)
         self.config = config
-        self.clusterings: tuple[list[Clustering], list[Clustering]]
-        self.members: tuple[Tensor, Tensor]
-        self.counts: tuple[list[int], list[int]] = ([], [])
-        self._use([], [])
+        self.clusterings: list[list[Clustering]]
+        self.members: list[Tensor]
+        # Of each domain, once they are chosen.
+        self.counts: list[list[int]] = []
+        self._use([[] for _ in training.job.domains])
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Cluster the momentum encoder's centre features, each domain alone (the E-step)."""
         if epoch < self.config.cluster_epoch:
             return {}
-        features = (self.training.centre_features(0).cpu(), self.training.centre_features(1).cpu())
-        if not self.counts[0]:
+        domains = range(len(self.clusterings))
+        features = [self.training.centre_features(domain).cpu() for domain in domains]
+        if not self.counts:
             self.counts = self.training.job.world.share(self._choose_counts(features))
         # faiss computes outside Python's lock, so the domains take a thread each.
-        with ThreadPoolExecutor(2) as pool:
-            found = self.training.job.world.share(list(pool.map(self._cluster, (0, 1), features)))
-        self._use(found[0], found[1])
+        with ThreadPoolExecutor(len(domains)) as pool:
+            self._use(self.training.job.world.share(list(pool.map(self._cluster, domains, features))))
         info: dict[str, float] = {}
-        for name, clusterings in zip("ab", self.clusterings, strict=True):
+        for name, clusterings in zip(self.training.letters, self.clusterings, strict=True):
             largest = max(clusterings, key=lambda c: len(c.centroids))
             sizes = torch.bincount(largest.assignments, minlength=len(largest.centroids)).float()
             info[f"clusters_{name}"] = len(sizes)
@@ -116,27 +124,31 @@ class UCDIRLosses(Objective):
         info["cluster_weight"] = cluster_weight(self.config, epoch)
         return info
 
-    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
+    def losses(self, epoch: int, parts: Sequence[Embedded]) -> dict[str, Tensor]:
         """All terms that are active in this epoch."""
         weight = cluster_weight(self.config, epoch)
+        share = 1 / len(parts)
         losses: dict[str, Tensor] = {}
         terms: list[tuple[float, Tensor]] = []
-        for name, part, clusterings, members in zip("ab", parts, self.clusterings, self.members, strict=True):
+        for name, part, clusterings, members in zip(
+            self.training.letters, parts, self.clusterings, self.members, strict=True
+        ):
             logits = bank_logits(part.q, part.bank, self.config.temperature)
             log_total = torch.logsumexp(logits, dim=1)
             instance = instance_contrast(
                 part.q, part.keys, part.bank, part.index, self.config.temperature, logits, log_total
             )
             losses[f"instance_{name}"] = instance
-            terms.append((0.5, instance))
+            terms.append((share, instance))
             if clusterings and epoch >= self.config.cluster_epoch:
                 cluster = self._cluster_loss(part, clusterings, members, log_total)
                 losses[f"cluster_{name}"] = cluster
-                terms.append((0.5 * weight, cluster))
+                terms.append((share * weight, cluster))
         if epoch >= self.config.align_epoch and self.clusterings[0]:
-            losses["entropy"], losses["distance"] = self._alignment(parts)
-            terms.append((self.config.entropy_weight, losses["entropy"]))
-            terms.append((self.config.distance_weight, losses["distance"]))
+            weights = {"entropy": self.config.entropy_weight, "distance": self.config.distance_weight}
+            for term, loss in self._alignment(parts).items():
+                losses[term] = loss
+                terms.append((weights[term], loss))
         return {"total": weighted_total(terms), **losses}
 
     def _cluster_loss(
@@ -152,20 +164,23 @@ class UCDIRLosses(Objective):
         gates = torch.stack(sure)
         return cluster_contrast(part.q, part.bank, torch.stack(positives), gates, members, temperature, log_total)
 
-    def _alignment(self, parts: tuple[Embedded, Embedded]) -> tuple[Tensor, Tensor]:
+    def _alignment(self, parts: Sequence[Embedded]) -> dict[str, Tensor]:
+        """The terms by which domains see each other; of one domain the entropy of its own clusters alone."""
         features = [part.q for part in parts]
-        entropies, distances = [], []
-        for a, b in zip(*self.clusterings, strict=True):
-            prototypes = (a.prototypes, b.prototypes)
-            entropies.append(self_entropy(features, prototypes, self.config.entropy_temperature))
-            distances.append(distance_of_distance(features, prototypes, self.config.distance_temperature))
-        return torch.stack(entropies).mean(), torch.stack(distances).mean()
+        each: dict[str, list[Tensor]] = {"entropy": [], "distance": []}
+        for of_count in zip(*self.clusterings, strict=True):
+            prototypes = [clustering.prototypes for clustering in of_count]
+            each["entropy"].append(self_entropy(features, prototypes, self.config.entropy_temperature))
+            if len(parts) > 1:
+                each["distance"].append(
+                    distance_of_distance(features, prototypes, self.config.distance_temperature)
+                )
+        return {term: torch.stack(losses).mean() for term, losses in each.items() if losses}
 
-    def _use(self, a: list[Clustering], b: list[Clustering]) -> None:
-        self.clusterings = (a, b)
+    def _use(self, clusterings: list[list[Clustering]]) -> None:
+        self.clusterings = clusterings
         # The rows of all counts, one below the other, so that a step has one product with the bank.
-        joined = [torch.cat([c.members for c in clusterings] or [torch.empty(0)]) for clusterings in (a, b)]
-        self.members = (joined[0], joined[1])
+        self.members = [torch.cat([c.members for c in found] or [torch.empty(0)]) for found in clusterings]
 
     def _cluster(self, domain: int, features: Tensor) -> list[Clustering]:
         device = self.training.device
@@ -196,21 +211,20 @@ class UCDIRLosses(Objective):
         before = self.clusterings[domain]
         return before[position].centroids.cpu() if position < len(before) else None
 
-    def _choose_counts(self, features: tuple[Tensor, Tensor]) -> tuple[list[int], list[int]]:
+    def _choose_counts(self, features: Sequence[Tensor]) -> list[list[int]]:
         if self.training.job.oracle is not None:
-            true = [self.training.job.oracle.classes[domain] for domain in self.training.job.domains]
-            return [true[0]], [true[1]]
+            return [[self.training.job.oracle.classes[domain]] for domain in self.training.job.domains]
         if self.config.clusters == "auto":
-            with ThreadPoolExecutor(2) as pool:
+            with ThreadPoolExecutor(len(features)) as pool:
                 count = partial(estimate_clusters, method=self.config.count_method)
                 estimates = list(pool.map(count, features))
-            # Both domains show the same classes, so they share one ladder.
-            ladder = count_ladder(round((estimates[0] * estimates[1]) ** 0.5), min(map(len, features)))
-            return ladder, list(ladder)
+            # The domains show the same classes, so they share one ladder, around the geometric mean.
+            middle = round(math.prod(estimates) ** (1 / len(estimates)))
+            return [count_ladder(middle, min(map(len, features)))] * len(features)
         counts = sorted(self.config.clusters)
         if counts[-1] > min(map(len, features)):
             raise ConfigError(f"{counts[-1]} clusters cannot be made of {min(map(len, features))} images")
-        return counts, list(counts)
+        return [counts] * len(features)
 
     def state(self) -> dict[str, Any]:
         """Clusters of the epoch and the counts chosen."""
@@ -220,9 +234,10 @@ class UCDIRLosses(Objective):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
         device = self.training.device
-        loaded = [[Clustering(*(t.to(device) for t in parts)) for parts in domain] for domain in state["clusters"]]
-        self._use(loaded[0], loaded[1])
-        self.counts = (list(state["counts"][0]), list(state["counts"][1]))
+        self._use(
+            [[Clustering(*(t.to(device) for t in parts)) for parts in domain] for domain in state["clusters"]]
+        )
+        self.counts = [list(counts) for counts in state["counts"] if counts]
 
 
 class UCDIR(Method[UCDIRConfig]):

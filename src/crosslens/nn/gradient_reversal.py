@@ -33,21 +33,24 @@ def reversal_strength(progress: float, slope: float | None = 10.0) -> float:
 class DomainClassifier(nn.Module):
     """Two linear layers with ReLU that say which domain a feature is from.
 
-    No batch normalisation: over a batch of both domains it would blur what is to be told apart.
+    No batch normalisation: over a batch of all domains it would blur what is to be told apart.
 
     Args:
         dim: d, length of a feature.
         hidden: width between the layers.
+        domains: how many there are; two need one logit.
     """
 
-    def __init__(self, dim: int, hidden: int = 256) -> None:
+    def __init__(self, dim: int, hidden: int = 256, domains: int = 2) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1 if domains == 2 else domains)
+        )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Features ``(N, d)`` to logits ``(N,)`` of "the first domain"."""
+        """Features ``(N, d)`` to logits ``(N,)`` of "the first domain", or ``(N, domains)`` of more than two."""
         logits: Tensor = self.layers(z)
-        return logits.squeeze(1)
+        return logits.squeeze(1) if logits.shape[1] == 1 else logits
 
 
 class _Reverse(torch.autograd.Function):

@@ -1,7 +1,8 @@
-"""One prototype structure for two domains: translate, match, merge; and the switchable neighbour match (UEM)."""
+"""One prototype structure for several domains: translate, match, merge; the switchable neighbour match (UEM)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,36 +14,33 @@ from crosslens.support.errors import TrainingError
 
 
 class Structure(NamedTuple):
-    """The unified prototypes of two domains, in one index space ``u = 0 .. U - 1``.
+    """The unified prototypes of several domains, in one index space ``u = 0 .. U - 1``.
 
-    Translation is rigid, so both domains have the same constellation: ``raw_b + shift == raw_a``, row by row.
+    Translation is rigid, so all domains have the same constellation: ``raw[d] + shifts[d] == raw[0]``, row by row.
 
     Attributes:
-        raw_a: unified prototypes of domain A ``(U, d)``, in A's frame, not normalised.
-        raw_b: those of domain B ``(U, d)``, in B's frame.
-        index_a: unified position of each cluster of A ``(C_A,)``.
-        index_b: unified position of each cluster of B ``(C_B,)``; equal to A's exactly for merged pairs.
-        merged: ``(U,)`` bool, whether both domains have a cluster there.
-        shift: mean of A's bank minus mean of B's ``(d,)``.
-        threshold: distance below which a matched pair merged.
+        raw: unified prototypes ``(U, d)`` of each domain, in its own frame, not normalised.
+        positions: unified position of each cluster ``(C,)``, per domain; those of two domains are equal exactly
+            where their clusters merged.
+        merged: ``(U,)`` bool, whether at least two domains have a cluster there.
+        shifts: mean of the first domain's bank minus mean of each domain's ``(d,)``.
+        threshold: distance below which a matched pair merged; with more than two domains the last one's.
     """
 
-    raw_a: Tensor
-    raw_b: Tensor
-    index_a: Tensor
-    index_b: Tensor
+    raw: tuple[Tensor, ...]
+    positions: tuple[Tensor, ...]
     merged: Tensor
-    shift: Tensor
+    shifts: tuple[Tensor, ...]
     threshold: float
 
     @property
-    def prototypes(self) -> tuple[Tensor, Tensor]:
-        """Both sets with unit rows, as every dot product uses them."""
-        return F.normalize(self.raw_a, dim=1), F.normalize(self.raw_b, dim=1)
+    def prototypes(self) -> tuple[Tensor, ...]:
+        """Every domain's with unit rows, as every dot product uses them."""
+        return tuple(F.normalize(raw, dim=1) for raw in self.raw)
 
     @property
     def n_merged(self) -> int:
-        """How many pairs merged."""
+        """How many prototypes at least two domains share."""
         return int(self.merged.sum())
 
 
@@ -83,63 +81,72 @@ def merge_threshold(centroids_a: Tensor, centroids_b: Tensor, quantile: float = 
 
 
 def unify(
-    centroids_a: Tensor,
-    centroids_b: Tensor,
-    mean_a: Tensor,
-    mean_b: Tensor,
+    centroids: Sequence[Tensor],
+    means: Sequence[Tensor],
     *,
     quantile: float = 0.0,
     merge: bool = True,
-    shift: Tensor | None = None,
-    pairs: tuple[Tensor, Tensor] | None = None,
+    common: bool = False,
+    choose: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]] | None = None,
 ) -> Structure:
-    """Translate B's prototypes into A's frame, match one to one, merge what is close (UEM, section 3.2.1).
+    """Translate prototypes into the first domain's frame, match one to one, merge what is close (UEM, 3.2.1).
+
+    The paper has two domains. Of more, each one joins the structure of those before it, in their order: a cluster
+    of its own merges with a unified prototype, whichever of those domains that stands for, or is added behind them
+    (our extension). A merged prototype is the mean of its clusters.
 
     Args:
-        centroids_a, centroids_b: plain cluster means ``(C_A, d)`` and ``(C_B, d)``.
-        mean_a, mean_b: bank means ``(d,)``; their difference is the translation.
+        centroids: plain cluster means ``(C, d)`` of two or more domains.
+        means: bank means ``(d,)``; their differences are the translations.
         quantile: see ``merge_threshold``.
         merge: False keeps every prototype apart (the paper's ablation).
-        shift: another translation ``(d,)`` in place of the difference of means; zeros put both domains' prototypes
-            in one frame (a deviation from the paper).
-        pairs: clusters of A and of B ``(P,)`` that merge, in place of matching by distance (a deviation).
+        common: put all domains' prototypes in one frame, untranslated (a deviation from the paper).
+        choose: from the positions ``(C,)`` of the domains so far to the unified prototypes and the clusters of the
+            next domain ``(P,)`` that merge, in place of matching by distance (a deviation).
 
     Returns:
-        The structure, with ``U = C_A + C_B - merged`` prototypes a domain.
+        The structure; of two domains it has ``U = C_A + C_B - merged`` prototypes.
 
     Raises:
         TrainingError: when a domain has no cluster or a value is not finite.
     """
-    if not len(centroids_a) or not len(centroids_b):
+    if not all(map(len, centroids)):
         raise TrainingError("a domain has no cluster left, so prototypes cannot be matched; give fewer clusters")
-    shift = mean_a - mean_b if shift is None else shift
-    moved = centroids_b + shift
-    if not torch.isfinite(centroids_a).all() or not torch.isfinite(moved).all():
-        raise TrainingError("prototypes are NaN or infinite and cannot be matched; try a lower learning rate")
-    threshold = merge_threshold(centroids_a, centroids_b, quantile)
-    if not merge:
-        pairs_a = pairs_b = torch.empty(0, dtype=torch.int64)
-    elif pairs is not None:
-        pairs_a, pairs_b = pairs[0].cpu(), pairs[1].cpu()
-    else:
-        distances = torch.cdist(centroids_a, moved).cpu().numpy()
-        rows, columns = linear_sum_assignment(distances)
-        close = distances[rows, columns] < threshold
-        pairs_a, pairs_b = torch.from_numpy(rows[close]), torch.from_numpy(columns[close])
-    count_a, count_b = len(centroids_a), len(centroids_b)
-    index_a = torch.arange(count_a)
-    index_b = torch.full((count_b,), -1)
-    index_b[pairs_b] = index_a[pairs_a]
-    alone = index_b < 0
-    index_b[alone] = count_a + torch.arange(int(alone.sum()))
-    device = centroids_a.device
-    index_a, index_b, alone = index_a.to(device), index_b.to(device), alone.to(device)
-    raw_a = torch.cat([centroids_a, moved[alone]])
-    merged = torch.zeros(len(raw_a), dtype=torch.bool, device=device)
-    if len(pairs_a):
-        raw_a[pairs_a] = (centroids_a[pairs_a] + moved[pairs_b]) / 2
-        merged[pairs_a] = True
-    return Structure(raw_a, raw_a - shift, index_a, index_b, merged, shift, threshold)
+    shifts = [torch.zeros_like(mean) if common else means[0] - mean for mean in means]
+    device = centroids[0].device
+    sums = centroids[0]
+    held = torch.ones(len(sums), dtype=sums.dtype, device=device)
+    positions = [torch.arange(len(sums), device=device)]
+    threshold = float("inf")
+    for own, shift in zip(centroids[1:], shifts[1:], strict=True):
+        moved, unified = own + shift, sums / held[:, None]
+        if not torch.isfinite(unified).all() or not torch.isfinite(moved).all():
+            raise TrainingError("prototypes are NaN or infinite and cannot be matched; try a lower learning rate")
+        threshold = merge_threshold(unified, own, quantile)
+        if not merge:
+            at = mine = torch.empty(0, dtype=torch.int64, device=device)
+        elif choose is not None:
+            at, mine = choose(positions)
+        else:
+            at, mine = _close_pairs(unified, moved, threshold)
+        position = torch.full((len(own),), -1, device=device)
+        position[mine] = at
+        alone = position < 0
+        position[alone] = len(sums) + torch.arange(int(alone.sum()), device=device)
+        positions.append(position)
+        sums, held = torch.cat([sums, moved[alone]]), torch.cat([held, held.new_ones(int(alone.sum()))])
+        sums[at] += moved[mine]
+        held[at] += 1
+    raw = sums / held[:, None]
+    return Structure(tuple(raw - shift for shift in shifts), tuple(positions), held > 1, tuple(shifts), threshold)
+
+
+def _close_pairs(unified: Tensor, moved: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """The pairs ``(P,)`` of the cheapest one-to-one assignment that are closer than the threshold."""
+    distances = torch.cdist(unified, moved).cpu().numpy()
+    rows, columns = linear_sum_assignment(distances)
+    close = distances[rows, columns] < threshold
+    return torch.from_numpy(rows[close]).to(moved.device), torch.from_numpy(columns[close]).to(moved.device)
 
 
 @torch.no_grad()

@@ -85,9 +85,10 @@ def detect_private(
     found = clustered or cluster_sides(queries, gallery, clusters, seed=seed, restarts=restarts)
     parts = [occupied(f.assignments, f.centroids) for f in found]
     own_q, own_g = parts[0][1], parts[1][1]
-    structure = unify(own_q, own_g, queries.mean(0), gallery.mean(0), quantile=merge_quantile)
-    at_q = structure.index_a[dissimilarity(queries, own_q).argmin(1)]
-    at_g = structure.index_b[dissimilarity(gallery, own_g).argmin(1)]
+    structure = unify((own_q, own_g), (queries.mean(0), gallery.mean(0)), quantile=merge_quantile)
+    in_q, in_g = structure.positions
+    at_q = in_q[dissimilarity(queries, own_q).argmin(1)]
+    at_g = in_g[dissimilarity(gallery, own_g).argmin(1)]
     unmerged = ~structure.merged[at_q]
     far = far_queries(queries, gallery, at_q, at_g, structure, spread_quantile, chunk=chunk) & ~unmerged
     return Detection(unmerged, far, (len(own_q), len(own_g)), structure.n_merged)

@@ -11,12 +11,13 @@ from typing import Any
 from markupsafe import Markup
 
 from crosslens.report.lines import Line, draw_lines, swatch
+from crosslens.training.letters import domain_letters
 
 MAX_PANELS = 24
 MAX_FAILURES = 10
 _NOT_DRAWN = ("epoch", "seconds")
-# Terms of the two domains of a pair end like this and belong into one plot.
-_SIDE = re.compile(r"_([ab])$")
+# Terms of the single domains end like this and belong into one plot.
+_SIDE = re.compile(r"_([a-z]\d*)$")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
 
     Args:
         log: entries as ``Run.read_log`` gives them; a failure has the key ``failed``.
-        domains: names of the domains ``a`` and ``b``, where there are two.
+        domains: names of the domains ``a``, ``b`` and so on.
     """
     quantities: dict[str, _Curves] = {}
     failures: list[str] = []
@@ -84,7 +85,7 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
             side = _SIDE.search(key)
             curves = quantities.setdefault(_SIDE.sub("", key), {})
             curves.setdefault((side[1] if side else "", stage), {})[epoch] = value
-    names = dict(zip("ab", map(str, domains), strict=True)) if len(domains) == 2 else {}
+    names = dict(zip(domain_letters(len(domains)), map(str, domains), strict=True))
     # A loss that joins in a later epoch still stands with the others.
     drawn = sorted(quantities.items(), key=lambda item: not item[0].startswith("loss "))[:MAX_PANELS]
     panels = [_panel(index, title, curves, names) for index, (title, curves) in enumerate(drawn)]
@@ -144,7 +145,7 @@ def _panel(index: int, title: str, curves: _Curves, names: Mapping[str, str]) ->
         lines.append(Line(x, y, sides.index(side)))
         who = " ".join(part for part in (names.get(side, side), stage if several else "") if part)
         ends.append(f"{who} from {y[0]:.4g} to {y[-1]:.4g}".strip())
-    legend = [(swatch(style), names.get(side, side) or "both") for style, side in enumerate(sides)]
+    legend = [(swatch(style), names.get(side, side) or "all") for style, side in enumerate(sides)]
     plot = draw_lines(f"training-{index}", lines, x_name="epoch", size=(3.4, 2.2))
     return CurvePanel(title.replace("_", " "), plot, tuple(legend) if len(sides) > 1 else (), "; ".join(ends))
 

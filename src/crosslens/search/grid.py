@@ -91,6 +91,26 @@ def draw_grid(query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> b
     return _png(query, hits, title)
 
 
+def write_pairs(file: Path, pairs: Sequence[tuple[Tile, Tile]], title: str = "") -> None:
+    """Write pictures two by two, the partners beside each other, replacing the file in one step.
+
+    Args:
+        file: ``.png``, ``.html`` or ``.htm``.
+        pairs: what belongs together.
+        title: over it.
+
+    Raises:
+        ConfigError: for another ending.
+        CrosslensError: for a file that cannot be written.
+    """
+    # A row of a PNG holds an even number of tiles, so partners never part.
+    tiles = [tile for pair in pairs for tile in pair]
+    kind = check_grid_file(file)
+    content = _pairs_html(pairs, title).encode() if kind == "html" else _png((), tiles, title)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(content)
+
+
 def check_grid_file(file: Path) -> str:
     """``png`` or ``html``, by the file's ending.
 
@@ -158,30 +178,49 @@ def tiles_as_html(tiles: Sequence[Tile], note: str = "") -> str:
 
 
 def _html(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> str:
-    parts = [
-        '<!doctype html><html lang="en"><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width">',
-        f"<title>{_shown(title or 'Search')}</title><style>",
-        "body{font:14px system-ui,sans-serif;margin:16px;color:#191919;background:#fff}",
-        "ol{list-style:none;padding:0;display:grid;gap:12px;"
-        f"grid-template-columns:repeat(auto-fill,minmax({SIDE}px,1fr))}}",
-        f"figure{{margin:0}}.tile{{height:{SIDE}px;display:grid;place-items:center;background:#eee}}",
-        "img{max-width:100%;max-height:100%}figcaption{overflow-wrap:anywhere}small{color:#6e6e6e}",
-        f"</style><h1>{_shown(title or 'Search')}</h1>",
-    ]
+    columns = f"repeat(auto-fill,minmax({SIDE}px,1fr))"
+    parts = [_head(title or "Search", columns)]
     for heading, tiles in (("Query", query), ("Found", hits)):
         parts.append(f"<h2>{heading}</h2><ol>")
-        for tile in tiles:
-            thumbnail = _thumbnail(tile)
-            shown = _shown(tile.text) if thumbnail is None else f'<img alt="" src="{_uri(thumbnail)}">'
-            shown = f'<a href="{escape(tile.link)}">{shown}</a>' if tile.link else shown
-            first, second = map(_shown, tile.caption)
-            parts.append(
-                f'<li><figure><div class="tile">{shown}</div>'
-                f"<figcaption>{first}<br><small>{second}</small></figcaption></figure></li>"
-            )
+        parts += [f"<li>{_figure(tile)}</li>" for tile in tiles]
         parts.append("</ol>" if tiles else "</ol><p>nothing was found</p>")
     return "\n".join(parts) + "</html>\n"
+
+
+def _pairs_html(pairs: Sequence[tuple[Tile, Tile]], title: str) -> str:
+    width = 2 * SIDE
+    parts = [_head(title or "Pairs", f"repeat(auto-fill,minmax(min(100%,{width}px),1fr))"), "<ol>"]
+    sides = '<li style="display:grid;grid-template-columns:1fr 1fr">'
+    parts += [f"{sides}{_figure(one)}{_figure(other)}</li>" for one, other in pairs]
+    parts.append("</ol>" if pairs else "</ol><p>nothing was found</p>")
+    return "\n".join(parts) + "</html>\n"
+
+
+def _head(title: str, columns: str) -> str:
+    """Everything above the first tile; ``columns`` says how a list is laid out."""
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width">',
+            f"<title>{_shown(title)}</title><style>",
+            "body{font:14px system-ui,sans-serif;margin:16px;color:#191919;background:#fff}",
+            f"ol{{list-style:none;padding:0;display:grid;gap:12px;grid-template-columns:{columns}}}",
+            f"figure{{margin:0}}.tile{{height:{SIDE}px;display:grid;place-items:center;background:#eee}}",
+            "img{max-width:100%;max-height:100%}figcaption{overflow-wrap:anywhere}small{color:#6e6e6e}",
+            f"</style><h1>{_shown(title)}</h1>",
+        ]
+    )
+
+
+def _figure(tile: Tile) -> str:
+    thumbnail = _thumbnail(tile)
+    shown = _shown(tile.text) if thumbnail is None else f'<img alt="" src="{_uri(thumbnail)}">'
+    shown = f'<a href="{escape(tile.link)}">{shown}</a>' if tile.link else shown
+    first, second = map(_shown, tile.caption)
+    return (
+        f'<figure><div class="tile">{shown}</div>'
+        f"<figcaption>{first}<br><small>{second}</small></figcaption></figure>"
+    )
 
 
 def _shown(text: str) -> str:

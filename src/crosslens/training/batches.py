@@ -1,7 +1,8 @@
-"""Batches of two domains, a function of (seed, epoch, step) alone, so that training resumes anywhere."""
+"""Batches of several domains, a function of (seed, epoch, step) alone, so that training resumes anywhere."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -14,11 +15,13 @@ from crosslens.training.distributed import World
 from crosslens.training.views import Views
 
 Order = Literal["independent", "joint"]
+MOST_BATCHES = 4
+"""Domains that take part in a step with a whole batch each; more of them share as many images."""
 
 
 @dataclass(frozen=True)
-class PairBatch:
-    """One step's images of both domains.
+class DomainBatch:
+    """One step's images of every domain.
 
     Attributes:
         index: per domain, the images' positions ``(B,)`` in the whole batch.
@@ -26,59 +29,69 @@ class PairBatch:
         keys: per domain, this process's second views ``(b, ...)``; the first ones again where one view is drawn.
     """
 
-    index: tuple[Tensor, Tensor]
-    queries: tuple[Tensor, Tensor]
-    keys: tuple[Tensor, Tensor]
+    index: tuple[Tensor, ...]
+    queries: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]
 
 
-class PairBatches:
-    """Draws B images of each domain per step; the larger domain is seen once an epoch.
+class DomainBatches:
+    """Draws B images of each domain per step; the largest domain is seen once an epoch, or several times.
 
-    With N = max(N_A, N_B) an epoch has floor(N / B) steps; the smaller domain is filled up by images drawn with
-    replacement (UCDIR ``loader.py``). ``order='joint'`` pairs A and B by one shuffled position, as the authors
-    do, which leaks class rank where files are sorted by class; ``independent`` shuffles each domain alone.
+    With N images in the largest domain a pass over it has floor(N / B) steps; smaller domains are filled up by
+    images drawn with replacement (UCDIR ``loader.py``). An epoch is as many passes as ``least_steps`` needs, one
+    at least. ``order='joint'`` takes the domains by one shuffled position, as the authors do, which leaks class
+    rank where files are sorted by class; ``independent`` shuffles each domain alone.
 
     Args:
-        views: of domains A and B.
-        batch_size: B, per domain.
+        views: of each domain.
+        batch_size: B, per domain; less with more than ``MOST_BATCHES`` domains, so that a step's cost is bounded,
+            and where the largest domain has fewer images.
         seed: of orders and views.
         order: see above.
         world: the processes that share each batch.
         views_per_image: 2, or 1 where a method needs no second view.
+        least_steps: of an epoch.
+
+    Attributes:
+        steps: of an epoch.
 
     Raises:
-        TrainingError: when a domain is empty, or the larger one holds fewer images than a batch.
+        TrainingError: when a domain is empty, or none holds two images a process.
     """
 
     def __init__(
         self,
-        views: tuple[Views, Views],
+        views: Sequence[Views],
         batch_size: int,
         seed: int,
         order: Order = "independent",
         world: World | None = None,
         views_per_image: int = 2,
+        least_steps: int = 1,
     ) -> None:
+        self.world = world or World()
         largest = max(len(v) for v in views)
-        if largest < batch_size:
-            raise TrainingError(
-                f"the larger domain has {largest} images, fewer than a batch of {batch_size};"
-                f" use a smaller batch (--set batch_size={max(2, largest // 2)})"
-            )
-        self.views = views
-        self.batch_size = batch_size
+        fitting = min(batch_size, largest, MOST_BATCHES * batch_size // len(views))
+        if fitting < batch_size:
+            # Even halves for every process, since batch normalisation is split in two.
+            fitting -= fitting % (2 * self.world.size)
+        if not fitting or not all(map(len, views)):
+            sizes = ", ".join(str(len(v)) for v in views)
+            raise TrainingError(f"there are too few images to learn from: {sizes} in the domains")
+        self.views = tuple(views)
+        self.batch_size = fitting
         self.seed = seed
         self.order = order
-        self.world = world or World()
         self.views_per_image = views_per_image
-        self.steps = largest // batch_size
-        self._part = self.world.part(batch_size)
-        self._epoch = -1
-        self._orders: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
+        self._steps_of_pass = largest // self.batch_size
+        self.steps = max(self._steps_of_pass, least_steps)
+        self._part = self.world.part(self.batch_size)
+        self._pass: tuple[int, int] | None = None
+        self._orders: list[Tensor] = []
         self._pool = ThreadPoolExecutor(1)
-        self._ahead: dict[tuple[int, int], Future[PairBatch]] = {}
+        self._ahead: dict[tuple[int, int], Future[DomainBatch]] = {}
 
-    def get(self, epoch: int, step: int) -> PairBatch:
+    def get(self, epoch: int, step: int) -> DomainBatch:
         """The batch of one step; the next one is prepared meanwhile."""
         ready = self._ahead.pop((epoch, step), None)
         for future in self._ahead.values():
@@ -89,11 +102,12 @@ class PairBatches:
             self._ahead[(epoch, step + 1)] = self._pool.submit(self._make, epoch, step + 1)
         return batch
 
-    def _make(self, epoch: int, step: int) -> PairBatch:
-        if epoch != self._epoch:
-            self._orders, self._epoch = self._draw_orders(epoch), epoch
-        rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
-        index = (self._orders[0][rows], self._orders[1][rows])
+    def _make(self, epoch: int, step: int) -> DomainBatch:
+        number, place = divmod(step, self._steps_of_pass)
+        if (epoch, number) != self._pass:
+            self._orders, self._pass = self._draw_orders(epoch, number), (epoch, number)
+        rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        index = tuple(order[rows] for order in self._orders)
         generator = generator_for(self.seed, epoch, step)
         queries, keys = [], []
         for views, chosen in zip(self.views, index, strict=True):
@@ -102,10 +116,11 @@ class PairBatches:
             queries.append(views.draw(mine, seeds[0, self._part]))
             two = self.views_per_image > 1
             keys.append(views.draw(mine, seeds[1, self._part]) if two else queries[-1])
-        return PairBatch(index, (queries[0], queries[1]), (keys[0], keys[1]))
+        return DomainBatch(index, tuple(queries), tuple(keys))
 
-    def _draw_orders(self, epoch: int) -> tuple[Tensor, Tensor]:
-        generator = generator_for(self.seed, epoch, -1)
+    def _draw_orders(self, epoch: int, number: int) -> list[Tensor]:
+        """The order of every domain's images in one pass of an epoch."""
+        generator = generator_for(self.seed, epoch, -1 - number)
         sizes = [len(v) for v in self.views]
         length = max(sizes)
         shared = torch.randperm(length, generator=generator)
@@ -115,7 +130,7 @@ class PairBatches:
             filled[size:] = torch.randint(0, size, (length - size,), generator=generator)
             own = shared if self.order == "joint" else torch.randperm(length, generator=generator)
             orders.append(filled[own])
-        return orders[0], orders[1]
+        return orders
 
 
 def generator_for(seed: int, epoch: int, step: int) -> torch.Generator:

@@ -70,6 +70,15 @@ def test_the_ceiling_is_measured_beside_the_frozen_backbone_on_the_same_images(p
     assert way[0] < way[1]
 
 
+def test_the_ceiling_of_unseen_classes_has_seen_none_of_their_images(planned, tmp_path):
+    _, plan = planned(methods=CEILING, protocols=["zero-shot"])
+    done(plan, tmp_path / "out")
+    folder = tmp_path / "out" / "jobs" / plan.jobs[0].key
+    frozen = evaluate("tiny", plan.catalogs["shapes"], protocol="zero-shot", unseen=plan.jobs[0].parts[0].unseen)
+    facts = read_json(folder / "facts.json")["facts"]
+    assert facts["floor"]["map@all"] == pytest.approx(frozen.metrics["map@all"])
+
+
 def test_a_job_that_was_stopped_leaves_nothing_and_goes_on(planned, tmp_path, monkeypatch):
     """Of two heads the first is trained when the process ends."""
     settings = {"members": 2, "epochs": 1, "batch_size": 8}
@@ -96,6 +105,16 @@ def test_a_job_that_was_stopped_leaves_nothing_and_goes_on(planned, tmp_path, mo
     # Each head was trained once, and a fit in two goes has no seconds.
     assert len(trained) == len(set(trained)) == 2
     assert read_json(out / "jobs" / job.key / "facts.json")["facts"]["seconds"]["fit"] is None
+
+
+def test_auto_tells_what_it_took(planned, tmp_path):
+    _, plan = planned(methods=["auto"])
+    done(plan, tmp_path / "out")
+    folder = next(f for f in (tmp_path / "out" / "fits").iterdir() if (f / "config.yaml").is_file())
+    facts = read_json(tmp_path / "out" / "jobs" / plan.jobs[0].key / "facts.json")["facts"]
+    assert f"shapes, photo, sketch: auto took {Run(folder).config()['method']}" in facts["notes"]
+    assert facts["registered"] == "auto"
+    assert "labels" not in facts["learns_from"]
 
 
 def test_ranks_are_those_of_the_queries(planned, tmp_path):

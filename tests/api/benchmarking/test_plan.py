@@ -90,6 +90,8 @@ def test_missing_sets_are_told_before_the_first_job_or_left_out(planned, picture
         ({"methods": {"ucdir": {"settings": {"epoch": 1}}}}, "did you mean 'epochs'"),
         ({"methods": {"ucdir": {"recipe": "ucdir-office"}}}, "there is no recipe"),
         ({"methods": {"frozen": {"tune": "full"}}}, "no tune full"),
+        ({"methods": {"auto": {"settings": {"epochs": 1}}}}, "auto chooses the method and its settings"),
+        ({"methods": {"frozen": {"classes": True}}}, "learns without class names"),
         ({"backbones": ["tiny", "tinny"]}, "did you mean 'tiny'"),
         ({"protocols": ["ucdr"]}, "ucdr on shapes"),
         ({"metrics": ["map@al"]}, "did you mean 'map@all'"),

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from filelock import FileLock
 
+from crosslens.api.auto.choice import AUTO
 from crosslens.api.benchmarking.plan import Job, Part, open_source
 from crosslens.api.evaluate_request import EvaluateRequest
 from crosslens.api.evaluating import measure
@@ -33,6 +34,7 @@ from crosslens.api.fitting import train
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.untrained import frozen_encoder
+from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods import method_class
@@ -66,11 +68,8 @@ def run_job(job: Job, out: Path, *, features: Path | None = None, device: str | 
     """
     catalog = open_source(job.source)
     rows, ranks = [], []
-    facts: dict[str, Any] = {
-        "registered": job.method,
-        "learns_from": sorted(method_class(job.method).learns_from),
-        "fits": len(job.parts),
-    }
+    facts: dict[str, Any] = {"registered": job.method, "fits": len(job.parts)}
+    learns_from: set[str] = set()
     fit_seconds: list[float | None] = []
     evaluate_seconds = 0.0
     marks: list[str] = []
@@ -86,18 +85,23 @@ def run_job(job: Job, out: Path, *, features: Path | None = None, device: str | 
         evaluate_seconds += time.perf_counter() - started
         rows.append(result.per_query())
         ranks.append(result.rankings())
+        fitted = run.config()["method"]
+        learns_from |= method_class(fitted).learns_from
         marks += result.marks
         notes += result.told()
+        if job.method == AUTO:
+            notes.append(f"{job.cell.data}, {', '.join(part.learned)}: {AUTO} took {fitted}")
         unmatched += _no_match(result)
         if part is job.parts[0]:
             facts["bytes"] = {"encoder": _size(run.encoder_folder), "vector": 4 * load_encoder(run.folder).dim}
-        held_out = run.read_held_out()
-        if held_out is not None:
+        unlearned = unlearned_ids(run, catalog)
+        if unlearned is not None:
             floor = frozen_encoder(Encoder.load(run.encoder_folder).backbone)
-            found = measure(floor, request.model_copy(update={"only": frozenset(held_out)}))
+            found = measure(floor, request.model_copy(update={"only": frozenset(unlearned)}))
             floors.append({key: found.metrics[key] for key in job.metrics if key in found.metrics})
     whole = [seconds for seconds in fit_seconds if seconds is not None]
     facts |= {
+        "learns_from": sorted(learns_from),
         "seconds": {
             "fit": float(np.mean(whole)) if len(whole) == len(fit_seconds) else None,
             "evaluate": evaluate_seconds,
@@ -135,7 +139,7 @@ def _fit(
                 out=folder,
                 domains=part.learned,
                 backbone=job.cell.backbone,
-                tune=job.tune,
+                tune=job.tune or None,
                 seed=job.cell.seed,
                 settings=job.settings,
                 features=features,

@@ -10,7 +10,8 @@ from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
-from crosslens.api.benchmarking.suite import DataEntry, Suite, place_of
+from crosslens.api.auto.choice import AUTO
+from crosslens.api.benchmarking.suite import DataEntry, MethodEntry, Suite, place_of
 from crosslens.api.demo import demo_catalog
 from crosslens.api.fit_request import FitRequest
 from crosslens.backbones import load_backbone
@@ -224,11 +225,15 @@ class _Planner:
         if fitted is None or backbone is None:
             return None
         name, settings, tune = fitted
-        kind, catalog = method_class(name), self.catalogs[cell.data]
-        named = "names" in kind.learns_from
-        if named and not backbone.joint_dim:
+        catalog, asked = self.catalogs[cell.data], self.suite.methods[cell.method].classes
+        learns = name != AUTO and "names" in method_class(name).learns_from
+        if learns and not backbone.joint_dim:
             self._problem(f"{cell.method} learns from names, and {cell.backbone} has no text tower")
             return None
+        if name != AUTO and asked is not None and asked != learns:
+            self._problem(f"methods.{cell.method}: {name} learns {'from' if learns else 'without'} class names")
+            return None
+        named = learns or bool(asked)
         try:
             parts = self._parts_of(cell)
         except CrosslensError as error:
@@ -254,6 +259,9 @@ class _Planner:
             if recipe is not None and (beside := self.file.resolve().parent / recipe).is_file():
                 recipe = beside
             try:
+                if name == AUTO:
+                    self._methods[row] = _auto(entry)
+                    return self._methods[row]
                 asked = FitRequest.of(
                     method=name, out=Path(), settings=entry.settings, recipe=recipe, tune=entry.tune
                 ).with_recipe()
@@ -342,6 +350,12 @@ def _universal_parts(catalog: Catalog, protocol: str) -> tuple[Part, ...]:
             learned = tuple(d for d in catalog.domains if d != run.query_domain)
         parts.append(Part(learned, (run.query_domain,), unseen=() if setting == "udcdr" else unseen))
     return tuple(parts)
+
+
+def _auto(entry: MethodEntry) -> tuple[str, dict[str, Any], str]:
+    if entry.settings or entry.recipe or entry.tune:
+        raise ConfigError(f"{AUTO} chooses the method and its settings; leave settings, recipe and tune out")
+    return AUTO, {}, ""
 
 
 def _check_metrics(suite: Suite) -> None:

@@ -16,6 +16,7 @@ from typing import IO, cast
 
 import numpy as np
 
+from crosslens.api.auto.choice import AUTO
 from crosslens.api.benchmarking.job import is_done
 from crosslens.api.benchmarking.plan import Job
 from crosslens.support.files import read_json
@@ -146,7 +147,7 @@ class Estimates:
 
     def __call__(self, job: Job) -> float:
         """Seconds of one job."""
-        guess = _TRAINED if "epochs" in job.settings else _UNTRAINED
+        guess = _TRAINED if job.method == AUTO or "epochs" in job.settings else _UNTRAINED
         rate = self._rates.get(job.cell.method, guess)
         return _START + _MEASURE * len(job.parts) + rate * job.images / 1000
 

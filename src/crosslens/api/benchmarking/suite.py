@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from crosslens.api.auto.choice import AUTO
 from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.methods import known_methods
 from crosslens.methods.base import Tune
@@ -28,13 +29,15 @@ class MethodEntry(_Declared):
     """A row of the tables: a method and what is set of it."""
 
     method: str | None = None
-    """A name of ``crosslens fit``; the row's own name by default."""
+    """A name of ``crosslens fit``, ``auto`` among them; the row's own name by default."""
     settings: Mapping[str, Any] = {}
     """Settings of the method, as ``fit --set`` takes them."""
     recipe: str | None = None
     """A recipe's name, or a file beside the suite."""
     tune: Tune | None = None
     """What may change; the recipe's, else ``head``."""
+    classes: bool | None = None
+    """Whether it is given the data set's class names; by default where the method learns from names."""
 
 
 class DataEntry(_Declared):
@@ -154,7 +157,7 @@ def _unknown_names(suite: Suite) -> list[str]:
         for row in (*suite.methods, *suite.data)
         if not _SAFE.fullmatch(row)
     ]
-    methods = known_methods()
+    methods = [*known_methods(), AUTO]
     asked = [("method", suite.method_of(row), methods, f"methods.{row}") for row in suite.methods]
     asked += [("protocol", name, list(PROTOCOLS), "protocols") for name in suite.protocols]
     if suite.base is not None:

@@ -71,6 +71,7 @@ class Clair(Method[ClairConfig]):
     Config = ClairConfig
     learns_from = frozenset({"images", "names"})
     tunes = tuple(NETWORKS)
+    least_domains = most_domains = 2
     reconstruction_of = "CLAIR"
     oracle_mark = "taught"
     oracle_fact = "true labels stood in for the pseudo-labels"
@@ -195,7 +196,7 @@ class ClairLosses(Objective):
             for group, rate in zip(self.training.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * (step + 1) / steps
 
-    def losses(self, epoch: int, parts: tuple[Embedded, Embedded]) -> dict[str, Tensor]:
+    def losses(self, epoch: int, parts: Sequence[Embedded]) -> dict[str, Tensor]:
         """All terms; those over prototypes grow by the share of steps done."""
         losses: dict[str, Tensor] = {}
         terms: list[tuple[float, Tensor]] = []

@@ -13,7 +13,7 @@ from crosslens.support.errors import ConfigError, TrainingError
 
 
 class ClusterCounts:
-    """The numbers of clusters of both domains in one training.
+    """The numbers of clusters of every domain in one training.
 
     Args:
         config: the settings.
@@ -25,15 +25,13 @@ class ClusterCounts:
         history: every estimate so far, per domain.
 
     Raises:
-        ConfigError: when more clusters are asked for than the smaller domain has images.
+        ConfigError: when more clusters are asked for than the smallest domain has images.
         TrainingError: when a domain has too few images to estimate a number.
     """
 
-    def __init__(
-        self, config: UEMConfig, sizes: tuple[int, int], known: tuple[int, int] | None, seed: int
-    ) -> None:
+    def __init__(self, config: UEMConfig, sizes: Sequence[int], known: Sequence[int] | None, seed: int) -> None:
         self.config, self.sizes, self.known, self.seed = config, sizes, known, seed
-        self.history: tuple[list[int], list[int]] = ([], [])
+        self.history: list[list[int]] = [[] for _ in sizes]
         if known is not None:
             return
         if config.clusters == "auto":
@@ -46,24 +44,23 @@ class ClusterCounts:
             raise ConfigError(f"{max(config.clusters)} clusters cannot be made of {min(sizes)} images")
 
     @property
-    def estimates(self) -> tuple[int, int] | None:
+    def estimates(self) -> tuple[int, ...] | None:
         """The median of each domain's last three estimates; None where nothing was estimated."""
         if not self.history[0]:
             return None
-        a, b = (int(torch.tensor(found[-3:]).median()) for found in self.history)
-        return a, b
+        return tuple(int(torch.tensor(found[-3:]).median()) for found in self.history)
 
-    def of_epoch(self, banks: Sequence[Tensor], *, due: bool) -> list[tuple[int, int]]:
-        """Counts of A and of B, one pair a clustering.
+    def of_epoch(self, banks: Sequence[Tensor], *, due: bool) -> list[tuple[int, ...]]:
+        """Counts of every domain, for each clustering.
 
         Args:
-            banks: of both domains ``(N, d)``.
+            banks: of each domain ``(N, d)``.
             due: estimate anew; the first time an estimate is made in any case.
         """
         if self.known is not None:
-            return [self.known]
+            return [tuple(self.known)]
         if self.config.clusters != "auto":
-            return [(count, count) for count in sorted(self.config.clusters)]
+            return [(count,) * len(self.sizes) for count in sorted(self.config.clusters)]
         if due or not self.history[0]:
             for found, bank in zip(self.history, banks, strict=True):
                 found.append(estimate_clusters(bank.cpu(), method=self.config.count_method, seed=self.seed))
@@ -71,6 +68,7 @@ class ClusterCounts:
         if not self.config.ladder:
             return [self.estimates]
         pairs = zip(self.estimates, self.sizes, strict=True)
-        a, b = (count_ladder(estimate, size, self.config.ladder) for estimate, size in pairs)
-        # The shorter ladder stays on its last rung.
-        return [(a[min(i, len(a) - 1)], b[min(i, len(b) - 1)]) for i in range(max(len(a), len(b)))]
+        ladders = [count_ladder(estimate, size, self.config.ladder) for estimate, size in pairs]
+        # A shorter ladder stays on its last rung.
+        rungs = range(max(map(len, ladders)))
+        return [tuple(ladder[min(rung, len(ladder) - 1)] for ladder in ladders) for rung in rungs]

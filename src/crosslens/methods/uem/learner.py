@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from crosslens.methods.uem.structure import Clustering, cluster_domains
 from crosslens.ops.matching import cross_neighbours
 from crosslens.support.errors import TrainingError
 from crosslens.support.progress import note
-from crosslens.training.batches import PairBatch, PairBatches
+from crosslens.training.batches import DomainBatch, DomainBatches
+from crosslens.training.letters import domain_letters
 from crosslens.training.undo import keep
 
 
@@ -51,7 +53,8 @@ class Learner:
         seed: of everything random.
 
     Attributes:
-        banks: memory banks ``(N, d)`` of both domains.
+        letters: of the domains in the log, ``a`` the first.
+        banks: memory banks ``(N, d)`` of each domain.
         pending: index and rows of the last step, which are not in the banks yet.
         clusterings: of the epoch, one a count.
         quantile: of the nearest-centroid distances, below which prototypes merge.
@@ -71,19 +74,22 @@ class Learner:
                     f"the domain {domain!r} has one image, and one image has no structure to match"
                 )
         known = None if job.oracle is None else [job.oracle.classes[domain] for domain in job.domains]
-        self.counts = ClusterCounts(
-            config, (len(views[0]), len(views[1])), (known[0], known[1]) if known else None, seed
-        )
+        self.counts = ClusterCounts(config, [len(view) for view in views], known, seed)
         torch.manual_seed(seed)
-        self.batches = PairBatches(views, config.batch_size, seed, config.order, job.world, views_per_image=1)
+        self.batches = DomainBatches(
+            views, config.batch_size, seed, config.order, job.world, 1, config.least_steps
+        )
         self.steps = min(self.batches.steps, config.most_steps or self.batches.steps)
         self.network = tuned.new_network(seed)
         self.best = BestEpoch(job, [features.catalog for features in tuned.features])
-        self.banks = [self.centre_features(domain) for domain in (0, 1)]
-        self.neighbours = None
+        self.letters = domain_letters(len(job.domains))
+        self.banks = self.centre_banks()
+        self.neighbours: list[tuple[Tensor, Tensor]] | None = None
         if config.matching == "votes":
             starts = [tuned.features_before_training(domain, bank) for domain, bank in enumerate(self.banks)]
-            self.neighbours = cross_neighbours(*starts)
+            self.neighbours = [
+                cross_neighbours(torch.cat(starts[:number]), starts[number]) for number in range(1, len(starts))
+            ]
         self.clusterings: list[Clustering] = []
         self.pending: list[tuple[Tensor, Tensor]] = []
         self.quantile = config.merge_quantile
@@ -92,19 +98,25 @@ class Learner:
         """Features ``(N, d)`` of every centre view, in evaluation mode."""
         return self.tuned.centre_features(self.network, domain)
 
+    def centre_banks(self) -> list[Tensor]:
+        """``centre_features`` of every domain."""
+        return [self.centre_features(domain) for domain in range(len(self.letters))]
+
     def begin_epoch(self, source: BankSource) -> dict[str, float]:
         """Write what the last step left, and refresh the banks where asked to; returns numbers for the log."""
         self.write_banks()
         if source == "refresh":
-            self.banks = [self.centre_features(domain) for domain in (0, 1)]
-        means = [bank.mean(0) for bank in self.banks]
+            self.banks = self.centre_banks()
+        pairs = list(combinations([bank.mean(0) for bank in self.banks], 2))
+        cosines = [float(torch.cosine_similarity(a, b, dim=0)) for a, b in pairs]
+        distances = [float((a - b).norm()) for a, b in pairs]
         return {
-            "mean_cosine": float(torch.cosine_similarity(means[0], means[1], dim=0)),
-            "mean_distance": float((means[0] - means[1]).norm()),
+            "mean_cosine": sum(cosines) / len(pairs),
+            "mean_distance": sum(distances) / len(pairs),
         }
 
     def unify_prototypes(self, *, due: bool) -> dict[str, float]:
-        """Cluster both banks and unify their prototypes (eq. 8 and 9); returns numbers for the log.
+        """Cluster the banks and unify their prototypes (eq. 8 and 9); returns numbers for the log.
 
         Args:
             due: estimate the numbers of clusters anew.
@@ -121,28 +133,26 @@ class Learner:
         self.clusterings = self.job.world.share(made)
         largest = max(self.clusterings, key=lambda c: len(c.centroids[0]))
         return {
-            "clusters_a": len(largest.centroids[0]),
-            "clusters_b": len(largest.centroids[1]),
+            **{f"clusters_{name}": len(c) for name, c in zip(self.letters, largest.centroids, strict=True)},
             "n_merged": largest.structure.n_merged,
             "merge_threshold": largest.structure.threshold,
             "merge_quantile": self.quantile,
         }
 
-    def embed(self, epoch: int, step: int) -> tuple[PairBatch, tuple[Anchors, Anchors]]:
+    def embed(self, epoch: int, step: int) -> tuple[DomainBatch, list[Anchors]]:
         """The images of a step and their features. Their bank rows are not written before the next step, so that
         no loss meets its own row."""
         batch = self.batches.get(epoch, step)
-        a, b = (
+        anchors = [
             Anchors(z, index.to(z.device))
             for z, index in zip(self.features(self.network, batch), batch.index, strict=True)
-        )
-        self.pending = [(part.index, part.z.detach()) for part in (a, b)]
-        return batch, (a, b)
+        ]
+        self.pending = [(part.index, part.z.detach()) for part in anchors]
+        return batch, anchors
 
-    def features(self, network: torch.nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """A network's features ``(B, d)`` of a step's images, of both domains and all processes, in training."""
-        a, b = self.tuned.forward(network.train(), batch.queries)
-        return self.job.world.gather(a), self.job.world.gather(b)
+    def features(self, network: torch.nn.Module, batch: DomainBatch) -> list[Tensor]:
+        """A network's features ``(B, d)`` of a step's images, per domain, of all processes, in training."""
+        return [self.job.world.gather(rows) for rows in self.tuned.forward(network.train(), batch.queries)]
 
     def write_banks(self) -> None:
         """Move the bank rows of the last step's images (eq. 5)."""
@@ -165,7 +175,7 @@ class Learner:
         by_distance = self.config.merge and self.config.matching == "distance"
         if self.clusterings and by_distance and fallback is not None and fallback > self.quantile:
             structures = [clustering.structure for clustering in self.clusterings]
-            pairs = sum(min(len(s.index_a), len(s.index_b)) for s in structures)
+            pairs = sum(min(map(len, s.positions)) for s in structures)
             merged = sum(s.n_merged for s in structures)
             if merged < 0.2 * pairs:
                 note(f"{merged} of {pairs} prototype pairs merged; stage 2 merges at the quantile {fallback}")
@@ -212,7 +222,7 @@ class Learner:
         extra, device = state["extra"], self.banks[0].device
         self.clusterings = [Clustering.from_state(part, device) for part in extra["clusterings"]]
         self.pending = [(index.to(device), rows.to(device)) for index, rows in extra["pending"]]
-        self.counts.history = (list(extra["estimates"][0]), list(extra["estimates"][1]))
+        self.counts.history = [list(history) for history in extra["estimates"]]
         self.quantile = extra["quantile"]
         return extra
 
@@ -223,7 +233,7 @@ def write_banks(
     """``m <- beta m + (1 - beta) z``, in place, for the images of a step (eq. 5).
 
     Args:
-        banks: of both domains ``(N, d)``.
+        banks: of each domain ``(N, d)``.
         rows: per domain the slots ``(B,)`` and z ``(B, d)``; nothing where no step was made.
         beta: in [0, 1).
         unit: scale what is written to unit length.

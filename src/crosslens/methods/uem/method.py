@@ -6,7 +6,9 @@
 
 **Unified prototypes.** Before every epoch each bank is clustered alone. B's centroids are translated by the
 difference of the bank means, matched one to one with A's, and merged where they are close, so that both domains
-see the same constellation of prototypes p (eq. 8 and 9; ``structure.py``).
+see the same constellation of prototypes p (eq. 8 and 9; ``structure.py``). The paper has two domains; further ones
+join the constellation one after the other, are told apart by one classifier, and are matched with every other one
+(our extension).
 
 **Stage 1, intra-domain semantic-enhanced learning**, each domain by itself: instance contrast with the bank,
 contrast with the own cluster's prototype, and a softly weighted pull to every prototype.
@@ -28,7 +30,7 @@ setting, and so is each remedy for a trap of its design.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -57,8 +59,8 @@ from crosslens.training.undo import keep
 
 ACTIVE = 1e-3
 """Least weight a(e) at which prototypes are made at all (epoch E/2 - 7)."""
-WINS, COLLAPSED = 0.95, 0.52
-"""Accuracy of the domain classifier above which it wins, and below which it tells nothing."""
+WINS, COLLAPSED = 0.95, 1.04
+"""Accuracy of the domain classifier above which it wins; that below which it tells nothing, over chance."""
 
 
 class UEM(Method[UEMConfig]):
@@ -68,12 +70,14 @@ class UEM(Method[UEMConfig]):
     summary = "UEM (semantic-enhanced private and unified prototypes per domain), without labels"
     Config = UEMConfig
     tunes = tuple(HEAD_OR_BACKBONE)
+    least_domains = 2
 
     def fit(self, job: FitJob) -> Encoder:
         """Train both stages, resuming where the run stopped, and return the encoder of the last epoch.
 
         Raises:
-            TrainingError: unless two domains of two or more images are given, or when a loss stops being finite.
+            TrainingError: unless two or more domains of two or more images are given, or when a loss stops being
+                finite.
             ConfigError: for settings that do not go together.
         """
         kind = HEAD_OR_BACKBONE[job.tune]
@@ -142,14 +146,12 @@ def prototype_schedule(config: UEMConfig, epoch: int) -> float:
     return sigmoid_step(epoch, 2 * config.prototype_start * config.epochs)
 
 
-def semantic_enhanced_losses(
-    learner: Learner, anchors: tuple[Anchors, Anchors], weight: float
-) -> dict[str, Tensor]:
-    """L_INCE of both domains and, where ``weight`` lets prototypes count, L_PNCE and L_SEL (eq. 6, 7, 11)."""
+def semantic_enhanced_losses(learner: Learner, anchors: Sequence[Anchors], weight: float) -> dict[str, Tensor]:
+    """L_INCE of every domain and, where ``weight`` lets prototypes count, L_PNCE and L_SEL (eq. 6, 7, 11)."""
     config, clusterings = learner.config, learner.clusterings
     losses: dict[str, Tensor] = {}
     terms: list[tuple[float, Tensor]] = []
-    for domain, name in enumerate("ab"):
+    for domain, name in enumerate(learner.letters):
         z, index = anchors[domain].z, anchors[domain].index
         bank = learner.banks[domain]
         instance = slow_bank_contrast(z, bank, index, config.temperature, config.negatives, config.reduction)
@@ -208,7 +210,7 @@ class SemanticMatched:
                 module.momentum = 0.0  # batch statistics as in training, running ones untouched
         bank = learner.banks[0]
         torch.manual_seed(learner.seed + 1)
-        self.classifier = DomainClassifier(bank.shape[1], self.config.hidden).to(bank.device)
+        self.classifier = DomainClassifier(bank.shape[1], self.config.hidden, len(learner.banks)).to(bank.device)
         self.optimizer = self._new_optimizer()
         self.accuracies: list[float] = []
         self.paused = False
@@ -233,21 +235,21 @@ class SemanticMatched:
         return losses
 
     def losses(
-        self, epoch: int, anchors: tuple[Anchors, Anchors], before: tuple[Tensor, Tensor], strength: float
+        self, epoch: int, anchors: Sequence[Anchors], before: Sequence[Tensor], strength: float
     ) -> dict[str, Tensor]:
         """L_DAL, L_SPR and L_SN2M (eq. 13 to 18), and the losses of stage 1 where they are kept.
 
         Args:
             epoch: of this stage.
-            anchors: of both domains.
+            anchors: of each domain.
             before: the frozen encoder's features ``(B, d)`` of the same images.
             strength: of the gradient's reversal, in [0, 1].
         """
         config = self.config
         logits = [self.classifier(reverse_gradient(part.z, strength)) for part in anchors]
-        losses = {"adversarial": domain_adversarial(logits[0], logits[1], config.reduction)}
+        losses = {"adversarial": domain_adversarial(logits, config.reduction)}
         terms = [(config.adversarial_weight, losses["adversarial"])]
-        for domain, name in enumerate("ab"):
+        for domain, name in enumerate(self.learner.letters):
             losses[f"preserve_{name}"] = semantic_preserving(anchors[domain].z, before[domain])
             terms.append((config.preserve_weight, losses[f"preserve_{name}"]))
             if config.match != "none" and epoch >= config.match_epoch:
@@ -258,14 +260,19 @@ class SemanticMatched:
             kept = semantic_enhanced_losses(self.learner, anchors, 1.0)
             terms.append((config.keep_stage1, kept.pop("total")))
             losses |= kept
-        losses["discriminator_accuracy"] = domain_accuracy(logits[0], logits[1])
+        losses["discriminator_accuracy"] = domain_accuracy(logits)
         losses["reversal_strength"] = torch.tensor(strength)
         return {"total": weighted_total(terms), **losses}
 
     def neighbour_match(self, domain: int, z: Tensor) -> tuple[Tensor, Tensor]:
-        """L_SN2M of a domain's images ``(B, d)`` towards the other domain, and the share of reliable ones."""
-        other = self.learner.banks[1 - domain]
-        matched = [switchable_neighbour_match(self.config, c, domain, z, other) for c in self.learner.clusterings]
+        """L_SN2M of a domain's images ``(B, d)`` towards every other domain, and the share of reliable ones."""
+        banks = self.learner.banks
+        matched = [
+            switchable_neighbour_match(self.config, clustering, domain, z, other, bank)
+            for clustering in self.learner.clusterings
+            for other, bank in enumerate(banks)
+            if other != domain
+        ]
         return _mean(loss for loss, _ in matched), _mean(rate for _, rate in matched)
 
     def end_epoch(self, epoch: int) -> Mapping[str, float]:
@@ -276,7 +283,7 @@ class SemanticMatched:
         observed = self.learner.observe()
         accuracy = sum(self.accuracies) / len(self.accuracies)
         self.accuracies = []
-        wins, collapsed = accuracy > WINS, accuracy < COLLAPSED
+        wins, collapsed = accuracy > WINS, accuracy < COLLAPSED / len(self.learner.letters)
         self.paused = wins and self.config.pause_adversary
         return {**observed, "discriminator_wins": float(wins), "discriminator_collapsed": float(collapsed)}
 
@@ -317,35 +324,36 @@ class SemanticMatched:
 
 
 def switchable_neighbour_match(
-    config: UEMConfig, clustering: Clustering, domain: int, z: Tensor, other: Tensor
+    config: UEMConfig, clustering: Clustering, domain: int, z: Tensor, other: int, bank: Tensor
 ) -> tuple[Tensor, Tensor]:
     """L_SN2M over one clustering, and the share of anchors whose neighbour is reliable (eq. 15 to 17).
 
     Args:
         config: which neighbours are positives, and which images negatives.
-        clustering: the clusters of both domains.
-        domain: 0 or 1, of the anchors.
+        clustering: the clusters of every domain.
+        domain: of the anchors.
         z: anchors ``(B, d)``, unit rows.
-        other: the other domain's bank ``(N, d)``.
+        other: the domain that they are pulled to.
+        bank: its bank ``(N, d)``.
     """
-    nearest = clustering.nearest[1 - domain]
+    nearest = clustering.nearest[other]
     found = switchable_match(
         z.detach(),
         clustering.centroids[domain],
         clustering.positions[domain],
-        other,
+        bank,
         nearest,
         unit_bank=config.unit_bank,
     )
     rate = found.reliable.float().mean()
     if config.match == "neighbour":
-        return neighbour_match_loss(z, other, found.neighbour, config.temperature), rate
+        return neighbour_match_loss(z, bank, found.neighbour, config.temperature), rate
     excluded = None
     if config.exclude_same_prototype:
         excluded = nearest[None, :] == found.target[:, None]
-    prototypes = clustering.prototypes[1 - domain]
+    prototypes = clustering.prototypes[other]
     loss = switchable_match_loss(
-        z, prototypes, other, found.target, found.neighbour, found.reliable, config.temperature, excluded
+        z, prototypes, bank, found.target, found.neighbour, found.reliable, config.temperature, excluded
     )
     return loss, rate
 

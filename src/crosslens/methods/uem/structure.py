@@ -1,7 +1,9 @@
-"""UEM's clusters of both domains and their unified prototypes, made anew before every epoch."""
+"""UEM's clusters of every domain and their unified prototypes, made anew before every epoch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +15,7 @@ from crosslens.ops.matching import Structure, dissimilarity, occupied, unify, vo
 
 
 class Clustering(NamedTuple):
-    """Both domains' clusters at one count each, fixed during an epoch.
+    """Every domain's clusters at one count each, fixed during an epoch.
 
     Attributes:
         assignments: cluster of every bank slot, per domain ``(N,)``.
@@ -23,27 +25,29 @@ class Clustering(NamedTuple):
         nearest: nearest of them of every bank slot, per domain ``(N,)``.
     """
 
-    assignments: tuple[Tensor, Tensor]
-    centroids: tuple[Tensor, Tensor]
+    assignments: tuple[Tensor, ...]
+    centroids: tuple[Tensor, ...]
     structure: Structure
-    prototypes: tuple[Tensor, Tensor]
-    nearest: tuple[Tensor, Tensor]
+    prototypes: tuple[Tensor, ...]
+    nearest: tuple[Tensor, ...]
 
     @property
-    def positions(self) -> tuple[Tensor, Tensor]:
+    def positions(self) -> tuple[Tensor, ...]:
         """Unified position of every cluster, per domain ``(C,)``."""
-        return self.structure.index_a, self.structure.index_b
+        return self.structure.positions
 
     def to_state(self) -> list[list[Any]]:
         """Plain lists of tensors, for a checkpoint."""
-        return [list(part) for part in self]
+        return [[list(part) if isinstance(part, tuple) else part for part in field] for field in self]
 
     @classmethod
     def from_state(cls, state: list[list[Any]], device: torch.device) -> Clustering:
         """What ``to_state`` gave, on ``device``."""
 
-        def here(parts: list[Any]) -> Any:
-            return tuple(part.to(device) if isinstance(part, Tensor) else part for part in parts)
+        def here(part: Any) -> Any:
+            if isinstance(part, list):
+                return tuple(map(here, part))
+            return part.to(device) if isinstance(part, Tensor) else part
 
         assignments, centroids, structure, prototypes, nearest = map(here, state)
         return cls(assignments, centroids, Structure(*structure), prototypes, nearest)
@@ -51,51 +55,59 @@ class Clustering(NamedTuple):
 
 def cluster_domains(
     banks: list[Tensor],
-    counts: list[tuple[int, int]],
+    counts: list[tuple[int, ...]],
     config: UEMConfig,
     *,
     quantile: float,
     seed: int,
     before: list[Clustering],
-    neighbours: tuple[Tensor, Tensor] | None = None,
+    neighbours: Sequence[tuple[Tensor, Tensor]] | None = None,
 ) -> list[Clustering]:
-    """Cluster each bank at every count and unify the two domains' prototypes.
+    """Cluster each bank at every count and unify the domains' prototypes.
 
     Args:
-        banks: memory banks of both domains ``(N, d)``.
-        counts: clusters of A and of B, one pair a clustering.
+        banks: memory banks ``(N, d)``, domain by domain.
+        counts: clusters of every domain, for each clustering.
         config: the settings of k-means and of merging.
         quantile: see ``ops.matching.merge_threshold``.
         seed: of k-means.
         before: the previous epoch's clusterings, for a warm start.
-        neighbours: of the bank slots across the domains, by which clusters are matched; None matches by distance.
+        neighbours: ``cross_neighbours`` between the bank slots of all domains before one, and its own, for the
+            second domain and those after it: clusters are matched by them. None matches by distance.
 
     Raises:
         TrainingError: when a bank is not finite or smaller than a count.
     """
-    common = torch.zeros_like(banks[0][0]) if config.frame == "common" else None
+    means = [bank.mean(0) for bank in banks]
     made = []
-    for position, pair in enumerate(counts):
+    for position, of_domains in enumerate(counts):
         previous = before[position].centroids if config.warm_start and position < len(before) else None
         found = [
             _clusters(bank, count, config, seed + position, None if previous is None else previous[domain])
-            for domain, (bank, count) in enumerate(zip(banks, pair, strict=True))
+            for domain, (bank, count) in enumerate(zip(banks, of_domains, strict=True))
         ]
-        (in_a, means_a), (in_b, means_b) = found
+        assignments, centroids = tuple(a for a, _ in found), tuple(c for _, c in found)
         structure = unify(
-            means_a,
-            means_b,
-            banks[0].mean(0),
-            banks[1].mean(0),
+            centroids,
+            means,
             quantile=quantile,
             merge=config.merge,
-            shift=common,
-            pairs=vote_pairs(in_a, in_b, neighbours) if neighbours else None,
+            common=config.frame == "common",
+            choose=partial(_elected, assignments, neighbours) if neighbours else None,
         )
-        a, b = structure.prototypes if config.unit_prototypes else (structure.raw_a, structure.raw_b)
-        nearest = dissimilarity(banks[0], a).argmin(1), dissimilarity(banks[1], b).argmin(1)
-        made.append(Clustering((in_a, in_b), (means_a, means_b), structure, (a, b), nearest))
+        prototypes = structure.prototypes if config.unit_prototypes else structure.raw
+        nearest = tuple(dissimilarity(bank, p).argmin(1) for bank, p in zip(banks, prototypes, strict=True))
+        made.append(Clustering(assignments, centroids, structure, prototypes, nearest))
     return made
+
+
+def _elected(
+    assignments: Sequence[Tensor], neighbours: Sequence[tuple[Tensor, Tensor]], positions: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Unified prototypes of the domains so far and clusters of the next one that choose each other, ``(P,)``."""
+    done = len(positions)
+    so_far = torch.cat([at[own] for at, own in zip(positions, assignments[:done], strict=True)])
+    return vote_pairs(so_far, assignments[done], neighbours[done - 1])
 
 
 def _clusters(
