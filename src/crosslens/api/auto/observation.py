@@ -122,7 +122,7 @@ def sampled_rows(side: Features) -> Tensor:
 
 
 def share_of_pairs(first: Tensor, second: Tensor) -> float:
-    """Share of the smaller side's rows that are the nearest of their own nearest row, hubs held down; in [0, 1]."""
+    """Share of the smaller side's rows that are the nearest of their nearest row, hubs held down; in [0, 1]."""
     smaller, larger = sorted((first, second), key=len)
     there, back = cross_neighbours(smaller, larger)
     return float((back[there] == torch.arange(len(smaller))).float().mean())
