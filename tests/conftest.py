@@ -88,3 +88,42 @@ def pictures(tiny_world, tmp_path):
     from testing.tiny_pictures import make_pictures
 
     return make_pictures(tmp_path / "pictures")
+
+
+@pytest.fixture(scope="session")
+def _storage():
+    pytest.importorskip("moto")
+    pytest.importorskip("obstore")
+    from testing.s3 import start_storage
+
+    storage, stop = start_storage()
+    yield storage
+    stop()
+
+
+@pytest.fixture
+def storage(_storage, monkeypatch, tmp_path):
+    """An S3 server of this machine, which the environment names; see ``testing.s3``."""
+    from crosslens.support import remote
+    from testing.s3 import KEY, SECRET
+
+    _storage.rules.clear()
+    _storage.seen.clear()
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _storage.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "cache"))
+    remote._store.cache_clear()
+    yield _storage
+    remote._store.cache_clear()
+
+
+@pytest.fixture
+def bucket(storage, request):
+    """A new bucket for this test alone."""
+    import hashlib
+
+    return storage.bucket("b-" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16])

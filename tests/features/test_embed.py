@@ -37,7 +37,7 @@ def test_every_image_gets_the_features_of_the_plain_network(catalog, tmp_path):
     report = embed_catalog(catalog, backbone, tmp_path / "f", shard_size=20)
     assert (report.embedded, report.reused, report.skipped) == (96, 0, [])
     assert report.rates["total"] > 0
-    assert set(report.stages) == {"decode", "augment", "infer", "write"}
+    assert set(report.stages) == {"read", "decode", "augment", "infer", "write"}
     store = FeatureStore.open(tmp_path / "f")
     values = store.gather(catalog.ids)
     assert values.shape == (96, 1, 64)

@@ -3,52 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import chain
 
 from crosslens.backbones import load_backbone
-from crosslens.data.source import Source, open_catalog
-from crosslens.features.embed import EmbedReport, embed_catalog
+from crosslens.data.source import Source, open_catalog, open_in_parts
+from crosslens.features.embed import EmbedReport, embed_catalog, embed_in_turn
 from crosslens.features.parts import Part, embed_part
+from crosslens.features.runner import OnThreads
 from crosslens.images.decode import DecodeMode
+from crosslens.support.addresses import Place, place_of
 
 
 def embed(
     source: Source,
     *,
-    out: str | Path,
+    out: str | Place,
     backbone: str = "lite",
     views: int = 0,
     decode: DecodeMode = "exact",
     device: str | None = None,
     workers: int | None = None,
     shard_size: int = 2048,
-    join: Sequence[Path] = (),
+    join: Sequence[Place] = (),
     part: Part | None = None,
 ) -> EmbedReport:
     """Embed every image of ``source`` into the feature folder ``out``; see ``features.embed.embed_catalog``.
 
+    A Parquet or Lance table that is larger than ``data.source.PART`` rows is read and embedded part by part.
+
     With ``part`` only that part of them, until ``join_parts`` makes one folder of all parts.
     """
-    catalog, network = open_catalog(source), load_backbone(backbone, decode=decode)
+    network = load_backbone(backbone, decode=decode)
+    if part is None and not join:
+        parts = open_in_parts(source)
+        catalog, more = next(parts), next(parts, None)
+        if more is not None:
+            whole = chain((catalog, more), parts)
+            runner = OnThreads(workers, device)
+            return embed_in_turn(whole, network, place_of(out), views=views, shard_size=shard_size, runner=runner)
+    else:
+        # Parts are cut from the whole listing.
+        catalog = open_catalog(source)
     if part is not None:
         return embed_part(
             catalog,
             network,
-            Path(out),
+            place_of(out),
             part,
             views=views,
             device=device,
             workers=workers,
             shard_size=shard_size,
-            join=join,
+            join=[place_of(folder) for folder in join],
         )
     return embed_catalog(
         catalog,
         network,
-        Path(out),
+        place_of(out),
         views=views,
         device=device,
         workers=workers,
         shard_size=shard_size,
-        join=join,
+        join=[place_of(folder) for folder in join],
     )

@@ -15,6 +15,7 @@ from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
 from crosslens.images.decode import DecodeMode
 from crosslens.methods.base import Tune
 from crosslens.recipes import read_recipe
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError, RunError
 from crosslens.support.request import Request
 from crosslens.training.run import IMAGES, Run
@@ -115,7 +116,7 @@ class FitRequest(Request):
             images: those to learn from.
             fingerprint: of the backbone.
         """
-        place = Path(IMAGES) if isinstance(self.source, Catalog) else Path(self.source or "").resolve()
+        place = Path(IMAGES) if isinstance(self.source, Catalog) else place_of(self.source or "").resolve()
         root = {} if self.source is None else {"source": str(place), "root": str(images.root.resolve())}
         optional = {
             "split": list(self.split or ()),

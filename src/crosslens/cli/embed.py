@@ -83,7 +83,7 @@ def embed(
         raise ConfigError("--join takes no vectors into a part: leave --part or --join out")
     chosen = None if part is None else Part.parse(part)
     result = api.embed(
-        select_splits(api.open_catalog(root), split),
+        root if split is None else select_splits(api.open_catalog(root), split),
         out=out,
         backbone=backbone,
         views=views,

@@ -255,23 +255,30 @@ def _copy(answer: Answer, folder: Path) -> list[Path]:
     """The hits' pictures in a folder, the rank in front of each name; nothing there is written over."""
     import shutil
 
+    from crosslens.support.addresses import place_of, whole_name
     from crosslens.support.files import atomic_path
+    from crosslens.support.members import read_bytes
     from crosslens.support.progress import note
 
     width = len(str(len(answer.hits)))
     copied = []
     for rank, found in enumerate(answer.hits, start=1):
-        source = Path(found.hit.path)
+        source = place_of(found.hit.path)
         target = folder / f"{rank:0{width}}-{source.name}"
         again = 2
         while target.exists():
             target = folder / f"{rank:0{width}}-{source.stem} ({again}){source.suffix}"
             again += 1
-        if not source.is_file():
+        try:
+            content = None if isinstance(source, Path) and source.is_file() else read_bytes(source)
+        except OSError:
             note(f"not copied, being gone: {source}", "yellow")
             continue
         with atomic_path(target) as temporary:
-            shutil.copy2(source, temporary)
+            if content is None:
+                shutil.copy2(whole_name(source), temporary)
+            else:
+                temporary.write_bytes(content)
         copied.append(target)
     return copied
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 
 from crosslens.data.listing import Listing
 from crosslens.data.names import Spelling, caseless, is_blank, nfc, read_name, stored_forms, told_apart
-from crosslens.data.readers import read
-from crosslens.support.addresses import NOT_READ, is_remote
+from crosslens.data.readers import read, read_in_parts
+from crosslens.support.addresses import NOT_READ, Place, is_address, is_unread, joined, place_of, whole_name
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
 from crosslens.support.near_names import did_you_mean
+from crosslens.support.remote import Remote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +54,8 @@ class Catalog:
 
     Attributes:
         table: Arrow table with the columns of ``SCHEMA`` and people's own behind them, one row an image.
-        root: folder that relative paths start from.
+        root: folder that relative paths start from, on this machine or in object storage. Paths may be addresses,
+            and pictures may lie in one large file (``crosslens.support.members``).
         notes: what the reader left out and why (stray files, symlink loops), one sentence each.
         left_out: how many files of each suffix are pictures or films that the reader left out.
 
@@ -63,7 +65,7 @@ class Catalog:
     """
 
     table: pa.Table
-    root: Path
+    root: Place
     notes: tuple[str, ...] = field(default=(), compare=False)
     labels_hidden: bool = False
     left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
@@ -137,9 +139,9 @@ class Catalog:
         return self.column("label")
 
     @property
-    def paths(self) -> list[Path]:
-        """The N paths, absolute when ``root`` is."""
-        return [self.root / path for path in self.column("path")]
+    def paths(self) -> list[Place]:
+        """The N places of the pictures; paths are absolute when ``root`` is."""
+        return [joined(self.root, path) for path in self.column("path")]
 
     @property
     def domains(self) -> list[str]:
@@ -241,19 +243,19 @@ class Catalog:
             else:
                 pa_csv.write_csv(_as_cells(table), temporary)
 
-    def rooted_at(self, folder: Path) -> Catalog:
+    def rooted_at(self, folder: Place) -> Catalog:
         """The same images with paths that start from ``folder``; those outside it become absolute."""
-        here, there = os.path.abspath(self.root), os.path.abspath(folder)
+        here, there = whole_name(self.root), whole_name(folder)
         if here == there:
             return self
         below = there.rstrip(os.sep) + os.sep
-        whole = [os.path.join(here, path) for path in self.column("path")]
+        whole = [whole_name(joined(self.root, path)) for path in self.column("path")]
         paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
         table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
         return replace(self, table=table, root=folder)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[dict[str, Any]], root: Path, notes: Sequence[str] = ()) -> Catalog:
+    def from_rows(cls, rows: Iterable[dict[str, Any]], root: Place, notes: Sequence[str] = ()) -> Catalog:
         """Build a catalog from dictionaries with at least ``path`` and ``domain``.
 
         ``id`` (text or a whole number) defaults to the path, ``role`` to ``both``; other keys are ignored. Case
@@ -279,15 +281,25 @@ class Catalog:
         return cls(pa.table(columns, schema=SCHEMA), root, tuple(notes))
 
     @classmethod
-    def open(cls, source: str | Path) -> Catalog:
-        """Read whatever ``source`` is: a folder in the domain layout, one image, a manifest or a list file.
+    def open(cls, source: str | Place) -> Catalog:
+        """Read whatever ``source`` is: a folder in the domain layout, one image, a table, archives or a list file.
 
         Raises:
             CatalogError: when it does not exist, holds no image, or is none of these.
         """
-        if is_remote(source):
-            raise CatalogError(f"{source}: {NOT_READ}")
-        return cls.from_listing(read(Path(source)))
+        return cls.from_listing(read(_readable(source)))
+
+    @classmethod
+    def open_in_parts(cls, source: str | Place, rows: int) -> Iterator[Catalog]:
+        """The same, of a Parquet or Lance table ``rows`` rows at a time; anything else is one part.
+
+        Ids that repeat in one part are refused; whether two parts share some is not looked at.
+
+        Raises:
+            CatalogError: as ``open``.
+        """
+        for listing in read_in_parts(_readable(source), rows):
+            yield cls.from_listing(listing)
 
     @classmethod
     def from_listing(cls, listing: Listing) -> Catalog:
@@ -346,6 +358,12 @@ def concatenate(catalogs: Sequence[Catalog]) -> Catalog:
     return Catalog(table, roots.pop(), notes, hidden, dict(left_out))
 
 
+def _readable(source: str | Place) -> Place:
+    if is_unread(source):
+        raise CatalogError(f"{source}: {NOT_READ}")
+    return place_of(source)
+
+
 def _as_cells(table: pa.Table) -> pa.Table:
     """The table with lists as JSON, for CSV, which knows none."""
     for number, column in enumerate(table.schema):
@@ -376,9 +394,9 @@ def _text(row: dict[str, Any], name: str, number: int) -> str | None:
     raise CatalogError(f"row {number}: the {name} is {value!r}; {rule}{advice}")
 
 
-def _on_disk(root: Path, path: str) -> str:
+def _on_disk(root: Place, path: str) -> str:
     """The path in the Unicode form in which the disk has it; as it is where the disk has it in none."""
-    if path.isascii():
+    if path.isascii() or isinstance(root, Remote) or is_address(path):
         return path
     return next((form for form in stored_forms(path) if os.path.lexists(root / form)), path)
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pyarrow as pa
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.manifests import MANIFEST_SUFFIXES, own_columns, read_table
 from crosslens.data.names import nfc
+from crosslens.support.addresses import Place, joined, whole_name
 from crosslens.support.errors import CatalogError
 from crosslens.support.progress import note
 
 
-def join_columns(catalog: Catalog, file: Path) -> Catalog:
+def join_columns(catalog: Catalog, file: Place) -> Catalog:
     """The same images with the columns of a table, which names them by ``id``, or else by ``path``.
 
     A path starts from the catalog's root or from the table's folder, or is absolute. Images without a row have no
@@ -54,14 +54,14 @@ def join_columns(catalog: Catalog, file: Path) -> Catalog:
     return catalog.with_own(own.take(pa.array(places, pa.int64())))
 
 
-def _names(catalog: Catalog, key: str, file: Path) -> list[tuple[str, ...]]:
+def _names(catalog: Catalog, key: str, file: Place) -> list[tuple[str, ...]]:
     """What a row may call each of the N images."""
     if key == "id":
         return [(image,) for image in catalog.ids]
-    above = os.path.abspath(file.parent)
+    above = whole_name(file.parent)
     names: list[tuple[str, ...]] = []
     for path in catalog.column("path"):
-        whole = os.path.abspath(os.path.join(catalog.root, path))
+        whole = whole_name(joined(catalog.root, path))
         names.append((path, whole, os.path.relpath(whole, above)))
     return names
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from crosslens.support.addresses import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,8 +26,8 @@ class Listing:
     """
 
     rows: Sequence[dict[str, Any]]
-    root: Path
+    root: Place
     notes: Sequence[str] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
-    file: Path | None = None
+    file: Place | None = None
     own: pa.Table | None = None

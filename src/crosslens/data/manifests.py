@@ -11,41 +11,126 @@ from typing import TYPE_CHECKING, Any
 
 from crosslens.data.columns import tidy_columns
 from crosslens.data.listing import Listing
+from crosslens.data.names import name_or
+from crosslens.support.addresses import Place
 from crosslens.support.errors import CatalogError
+from crosslens.support.local_copy import local_copy
+from crosslens.support.members import lance_table, parquet_file, picture_column
 from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})
+LARGE_SUFFIXES = frozenset({".parquet", ".lance"})
+"""Tables that can be read in parts, column by column, and may hold the pictures themselves."""
 _USED = ("id", "path", "domain", "label", "class", "split", "role")
 _INDEX = re.compile(r"|index|unnamed: \d+|__index_level_\d+__")
 """What pandas calls the numbers of a frame's rows, folded."""
 _DELIMITERS = ",;\t|"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_AT_ONCE = 1_000_000
 _FILE_NAME = re.compile(r".*\.\w{2,5}\s*", re.DOTALL)
 
 
-def read_manifest(path: Path) -> Listing:
-    """Read a CSV, Parquet or JSON-lines manifest; paths are relative to the manifest's folder.
+def read_manifest(path: Place) -> Listing:
+    """Read a CSV, Parquet, JSON-lines or Lance manifest; paths are relative to the manifest's folder.
 
     Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present. Case
     and spaces around these names do not matter. Other columns are kept as people's own
     (``crosslens.data.columns``); the numbers of rows that pandas writes are passed over. CSV is UTF-8 (or UTF-16
     with its mark) and separated by commas, semicolons, tabs or bars; a line of ``.jsonl`` is one JSON object.
 
+    Where a Parquet or Lance table holds the pictures in a column of bytes (``members.picture_column``), it needs
+    no ``path``, which then only names a picture, and no ``domain``: that is the table's name. The bytes are not
+    read here.
+
     Raises:
         CatalogError: for missing or repeated columns, one that is nearly called as a known one, or a cell that
             holds further rows.
     """
-    table = read_table(path, ("path", "domain"))
+    if path.suffix.lower() not in LARGE_SUFFIXES:
+        return _listing(path, read_table(path, ("path", "domain")), None, 0)
+    parts = list(read_manifest_in_parts(path, _AT_ONCE))
+    rows = [row for part in parts for row in part.rows]
+    own = [part.own for part in parts if part.own is not None]
+    notes = list(dict.fromkeys(sentence for part in parts for sentence in part.notes))
+    return Listing(rows, parts[0].root, notes, file=path, own=_stacked(path, own))
+
+
+def read_manifest_in_parts(path: Place, rows: int) -> Iterator[Listing]:
+    """The same of a Parquet or Lance table, at most ``rows`` rows at a time.
+
+    Raises:
+        CatalogError: as ``read_manifest``, when its part is reached.
+    """
+    import pyarrow as pa
+
+    first = 0
+    try:
+        for column, batch in _batches(path, rows):
+            yield _listing(path, pa.Table.from_batches([batch]), column, first)
+            first += batch.num_rows
+    except CatalogError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise CatalogError(f"{path} cannot be read as a manifest: {error}") from error
+    if not first:
+        raise CatalogError(f"{path} lists no image")
+
+
+def _batches(path: Place, rows: int) -> Iterator[tuple[str | None, pa.RecordBatch]]:
+    """The rows of a large table without its pictures, and what the column of these is called."""
+    if path.suffix.lower() == ".lance":
+        table = lance_table(path)
+        schema = table.schema
+    else:
+        table = parquet_file(path)
+        schema = table.schema_arrow
+    column = picture_column(schema)
+    _require_columns(path, schema.names, () if column else ("path", "domain"))
+    names = [name for name in schema.names if name != column]
+    if not names:
+        # Somebody must say how many rows there are.
+        count = table.count_rows() if path.suffix.lower() == ".lance" else table.metadata.num_rows
+        yield from ((column, part) for part in _empty_batches(count, rows))
+    elif path.suffix.lower() == ".lance":
+        yield from ((column, batch) for batch in table.to_batches(names, batch_size=rows))
+    else:
+        yield from ((column, batch) for batch in table.iter_batches(rows, columns=names))
+
+
+def _empty_batches(count: int, rows: int) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    for start in range(0, count, rows):
+        yield pa.record_batch({"": pa.nulls(min(rows, count - start))})
+
+
+def _listing(path: Place, table: pa.Table, pictures: str | None, first: int) -> Listing:
+    """The rows of a table, which start at row ``first`` of it and may hold the ``pictures`` in that column."""
     used = table.select([n for n, name in enumerate(table.column_names) if _plain(name) in _USED])
     names = ["label" if _plain(name) == "class" else _plain(name) for name in used.column_names]
     own, notes = own_columns(path, table)
-    return Listing(used.rename_columns(names).to_pylist(), path.parent, notes, file=path, own=own)
+    rows = used.rename_columns(names).to_pylist() if names else [{} for _ in range(table.num_rows)]
+    if pictures is not None:
+        for number, row in enumerate(rows, start=first):
+            row["id"] = row.get("id") or row.get("path")
+            row["path"] = f"{path.name}/{number}"
+            row["domain"] = row.get("domain") or name_or(path.stem, "pictures")
+    return Listing(rows, path.parent, notes, file=path, own=own)
 
 
-def own_columns(path: Path, table: pa.Table) -> tuple[pa.Table, list[str]]:
+def _stacked(path: Place, tables: Sequence[pa.Table]) -> pa.Table | None:
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive") if tables else None
+    except pa.ArrowException as error:
+        raise CatalogError(f"{path}: its columns are not of one type throughout: {error}") from error
+
+
+def own_columns(path: Place, table: pa.Table) -> tuple[pa.Table, list[str]]:
     """The columns of a table that are people's own, tidied, and a sentence for each that cannot be kept."""
     others = [
         number
@@ -56,7 +141,7 @@ def own_columns(path: Path, table: pa.Table) -> tuple[pa.Table, list[str]]:
     return own, [f"{path}: {sentence}" for sentence in notes]
 
 
-def read_table(path: Path, needed: Sequence[str]) -> pa.Table:
+def read_table(path: Place, needed: Sequence[str]) -> pa.Table:
     """A table of images with all its columns as they are; those of CSV hold text.
 
     Args:
@@ -67,20 +152,20 @@ def read_table(path: Path, needed: Sequence[str]) -> pa.Table:
         CatalogError: see ``read_manifest``.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pa_parquet
 
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            table = pa_parquet.read_table(path)
+            table = parquet_file(path).read()
             _require_columns(path, table.column_names, needed)
         elif suffix == ".jsonl":
-            table = _read_lines(path)
+            table = _read_lines(local_copy(path))
             _require_columns(path, table.column_names, needed)
         else:
-            header, delimiter, encoding = _read_header(path)
+            copy = local_copy(path)
+            header, delimiter, encoding = _read_header(copy)
             _require_columns(path, header, needed)
-            table = _read_csv(path, header, delimiter, encoding)
+            table = _read_csv(copy, header, delimiter, encoding)
             _refuse_swallowed_rows(path, table, delimiter)
     except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
         advice = "; save it as UTF-8" if isinstance(error, UnicodeError) or "UTF8" in str(error) else ""
@@ -145,7 +230,7 @@ def _read_csv(path: Path, header: Sequence[str], delimiter: str, encoding: str) 
     )
 
 
-def _require_columns(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+def _require_columns(path: Place, header: Sequence[str], needed: Sequence[str]) -> None:
     names = [_plain(name) for name in header]
     twice = sorted({name for name in names if name in _USED and names.count(name) > 1})
     if twice:
@@ -167,7 +252,7 @@ def _require_columns(path: Path, header: Sequence[str], needed: Sequence[str]) -
         )
 
 
-def _refuse_swallowed_rows(path: Path, table: pa.Table, delimiter: str) -> None:
+def _refuse_swallowed_rows(path: Place, table: pa.Table, delimiter: str) -> None:
     """A quote that is never closed makes one cell of all rows behind it.
 
     Raises:

@@ -6,14 +6,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from crosslens.data.archives import archives_in, read_archives
 from crosslens.data.listing import Listing
-from crosslens.data.manifests import MANIFEST_SUFFIXES, read_manifest
+from crosslens.data.manifests import LARGE_SUFFIXES, MANIFEST_SUFFIXES, read_manifest, read_manifest_in_parts
 from crosslens.data.names import name_or, nfc, read_name
 from crosslens.images.formats import FILM_SUFFIXES, HEAD, SUFFIXES, UNREAD_SUFFIXES, format_of
+from crosslens.support.addresses import Place
 from crosslens.support.errors import CatalogError
+from crosslens.support.members import read_bytes
+from crosslens.support.remote import Remote
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -34,42 +38,64 @@ _TEXTS = frozenset(
 _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
-def read(source: Path) -> Listing:
-    """Read a folder, one image, a CSV/Parquet/JSON-lines manifest or a ``path label`` list.
+def read(source: Place) -> Listing:
+    """Read a folder, one image, a table, a tar archive, or a ``path label`` list.
 
     Raises:
         CatalogError: when ``source`` does not exist or holds no image.
     """
-    if source.is_dir():
+    suffix = source.suffix.lower()
+    if suffix == ".lance" or (suffix in MANIFEST_SUFFIXES and source.is_file()):
+        return read_manifest(source)
+    if suffix == ".tar" and source.is_file():
+        return read_archives([source], source.parent)
+    if suffix not in (".txt", *SUFFIXES) and source.is_dir():
         manifest = manifest_in(source)
         return read_folder(source) if manifest is None else read_manifest(manifest)
     if not source.exists():
         raise CatalogError(f"{source} does not exist; give a folder of images, a manifest or a list file")
-    suffix = source.suffix.lower()
-    if suffix in MANIFEST_SUFFIXES:
-        return read_manifest(source)
+    if source.is_dir():
+        return read_folder(source)
     if suffix == ".txt":
         return read_list(source)
     if suffix in SUFFIXES:
         row = {"path": source.name, "domain": name_or(source.parent.name, "image")}
         return Listing([row], source.parent)
     raise CatalogError(
-        f"{source} is neither an image, a manifest (.csv, .tsv, .parquet, .jsonl) nor a list (.txt)"
+        f"{source} is neither an image, a manifest (.csv, .tsv, .parquet, .jsonl, .lance), an archive (.tar) nor a"
+        " list (.txt)"
     )
 
 
-def manifest_in(folder: Path) -> Path | None:
+def read_in_parts(source: Place, rows: int) -> Iterator[Listing]:
+    """Read a Parquet or Lance table ``rows`` rows at a time, so that it need not fit into memory.
+
+    Anything else is one part.
+
+    Raises:
+        CatalogError: as ``read``.
+    """
+    table: Place | None = source
+    if source.suffix.lower() not in LARGE_SUFFIXES:
+        table = manifest_in(source) if source.suffix.lower() not in SUFFIXES and source.is_dir() else None
+    if table is not None and table.suffix.lower() in LARGE_SUFFIXES and table.exists():
+        yield from read_manifest_in_parts(table, rows)
+    else:
+        yield read(source)
+
+
+def manifest_in(folder: Place) -> Place | None:
     """The manifest that a folder is read by, where it holds one."""
     files = (folder / name for name in ("manifest.parquet", "manifest.csv", "manifest.jsonl"))
     return next((file for file in files if file.is_file()), None)
 
 
-def read_folder(root: Path) -> Listing:
+def read_folder(root: Place) -> Listing:
     """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
 
     A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
     first two levels. Files are sorted by name, so two machines read the same list. Pictures and films that are
-    left out are counted by suffix.
+    left out are counted by suffix. Where a folder holds tar archives instead of images, those of all are read.
 
     Raises:
         CatalogError: when a folder cannot be listed, or there is no image at all.
@@ -79,6 +105,8 @@ def read_folder(root: Path) -> Listing:
     rows = list(_folder_rows(root, notes, left_out))
     left_out = Counter(dict(sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))))
     notes = [*_left_out_notes(left_out), *notes]
+    if not rows and (archives := archives_in(root)):
+        return read_archives(archives, root)
     if not rows:
         detail = f" ({notes[0]})" if notes else ""
         raise CatalogError(
@@ -89,9 +117,9 @@ def read_folder(root: Path) -> Listing:
 
 
 def read_list(
-    path: Path,
+    path: Place,
     *,
-    root: Path | None = None,
+    root: Place | None = None,
     domain: str | None = None,
     class_names: Mapping[int, str] | None = None,
     split: str | None = None,
@@ -131,7 +159,7 @@ def read_list(
     return Listing(rows, root or path.parent, file=path)
 
 
-def read_class_numbers(path: Path) -> dict[int, str]:
+def read_class_numbers(path: Place) -> dict[int, str]:
     """Read ``class number`` lines, split at the last space: what ``read_list`` takes as ``class_names``.
 
     Raises:
@@ -153,19 +181,19 @@ def read_class_numbers(path: Path) -> dict[int, str]:
     return names
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Place) -> list[str]:
     """The lines of a UTF-8 text file; only a line feed ends one, so any other character may occur in a name.
 
     Raises:
         CatalogError: when the file cannot be read or is no UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig").split("\n")
+        return read_bytes(path).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path} cannot be read: {error}") from error
 
 
-def list_images(folder: Path, notes: list[str], left_out: Counter[str] | None = None) -> Iterator[Path]:
+def list_images(folder: Place, notes: list[str], left_out: Counter[str] | None = None) -> Iterator[PurePath]:
     """Every image file below ``folder``, relative to it, sorted by name within each folder.
 
     Args:
@@ -175,19 +203,49 @@ def list_images(folder: Path, notes: list[str], left_out: Counter[str] | None = 
 
     Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
     that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped, and
-    so are ``SYSTEM_FOLDERS``, with one sentence about all of them.
+    so are ``SYSTEM_FOLDERS``, with one sentence about all of them. In object storage names alone are looked at: a
+    picture that is not called like one is left out without a word of its content.
 
     Raises:
         CatalogError: when a folder cannot be listed.
     """
-    of_systems: list[Path] = []
-    yield from _walk(folder, Path(), frozenset(), notes, of_systems, left_out)
+    of_systems: list[PurePath] = []
+    if isinstance(folder, Remote):
+        yield from _list_objects(folder, notes, of_systems, left_out)
+    else:
+        yield from _walk(folder, Path(), frozenset(), notes, of_systems, left_out)
     if of_systems:
         some = ", ".join(map(str, of_systems[:3])) + (", ..." if len(of_systems) > 3 else "")
         notes.append(
             f"{len(of_systems)} folder(s) in {folder} were left out, being a system's own (recycle bin,"
             f" thumbnails): {some}"
         )
+
+
+def _list_objects(
+    folder: Remote, notes: list[str], of_systems: list[PurePath], counted: Counter[str] | None
+) -> Iterator[PurePosixPath]:
+    """As ``_walk``, of the objects below a prefix."""
+    found, others, systems = [], [], set()
+    for place, state in folder.walk():
+        path = place.relative_to(folder)
+        hidden = [n for n, step in enumerate(path.parts) if is_system_folder(step)]
+        if hidden:
+            if not path.parts[hidden[0]].startswith("."):
+                systems.add(PurePosixPath(*path.parts[: hidden[0] + 1]))
+            continue
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES:
+            found.append(path)
+        elif counted is not None and (suffix in UNREAD_SUFFIXES or suffix in FILM_SUFFIXES):
+            counted[suffix] += 1
+        elif state.size:
+            others.append(path)
+    of_systems.extend(sorted(systems))
+    if others:
+        some = ", ".join(ascii(str(path))[1:-1] for path in others[:3]) + (", ..." if len(others) > 3 else "")
+        notes.append(f"{len(others)} file(s) below {folder} were left out, being no images: {some}")
+    yield from sorted(found, key=lambda path: [(nfc(step), step) for step in path.parts])
 
 
 def is_system_folder(name: str) -> bool:
@@ -200,7 +258,7 @@ def _walk(
     relative: Path,
     above: frozenset[str],
     notes: list[str],
-    of_systems: list[Path],
+    of_systems: list[PurePath],
     counted: Counter[str] | None,
 ) -> Iterator[Path]:
     real = os.path.realpath(folder)
@@ -288,7 +346,7 @@ def _left_out_notes(left_out: Counter[str]) -> Iterator[str]:
             yield f"{total} {noun}{'s' if total > 1 else ''}{what}: {each}{advice}"
 
 
-def _folder_rows(root: Path, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def _folder_rows(root: Place, notes: list[str], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     nameless: dict[str, str] = {}
     for path in list_images(root, notes, left_out):
         parts = path.parts

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 from crosslens.data.catalog import Catalog
+from crosslens.support.addresses import Place
 from crosslens.support.progress import note
 
-Source = Catalog | str | Path
-"""A folder, a manifest, an image or a list; or the images themselves."""
+Source = Catalog | str | Place
+"""A folder, a table, archives, an image or a list, here or in object storage; or the images themselves."""
+PART = 100_000
+"""Rows of a large table that are read at once."""
 _NOTES = 3
 
 
@@ -22,7 +25,20 @@ def open_catalog(source: Source) -> Catalog:
     """
     if isinstance(source, Catalog):
         return source
-    catalog = Catalog.open(source)
+    return _told(Catalog.open(source), source)
+
+
+def open_in_parts(source: Source, rows: int = PART) -> Iterator[Catalog]:
+    """The same in parts that fit into memory, where the source is a table; see ``Catalog.open_in_parts``."""
+    if isinstance(source, Catalog):
+        yield source
+        return
+    for part in Catalog.open_in_parts(source, rows):
+        yield _told(part, source)
+
+
+def _told(catalog: Catalog, source: Source) -> Catalog:
+    """The catalog, after what was left out of it was said."""
     lost = [sentence for sentence in catalog.notes if "being no images" not in sentence]
     for sentence in lost[:_NOTES]:
         note(sentence)

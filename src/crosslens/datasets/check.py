@@ -13,6 +13,7 @@ from crosslens.data.names import spelt_apart, told_apart
 from crosslens.datasets import find_benchmark
 from crosslens.datasets.benchmark import Benchmark, DomainCount, Split
 from crosslens.datasets.inspect_files import FileState, inspect_files
+from crosslens.support.addresses import Place
 
 Severity = Literal["error", "warning", "info"]
 Counts = Mapping[str, Mapping[str, int]]
@@ -55,7 +56,7 @@ class CheckReport:
         left_out: pictures that the reader of the folder left out, by suffix.
     """
 
-    root: Path
+    root: Place
     benchmark: str | None
     images: int
     counts: Counts

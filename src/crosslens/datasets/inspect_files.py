@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from crosslens.images.decode import decode as decode_image
+from crosslens.support.addresses import Place
 from crosslens.support.errors import ImageError
+from crosslens.support.file_stamp import FileStamp, stamp_of, stamps_of
+from crosslens.support.members import read_bytes
+from crosslens.support.remote import Remote
 
 BATCH = 64
 """Files a thread takes at once; a future for each of a million files would cost more memory than the images."""
@@ -39,7 +43,7 @@ class FileState:
 
 
 def inspect_files(
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     *,
     decode: bool,
     hash: bool,
@@ -53,7 +57,9 @@ def inspect_files(
         hash: take the SHA-256 of those whose size another file has too.
         on_progress: called from this thread with (files done, files in all).
     """
-    states = [_look_up(path) for path in paths]
+    stamps = stamps_of([path for path in paths if isinstance(path, Remote)])
+    distant = iter(stamps)
+    states = [_of_object(next(distant)) if isinstance(path, Remote) else _look_up(path) for path in paths]
     sizes = Counter(state.size for state in states if state.fault is None)
     to_hash = [hash and state.fault is None and sizes[state.size] > 1 for state in states]
     to_read = [row for row, state in enumerate(states) if state.fault is None and (decode or to_hash[row])]
@@ -78,8 +84,8 @@ def inspect_files(
 def _look_up(path: Path) -> FileState:
     try:
         found = path.stat()
-    except FileNotFoundError:
-        return FileState(fault="missing", detail="does not exist")
+    except (FileNotFoundError, NotADirectoryError):
+        return _in_container(path)
     except OSError as error:
         return FileState(fault="unreadable", detail=f"cannot be read: {error.strerror or error}")
     if not stat.S_ISREG(found.st_mode):
@@ -89,9 +95,22 @@ def _look_up(path: Path) -> FileState:
     return FileState(size=found.st_size)
 
 
-def _read(path: Path, state: FileState, *, decode: bool, hash: bool) -> FileState:
+def _in_container(path: Path) -> FileState:
     try:
-        content = path.read_bytes()
+        return _of_object(stamp_of(path))
+    except OSError:
+        return FileState(fault="missing", detail="does not exist")
+
+
+def _of_object(stamp: FileStamp | None) -> FileState:
+    if stamp is None:
+        return FileState(fault="missing", detail="does not exist, or cannot be asked for")
+    return FileState(size=stamp.size) if stamp.size else FileState(fault="empty", detail="is empty (0 bytes)")
+
+
+def _read(path: Place, state: FileState, *, decode: bool, hash: bool) -> FileState:
+    try:
+        content = read_bytes(path)
     except OSError as error:
         return replace(state, fault="unreadable", detail=f"cannot be read: {error.strerror or error}")
     if hash:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from numpy.typing import ArrayLike
 
 from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import Metric
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
+from crosslens.support.addresses import Place
+from crosslens.support.file_stamp import stamps_of
+from crosslens.support.members import read_bytes
 
 # Of the queries: fewer with tied answers are coincidences of rounding.
 _TIED_SHARE = 0.01
@@ -83,15 +85,12 @@ def expected_over_ties(
 
 def _shared_files(catalog: Catalog) -> dict[str, str]:
     """Digest by image id, of files that lie in another domain too under the same label."""
-    groups: dict[tuple[str | None, int], list[tuple[str, str, Path]]] = {}
-    rows = zip(catalog.ids, catalog.column("domain"), catalog.labels, catalog.column("path"), strict=True)
-    for image, domain, label, name in rows:
-        path = Path(catalog.root, name)
-        try:
-            size = path.stat().st_size
-        except OSError:
-            continue
-        groups.setdefault((label, size), []).append((image, domain, path))
+    groups: dict[tuple[str | None, int], list[tuple[str, str, Place]]] = {}
+    paths = catalog.paths
+    rows = zip(catalog.ids, catalog.column("domain"), catalog.labels, paths, stamps_of(paths), strict=True)
+    for image, domain, label, path, stamp in rows:
+        if stamp is not None:
+            groups.setdefault((label, stamp.size), []).append((image, domain, path))
     shared: dict[str, str] = {}
     for alike in groups.values():
         if len({domain for _, domain, _ in alike}) < 2:
@@ -101,9 +100,8 @@ def _shared_files(catalog: Catalog) -> dict[str, str]:
     return shared
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Place) -> str:
     try:
-        with open(path, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return hashlib.sha256(read_bytes(path)).hexdigest()
     except OSError:
         return ""

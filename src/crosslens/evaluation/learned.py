@@ -15,7 +15,9 @@ from crosslens.data.catalog import SCHEMA, Catalog
 from crosslens.data.splits import select_splits
 from crosslens.evaluation.protocols.zero_shot import without_classes
 from crosslens.evaluation.scenarios import Scenario
+from crosslens.support.addresses import whole_name
 from crosslens.support.errors import CatalogError, CrosslensError
+from crosslens.support.presence import is_gone
 from crosslens.training.run import Run
 
 Key = tuple[str, str]
@@ -83,14 +85,14 @@ def _read_images(run: Run) -> Catalog | None:
         images = run.catalog()
     except CatalogError:
         return None
-    return images if any(path.exists() for path in images.paths) else None
+    return images if any(not is_gone(whole_name(path)) for path in images.paths) else None
 
 
 def _keys(catalog: Catalog) -> list[Key]:
     """Domain and resolved file of every image."""
     folder = cache(os.path.realpath)
     return [
-        (d, _file(path, folder(path.parent)))
+        (d, _file(path, folder(path.parent)) if isinstance(path, Path) else str(path))
         for d, path in zip(catalog.column("domain"), catalog.paths, strict=True)
     ]
 

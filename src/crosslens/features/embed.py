@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
@@ -17,7 +16,9 @@ from crosslens.features.runner import OnThreads, Runner
 from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
-from crosslens.support.errors import FeatureError
+from crosslens.support.addresses import Place
+from crosslens.support.errors import CatalogError, FeatureError
+from crosslens.support.local_copy import lock_of
 from crosslens.support.progress import note, progress
 
 
@@ -31,11 +32,12 @@ class EmbedReport:
         reused: images that were there already and unchanged.
         skipped: images that have no features as they are now, and why; those of an earlier state do not count.
         seconds: wall-clock seconds of this call.
-        stages: seconds spent per stage, summed over workers: ``decode``, ``augment``, ``infer``, ``write``.
+        stages: seconds spent per stage, summed over workers: ``read``, ``decode``, ``augment``,
+            ``infer``, ``write``.
         left_out: pictures that the reader of the folder left out, by suffix.
     """
 
-    folder: Path
+    folder: Place
     embedded: int = 0
     reused: int = 0
     skipped: list[Skipped] = field(default_factory=list)
@@ -55,7 +57,7 @@ class EmbedReport:
 def embed_catalog(
     catalog: Catalog,
     backbone: Backbone,
-    folder: Path,
+    folder: Place,
     *,
     views: int = 0,
     augmentation: Augmentation | None = None,
@@ -65,7 +67,7 @@ def embed_catalog(
     device: str | None = None,
     retry: bool = True,
     wait: bool = False,
-    join: Sequence[Path] = (),
+    join: Sequence[Place] = (),
     runner: Runner | None = None,
 ) -> EmbedReport:
     """Embed every image of ``catalog`` that ``folder`` lacks; images that failed before are tried again.
@@ -105,7 +107,7 @@ def embed_catalog(
     items = list(items_of(catalog))
     if join or _todo(items, store, retry) or store.damaged:
         try:
-            with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            with lock_of(folder).acquire(timeout=-1 if wait else 0):
                 # Read again: another process may have embedded some of them while this one waited.
                 store = FeatureStore.create(folder, config)
                 if store.drop_damaged():
@@ -124,6 +126,69 @@ def embed_catalog(
     report.reused = len(catalog) - report.embedded - len(report.skipped)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def embed_in_turn(
+    catalogs: Iterable[Catalog],
+    backbone: Backbone,
+    folder: Place,
+    *,
+    views: int = 0,
+    shard_size: int = 2048,
+    runner: Runner | None = None,
+) -> EmbedReport:
+    """Embed catalogs one after the other, such as the parts of a table that is larger than memory.
+
+    Of every image its id and stamp are held, nothing else.
+
+    Args:
+        catalogs: are taken as they come; ids must not repeat.
+        backbone, folder, views, shard_size, runner: see ``embed_catalog``.
+
+    Raises:
+        CatalogError: for an id that two of them have; what was embedded before stays.
+        FeatureError, FingerprintError, CrosslensError: as ``embed_catalog``.
+    """
+    started = time.perf_counter()
+    report, seen = EmbedReport(folder), set[str]()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock_of(folder).acquire(timeout=0):
+            store = FeatureStore.create(folder, FeatureConfig.of(backbone, views))
+            if store.drop_damaged():
+                note("damaged shards were dropped; their images are embedded again")
+            for catalog in catalogs:
+                if repeated := seen.intersection(catalog.ids):
+                    raise CatalogError(f"the id {min(repeated)!r} occurs twice; every image needs one of its own")
+                seen.update(catalog.ids)
+                _embed_one(catalog, backbone, store, report, shard_size, runner or OnThreads())
+                note(f"{len(seen)} images seen, {report.embedded} of them embedded now")
+    except Timeout:
+        raise FeatureError(f"another process is writing to {folder}; wait for it or choose another") from None
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _embed_one(
+    catalog: Catalog,
+    backbone: Backbone,
+    store: FeatureStore,
+    report: EmbedReport,
+    shard_size: int,
+    runner: Runner,
+) -> None:
+    """Embed one of several catalogs, and count it in the report of all."""
+    items = list(items_of(catalog))
+    own = EmbedReport(report.folder)
+    if todo := _todo(items, store, retry=True):
+        _run(todo, backbone, store, own, shard_size, runner)
+    skipped = [entry for item in items if (entry := _failure(item, store)) is not None]
+    report.embedded += own.embedded
+    report.reused += len(items) - own.embedded - len(skipped)
+    report.skipped += skipped
+    report.stages = {
+        name: report.stages.get(name, 0.0) + spent for name, spent in own.stages.items()
+    } or report.stages
 
 
 def _todo(items: list[Item], store: FeatureStore, retry: bool) -> list[Item]:

@@ -16,6 +16,7 @@ from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.images.augment import Augmentation
 from crosslens.images.decode import REVISION
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import FeatureError, NothingEmbeddedError
 from crosslens.support.places import cache_folder
 from crosslens.support.progress import note
@@ -73,7 +74,7 @@ def features_of(
     views: int = 0,
     augmentation: Augmentation | None = None,
     seed: int | None = 0,
-    folder: Path | None = None,
+    folder: Place | None = None,
     workers: int | None = None,
     device: str | None = None,
 ) -> Features:
@@ -95,7 +96,7 @@ def features_of(
         FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
     wanted = FeatureConfig.of(backbone, views, augmentation, seed or 0)
-    place = folder or _cache_place(catalog, wanted)
+    place = _cache_place(catalog, wanted) if folder is None else place_of(folder)
     config = FeatureStore.open(place).config if (place / "features.json").exists() else wanted
     # More views than needed are fine, other ones are not.
     others = config.augmentation != wanted.augmentation or seed not in (None, config.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +9,16 @@ import numpy as np
 from crosslens.data.catalog import Catalog
 from crosslens.features.load import Features, features_of
 from crosslens.features.store import FeatureStore, Skipped
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import NothingEmbeddedError
 
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder
 
 
-def folder_for(encoder: Encoder, features: Path | None) -> Path | None:
+def folder_for(encoder: Encoder, features: Place | None) -> Place | None:
     """``features`` if the encoder's backbone made that folder (or it is still empty), else None for the cache."""
+    features = None if features is None else place_of(features)
     if features is None or not (features / "features.json").is_file():
         return features
     made_by = FeatureStore.open(features).config.fingerprint
@@ -25,7 +26,7 @@ def folder_for(encoder: Encoder, features: Path | None) -> Path | None:
 
 
 def features_of_encoder(
-    catalog: Catalog, encoder: Encoder, *, folder: Path | None = None, device: str | None = None
+    catalog: Catalog, encoder: Encoder, *, folder: Place | None = None, device: str | None = None
 ) -> Features:
     """Features of ``catalog`` as ``encoder.encode_features`` takes them, in the catalog's order.
 

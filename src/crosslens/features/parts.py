@@ -14,10 +14,9 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crosslens.backbones.base import Backbone
@@ -25,8 +24,10 @@ from crosslens.data.catalog import Catalog
 from crosslens.features.embed import EmbedReport, embed_catalog
 from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import items_of
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import ConfigError, FeatureError
 from crosslens.support.files import read_json, remove, require_known_format, write_json
+from crosslens.support.local_copy import lock_of
 
 FORMAT = 1
 _MARK = "part.json"
@@ -94,7 +95,7 @@ class _Plan(BaseModel):
     listing: str
 
     @classmethod
-    def read(cls, folder: Path) -> _Plan:
+    def read(cls, folder: Place) -> _Plan:
         description = read_json(folder / PLAN, FeatureError)
         require_known_format(description, folder / PLAN, FORMAT, FeatureError)
         try:
@@ -102,7 +103,7 @@ class _Plan(BaseModel):
         except ValidationError as error:
             raise FeatureError(f"{folder / PLAN} is damaged: {error}") from error
 
-    def require(self, wanted: _Plan, folder: Path) -> None:
+    def require(self, wanted: _Plan, folder: Place) -> None:
         """Refuse parts that were cut in another way.
 
         Raises:
@@ -133,14 +134,14 @@ class JoinReport:
         skipped: images that have none, and why.
     """
 
-    folder: Path
+    folder: Place
     parts: int
     images: int
     skipped: tuple[Skipped, ...]
 
 
 def embed_part(
-    catalog: Catalog, backbone: Backbone, folder: Path, part: Part, *, views: int = 0, **options: Any
+    catalog: Catalog, backbone: Backbone, folder: Place, part: Part, *, views: int = 0, **options: Any
 ) -> EmbedReport:
     """Embed one part of a catalog; run again, it goes on where it stopped.
 
@@ -160,7 +161,7 @@ def embed_part(
     parts = (folder / PLAN).parent
     parts.mkdir(parents=True, exist_ok=True)
     # All processes of an array begin at once; each holds this for a moment.
-    with FileLock(parts / ".lock"):
+    with lock_of(parts):
         whole = FeatureStore.create(folder, config)
         if (folder / PLAN).exists():
             _Plan.read(folder).require(plan, folder)
@@ -178,17 +179,18 @@ def embed_part(
     return report
 
 
-def finished_parts(folder: Path) -> tuple[int, int]:
+def finished_parts(folder: Place) -> tuple[int, int]:
     """How many parts of a folder are finished, and how many there are.
 
     Raises:
         FeatureError: when it holds none, or their plan cannot be read.
     """
+    folder = place_of(folder)
     plan = _Plan.read(folder)
     return sum(_is_finished(folder, number, plan) for number in range(1, plan.of + 1)), plan.of
 
 
-def join_parts(folder: Path) -> JoinReport:
+def join_parts(folder: Place) -> JoinReport:
     """Make one feature folder of its parts; killed in the middle, it goes on when it is run again.
 
     Vectors stay as they were written, in order of the parts. Only when all are in are the parts removed.
@@ -197,6 +199,7 @@ def join_parts(folder: Path) -> JoinReport:
         FeatureError: when a part is missing, not finished, being written or damaged, naming each; nothing is
             changed then.
     """
+    folder = place_of(folder)
     if not (folder / PLAN).exists():
         raise FeatureError(
             f"{folder} holds no parts to join; 'crosslens embed ROOT --out {folder} --part 1/16' makes one"
@@ -213,7 +216,7 @@ def join_parts(folder: Path) -> JoinReport:
     with ExitStack() as held:
         for place in (folder, *places):
             try:
-                held.enter_context(FileLock(place / ".lock", timeout=0))
+                held.enter_context(lock_of(place).acquire(timeout=0))
             except Timeout:
                 raise FeatureError(f"another process is writing to {place}; join when it is done") from None
         whole = FeatureStore.open(folder)
@@ -224,11 +227,11 @@ def join_parts(folder: Path) -> JoinReport:
     return JoinReport(folder, plan.of, len(whole), tuple(whole.skipped))
 
 
-def _place(folder: Path, number: int, of: int) -> Path:
+def _place(folder: Place, number: int, of: int) -> Place:
     return (folder / PLAN).parent / f"{number}-of-{of}"
 
 
-def _is_finished(folder: Path, number: int, plan: _Plan) -> bool:
+def _is_finished(folder: Place, number: int, plan: _Plan) -> bool:
     mark = _place(folder, number, plan.of) / _MARK
     return mark.is_file() and read_json(mark, FeatureError).get("listing") == plan.listing
 

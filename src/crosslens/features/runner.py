@@ -14,7 +14,7 @@ from crosslens.backbones.base import Backbone
 from crosslens.backbones.devices import cpu_workers
 from crosslens.backbones.engine import make_engine
 from crosslens.features.store import FeatureConfig
-from crosslens.features.work import Batch, Decoder, Item, Stages, Tower
+from crosslens.features.work import Batch, Decoder, Item, Stages, Tower, sent_for
 
 
 class Crew(Protocol):
@@ -79,12 +79,12 @@ class _Threads:
     infer: Tower
 
     def run(self, batches: Sequence[list[Item]]) -> Iterator[tuple[int, Batch]]:
-        waiting = iter(enumerate(batches))
+        waiting = enumerate(sent_for(batches))
         running: deque[tuple[int, Future[Batch]]] = deque()
         try:
             while True:
-                for number, items in islice(waiting, 2 * self.workers - len(running)):
-                    running.append((number, self.pool.submit(self._work, items)))
+                for number, sent in islice(waiting, 2 * self.workers - len(running)):
+                    running.append((number, self.pool.submit(self._work, *sent)))
                 if not running:
                     return
                 number, future = running.popleft()
@@ -93,5 +93,5 @@ class _Threads:
             for _, future in running:
                 future.cancel()
 
-    def _work(self, items: list[Item]) -> Batch:
-        return self.infer(self.decode(items))
+    def _work(self, items: list[Item], contents: list[Future[bytes] | None]) -> Batch:
+        return self.infer(self.decode(items, contents))

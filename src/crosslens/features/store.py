@@ -13,6 +13,7 @@ the image of its stamp alone: readers compare the stamp with the file as it is n
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +28,13 @@ from safetensors.numpy import save_file
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.images.augment import Augmentation
+from crosslens.support.addresses import Place
 from crosslens.support.errors import FeatureError
 from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json
+from crosslens.support.local_copy import local_copy
 from crosslens.support.progress import progress
+from crosslens.support.reading import read_ahead
+from crosslens.support.remote import ExistingError, NoObjectError, PlaceError, Remote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +88,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class _Shard:
-    file: Path
+    file: Place
     ids: list[str]
     stamps: list[str]
     skipped: list[Skipped]
@@ -92,7 +97,7 @@ class _Shard:
 class FeatureStore:
     """Read access to a feature folder, and the one way to add a shard to it."""
 
-    def __init__(self, folder: Path, config: FeatureConfig, shards: list[_Shard], damaged: list[Path]) -> None:
+    def __init__(self, folder: Place, config: FeatureConfig, shards: list[_Shard], damaged: list[Place]) -> None:
         self.folder = folder
         self.config = config
         self.damaged = damaged
@@ -103,7 +108,7 @@ class FeatureStore:
             self._take(shard)
 
     @classmethod
-    def create(cls, folder: Path, config: FeatureConfig) -> FeatureStore:
+    def create(cls, folder: Place, config: FeatureConfig) -> FeatureStore:
         """Open ``folder``, made when missing; an existing one must hold this very configuration.
 
         Raises:
@@ -122,7 +127,7 @@ class FeatureStore:
         return store
 
     @classmethod
-    def open(cls, folder: Path) -> FeatureStore:
+    def open(cls, folder: Place) -> FeatureStore:
         """Open an existing feature folder.
 
         Raises:
@@ -139,8 +144,9 @@ class FeatureStore:
         except ValidationError as error:
             raise FeatureError(f"{folder}/features.json is damaged: {error}") from error
         shards, damaged = [], []
-        for mark in sorted((folder / "shards").glob("*.json")):
-            shard = _read_shard(mark, config)
+        marks: list[Place] = sorted((folder / "shards").glob("*.json"), key=str)
+        for mark, read in read_ahead(lambda mark: _read_shard(mark, config), marks):
+            shard = read.result()
             if shard is None:
                 damaged.append(mark)
             else:
@@ -200,7 +206,7 @@ class FeatureStore:
             wanted.setdefault(index, []).append((position, row))
         for index, pairs in wanted.items():
             positions, rows = np.array(pairs).T
-            with safe_open(self._shards[index].file, framework="numpy") as tensors:
+            with safe_open(local_copy(self._shards[index].file), framework="numpy") as tensors:
                 part = tensors.get_slice("features")[:, :count]
             result[positions] = part[rows]
         return result
@@ -208,7 +214,8 @@ class FeatureStore:
     @property
     def next_number(self) -> int:
         """The number of the shard that comes after all others."""
-        marks = (self.folder / "shards").glob("*.json")
+        # In object storage vectors without a mark are left alone: another machine may be about to write it.
+        marks = (self.folder / "shards").glob("*" if isinstance(self.folder, Remote) else "*.json")
         return max((int(mark.stem) for mark in marks if re.fullmatch(r"\d+", mark.stem)), default=-1) + 1
 
     def add_shard(
@@ -237,13 +244,19 @@ class FeatureStore:
             raise FeatureError("a feature is larger than fp16 can hold; this backbone's features need scaling")
         number = self.next_number if number is None else number
         file = self.folder / "shards" / f"{number:06d}.safetensors"
-        with atomic_path(file) as temporary:
-            save_file({"features": features.astype(np.float16)}, temporary)
+        try:
+            with atomic_path(file, new=True) as temporary:
+                save_file({"features": features.astype(np.float16)}, temporary)
+        except ExistingError:
+            raise FeatureError(
+                f"another machine is writing to {self.folder}; what it wrote stays. Run again when it is done,"
+                " or give each machine a folder of its own"
+            ) from None
         mark = {"ids": ids, "stamps": stamps, "skipped": [vars(entry) for entry in skipped]}
         write_json(file.with_suffix(".json"), mark)
         self._take(_Shard(file, ids, stamps, skipped))
 
-    def join(self, others: Sequence[Path]) -> int:
+    def join(self, others: Sequence[Place]) -> int:
         """Take the shards of other feature folders in, such as those of several machines.
 
         Vectors stay as they were written. Where an id is in several folders, the last one holds.
@@ -271,7 +284,7 @@ class FeatureStore:
         with progress(len(shards), "joining shards") as advance:
             for shard in shards:
                 if not shard.ids or not all(map(self._has, shard.ids, shard.stamps)):
-                    with safe_open(shard.file, framework="numpy") as tensors:
+                    with safe_open(local_copy(shard.file), framework="numpy") as tensors:
                         features = tensors.get_tensor("features")
                     self.add_shard(shard.ids, shard.stamps, features, shard.skipped)
                 advance()
@@ -295,16 +308,29 @@ class FeatureStore:
         self._shards.append(shard)
 
 
-def _read_shard(mark: Path, config: FeatureConfig) -> _Shard | None:
+def _read_shard(mark: Place, config: FeatureConfig) -> _Shard | None:
     file = mark.with_suffix(".safetensors")
     try:
         content = read_json(mark, FeatureError)
         shard = _Shard(
             file, list(content["ids"]), list(content["stamps"]), [Skipped(**entry) for entry in content["skipped"]]
         )
-        with safe_open(file, framework="numpy") as tensors:
-            shape = tuple(tensors.get_slice("features").get_shape())
-    except (FeatureError, KeyError, TypeError, OSError, SafetensorError):
+        shape = _shape_of(file)
+    except NoObjectError:
+        return None
+    except PlaceError:
+        # That it cannot be asked for says nothing of it; a damaged one would be dropped.
+        raise
+    except (FeatureError, KeyError, TypeError, ValueError, OSError, SafetensorError):
         return None
     expected = (len(shard.ids), 1 + config.views, config.fingerprint.dim)
     return shard if shape == expected and len(shard.stamps) == len(shard.ids) else None
+
+
+def _shape_of(file: Place) -> tuple[int, ...]:
+    """The shape of a shard's features; of one in object storage its head alone is fetched."""
+    if isinstance(file, Remote):
+        length = int.from_bytes(file.read_range(0, 8), "little")
+        return tuple(json.loads(file.read_range(8, length))["features"]["shape"])
+    with safe_open(file, framework="numpy") as tensors:
+        return tuple(tensors.get_slice("features").get_shape())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +17,13 @@ import numpy as np
 from crosslens.backbones.graphs import Engine
 from crosslens.data.catalog import Catalog
 from crosslens.features.store import FeatureConfig, Skipped
+from crosslens.images.decode import read_encoded
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.addresses import Place
 from crosslens.support.errors import ImageError
-from crosslens.support.file_stamp import FileStamp, content_digest, stamp_of
+from crosslens.support.file_stamp import FileStamp, content_digest, stamps_of
+from crosslens.support.reading import read_ahead
+from crosslens.support.remote import Remote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """An image as it is on disk now; ``state`` is None where there is no file."""
+    """An image as it is now; ``state`` is None where there is no file."""
 
     id: str
-    path: Path
+    path: Place
     relative: str
     state: FileStamp | None
 
@@ -47,6 +51,17 @@ class Item:
             return content_digest(self.path)
         except OSError:
             return ""
+
+    def read(self) -> bytes:
+        """The file's bytes, whose digest is ``content`` from then on.
+
+        Raises:
+            ImageError: when they cannot be read.
+            UnreachableError: see ``read_encoded``.
+        """
+        content = read_encoded(self.path)
+        self.__dict__["content"] = content_digest(content)
+        return content
 
     def has(self, stamp: str | None) -> bool:
         """Whether a stamp is of this very image: the same file, or one of the same content."""
@@ -100,7 +115,7 @@ class Stages:
     """Seconds spent in each stage, summed over threads."""
 
     def __init__(self) -> None:
-        self.seconds = {"decode": 0.0, "augment": 0.0, "infer": 0.0, "write": 0.0}
+        self.seconds = {"read": 0.0, "decode": 0.0, "augment": 0.0, "infer": 0.0, "write": 0.0}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -127,25 +142,30 @@ class Decoder:
         self._config = config
         self._stages = stages
 
-    def __call__(self, items: list[Item]) -> Decoded:
-        """Decode and draw views; what fails is skipped with its reason."""
+    def __call__(self, items: list[Item], contents: Sequence[Future[bytes] | None] | None = None) -> Decoded:
+        """Decode and draw views; what fails is skipped with its reason.
+
+        Args:
+            items: some images.
+            contents: the bytes of those that are on their way already.
+        """
         squares: list[NDArray[np.uint8]] = []
         kept: list[Item] = []
         skipped: list[Skipped] = []
-        for item in items:
+        for item, content in zip(items, contents or [None] * len(items), strict=True):
             try:
-                squares.extend(self._squares(item))
+                squares.extend(self._squares(item, content))
                 kept.append(item)
             except ImageError as error:
                 skipped.append(Skipped(item.id, str(item.path), str(error), item.stamp))
         side = self._preprocess.crop
         return Decoded(kept, np.stack(squares) if squares else np.empty((0, side, side, 3), np.uint8), skipped)
 
-    def _squares(self, item: Item) -> list[NDArray[np.uint8]]:
+    def _squares(self, item: Item, content: Future[bytes] | None) -> list[NDArray[np.uint8]]:
+        with self._stages.timed("read"):
+            encoded = item.read() if content is None else content.result()
         with self._stages.timed("decode"):
-            # Before the pixels: a change between the two is then seen the next time.
-            _ = item.content
-            image = self._preprocess.load(item.path)
+            image = self._preprocess.load(encoded, str(item.path))
             squares = [np.asarray(self._preprocess.square(image), np.uint8)]
         if self._config.augmentation is not None:
             with self._stages.timed("augment"):
@@ -192,11 +212,20 @@ def view_generator(seed: int, image: str, view: int) -> np.random.Generator:
 
 
 def items_of(catalog: Catalog) -> Iterator[Item]:
-    """The images of a catalog as they are on disk now, in its order."""
-    for image, relative in zip(catalog.column("id"), catalog.column("path"), strict=True):
-        path = catalog.root / relative
-        try:
-            state = stamp_of(path)
-        except OSError:
-            state = None
+    """The images of a catalog as they are now, in its order."""
+    paths = catalog.paths
+    for image, relative, path, state in zip(
+        catalog.ids, catalog.column("path"), paths, stamps_of(paths), strict=True
+    ):
         yield Item(image, path, relative, state)
+
+
+def sent_for(batches: Sequence[list[Item]]) -> Iterator[tuple[list[Item], list[Future[bytes] | None]]]:
+    """Each batch, with the bytes of its images on their way where they lie in object storage.
+
+    Those of the batches behind it are on their way too, within bounds.
+    """
+    items = (item for batch in batches for item in batch if isinstance(item.path, Remote))
+    coming = read_ahead(Item.read, items)
+    for batch in batches:
+        yield batch, [next(coming)[1] if isinstance(item.path, Remote) else None for item in batch]

@@ -35,8 +35,10 @@ from crosslens.images.samples import to_eight_bits
 from crosslens.images.svg import svg_picture
 from crosslens.images.tiff import tiff_picture
 from crosslens.images.webp import webp_picture
-from crosslens.support.addresses import NOT_READ, is_remote
+from crosslens.support.addresses import NOT_READ, is_unread, place_of
 from crosslens.support.errors import ImageError
+from crosslens.support.members import read_bytes
+from crosslens.support.remote import PlaceError, Remote, UnreachableError
 
 REVISION = 2
 """Grows when the pixels of files that were decoded before change; cached features are kept apart by it."""
@@ -45,9 +47,9 @@ _CONTRAST = 16
 """Levels of 255 below which a picture on white counts as blank."""
 
 
-ImageSource = str | Path | bytes | Image.Image | np.ndarray
-"""A picture: a path, the encoded bytes, a Pillow image, or an array of pixels ``(H, W)``, ``(H, W, 3)`` or
-``(H, W, 4)``, uint8, in sRGB; the fourth channel is opacity."""
+ImageSource = str | Path | Remote | bytes | Image.Image | np.ndarray
+"""A picture: a path or another place (``crosslens.support.addresses``), the encoded bytes, a Pillow image, or an
+array of pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, uint8, in sRGB; the fourth channel is opacity."""
 
 
 def decode(
@@ -56,6 +58,7 @@ def decode(
     mode: DecodeMode = "exact",
     min_side: int = 256,
     max_pixels: int | None = None,
+    name: str | None = None,
 ) -> Image.Image:
     """Decode one image to RGB: upright (EXIF), its colours in sRGB (ICC), any depth scaled to 8 bits.
 
@@ -69,6 +72,7 @@ def decode(
         min_side: shorter side in pixels that ``fast`` keeps.
         max_pixels: limit on width x height, read from the header before anything is decoded; that of
             ``crosslens.images.limits`` by default. ``fast`` takes JPEG of twice as many, which it scales.
+        name: what errors call bytes that were read before.
 
     Returns:
         A Pillow image of mode RGB; the first frame of an animation.
@@ -79,23 +83,21 @@ def decode(
     """
     if isinstance(source, np.ndarray):
         source = _of_array(source)
-    name = "the image" if isinstance(source, bytes | Image.Image) else str(source)
     limit = max_pixels or limits.max_pixels()
+    if isinstance(source, str | Path | Remote):
+        name, source = str(place_of(source)), read_encoded(source)
+    name = name or "the image"
     try:
         if isinstance(source, Image.Image):
             picture = pillow_picture(source, None)
         else:
-            # Read at once: a path that changes underneath cannot surprise the decoder.
-            content = source if isinstance(source, bytes) else Path(source).read_bytes()
-            if not content:
+            if not source:
                 raise ImageError(f"{name} is empty (0 bytes)")
-            kind = format_of(content[:HEAD])
+            kind = format_of(source[:HEAD])
             if kind is None:
                 raise ImageError(f"{name} is not an image of the formats that are read: {NAMES}")
             limits.allow(limit)
-            picture = _opened(content, kind)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: {NOT_READ}" if is_remote(name) else f"{name} does not exist") from None
+            picture = _opened(source, kind)
     except Exception as error:
         raise _refused(name, error, limit) from error
     width, height = picture.size
@@ -110,6 +112,25 @@ def decode(
         # Damaged files bring out every kind of error from the readers (struct.error, KeyError, …), and one
         # bad file must not end a job of a million.
         raise _refused(name, error, limit) from error
+
+
+def read_encoded(place: str | Path | Remote) -> bytes:
+    """The bytes of a picture, read at once: a file that changes underneath cannot surprise the decoder.
+
+    Raises:
+        ImageError: when it is not there or cannot be read.
+        UnreachableError: when nothing beside it could be read either, so that going on would skip every picture.
+    """
+    try:
+        return read_bytes(place_of(place))
+    except UnreachableError:
+        raise
+    except PlaceError as error:
+        raise ImageError(str(error)) from error
+    except FileNotFoundError:
+        raise ImageError(f"{place}: {NOT_READ}" if is_unread(place) else f"{place} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{place} cannot be decoded: {error or type(error).__name__}") from error
 
 
 def _of_array(pixels: np.ndarray) -> Image.Image:

@@ -5,6 +5,7 @@ Nothing here is needed to decode it, so whatever cannot be read is simply not kn
 
 from __future__ import annotations
 
+import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -53,15 +54,15 @@ class Facts:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
-def read_facts(path: str | Path, *, gps: bool = False) -> Facts:
+def read_facts(source: str | Path | bytes, *, gps: bool = False) -> Facts:
     """What a picture says of itself; nothing where its head cannot be read, and for SVG and RAW.
 
     Args:
-        path: of the file.
+        source: path of the file, or its first bytes; what lies behind them is not known then.
         gps: whether the place where it was taken may be read.
     """
     try:
-        with open(path, "rb") as handle:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as handle:
             kind = format_of(handle.read(HEAD))
             handle.seek(0)
             if kind is None or kind in (SVG, RAW):

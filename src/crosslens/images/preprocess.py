@@ -71,13 +71,13 @@ class Preprocess(BaseModel):
             raise ValueError(f"a crop of {self.crop} pixels does not fit into a picture scaled to {self.resize}")
         return self
 
-    def load(self, source: ImageSource) -> Image.Image:
-        """Decode ``source`` in this mode to RGB.
+    def load(self, source: ImageSource, name: str | None = None) -> Image.Image:
+        """Decode ``source`` in this mode to RGB; errors call it ``name``.
 
         Raises:
             ImageError: when it cannot be decoded.
         """
-        image = decode(source, mode=self.decode, min_side=max(self.resize, self.crop))
+        image = decode(source, mode=self.decode, min_side=max(self.resize, self.crop), name=name)
         return ImageOps.invert(image) if self.invert else image
 
     def square(self, image: Image.Image) -> Image.Image:

@@ -91,7 +91,9 @@ class IndexTools:
     def __init__(self, index: Index, folders: Sequence[Path] = (), device: str | None = None) -> None:
         self._index = index
         self._searcher = Searcher(index, device=device)
-        self._folders = [folder.resolve() for folder in (*folders, *index.roots)]
+        # Of places in object storage none: a query names a file of this machine.
+        roots = [root for root in index.roots if isinstance(root, Path)]
+        self._folders = [folder.resolve() for folder in (*folders, *roots)]
 
     def describe_index(self) -> IndexFacts:
         """Say what the index holds, whether words can be searched for, and where query pictures may lie."""

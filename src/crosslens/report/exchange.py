@@ -14,6 +14,7 @@ import numpy as np
 from crosslens.data.catalog import Catalog
 from crosslens.evaluation.measured import Evaluation
 from crosslens.search.query.query import Answer
+from crosslens.support.addresses import whole_name
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import write_json
 
@@ -132,7 +133,7 @@ def evaluation_examples(evaluation: Evaluation, images: Catalog) -> list[Example
             label = None if result.query_labels is None else str(result.query_labels[row]) or None
             proposed = None if best is None or names is None else str(names[best]) or None
             score = None if best is None else float(result.scores[row, 0])
-            examples.append(Example(str(Path(paths[image]).absolute()), label, proposed, score, values))
+            examples.append(Example(whole_name(paths[image]), label, proposed, score, values))
     return examples
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 from PIL import Image
 
 from crosslens.images.decode import decode
+from crosslens.support.addresses import Place
 from crosslens.support.errors import ImageError
 
 SIDE = 96
@@ -26,7 +26,7 @@ class Thumbnails:
         paths: the file of every image id.
     """
 
-    def __init__(self, paths: Mapping[str, Path]) -> None:
+    def __init__(self, paths: Mapping[str, Place]) -> None:
         self.paths = paths
         self._made: dict[str, str | None] = {}
 

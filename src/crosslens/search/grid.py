@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from PIL import Image, ImageDraw, ImageFont
 
 from crosslens.images.decode import ImageSource, decode
+from crosslens.support.addresses import place_of, whole_name
 from crosslens.support.errors import ConfigError, ImageError
 from crosslens.support.files import atomic_path
 from crosslens.support.terminal import visible
@@ -63,8 +64,9 @@ def make_tile(shown: Shown, *, linked: bool = False) -> Tile:
     """
     hit, more = shown.hit, len(shown.duplicates)
     first = f"{hit.score:.3f}  {hit.domain}" + (f"  +{more} alike" if more else "")
-    link = Path(hit.path).absolute().as_uri() if linked else ""
-    return Tile(Path(hit.path), "image is gone", (first, hit.label or Path(hit.id).name), link)
+    place = place_of(hit.path)
+    link = Path(whole_name(place)).as_uri() if linked and isinstance(place, Path) else ""
+    return Tile(place, "image is gone", (first, hit.label or Path(hit.id).name), link)
 
 
 def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> None:

@@ -17,13 +17,18 @@ from crosslens.search.index.making import UPLOADS, upload_of
 from crosslens.search.query.searcher import Searcher
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import CollectionInfo
+from crosslens.support.addresses import Place, place_of, whole_name
 from crosslens.support.errors import CrosslensError, ReplacedIndexError, StoreError
 from crosslens.support.file_stamp import stamp_of
+from crosslens.support.members import container_of
 from crosslens.support.presence import is_gone
+from crosslens.support.remote import Remote
 
 log = logging.getLogger(__name__)
 FOLDERS = 500
 REFRESH_SECONDS = 1.0
+REFRESH_AWAY = 30.0
+"""The same of an index in object storage, where looking costs requests."""
 
 
 class Collection:
@@ -34,7 +39,8 @@ class Collection:
         root_path: see `ServerSettings`.
 
     Attributes:
-        folder: of the index.
+        folder: of the index; of one in object storage, what this machine holds of it.
+        place: where the index lies, wherever that is.
         name: the folder's name, as it stands in addresses.
         searcher: answers queries. It belongs to one index and its encoder: who asks for several things that must
             fit each other takes it once, since another one may stand here a moment later.
@@ -42,6 +48,7 @@ class Collection:
 
     def __init__(self, index: Index, root_path: str = "") -> None:
         self.folder = index.folder
+        self.place = index.contents.place
         self.name = index.name
         self._address = f"{root_path}/api/v1/collections/{quote(self.name, safe='')}"
         self.searcher = Searcher(index)
@@ -70,14 +77,15 @@ class Collection:
         return self.folder.resolve() / UPLOADS
 
     @property
-    def roots(self) -> list[Path]:
-        """The folders whose images may be shown, symbolic links resolved."""
+    def roots(self) -> list[Place]:
+        """The folders and places whose images may be shown, symbolic links resolved."""
         return [*(root.resolve() for root in self.index.roots), self.uploads.resolve()]
 
     @property
     def due(self) -> bool:
         """Whether ``refresh`` would read the index again, which blocks."""
-        return time.monotonic() - self._refreshed >= REFRESH_SECONDS and not self._refreshing.locked()
+        seconds = REFRESH_AWAY if isinstance(self.place, Remote) else REFRESH_SECONDS
+        return time.monotonic() - self._refreshed >= seconds and not self._refreshing.locked()
 
     def refresh(self, now: bool = False) -> None:
         """Take over what was committed meanwhile; reads the index at most once a second, or ``now``.
@@ -101,12 +109,21 @@ class Collection:
         What was open stays so, for requests under way.
         """
         try:
-            index = Index.open(self.folder)
+            index = Index.open(self.place)
             # Loaded here, so that nobody waits for it, or meets the encoder of a third index.
             index.require(index.query_encoder.fingerprint, "its encoder")
         except CrosslensError as error:
             raise StoreError(f"{self.folder} holds another index now, which cannot be opened: {error}") from error
         return Searcher(index)
+
+    def require_writable(self) -> None:
+        """Refuse changes to an index that is only read.
+
+        Raises:
+            Problem: 403 when it lies in object storage.
+        """
+        if isinstance(self.place, Remote):
+            raise Problem(403, f"{self.name} lies in object storage, where it is read and not changed")
 
     def item(self, image: str) -> Hit:
         """One item by id.
@@ -120,8 +137,8 @@ class Collection:
         except StoreError:
             raise Problem(404, f"there is no item {image[:200]!r} in {self.name}") from None
 
-    def original(self, image: str) -> Path:
-        """The file of an item, which lies under one of the roots, or is what a link led to when it was indexed.
+    def original(self, image: str) -> Place:
+        """The picture of an item, which lies under one of the roots, or is what a link led to when it was indexed.
 
         An upload is looked for in the index's folder as it is now: both may have been moved since it was added.
 
@@ -129,23 +146,40 @@ class Collection:
             Problem: 404 when there is no such item, its file is gone or lies elsewhere.
         """
         item = self.item(image)
-        path = Path(item.path)
+        path = place_of(item.path)
+        if isinstance(path, Remote):
+            # Whether it is still there is seen when it is read, which spares a request.
+            if not (self._is_inside(path) or self._is_as_indexed(item.id, path)):
+                raise Problem(404, f"the image of {image[:200]!r} does not lie where images were indexed")
+            return path
         upload = upload_of(item.path)
+        if upload is not None and isinstance(self.place, Remote):
+            return self.place / upload
         if upload is not None and (kept := self.folder.resolve() / upload).is_file():
             path = kept
         gone = Problem(404, f"the image of {image[:200]!r} is no longer on the server's disk")
         if is_gone(path, item.root):
             raise gone
+        held = container_of(path)
         try:
-            resolved = path.resolve(strict=True)
+            file = Path(whole_name(path if held is None else held[0])).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             raise gone from None
-        inside = any(resolved.is_relative_to(root) for root in self.roots)
-        if not resolved.is_file() or not (inside or (upload is None and self._is_as_indexed(item.id, resolved))):
+        resolved = file if held is None else file / held[1]
+        inside = self._is_inside(resolved)
+        readable = held is not None or resolved.is_file()
+        if not readable or not (inside or (upload is None and self._is_as_indexed(item.id, resolved))):
             raise Problem(404, f"the image of {image[:200]!r} is a link to a file that was not indexed")
         return resolved
 
-    def _is_as_indexed(self, image: str, file: Path) -> bool:
+    def _is_inside(self, place: Place) -> bool:
+        return any(
+            (isinstance(place, Remote) and place.is_relative_to(root))
+            or (isinstance(place, Path) and isinstance(root, Path) and place.is_relative_to(root))
+            for root in self.roots
+        )
+
+    def _is_as_indexed(self, image: str, file: Place) -> bool:
         """Whether this very file was indexed as it is, by its stamp, so that a link may lead out to it."""
         stamp = self.index.store.get([image])[0].column("stamp")[0].as_py()
         try:

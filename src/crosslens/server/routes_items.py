@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -21,6 +22,7 @@ from crosslens.server.service import Service, service_of
 from crosslens.server.uploaded import plan_addition, read_items
 from crosslens.support.errors import ImageError
 from crosslens.support.file_stamp import stamp_of
+from crosslens.support.members import read_bytes, read_head
 
 router = APIRouter(prefix="/api/v1/collections/{name}", tags=["items"])
 Id = Annotated[
@@ -108,11 +110,14 @@ def _thumbnail(service: Service, name: str, image: str, size: int, held: str | N
     original = service.collection(name).original(image)
     with service.meter.stage("thumbnail"):
         try:
-            tag = f'"{service.thumbnails.tag(original, size)}"'
+            known = service.thumbnails.tag(original, size)
+            tag = f'"{known}"'
             headers = {"ETag": tag, "Cache-Control": PICTURE_CACHE}
             if is_held(tag, held):
                 return Response(status_code=304, headers=headers)
-            return Response(service.thumbnails.get(original, size), media_type="image/webp", headers=headers)
+            return Response(
+                service.thumbnails.get(original, size, known), media_type="image/webp", headers=headers
+            )
         except (ImageError, OSError):
             raise Problem(404, f"the image of {image[:200]!r} is gone or can no longer be read") from None
 
@@ -139,9 +144,10 @@ async def original(
 def _original(service: Service, name: str, image: str, held: str | None) -> Response:
     path = service.collection(name).original(image)
     try:
-        with open(path, "rb") as handle:
-            kind = format_of(handle.read(HEAD))
-        state, stamp = path.stat(), stamp_of(path)
+        is_file = isinstance(path, Path) and path.is_file()
+        content = None if is_file else read_bytes(path)
+        kind = format_of(read_head(path, HEAD) if content is None else content[:HEAD])
+        stamp = stamp_of(path)
     except OSError:
         kind = None
     if kind is None:
@@ -155,7 +161,9 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
     }
     if is_held(tag, held):
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=kind.media_type, headers=headers, stat_result=state)
+    if isinstance(path, Path) and content is None:
+        return FileResponse(path, media_type=kind.media_type, headers=headers, stat_result=path.stat())
+    return Response(content, media_type=kind.media_type, headers=headers)
 
 
 @router.post(
@@ -176,6 +184,7 @@ async def add(request: Request, name: CollectionName) -> Response:
     """
     service = service_of(request)
     collection = service.collection(name)
+    collection.require_writable()
     form = await read_form(request, files=service.settings.max_added, fields=("domain", "label", "items"))
     try:
         domain, label = (_name(form.fields.get(field), field) for field in ("domain", "label"))
@@ -225,6 +234,7 @@ async def delete(request: Request, name: CollectionName) -> Response:
     """
     service = service_of(request)
     collection = service.collection(name)
+    collection.require_writable()
     asked = await read_json(request, DeleteRequest)
     # A job could only fail of a field that is none.
     collection.index.contents.bound(asked.where)

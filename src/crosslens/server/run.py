@@ -21,6 +21,7 @@ from crosslens.server.listening import BACKLOG, listen
 from crosslens.server.requests import log_as_told
 from crosslens.server.settings import ServerSettings
 from crosslens.server.threads import one_thread_each
+from crosslens.support.addresses import is_address
 from crosslens.support.errors import ConfigError, CrosslensError
 
 GRACE = 30
@@ -128,5 +129,5 @@ def address(host: str, port: int) -> str:
 
 
 def absolute(folders: list[Path]) -> tuple[Path, ...]:
-    """The folders with their whole paths: worker processes may start elsewhere."""
-    return tuple(folder.absolute() for folder in folders)
+    """The folders with their whole paths: worker processes may start elsewhere. Addresses stay as they are."""
+    return tuple(folder if is_address(folder) else folder.absolute() for folder in folders)

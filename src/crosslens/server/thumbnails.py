@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from crosslens.images.decode import REVISION, decode
+from crosslens.support.addresses import Place
 from crosslens.support.errors import CrosslensError
 from crosslens.support.file_stamp import stamp_of
 from crosslens.support.files import atomic_path
@@ -29,7 +30,7 @@ class Thumbnails:
         self._written = 0
         self._pruning = threading.Lock()
 
-    def tag(self, original: Path, side: int) -> str:
+    def tag(self, original: Place, side: int) -> str:
         """What the thumbnail is known by: 32 hexadecimal characters.
 
         Raises:
@@ -38,14 +39,19 @@ class Thumbnails:
         key = f"{original}\0{stamp_of(original)}\0{side}\0{QUALITY}\0{REVISION}"
         return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    def get(self, original: Path, side: int) -> bytes:
+    def get(self, original: Place, side: int, tag: str | None = None) -> bytes:
         """The thumbnail whose longer side is at most ``side`` pixels, as WebP.
+
+        Args:
+            original: the picture.
+            side: in pixels.
+            tag: of both, where it was asked for already.
 
         Raises:
             ImageError: when the original cannot be decoded.
             OSError: when it is gone.
         """
-        tag = self.tag(original, side)
+        tag = tag or self.tag(original, side)
         file = self._folder / tag[:2] / f"{tag}.webp"
         try:
             content = file.read_bytes()

@@ -12,20 +12,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+from crosslens.support.addresses import Place
 from crosslens.support.errors import CrosslensError
+from crosslens.support.remote import PlaceError, Remote
 from crosslens.support.utf8 import is_utf8
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success fsync it and rename it over ``target``.
 
     On any exception the temporary file or folder is removed and ``target`` is left as it was. A link is followed;
-    a device, a pipe or an open stream (``/dev/stdout``) takes the bytes as they come.
+    a device, a pipe or an open stream (``/dev/stdout``) takes the bytes as they come. Of a folder in object
+    storage the files at its top come last: each says of its kind that the rest is whole.
+
+    Args:
+        target: a file or folder.
+        new: a file in object storage is written only where there is none, which keeps two machines apart; a lock
+            does that on one.
 
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
+    if isinstance(target, Remote):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / target.name
+            yield temporary
+            upload(temporary, target, new=new)
+        return
     if _is_stream(target):
         with _copy_afterwards(target) as temporary:
             yield temporary
@@ -48,6 +62,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
         # What stopped the writing may stop this too; the first reason is the one to tell.
         with suppress(OSError):
             remove(temporary)
+
+
+def upload(source: Path, target: Remote, *, new: bool = False) -> None:
+    """Write a file, or all files of a folder, to object storage; those at the top of a folder come last.
+
+    Files whose name starts with a dot, such as locks, are left out.
+
+    Raises:
+        CrosslensError: when it cannot be written.
+    """
+    if source.is_file():
+        target.write(source, new=new)
+        return
+    files = [file for file in sorted(source.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    for file in sorted(files, key=lambda file: file.parent == source):
+        (target / file.relative_to(source).as_posix()).write(file)
 
 
 def _is_stream(target: Path) -> bool:
@@ -75,13 +105,13 @@ def _copy_afterwards(target: Path) -> Iterator[Path]:
             raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
 
 
-def write_text(target: Path, text: str) -> None:
+def write_text(target: Place, text: str) -> None:
     """Write ``text`` to ``target`` atomically (UTF-8)."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(target: Path, value: Any) -> None:
+def write_json(target: Place, value: Any) -> None:
     """Write ``value`` to ``target`` atomically as indented JSON; NaN and infinity are refused.
 
     Letters stand as they are; text that is no UTF-8, such as a path with other bytes, makes all of it ASCII.
@@ -92,7 +122,7 @@ def write_json(target: Path, value: Any) -> None:
     write_text(target, text + "\n")
 
 
-def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
+def read_json(path: Place, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -102,6 +132,9 @@ def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error(f"{path} is missing") from None
+    except PlaceError:
+        # It says itself what is wrong, and nothing of the file.
+        raise
     except (OSError, ValueError) as cause:
         raise error(f"{path} cannot be read as JSON: {cause}") from cause
     if not isinstance(value, dict):
@@ -110,7 +143,7 @@ def read_json(path: Path, error: type[CrosslensError] = CrosslensError) -> dict[
 
 
 def require_known_format(
-    description: Mapping[str, Any], place: Path, newest: int, error: type[CrosslensError]
+    description: Mapping[str, Any], place: Place, newest: int, error: type[CrosslensError]
 ) -> None:
     """Check the number under ``format`` in a description that crosslens wrote; without one it counts as 0.
 
@@ -124,8 +157,13 @@ def require_known_format(
         raise error(f"{place} was written by a newer crosslens (format {found}); upgrade to read it")
 
 
-def remove(path: Path) -> None:
+def remove(path: Place) -> None:
     """Remove a file or a folder with all it holds; a missing one is fine."""
+    if isinstance(path, Remote):
+        for below, _ in list(path.walk()):
+            below.unlink()
+        path.unlink()
+        return
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -7,6 +7,11 @@ import os
 import stat
 from pathlib import Path
 
+from crosslens.support.addresses import Place, place_of
+from crosslens.support.file_stamp import stamp_of
+from crosslens.support.members import read_head
+from crosslens.support.remote import NoObjectError, Remote
+
 _LEADS_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -21,12 +26,19 @@ def is_gone(path: str | Path, root: str | Path | None = None) -> bool:
         path: of the file, with its links as they were named.
         root: the folder below which every part of the name counts; outside it, the last part alone does.
     """
+    place = place_of(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if isinstance(place, Remote):
+            stamp_of(place)
+            return False
+        if not stat.S_ISREG(os.stat(place).st_mode):
             return True
     except (OSError, ValueError) as error:
-        return isinstance(error, OSError) and error.errno in _LEADS_NOWHERE
-    file = Path(path)
+        if isinstance(place, Remote):
+            return isinstance(error, NoObjectError)
+        nowhere = isinstance(error, OSError) and error.errno in _LEADS_NOWHERE
+        return nowhere and not _is_in_container(place)
+    file = place
     parts: tuple[str, ...] = (file.name,)
     if root is not None and file.is_relative_to(root):
         parts = file.relative_to(root).parts
@@ -38,11 +50,18 @@ def is_gone(path: str | Path, root: str | Path | None = None) -> bool:
     return False
 
 
-def can_be_read(path: str | Path) -> bool:
+def can_be_read(path: str | Place) -> bool:
     """Whether a file can be opened and read, whatever it holds."""
     try:
-        with open(path, "rb") as handle:
-            handle.read(1)
+        read_head(place_of(path), 1)
+    except OSError:
+        return False
+    return True
+
+
+def _is_in_container(picture: Path) -> bool:
+    try:
+        stamp_of(picture)
     except OSError:
         return False
     return True

@@ -23,6 +23,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from crosslens.data.catalog import Catalog
+from crosslens.support.addresses import joined, place_of
 from crosslens.support.curves import draw_curves
 from crosslens.support.errors import RunError
 from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
@@ -218,8 +219,8 @@ class Run:
                 f" crosslens evaluate {self.folder} PICTURES"
             )
         # An absolute source stays what it is; a manifest of the run's own lies in its folder.
-        catalog = Catalog.open(self.folder / config["source"])
-        return catalog.rooted_at(Path(config["root"])) if config["source"] == IMAGES else catalog
+        catalog = Catalog.open(joined(self.folder, config["source"]))
+        return catalog.rooted_at(place_of(config["root"])) if config["source"] == IMAGES else catalog
 
     def log(self, entry: dict[str, Any]) -> None:
         """Append one line to ``log.jsonl``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from crosslens.backbones.devices import cpu_workers
 from crosslens.images.augment import Augmentation
 from crosslens.images.preprocess import Preprocess
+from crosslens.support.addresses import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ class ImageViews:
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: list[Place],
         preprocess: Preprocess,
         augmentation: Augmentation,
         device: torch.device,

@@ -27,6 +27,7 @@ from crosslens.labels.wording import comparable
 from crosslens.methods import method_class
 from crosslens.methods.base import make_config
 from crosslens.support.errors import ConfigError, CrosslensError
+from crosslens.support.file_stamp import stamps_of
 from crosslens.support.near_names import did_you_mean, near_folder
 from crosslens.support.version import __version__
 
@@ -379,7 +380,7 @@ def _source(entry: DataEntry, file: Path) -> Mapping[str, Any]:
 
 def _catalog_digest(catalog: Catalog) -> str:
     columns = [catalog.column(name) for name in ("id", "domain", "label", "split", "role")]
-    sizes = [path.stat().st_size if path.exists() else -1 for path in catalog.paths]
+    sizes = [-1 if stamp is None else stamp.size for stamp in stamps_of(catalog.paths)]
     return _digest(sorted(map(list, zip(*columns, sizes, strict=True)), key=lambda row: (row[1], row[0])))
 
 

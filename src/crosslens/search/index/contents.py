@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,14 +29,17 @@ from crosslens.search.index.description import (
     upgrade_format,
 )
 from crosslens.search.index.items import check_items
+from crosslens.search.index.mirrored import mirror_index
 from crosslens.search.index.occupancy import Occupancy
 from crosslens.search.index.own_columns import columns_of, declare, fold_own
 from crosslens.search.index.stored_ids import find_stored_ids
 from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import store_class
 from crosslens.search.stores.base import Store
+from crosslens.support.addresses import Place
 from crosslens.support.errors import StoreError
 from crosslens.support.files import write_json
+from crosslens.support.remote import Remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,15 +57,19 @@ class Contents:
     ``Index`` is the face of it; what adds, moves and copies items works on this.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies; of one in object storage, what this machine holds of it.
+        place: where it lies, wherever that is.
         description: what ``index.json`` says.
         fingerprint: of the embedding whose vectors it holds.
         similarity: how vectors are compared.
         store: where the items are kept.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], store: Store) -> None:
+    def __init__(
+        self, folder: Path, description: dict[str, Any], store: Store, away: Remote | None = None
+    ) -> None:
         self.folder = folder
+        self.place: Place = away or folder
         self.description = description
         self.fingerprint = Fingerprint.model_validate(description["fingerprint"])
         self.similarity = Similarity.model_validate(description["similarity"])
@@ -69,10 +77,12 @@ class Contents:
         self._occupancy = Occupancy(folder, description)
 
     @classmethod
-    def open(cls, folder: Path) -> Contents:
+    def open(cls, place: Place) -> Contents:
         """Open what is there; see ``Index.open``."""
+        away = place if isinstance(place, Remote) else None
+        folder = mirror_index(place) if isinstance(place, Remote) else place
         description, context, kind = open_description(folder)
-        return cls(folder, description, store_class(kind).open(context))
+        return cls(folder, description, store_class(kind).open(replace(context, away=away)), away)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -106,6 +116,8 @@ class Contents:
 
     def refresh(self) -> bool:
         """Take over what other processes committed; see ``Index.refresh``."""
+        if isinstance(self.place, Remote):
+            mirror_index(self.place)
         self._occupancy.check()
         changed = self.store.refresh()
         # Once more: the folder may have been replaced while the store was read.
@@ -118,7 +130,13 @@ class Contents:
 
         Raises:
             AnotherWriterError, ReplacedIndexError: see ``hold_for_writing`` and ``refresh``.
+            StoreError: for an index in object storage, which is only read.
         """
+        if isinstance(self.place, Remote):
+            raise StoreError(
+                f"{self.place} lies in object storage, where an index is read and not changed: change the one that"
+                " it was copied from, or one made of its snapshot, and copy that there"
+            )
         with hold_for_writing(self.folder):
             self.refresh()
             yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.base import StoreContext
-from crosslens.support.addresses import NOT_READ, is_remote
+from crosslens.support.addresses import NOT_READ, is_unread
 from crosslens.support.errors import FingerprintError, StoreError
 from crosslens.support.files import read_json
 from crosslens.support.near_names import near_folder
@@ -76,7 +76,7 @@ def open_description(folder: Path) -> tuple[dict[str, Any], StoreContext, str]:
     Raises:
         StoreError: when there is no index, or ``index.json`` is damaged or of another version of crosslens.
     """
-    if is_remote(folder):
+    if is_unread(folder):
         raise StoreError(f"{folder}: {NOT_READ}")
     if not (folder / "index.json").is_file():
         if (folder / SNAPSHOT).is_file():

@@ -39,6 +39,7 @@ from crosslens.search.index.stored_ids import find_stored_ids
 from crosslens.search.stores import DEFAULT, parse_store
 from crosslens.search.stores.base import ITEM_SCHEMA, Store
 from crosslens.search.stores.snapshot import gather
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import StoreError
 from crosslens.support.request import takes
 
@@ -82,13 +83,13 @@ class Index:
         return cls(make_index(Path(folder), encoder, describe_index(encoder, *parse_store(store))))
 
     @classmethod
-    def open(cls, folder: str | Path) -> Index:
-        """Open an existing index.
+    def open(cls, folder: str | Place) -> Index:
+        """Open an existing index; one in object storage is read, not changed (``search/index/mirrored.py``).
 
         Raises:
             StoreError: when it is none, is damaged, or of another version of crosslens.
         """
-        return cls(Contents.open(Path(folder)))
+        return cls(Contents.open(place_of(folder)))
 
     @classmethod
     @takes(BuildRequest)
@@ -134,13 +135,13 @@ class Index:
             FingerprintError: when its encoder did not make its vectors.
             RunError: when its encoder cannot be read.
         """
-        return cls(restore_snapshot(Path(snapshot), Path(folder), store))
+        return cls(restore_snapshot(place_of(snapshot), Path(folder), store))
 
     def __len__(self) -> int:
         return self.store.count()
 
     def __repr__(self) -> str:
-        return f"<Index {self.folder}: {len(self)} items of {self.contents.description['encoder']}>"
+        return f"<Index {self.contents.place}: {len(self)} items of {self.contents.description['encoder']}>"
 
     def _repr_html_(self) -> str:
         from crosslens.search.grid import Tile, tiles_as_html
@@ -154,13 +155,13 @@ class Index:
 
     @property
     def folder(self) -> Path:
-        """The folder of the index."""
+        """The folder of the index; of one in object storage, what this machine holds of it."""
         return self.contents.folder
 
     @property
     def name(self) -> str:
         """The folder's name."""
-        return self.folder.resolve().name
+        return self.contents.place.resolve().name
 
     @property
     def collection(self) -> str:
@@ -198,9 +199,9 @@ class Index:
         return self.contents.store
 
     @property
-    def roots(self) -> list[Path]:
-        """The absolute folders whose images were added."""
-        return [Path(root) for root in self.contents.roots]
+    def roots(self) -> list[Place]:
+        """The absolute folders and addresses whose images were added."""
+        return [place_of(root) for root in self.contents.roots]
 
     @property
     def columns(self) -> dict[str, ColumnType]:
@@ -373,7 +374,7 @@ class Index:
             StoreError: when ``target`` exists.
             CrosslensError: when it cannot be written.
         """
-        write_snapshot(self.contents, Path(target))
+        write_snapshot(self.contents, place_of(target))
 
     def stats(self) -> dict[str, Any]:
         """Size, encoder, domains and store, as plain values."""

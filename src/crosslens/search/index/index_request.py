@@ -14,6 +14,7 @@ from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.images.decode import DecodeMode
 from crosslens.search.stores import DEFAULT
+from crosslens.support.addresses import PlaceOption
 from crosslens.support.progress import note
 from crosslens.support.request import Request
 
@@ -45,7 +46,7 @@ class IndexRequest(Request):
     split: str | tuple[str, ...] | None = None
     """The splits to take, of images that are marked with some; all by default, which is noted."""
 
-    columns: Path | None = None
+    columns: PlaceOption | None = None
     """A table with columns of your own for these images, ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl``, which
     names them by ``path`` or ``id``; those of a manifest are taken without."""
 
@@ -69,8 +70,8 @@ class BuildRequest(IndexRequest):
     encoder: EncoderSource = "lite"
     """Makes the vectors: an Encoder, a run, an encoder folder or a backbone's name."""
 
-    folder: Path
-    """Of the new index."""
+    folder: PlaceOption
+    """Of the new index; in object storage it can be read, but not added to."""
 
     store: str = DEFAULT
     """Where the items are kept: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``."""
@@ -79,7 +80,7 @@ class BuildRequest(IndexRequest):
     """Folders are just folders, such as years or places: all images count as of one domain, named after the root,
     and without labels. The index remembers it for what is added later."""
 
-    features: Path | None = None
+    features: PlaceOption | None = None
     """A feature folder that ``crosslens embed`` made with the encoder's backbone; the cache by default."""
 
     vectors: Path | None = None

@@ -18,9 +18,11 @@ from crosslens.data.catalog import Catalog
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.index.unit_rows import find_faults, restore_unit_length
 from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
+from crosslens.support.addresses import Place, joined, place_of
 from crosslens.support.errors import CatalogError, StoreError
-from crosslens.support.file_stamp import stamp_of
+from crosslens.support.file_stamp import stamps_of
 from crosslens.support.progress import note
+from crosslens.support.remote import Remote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,27 +145,28 @@ def count_domains(store: Store) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def read_file_columns(paths: Sequence[Path]) -> dict[str, list[Any]]:
+def read_file_columns(paths: Sequence[Place]) -> dict[str, list[Any]]:
     """The columns ``size``, ``modified`` in whole seconds and ``stamp`` of files; null for one that is gone."""
     columns: dict[str, list[Any]] = {"size": [], "modified": [], "stamp": []}
-    for path in paths:
-        try:
-            stamp = stamp_of(path)
-            values: tuple[Any, ...] = stamp.size, stamp.modified // 10**9, str(stamp)
-        except OSError:
-            values = None, None, None
+    for stamp in stamps_of(paths):
+        values: tuple[Any, ...] = (None, None, None)
+        if stamp is not None:
+            values = stamp.size, stamp.modified // 10**9, str(stamp)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     return columns
 
 
 def resolve_root(catalog: Catalog) -> str:
-    """The absolute folder that a catalog's paths start from."""
+    """The absolute folder that a catalog's paths start from, or its address."""
     return str(catalog.root.resolve())
 
 
 def _named(root: str, path: str) -> str:
-    """The absolute name of a catalog's file; links to folders above ``root`` alone are followed."""
+    """The absolute name of a catalog's file, or its address; only links to folders above ``root`` are followed."""
+    place = joined(place_of(root), path)
+    if isinstance(place, Remote):
+        return str(place)
     if os.path.isabs(path) or ".." in Path(path).parts:
         folder, name = os.path.split(os.path.join(root, path))
         return os.path.join(os.path.realpath(folder), name)

@@ -73,7 +73,7 @@ def keep_queries(contents: Contents, queries: Catalog, device: str | None = None
     seen = features_of_encoder(drawn, contents.encoder, device=device)
     vectors = contents.encoder.encode_features(seen.centre, seen.catalog.column("domain"))
     tensors = {"features": np.ascontiguousarray(features, np.float32), "vectors": np.ascontiguousarray(vectors)}
-    with atomic_path(contents.folder / QUERIES) as temporary:
+    with atomic_path(contents.place / QUERIES) as temporary:
         save_file(tensors, temporary, {"fingerprint": contents.fingerprint.digest})
     return len(features)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,9 @@ from crosslens.search.index.ready_vectors import read_ready_vectors
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import parse_store, store_class, store_entries
+from crosslens.support.addresses import Place
 from crosslens.support.errors import FeatureError, NothingEmbeddedError, StoreError
-from crosslens.support.files import atomic_path, read_json, remove, write_json
+from crosslens.support.files import atomic_path, read_json, remove, upload, write_json
 from crosslens.support.progress import note
 
 if TYPE_CHECKING:
@@ -115,11 +117,27 @@ def make_index(
 
 
 def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
-    """Embed images and make an index of them, all or nothing; see ``Index.build``."""
+    """Embed images and make an index of them, all or nothing; see ``Index.build``.
+
+    One in object storage is made on this machine and copied there, ``index.json`` last.
+    """
+    place = request.folder
+    if isinstance(place, Path):
+        return _build_here(request, place)
+    if place.exists():
+        raise StoreError(f"{place} is not empty; choose another place or delete it first")
+    with tempfile.TemporaryDirectory(prefix="crosslens-") as above:
+        made, left_out = _build_here(request, Path(above) / place.name)
+        made.store.close()
+        upload(made.folder, place)
+    return Contents.open(place), left_out
+
+
+def _build_here(request: BuildRequest, folder: Path) -> tuple[Contents, list[str]]:
     from crosslens.encoder import load_encoder
     from crosslens.encoder.compiling import compile_folder
 
-    source, folder = request.images(), request.folder
+    source = request.images()
     encoder = load_encoder(request.encoder, decode=request.decode)
     domains = None if request.domains is None else source.domains_named(request.domains)
     plain = name_or(source.root.resolve().name, "pictures") if request.plain else None
@@ -156,7 +174,7 @@ def embed_items(
     items: pa.Table,
     encoder: Encoder,
     device: str | None = None,
-    folder: Path | None = None,
+    folder: Place | None = None,
 ) -> tuple[pa.Table, NDArray[np.float32], tuple[Skipped, ...]]:
     """The images of a catalog as items with their vectors ``(N, d)``.
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeGuard
 
 from crosslens.data.catalog import Catalog
 from crosslens.images.facts import Facts, read_facts
+from crosslens.images.formats import RAW, SVG, format_of
+from crosslens.support.addresses import Place
 from crosslens.support.errors import NothingEmbeddedError
+from crosslens.support.members import container_of, read_bytes, read_head
 from crosslens.support.progress import progress
+from crosslens.support.reading import read_ahead
+from crosslens.support.remote import UnreachableError
 
 SMALLEST = 8
 """Pixels that a picture's shorter side has at least."""
+_HEAD = 1 << 18
+"""Bytes in which nearly every picture says what it is, previews in it included."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,37 @@ def look_at(catalog: Catalog, *, gps: bool = False) -> Looked:
     facts: dict[str, Facts] = {}
     unfit: dict[str, str] = {}
     with progress(len(catalog), "looking") as advance:
-        for image, path in zip(catalog.ids, catalog.paths, strict=True):
-            facts[image] = found = read_facts(path, gps=gps)
+        for image, path, found in zip(catalog.ids, catalog.paths, _facts_of(catalog.paths, gps), strict=True):
+            facts[image] = found
             if found.width and (fault := find_fault(found.width, found.height)):
                 unfit[image] = f"{path} {fault}"
             advance(1)
     return Looked(facts, unfit)
+
+
+def _facts_of(paths: Sequence[Place], gps: bool) -> Iterator[Facts]:
+    """What each picture says of itself; those that are no files of this machine are read ahead."""
+    coming = read_ahead(lambda path: _distant_facts(path, gps), (path for path in paths if not _is_file(path)))
+    for path in paths:
+        yield read_facts(path, gps=gps) if _is_file(path) else next(coming)[1].result()
+
+
+def _is_file(path: Place) -> TypeGuard[Path]:
+    return isinstance(path, Path) and container_of(path) is None
+
+
+def _distant_facts(path: Place, gps: bool) -> Facts:
+    """The head tells nearly always; of pictures that keep such things at their end, the whole is fetched."""
+    try:
+        head = read_head(path, _HEAD)
+        found = read_facts(head, gps=gps)
+        if found.width or len(head) < _HEAD or format_of(head) in (None, SVG, RAW):
+            return found
+        return read_facts(read_bytes(path), gps=gps)
+    except UnreachableError:
+        raise
+    except OSError:
+        return Facts()
 
 
 def fit_for_index(catalog: Catalog, looked: Looked) -> Catalog:

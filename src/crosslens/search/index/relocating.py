@@ -14,8 +14,10 @@ from crosslens.search.index.adding import rewrite
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.items import read_file_columns
 from crosslens.search.stores.base import ITEM_SCHEMA
+from crosslens.support.addresses import Place, place_of, whole_name
 from crosslens.support.errors import StoreError
 from crosslens.support.presence import is_gone
+from crosslens.support.remote import Remote
 
 
 @dataclass
@@ -43,7 +45,7 @@ class RelocateReport:
 def relocate_roots(contents: Contents, old: str | Path, new: str | Path, *, force: bool = False) -> RelocateReport:
     """Move the items of folders that were added; see ``Index.relocate``."""
     contents.refresh()
-    folder = Path(new).resolve()
+    folder = place_of(new).resolve()
     if not folder.is_dir():
         raise StoreError(f"{new} is no folder; name the one in which the pictures lie now")
     report = RelocateReport(roots=_moved_roots(contents, old, folder))
@@ -60,7 +62,7 @@ def relocate_roots(contents: Contents, old: str | Path, new: str | Path, *, forc
     return report
 
 
-def _moved_roots(contents: Contents, old: str | Path, new: Path) -> dict[str, str]:
+def _moved_roots(contents: Contents, old: str | Path, new: Place) -> dict[str, str]:
     """Old path to new of every folder that was added and is ``old`` or lies below it.
 
     Raises:
@@ -68,10 +70,10 @@ def _moved_roots(contents: Contents, old: str | Path, new: Path) -> dict[str, st
     """
     roots = contents.roots
     # By the name that was written down; and where a link leads to the new folder now, by what it led to.
-    for above in dict.fromkeys((os.path.abspath(old), os.path.realpath(old))):
-        moves = {
-            root: str(new / Path(root).relative_to(above)) for root in roots if Path(root).is_relative_to(above)
-        }
+    named = place_of(old)
+    here: Place = named if isinstance(named, Remote) else Path(os.path.realpath(named))
+    for above in dict.fromkeys((place_of(whole_name(named)), here)):
+        moves = {root: str(new / below) for root in roots if (below := _below(root, above)) is not None}
         if moves:
             return {before: after for before, after in moves.items() if before != after}
     raise StoreError(f"nothing in {old} was added to {contents.folder}; what was: {', '.join(roots) or 'nothing'}")
@@ -83,14 +85,14 @@ def _moved_items(contents: Contents, report: RelocateReport) -> pa.Table:
     for table, _ in contents.store.scan(In(field="root", values=tuple(report.roots))):
         rows += table.to_pylist()
     for row in rows:
-        before, path = Path(row["root"]), Path(row["path"])
+        below = _below(row["path"], place_of(row["root"]))
         row["root"] = report.roots[row["root"]]
         if row["stamp"] is None and os.path.lexists(name := Path(row["root"], row["id"])):
             # Format 2 held what a link led to, not its name.
             row["path"] = str(name)
-        elif path.is_relative_to(before):
-            row["path"] = str(row["root"] / path.relative_to(before))
-    files = read_file_columns([Path(row["path"]) for row in rows])
+        elif below is not None:
+            row["path"] = str(place_of(row["root"]) / below)
+    files = read_file_columns([place_of(row["path"]) for row in rows])
     for row, size, modified, stamp in zip(rows, *files.values(), strict=True):
         if is_gone(row["path"], row["root"]):
             report.missing.append(row["id"])
@@ -101,3 +103,13 @@ def _moved_items(contents: Contents, report: RelocateReport) -> pa.Table:
             report.changed += 1
     report.moved = len(rows)
     return pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+
+
+def _below(name: str, above: Place) -> str | None:
+    """The steps from ``above`` to the place of this name; None where it does not lie below."""
+    place = place_of(name)
+    if isinstance(place, Remote) and isinstance(above, Remote):
+        return str(place.relative_to(above)) if place.is_relative_to(above) else None
+    if isinstance(place, Path) and isinstance(above, Path):
+        return str(place.relative_to(above)) if place.is_relative_to(above) else None
+    return None

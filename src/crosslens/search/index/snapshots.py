@@ -30,9 +30,12 @@ from crosslens.search.index.making import UPLOADS, make_index, require_free, upl
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores import parse_store
 from crosslens.search.stores.snapshot import ITEMS, VECTORS, damaged, read_pair
+from crosslens.support.addresses import Place
 from crosslens.support.errors import StoreError
 from crosslens.support.files import atomic_path, write_json
+from crosslens.support.local_copy import mirror
 from crosslens.support.progress import note
+from crosslens.support.remote import Remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from crosslens.encoder import Encoder
 
 
-def write_snapshot(contents: Contents, target: Path) -> None:
+def write_snapshot(contents: Contents, target: Place) -> None:
     """Write the version of an index that is held to a new folder.
 
     Args:
@@ -71,8 +74,8 @@ def write_snapshot(contents: Contents, target: Path) -> None:
         write_json(temporary / SNAPSHOT, contents.description | {"items": items.num_rows})
 
 
-def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
-    """Make an index of a snapshot.
+def restore_snapshot(snapshot: Place, folder: Path, store: str) -> Contents:
+    """Make an index of a snapshot; one in object storage is fetched first.
 
     Args:
         snapshot: a folder that ``write_snapshot`` made.
@@ -89,6 +92,8 @@ def restore_snapshot(snapshot: Path, folder: Path, store: str) -> Contents:
     if not (snapshot / SNAPSHOT).is_file():
         raise StoreError(f"{snapshot} is no snapshot; make one with 'crosslens index snapshot INDEX {snapshot}'")
     require_free(folder)
+    if isinstance(snapshot, Remote):
+        snapshot = mirror(snapshot, lambda names: names)
     kind, settings = parse_store(store)
     manifest = read_description(snapshot, SNAPSHOT)
     encoder = Encoder.load(snapshot / "encoder")

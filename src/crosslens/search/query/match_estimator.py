@@ -22,6 +22,7 @@ from crosslens.search.query.calibrated import Calibrated, read_calibrated, write
 from crosslens.search.query.combining import Combiner, answer_in_groups
 from crosslens.search.query.question import Course, Question
 from crosslens.search.query.resolve_domain import resolve_domain
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import CatalogError, ConfigError, FeatureError
 from crosslens.support.progress import note
 
@@ -284,4 +285,4 @@ def draw_indexed_images(index: Index, most: int, seed: int = 0) -> list[Catalog]
         folders.setdefault(row["root"] if inside else "/", []).append(
             {"id": row["id"], "path": row["id"] if inside else row["path"], "domain": row["domain"]}
         )
-    return [Catalog.from_rows(rows, Path(root)) for root, rows in folders.items()]
+    return [Catalog.from_rows(rows, place_of(root)) for root, rows in folders.items()]

@@ -14,6 +14,7 @@ import pyarrow as pa
 from crosslens.nn.similarity import Similarity
 from crosslens.search.filters.conditions import Filter
 from crosslens.support.errors import StoreError
+from crosslens.support.remote import Remote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +74,7 @@ class StoreContext:
 
     Attributes:
         folder: of the index; a local store keeps its files there, under names of its own.
+        away: where the index lies in object storage, of which ``folder`` then holds a part; it is only read.
         name: of the collection, unique to this index: for stores that hold several.
         dim: d, the length of a vector.
         similarity: the form queries come in.
@@ -86,6 +88,7 @@ class StoreContext:
     similarity: Similarity = field(default_factory=Similarity)
     fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    away: Remote | None = None
 
 
 class Store(Protocol):

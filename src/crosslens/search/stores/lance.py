@@ -70,7 +70,7 @@ class LanceStore:
         Raises:
             StoreError: when the table is missing or damaged.
         """
-        store = cls(context, LanceTable.open(context.folder, context.dim), _settings(context))
+        store = cls(context, LanceTable.open(context.away or context.folder, context.dim), _settings(context))
         if store._stale():
             store._rebuild_if_free()
         return store

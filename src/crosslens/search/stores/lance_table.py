@@ -22,7 +22,9 @@ import pyarrow as pa
 from crosslens.search.filters.conditions import And, BaseFilter, Eq, Filter, In, Not, Or, Prefix, Range, Value
 from crosslens.search.stores.base import ITEM_SCHEMA, as_items
 from crosslens.search.stores.snapshot import damaged
+from crosslens.support.addresses import Place
 from crosslens.support.errors import StoreError
+from crosslens.support.remote import Remote, lance_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +43,7 @@ _OLD_VERSIONS = timedelta(minutes=10)
 class LanceTable:
     """The table of an index; one object is used by one thread at a time."""
 
-    def __init__(self, table: Any, folder: Path, dim: int) -> None:
+    def __init__(self, table: Any, folder: Place, dim: int) -> None:
         self._table = table
         self._folder = folder
         self._dim = dim
@@ -58,8 +60,8 @@ class LanceTable:
             return cls(made, folder, dim)
 
     @classmethod
-    def open(cls, folder: Path, dim: int) -> LanceTable:
-        """Open the newest version.
+    def open(cls, folder: Place, dim: int) -> LanceTable:
+        """Open the newest version; Lance reads a table in object storage where it lies.
 
         Raises:
             StoreError: when the table is missing, damaged, or of another shape.
@@ -68,7 +70,8 @@ class LanceTable:
         if not file.is_dir():
             raise damaged(file, "it is missing")
         try:
-            table = _lance().dataset(file)
+            options = lance_options(file.scheme) if isinstance(file, Remote) else None
+            table = _lance().dataset(str(file), storage_options=options)
             schema = table.schema
         except Exception as error:
             # Lance raises many kinds: ValueError, OSError, RuntimeError and its own.
@@ -222,7 +225,7 @@ def _literal(value: Value) -> str:
     return str(value) if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
 
 
-def _file(folder: Path) -> Path:
+def _file(folder: Place) -> Place:
     return folder / FOLDER / f"{NAME}.lance"
 
 
@@ -259,7 +262,7 @@ def _vectors(table: pa.Table, dim: int) -> Array:
 
 
 @contextmanager
-def _store_errors(folder: Path, what: str) -> Iterator[None]:
+def _store_errors(folder: Place, what: str) -> Iterator[None]:
     """Raise what Lance and the disk raise as a ``StoreError``."""
     try:
         yield

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from crosslens.search.stores.base import ITEM_SCHEMA, as_items
+from crosslens.support.addresses import Place
 from crosslens.support.errors import StoreError
 from crosslens.support.files import atomic_path
 
@@ -85,7 +86,7 @@ def gather(
     return pa.concat_tables(tables), np.concatenate(arrays)
 
 
-def damaged(file: Path, error: object) -> StoreError:
+def damaged(file: Place, error: object) -> StoreError:
     """The error of a file that cannot be read."""
     return StoreError(
         f"{file} is damaged ({error}); restore a copy of it, or build the index again with 'crosslens index build'"
