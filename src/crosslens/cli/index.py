@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Decode,
     Device,
@@ -114,10 +115,11 @@ def build(
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
-    asked_with = None if queries is None else open_catalog(queries)
-    made, skipped = Index.from_request(request)
-    if asked_with is not None:
-        made.keep_queries(asked_with, device=device)
+    with as_job("index build", out):
+        asked_with = None if queries is None else open_catalog(queries)
+        made, skipped = Index.from_request(request)
+        if asked_with is not None:
+            made.keep_queries(asked_with, device=device)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
