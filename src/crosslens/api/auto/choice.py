@@ -21,8 +21,8 @@ _SAME_PICTURES = 0.5
 _THINGS = 0.8
 """Share of pictures that pair off, from which things are looked for unless a goal says otherwise.
 
-Measured: 0.86 for 81 products, 0.29 to 0.78 for kinds with 80 pictures or more of the smaller look. Things with a few
-pictures each look like kinds (0.44 to 0.75), so it is better to say the goal."""
+Measured: 0.86 for 81 products, 0.29 to 0.78 for kinds with 80 pictures or more of the smaller look. Things with a
+few pictures each look like kinds (0.44 to 0.75), so it is better to say the goal."""
 
 
 @dataclass(frozen=True)
