@@ -70,6 +70,9 @@ def test_an_alias_goes_over_in_one_step_and_back(tmp_path):
     first.publish()
     assert public() == ["a"]
     assert second.stats()["alias_is"] == "crosslens_test"
+    # Made again, the collection that has the name is replaced, and the name stays.
+    assert old.create().count() == 0
+    assert public() == []
 
 
 @needs_milvus
