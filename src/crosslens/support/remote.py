@@ -358,7 +358,9 @@ class _ShortError(OSError):
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 _WRONG_KEYS = (
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthenticationFailed"),
-    *("NoCredentials", "credential", "UnrecognizedClientException", "InvalidClientTokenId"),
+    *("credential", "UnrecognizedClientException", "InvalidClientTokenId", "UnauthorizedAccess"),
+    # Where nothing says who asks, the machine's own service is asked, which only machines of these clouds have.
+    *("169.254.169.254", "metadata.google.internal"),
 )
 _VARIABLES = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, or AWS_PROFILE",
