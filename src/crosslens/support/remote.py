@@ -1,8 +1,8 @@
 """Files in object storage: S3 and what speaks its language, Google Cloud Storage, Azure Blob Storage.
 
 One library reads all three, ``obstore``, over the same Rust crate by which Lance reads tables there, so that both
-take the same environment variables. It asks once for an object, where Arrow's file systems ask twice and
-``s3fs`` spends four times the processor's time; docs/how-to/places.md has the measurements.
+take the same environment variables. It asks once for an object, where Arrow's file systems ask twice, and spends a
+third of the processor's time of boto3; docs/how-to/places.md has the measurements.
 
 An object is written whole or not at all, so nothing half-written is ever seen under a name.
 """
