@@ -33,14 +33,13 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.metrics import average_precision
 from crosslens.features.load import Features, features_of
-from crosslens.ops.hubs import bank_potentials, csls_numbers, softmax_numbers
+from crosslens.ops.hubs import MOST_ITEMS, MOST_QUERIES, bank_potentials, csls_numbers, softmax_numbers
 from crosslens.search.rerank import RERANKERS
 from crosslens.search.rerank.base import RERANK_TOP, Candidates, Gallery
 from crosslens.search.rerank.graph import neighbour_graph
 
 TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.1)
 RERANKED = ("aqe", "dba", "k-reciprocal", "diffusion")
-BANK, COLUMNS = 1000, 2000
 METRICS = ("r1", "mrr", "map")
 WORLDS = ("emoji", "emoji-kind", "grocery", "pacs", "photosketch")
 ONE_TO_ONE = ("emoji", "grocery")
@@ -155,7 +154,7 @@ def measured_rows(trial: Trial, options: argparse.Namespace) -> Iterator[tuple[s
                 f"inverted softmax{where} {temperature:g}",
                 judged(trial, scores - softmax_numbers(bank, temperature)),
             )
-            learned = bank[:, np.sort(np.random.default_rng(2).permutation(bank.shape[1])[:COLUMNS])]
+            learned = bank[:, np.sort(np.random.default_rng(2).permutation(bank.shape[1])[:MOST_ITEMS])]
             numbers = softmax_numbers(bank, temperature, bank_potentials(learned, temperature))
             yield f"sinkhorn{where} {temperature:g}", judged(trial, scores - numbers)
     if options.no_rerank:
@@ -172,8 +171,8 @@ def measured_rows(trial: Trial, options: argparse.Namespace) -> Iterator[tuple[s
 def banks(trial: Trial) -> Iterator[tuple[str, np.ndarray]]:
     """Scores ``(R, G)`` of the bank, and of the gallery's own items in its place, each less itself."""
     rng = np.random.default_rng(3)
-    yield "", trial.bank[np.sort(rng.permutation(len(trial.bank))[:BANK])] @ trial.gallery.T
-    drawn = np.sort(rng.permutation(len(trial.gallery))[:BANK])
+    yield "", trial.bank[np.sort(rng.permutation(len(trial.bank))[:MOST_QUERIES])] @ trial.gallery.T
+    drawn = np.sort(rng.permutation(len(trial.gallery))[:MOST_QUERIES])
     own = trial.gallery[drawn] @ trial.gallery.T
     own[np.arange(len(drawn)), drawn] = -1
     yield " gallery", own

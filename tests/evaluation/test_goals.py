@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+import crosslens
+from crosslens.encoder import Encoder
 from crosslens.evaluation.conventions import Metric
-from crosslens.evaluation.goals import aim_at_thing
+from crosslens.evaluation.goals import MARK, aim_at_thing
 from crosslens.evaluation.measured import rank_directions
 from crosslens.evaluation.side import Side
 from crosslens.ops.hubs import TEMPERATURE, bank_potentials, softmax_numbers
-from crosslens.support.errors import EvaluationError
+from crosslens.support.errors import ConfigError, EvaluationError
 from testing.stores import unit
+from testing.tiny_backbone import TinyBackbone
 
 
 def side(domain, labels, seed):
@@ -47,3 +50,15 @@ def test_what_flatters_is_said():
     assert not rank_directions(few, [Metric("AP")], "test", 5, "thing").notes
     plain = rank_directions(order, [Metric("AP")], "test", 5)
     assert plain.directions[0].metrics != ranked.directions[0].metrics
+
+
+def test_an_evaluation_is_marked_and_says_its_goal(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "cache"))
+    encoder = Encoder(TinyBackbone())
+    kind, thing = (crosslens.evaluate(encoder, pictures, goal=goal, k=[1]) for goal in ("kind", "thing"))
+    assert (kind.to_json()["goal"], thing.to_json()["goal"]) == ("kind", "thing")
+    assert (kind.marks, thing.marks) == ((), (MARK,))
+    assert thing.metrics != kind.metrics
+    assert crosslens.evaluate(encoder, pictures, k=[1]).metrics == kind.metrics
+    with pytest.raises(ConfigError, match="did you mean 'thing'"):
+        crosslens.evaluate(encoder, pictures, goal="things")

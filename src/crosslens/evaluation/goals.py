@@ -13,7 +13,7 @@ import numpy as np
 from crosslens.evaluation.results import RetrievalResults
 from crosslens.evaluation.side import Side
 from crosslens.ops.calibration import LEAST
-from crosslens.ops.hubs import TEMPERATURE, bank_potentials, softmax_numbers
+from crosslens.ops.hubs import MOST_ITEMS, MOST_QUERIES, TEMPERATURE, bank_potentials, softmax_numbers
 from crosslens.ops.sampling import drawn_rows
 from crosslens.support.errors import EvaluationError
 
@@ -21,8 +21,6 @@ MARK = (
     "goal thing: what is near every query counts less; learned of one half of the queries, without labels, for the"
     " other"
 )
-_BANK, _ITEMS = 1000, 2000
-"""Queries of a bank, and items that its potentials are learned on, as in an index."""
 
 
 def aim_at_thing(query: Side, gallery: Side, seed: int = 0) -> tuple[Side, Side]:
@@ -45,11 +43,11 @@ def aim_at_thing(query: Side, gallery: Side, seed: int = 0) -> tuple[Side, Side]
         )
     second = np.zeros(len(query.ids), dtype=bool)
     second[drawn_rows(len(second), len(second) // 2, seed)] = True
-    learned = drawn_rows(len(gallery.ids), _ITEMS, seed)
+    learned = drawn_rows(len(gallery.ids), MOST_ITEMS, seed)
     numbers = []
     for half in (~second, second):
         asking = query.queries[half]
-        bank = asking[drawn_rows(len(asking), _BANK, seed)]
+        bank = asking[drawn_rows(len(asking), MOST_QUERIES, seed)]
         potentials = bank_potentials(bank @ gallery.vectors[learned].T, TEMPERATURE)
         numbers.append(softmax_numbers(bank @ gallery.vectors.T, TEMPERATURE, potentials))
     weights = -np.stack([second, ~second], axis=1).astype(np.float32)

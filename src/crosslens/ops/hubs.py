@@ -20,6 +20,10 @@ Goal = Literal["thing", "kind"]
 DEFAULT_GOAL: Goal = "kind"
 TEMPERATURE = 0.05
 """Of the soft largest score; see docs/how-to/goal.md for what it was chosen by."""
+MOST_QUERIES = 1000
+"""Of a bank."""
+MOST_ITEMS = 2000
+"""That a bank's potentials are learned on."""
 
 
 def csls_numbers(scores: NDArray[np.floating], k: int = 10) -> Array:

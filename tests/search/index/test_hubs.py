@@ -133,8 +133,8 @@ def test_a_bank_of_too_few_teaches_nothing(queries):
 
 
 def test_a_large_bank_is_drawn_from(monkeypatch):
-    monkeypatch.setattr("crosslens.search.index.hubs.MOST", 50)
-    monkeypatch.setattr("crosslens.search.index.hubs._ITEMS", 30)
+    monkeypatch.setattr("crosslens.search.index.hubs.MOST_QUERIES", 50)
+    monkeypatch.setattr("crosslens.search.index.hubs.MOST_ITEMS", 30)
     vectors = unit(200, dim=8)
     learned = learn_hubs(["a", "b"] * 100, vectors, Similarity())
     assert len(learned.bank) == 50

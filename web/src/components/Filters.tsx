@@ -49,7 +49,7 @@ function GoalSwitch({ now }: { now: Options }) {
   if (!collection || collection.goals.length < 2) return null;
   const chosen = now.goal ?? collection.goal;
   return (
-    <fieldset class="chips goals">
+    <fieldset class="chips">
       <legend>Look for</legend>
       {(Object.keys(GOALS) as Goal[]).map((goal) => (
         <label key={goal} class="chip">

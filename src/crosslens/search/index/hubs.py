@@ -22,7 +22,7 @@ import numpy as np
 
 from crosslens.nn.similarity import Similarity
 from crosslens.ops.calibration import LEAST
-from crosslens.ops.hubs import TEMPERATURE, bank_potentials, softmax_numbers
+from crosslens.ops.hubs import MOST_ITEMS, MOST_QUERIES, TEMPERATURE, bank_potentials, softmax_numbers
 from crosslens.ops.sampling import drawn_rows
 from crosslens.support.errors import StoreError
 from crosslens.support.files import atomic_path
@@ -37,10 +37,6 @@ NO_BANK = (
     "Items of one look say nothing of how queries of another see them; give some of those, unlabelled, with"
     " 'index build --queries' or 'index add --queries'"
 )
-MOST = 1000
-"""Queries of a bank."""
-_ITEMS = 2000
-"""Items of a domain that the potentials are learned on."""
 _AT_ONCE = 2048
 
 
@@ -106,9 +102,9 @@ def learn_hubs(
     names = np.asarray(domains, dtype=object)
     counts = {str(name): int((names == name).sum()) for name in sorted(set(domains))}
     if queries is not None:
-        bank, of = queries[drawn_rows(len(queries), MOST, seed)], None
+        bank, of = queries[drawn_rows(len(queries), MOST_QUERIES, seed)], None
     else:
-        each = MOST // max(len(counts), 1)
+        each = MOST_QUERIES // max(len(counts), 1)
         drawn = [np.flatnonzero(names == name)[drawn_rows(count, each, seed)] for name, count in counts.items()]
         rows = np.concatenate([np.empty(0, np.int64), *drawn])
         bank, of = vectors[rows], names[rows]
@@ -117,7 +113,7 @@ def learn_hubs(
         counted = np.ones(len(bank), dtype=bool) if of is None else of != name
         if counted.sum() < LEAST or count < LEAST:
             continue
-        learned = np.flatnonzero(names == name)[drawn_rows(count, _ITEMS, seed)]
+        learned = np.flatnonzero(names == name)[drawn_rows(count, MOST_ITEMS, seed)]
         scores = similarity.as_queries(bank[counted]) @ vectors[learned].T
         potentials[name] = np.full(len(bank), -np.inf)
         potentials[name][counted] = bank_potentials(scores, TEMPERATURE)
