@@ -210,10 +210,12 @@ class Collection:
             "image": f"{self._address}/image?id={quoted}",
         }
 
-    def calibrate(self) -> None:
-        """Make probabilities of a match ready for the index as it is; they take seconds for thousands of items."""
+    def prepare(self) -> None:
+        """Make searches of the index as it is fast, and probabilities of a match ready, which takes seconds for
+        thousands of items."""
         searcher = self.searcher
-        if len(searcher.index) >= LEAST and not searcher.calibrated:
+        searcher.index.store.quicken()
+        if len(searcher.index) >= LEAST:
             searcher.match_estimator.prepare()
 
     def _describe(self, searcher: Searcher) -> CollectionInfo:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -75,14 +74,18 @@ class MatchEstimator:
         return any(made.version == self.index.version for made in list(self._made.values()))
 
     def prepare(self) -> None:
-        """Calibrate for the index as it is, in every way that a query may ask for.
+        """Calibrate for the index as it is, in every way that a query may ask for, and for many queries.
 
         Raises:
             StoreError, FeatureError: as ``probability``.
         """
-        self._calibrated(False)
-        if self.has_queries:
-            self._calibrated(True)
+        for pictures in (False, True) if self.has_queries else (False,):
+            made = self._calibrated(pictures)
+            if made.calibration.screen is None:
+                quick = made._replace(calibration=made.calibration.quickened())
+                with self._making:
+                    if self._made[pictures] is made:
+                        self._made[pictures] = quick
 
     @property
     def has_queries(self) -> bool:
@@ -156,7 +159,7 @@ class MatchEstimator:
         else:
             row = _add_directions(features - made.mean)
         if narrowed:
-            among = replace(made.calibration, gallery=made.calibration.gallery[left])
+            among = made.calibration.among(made.calibration.gallery[left])
             return float(among.probability(row[None])[0])
         return self._together((made.calibration, row))
 
@@ -166,7 +169,7 @@ class MatchEstimator:
         ids = [hit.id for hit in nearest if hit.id not in exclude]
         if not ids:
             return 0.0
-        among = replace(self._calibrated(False).calibration, gallery=self.index.store.get(ids)[1])
+        among = self._calibrated(False).calibration.among(self.index.store.get(ids)[1])
         return float(among.probability(vector[None])[0])
 
     def _calibrated(self, pictures: bool) -> Calibrated:

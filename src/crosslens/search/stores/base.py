@@ -163,6 +163,11 @@ class Store(Protocol):
         """Do what makes searching fast and the files small again; says what was done, as plain values."""
         ...
 
+    def quicken(self) -> None:
+        """Spend memory and a moment on answering many queries of the version that is read faster, where a store
+        can; answers stay what they are."""
+        ...
+
     def refresh(self) -> bool:
         """Take over what other processes committed; True when something changed."""
         ...

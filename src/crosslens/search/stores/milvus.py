@@ -170,6 +170,9 @@ class MilvusStore:
                 self._client.compact(self._context.name)
         return self.stats()
 
+    def quicken(self) -> None:
+        """Nothing: Milvus answers."""
+
     def refresh(self) -> bool:
         """Whether something changed; what is read is always the newest."""
         newest = self._newest()
