@@ -192,8 +192,8 @@ def grow(folder: Path, items: int) -> None:
 def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> dict[str, Any]:
     crosslens = [sys.executable, "-m", "crosslens"]
     if options.index is None:
-        build = ["index", "build", str(options.root), "--encoder", options.encoder, "--out", str(folder), "--quiet"]
-        subprocess.run([*crosslens, *build], check=True)
+        build = [*crosslens, "index", "build", str(options.root), "--encoder", options.encoder]
+        subprocess.run([*build, "--out", str(folder), "--quiet"], check=True)
     else:
         shutil.copytree(options.index, folder)
     if options.items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ class MatchEstimator:
         for pictures in (False, True) if self.has_queries else (False,):
             made = self._calibrated(pictures)
             if made.calibration.screen is None:
-                quick = made._replace(calibration=made.calibration.quickened())
+                quick = replace(made, calibration=made.calibration.quickened())
                 with self._making:
                     if self._made[pictures] is made:
                         self._made[pictures] = quick
@@ -98,7 +99,7 @@ class MatchEstimator:
         made = self._calibrated(self.has_queries and question.features is not None)
         if made.calibration.source == "queries" or question.of_items:
             return False
-        return question.domain not in made.items.column("domain").unique().to_pylist()
+        return question.domain not in made.domains
 
     def __call__(self, question: Question, course: Course, nearest: Sequence[Hit] = ()) -> float:
         """The step of a query's way: ``probability`` of a question; ``nearest`` is what its own vector found."""

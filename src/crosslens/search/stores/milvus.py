@@ -2,7 +2,8 @@
 
     I/milvus.json    a number that rises with every change, so that readers see that something changed
 
-``milvus:FILE.db`` needs pymilvus and milvus-lite; ``milvus:http://HOST:19530`` needs pymilvus and a server. A
+``milvus:FILE.db`` needs pymilvus and milvus-lite; ``milvus:http://HOST:19530`` needs pymilvus and a server, whose
+credentials are taken from the environment each time and never written down. A
 change of more rows than one message holds is several messages: on this store alone, such a change may be kept in
 part when the process dies in the middle of it.
 """
@@ -13,6 +14,7 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +43,10 @@ _WINDOW = 16_384
 _MESSAGE = 2**24
 _LONGEST = 65_535
 _PRINT = "crosslens.fingerprint"
+TOKEN = "CROSSLENS_MILVUS_TOKEN"
+"""Variable with the token of a server: ``USER:PASSWORD``, or an API key."""
+CERTIFICATE = "CROSSLENS_MILVUS_CERTIFICATE"
+"""Variable with a PEM file, the certificate of a server whose authority this machine does not know."""
 
 
 class MilvusStore:
@@ -390,8 +396,18 @@ def _connect(context: StoreContext) -> tuple[Any, str]:
         ) from error
     # What goes wrong is raised too; the log would repeat it with a traceback.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    with _store_errors(uri):
-        return pymilvus.MilvusClient(uri), uri
+    given: dict[str, str] = {}
+    if "://" in uri:
+        named = {"token": os.environ.get(TOKEN), "server_pem_path": os.environ.get(CERTIFICATE)}
+        given = {name: value for name, value in named.items() if value}
+    try:
+        with _store_errors(uri):
+            return pymilvus.MilvusClient(uri, **given), uri
+    except StoreError as error:
+        if "://" not in uri:
+            raise
+        told = f"{TOKEN} is set" if "token" in given else f"where it wants a token, set {TOKEN} to it"
+        raise StoreError(f"{error} ({told}; TLS takes an address with https://)") from error
 
 
 def _counter(context: StoreContext) -> Path:
