@@ -186,6 +186,19 @@ def test_the_reference_asks_nothing_of_other_hosts(served):
     for path in served.client.get("/openapi.json").json()["paths"]:
         assert path.replace("{", "{") in docs
     assert 'id="problem-404"' in docs
+    # Descriptions are CommonMark, of which the page knows code.
+    assert "`" not in docs.split("<h2>Documents</h2>")[0]
+    assert "<code>images</code>" in docs
+    # What sends requests comes from this server, as its Content-Security-Policy asks.
+    assert docs.count("<script") == docs.count('<script src="docs.js"') == 1
+    assert served.client.get("/docs.js").headers["content-type"].startswith("text/javascript")
+
+
+def test_operations_have_short_names(served):
+    api = served.client.get("/openapi.json").json()
+    named = [operation["operationId"] for ways in api["paths"].values() for operation in ways.values()]
+    assert len(set(named)) == len(named)
+    assert {"search", "collections", "facets", "item", "jobs"} <= set(named)
 
 
 def test_openapi_is_complete(served):
