@@ -23,6 +23,11 @@ def queries(rows):
     return rows[[100, 7, 3, 5999]] + np.float32(0.01)
 
 
+def numbered(rows, weight):
+    """Rows whose last number is much larger than the others."""
+    return np.concatenate([rows, np.full((len(rows), 1), weight, np.float32)], axis=1)
+
+
 def test_products_of_codes_are_those_of_integers():
     rng = np.random.default_rng(1)
     codes = rng.integers(-127, 128, (300, 70)).astype(np.int8)
@@ -49,6 +54,21 @@ def test_answers_are_the_same(k, rows, queries):
         for (positions, scores), (expected, exact) in zip(with_it, without, strict=True):
             np.testing.assert_array_equal(positions, expected)
             np.testing.assert_array_equal(scores, exact)
+
+
+@pytest.mark.parametrize("weight", [0, -1])
+def test_one_large_number_a_row_makes_no_codes_coarse(weight, rows, queries):
+    large = numbered(rows, 0)
+    large[:, -1] = np.linspace(-3, 3, len(rows))
+    coded, asked = Screen(large), numbered(queries, weight)
+    scores, most = next(coded.bounds(asked))
+    exact = large.astype(np.float64) @ asked[0].astype(np.float64)
+    assert (exact <= most).all()
+    assert (most - scores).max() < 0.1
+    for found, expected in zip(
+        exact_top(asked, large, 20, screen=coded), exact_top(asked, large, 20), strict=True
+    ):
+        np.testing.assert_array_equal(found[0], expected[0])
 
 
 def test_rows_that_are_all_alike_are_no_trouble(queries):

@@ -39,6 +39,9 @@ class ToyStore:
     def quicken(self) -> None:
         pass
 
+    def publish(self):
+        pass
+
     def refresh(self):
         numbers = [int(child.name) for child in self.folder.glob("[0-9]*")] if self.folder.is_dir() else []
         if not numbers:

@@ -94,8 +94,12 @@ class Matches:
         other picture is the guess, with its probability.
         """
         rows = [_row("pair", pair.a, pair.b, pair) for pair in self.pairs]
-        rows += [_row("only a", one.picture, one.guess and one.guess.b, one.guess) for one in self.alone_a]
-        rows += [_row("only b", one.guess and one.guess.a, one.picture, one.guess) for one in self.alone_b]
+        rows += [
+            _row("only a", one.picture, one.guess.b if one.guess else None, one.guess) for one in self.alone_a
+        ]
+        rows += [
+            _row("only b", one.guess.a if one.guess else None, one.picture, one.guess) for one in self.alone_b
+        ]
         return Table(_COLUMNS, tuple(rows))
 
     def to_arrow(self) -> pyarrow.Table:

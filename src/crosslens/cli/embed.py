@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from crosslens.cli.early import require_encoders, require_sources
+from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Backbone,
     Decode,
@@ -21,13 +22,18 @@ from crosslens.cli.options import (
     is_shown,
     tell_skipped,
 )
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
 
 def embed(
     root: Annotated[
-        str | None, typer.Argument(help="A folder of images, a manifest (.csv, .parquet) or a list (.txt).")
+        str | None,
+        typer.Argument(
+            help="A folder of images, a table (.csv, .parquet, .lance), archives (.tar) or a list (.txt), by its"
+            " path or an address such as s3://BUCKET/FOLDER."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The feature folder to make or continue.")
@@ -56,6 +62,18 @@ def embed(
             " afterwards.",
         ),
     ] = None,
+    runner: Annotated[
+        str,
+        typer.Option("--runner", help="threads of this process, or ray: a Ray cluster."),
+    ] = "threads",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            help="With --runner ray, the cluster: HOST:6379 from a node of it, ray://HOST:10001 from elsewhere;"
+            " RAY_ADDRESS by default, and without that one is started on this machine.",
+        ),
+    ] = None,
     device: Device = None,
     workers: Workers = None,
     max_pixels: MaxPixels = None,
@@ -78,25 +96,31 @@ def embed(
     from crosslens.features.parts import Part
 
     if root is None and out is None and join is not None and len(join) == 1 and part is None:
-        _join(join[0], json, quiet)
+        with as_job("embed", join[0]):
+            _join(join[0], json, quiet)
         return
     if root is None or out is None:
         raise ConfigError("give ROOT and --out FOLDER; or --join FOLDER alone, to join the parts in a folder")
     if part is not None and join:
         raise ConfigError("--join takes no vectors into a part: leave --part or --join out")
+    if runner not in ("threads", "ray"):
+        raise ConfigError(f"a runner is threads or ray, not {runner!r}")
     chosen = None if part is None else Part.parse(part)
-    result = api.embed(
-        root if split is None else select_splits(api.open_catalog(root), split),
-        out=out,
-        backbone=backbone,
-        views=views,
-        decode=decode,  # type: ignore[arg-type]
-        device=device,
-        workers=workers,
-        shard_size=shard_size,
-        join=join or (),
-        part=chosen,
-    )
+    with as_job("embed", chosen.place(place_of(out)) if chosen else out):
+        result = api.embed(
+            root if split is None else select_splits(api.open_catalog(root), split),
+            out=out,
+            backbone=backbone,
+            views=views,
+            decode=decode,  # type: ignore[arg-type]
+            device=device,
+            workers=workers,
+            shard_size=shard_size,
+            join=join or (),
+            part=chosen,
+            runner=runner,  # type: ignore[arg-type]
+            address=address,
+        )
     value: dict[str, Any] = {
         "folder": str(result.folder),
         "embedded": result.embedded,
@@ -133,14 +157,16 @@ def _join(folder: Path, json: Path | None, quiet: bool) -> None:
 
     result = join_parts(folder)
     value = {
-        "folder": str(folder),
+        "folder": str(result.folder),
         "parts": result.parts,
         "images": result.images,
         "skipped": [vars(entry) for entry in result.skipped],
     }
     emit_json(json, value)
     if is_shown(quiet, json):
-        echo(f"{folder}: {result.parts} parts joined, {result.images} images, {len(result.skipped)} skipped")
+        echo(
+            f"{result.folder}: {result.parts} parts joined, {result.images} images, {len(result.skipped)} skipped"
+        )
         tell_skipped([f"{entry.path}: {entry.reason}" for entry in result.skipped])
 
 
@@ -148,5 +174,5 @@ def _tell_parts(folder: Path) -> None:
     from crosslens.features.parts import finished_parts
 
     done, of = finished_parts(folder)
-    more = f"; join them with 'crosslens embed --join {folder}'" if done == of else ""
+    more = f"; join them with 'crosslens embed --join {place_of(folder)}'" if done == of else ""
     echo(f"{done} of {of} parts are finished{more}")

@@ -13,6 +13,7 @@ from crosslens.cli.options import (
     Domains,
     Draw,
     Features,
+    Goal,
     Json,
     MaxPixels,
     PrivateGallery,
@@ -115,6 +116,7 @@ def evaluate(
     generalised: Generalised = False,
     split: Split = None,
     ties: TiesOption = "stable",
+    goal: Goal = "kind",
     features: Features = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -154,6 +156,7 @@ def evaluate(
         generalised=generalised,
         split=split,
         ties=ties,
+        goal=goal,
     )
     runs = runs_of(encoder)
     results = [measure(run, request) for run in runs]
@@ -186,6 +189,7 @@ def compare(
     generalised: Generalised = False,
     split: Split = None,
     ties: TiesOption = "stable",
+    goal: Goal = "kind",
     features: Features = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -220,6 +224,7 @@ def compare(
         generalised=generalised,
         split=split,
         ties=ties,
+        goal=goal,
         features=features,
         device=device,
     )

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from crosslens.cli.early import require_encoders, require_sources
+from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Decode,
     Device,
     Domains,
     Features,
+    Goal,
     Json,
     MaxPixels,
     Quiet,
@@ -26,10 +28,11 @@ from crosslens.cli.options import (
     tell_skipped,
 )
 from crosslens.search.stores import describe_stores, parse_store
+from crosslens.support.addresses import place_of
 from crosslens.support.terminal import echo, in_bytes, print_table
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder, or its address.")]
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="The images: a folder, a manifest or a list.")]
 Columns = Annotated[
     Path | None,
@@ -51,7 +54,7 @@ Queries = Annotated[
     typer.Option(
         "--queries",
         help="Unlabelled images like those you will ask with; kept, so that search and serve can tell whether a"
-        " query has a match.",
+        " query has a match, and what is near every query (--goal thing).",
     ),
 ]
 
@@ -72,6 +75,7 @@ def build(
         typer.Option("--plain", help="Folders are no looks (years, places): all images count as of one domain."),
     ] = False,
     queries: Queries = None,
+    goal: Goal = "kind",
     columns: Columns = None,
     gps: Gps = False,
     features: Features = None,
@@ -111,6 +115,8 @@ def build(
         domains=split_names(domains),
         split=split,
         plain=plain,
+        queries=None if queries is None else open_catalog(queries),
+        goal=goal,
         columns=columns,
         gps=gps,
         features=features,
@@ -118,17 +124,15 @@ def build(
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
-    asked_with = None if queries is None else open_catalog(queries)
-    made, skipped = Index.from_request(request)
-    if asked_with is not None:
-        made.keep_queries(asked_with, device=device)
+    with as_job("index build", out):
+        made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
-    emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
+    emit_json(json, {"index": str(place_of(out)), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
         told = describe_left_out(left_out)
-        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped{told}")
+        echo(f"{len(made)} images indexed in {place_of(out)}, {len(skipped)} skipped{told}")
         tell_skipped(skipped)
-        echo(f"search with: crosslens search {out} --image PICTURE")
+        echo(f"search with: crosslens search {place_of(out)} --image PICTURE")
 
 
 @app.command()
@@ -318,7 +322,7 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     stats = Index.open(index).stats()
     emit_json(json, stats)
     if is_free(json):
-        print_table(str(index), ("what", "value"), _info_rows(stats))
+        print_table(str(place_of(index)), ("what", "value"), _info_rows(stats))
 
 
 def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
@@ -335,15 +339,28 @@ def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
         ("backbone", stats["backbone"]),
         ("answers words", "yes" if stats["text_queries"] else "no"),
+        ("goal", _goal_row(stats)),
         ("store", structure),
         ("on disk", in_bytes(stats["bytes"])),
         ("version", f"{stats['version']} (format {stats['format']})"),
     ]
 
 
+def _goal_row(stats: dict[str, Any]) -> str:
+    """What is asked for, and what was learned for ``thing``."""
+    hubs = stats["hubs"]
+    if not hubs:
+        return f"{stats['goal']}; nothing learned for thing"
+    source = "kept queries" if hubs["bank"] == "queries" else "items of other domains"
+    return f"{stats['goal']}; thing learned of {hubs['size']:,} {source} and {hubs['items']:,} items"
+
+
 @app.command()
 def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
-    """Make an index fast and small again after many changes. It can be searched meanwhile.
+    """Make an index fast and small again after many changes, and learn anew what is near every query (--goal
+    thing).
+
+    It can be searched meanwhile.
 
     Example: crosslens index optimize photos.index
     """
@@ -352,7 +369,29 @@ def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     done = Index.open(index).optimize()
     emit_json(json, done)
     if is_shown(quiet, json):
-        print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in done.items()])
+        print_table(str(place_of(index)), ("what", "value"), [(key, str(value)) for key, value in done.items()])
+
+
+@app.command()
+def switch(
+    index: Folder,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The version that takes its place.")],
+    quiet: Quiet = False,
+) -> None:
+    """Exchange two indexes in one step: a new version that was built beside takes the place of the one that is
+    served.
+
+    Servers of INDEX take it over within a second (any number of them, over one disk), and no request fails. NEW is
+    the old version then: the same command again is the way back.
+
+    Example: crosslens index build pictures/ --encoder runs/second --out next.index, then
+    crosslens index switch photos.index next.index
+    """
+    from crosslens.search.index.switching import switch_indexes
+
+    switch_indexes(index, new)
+    if is_shown(quiet, None):
+        echo(f"{index} is the new version now, {new} the old one; the same command again is the way back")
 
 
 @app.command()
@@ -370,9 +409,9 @@ def snapshot(
 
     opened = Index.open(index)
     opened.snapshot(target)
-    emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
+    emit_json(json, {"snapshot": str(place_of(target)), "items": len(opened), "version": opened.version})
     if is_shown(quiet, json):
-        echo(f"{len(opened)} items copied to {target}")
+        echo(f"{len(opened)} items copied to {place_of(target)}")
 
 
 @app.command()
@@ -390,9 +429,9 @@ def restore(
     from crosslens.search.index.index import Index
 
     made = Index.restore(snapshot, out, store=store)
-    emit_json(json, {"index": str(out), **made.stats()})
+    emit_json(json, {"index": str(place_of(out)), **made.stats()})
     if is_shown(quiet, json):
-        echo(f"{len(made)} items restored in {out}")
+        echo(f"{len(made)} items restored in {place_of(out)}")
 
 
 @app.command()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEAST = 2**21
 """Numbers of a matrix below which a float32 product is as fast."""
-_LARGEST = 127
+_MOST = 127
 _ZERO = 128
 _ROUNDING = 1e-5
 _STEP = 4096
@@ -40,8 +40,13 @@ class Screen:
         codes = np.empty((dim, count), np.int8)
         self._factors, self._errors = np.empty(count, np.float32), np.empty(count, np.float32)
         self._lengths, self._shift = np.empty(count, np.float32), np.empty(count, np.int32)
+        # One column may hold much larger numbers than the others, which would make all codes coarse: it stays.
+        self._column = int(np.abs(matrix[:_STEP]).max(0).argmax())
+        self._kept = np.array(matrix[:, self._column], np.float32)
+        self._largest = float(np.abs(self._kept).max())
         for start in range(0, count, _STEP):
-            rows = matrix[start : start + _STEP]
+            rows = np.array(matrix[start : start + _STEP], np.float32)
+            rows[:, self._column] = 0
             part = slice(start, start + len(rows))
             factors, coded = _encode(rows)
             codes[:, part] = coded.T
@@ -56,16 +61,21 @@ class Screen:
 
     def bounds(self, queries: Array) -> Iterator[tuple[Array, Array]]:
         """Scores ``(N,)`` of each query ``(Q, d)`` about as they are, and what they can be at most ``(N,)``."""
-        factors, coded = _encode(queries)
+        rest = np.array(queries, np.float32)
+        rest[:, self._column] = 0
+        factors, coded = _encode(rest)
         products = self._product.run(None, {"queries": (coded.astype(np.int16) + _ZERO).astype(np.uint8)})[0]
         near = coded * factors[:, None]
         lengths = np.linalg.norm(near, axis=1)
-        errors = np.linalg.norm(queries - near, axis=1)
-        for row, factor, length, error in zip(products, factors, lengths, errors, strict=True):
+        errors = np.linalg.norm(rest - near, axis=1)
+        kept = queries[:, self._column]
+        for row, factor, length, error, weight in zip(products, factors, lengths, errors, kept, strict=True):
             scores = (row - self._shift).astype(np.float32)
             scores *= factor * self._factors
+            if weight:
+                scores += weight * self._kept
             most = scores + float(length) * self._errors
-            most += float(error) * self._lengths + _ROUNDING * float(length)
+            most += float(error) * self._lengths + _ROUNDING * (float(length) + abs(float(weight)) * self._largest)
             yield scores, most
 
 
@@ -79,17 +89,17 @@ def make_screen(matrix: Array) -> Screen | None:
 
 def _encode(rows: Array) -> tuple[Array, NDArray[np.int8]]:
     """Factors ``(n,)`` and int8 codes ``(n, d)`` whose product is about the rows."""
-    factors = np.abs(rows).max(1, initial=0) / np.float32(_LARGEST)
+    factors = np.abs(rows).max(1, initial=0) / np.float32(_MOST)
     factors = np.maximum(factors, np.finfo(np.float32).tiny).astype(np.float32)
     return factors, np.rint(rows / factors[:, None]).astype(np.int8)
 
 
 def _is_exact() -> bool:
     """Whether products of the largest codes are right."""
-    codes = np.full((64, 16), _LARGEST, np.int8)
+    codes = np.full((64, 16), _MOST, np.int8)
     given = np.full((2, 64), 255, np.uint8)
     found = _open_product(codes).run(None, {"queries": given})[0]
-    return bool((found == 255 * _LARGEST * 64).all())
+    return bool((found == 255 * _MOST * 64).all())
 
 
 def _open_product(codes: NDArray[np.int8]) -> Any:

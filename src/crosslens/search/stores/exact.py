@@ -126,6 +126,9 @@ class ExactStore:
     def quicken(self) -> None:
         """Nothing: this store is the plain one."""
 
+    def publish(self) -> None:
+        """Nothing: who reads its files finds it by its folder."""
+
     def refresh(self) -> bool:
         """Read the current generation when it is another one."""
         if _number(self._context) == self._current.number:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -24,15 +25,18 @@ from crosslens.search.stores.scoring import best, exact_top, rescored
 from crosslens.search.stores.settings import LanceSettings
 from crosslens.search.stores.snapshot import save_tensors
 from crosslens.search.stores.structure_files import (
+    ITEMS,
     LISTS,
     MANIFEST,
     ROWS,
     VECTORS,
     Manifest,
     check_files,
+    map_items,
     map_vectors,
     mark,
     read_manifest,
+    write_items,
 )
 from crosslens.support.errors import StoreError
 from crosslens.support.files import atomic_path, write_json
@@ -57,6 +61,7 @@ class Structure:
         seqs: ``(M,)`` rising.
         vectors: ``(M, d)`` in mapped memory.
         lists: inverted lists, where there are some.
+        items: of the M rows, in mapped memory; None in a structure of an older version.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, settings: LanceSettings) -> None:
@@ -70,6 +75,7 @@ class Structure:
             # A plain view: a memmap makes another memmap of every part that is taken from it.
             self.vectors: Array = np.asarray(map_vectors(folder / VECTORS, manifest.rows, manifest.dim))
             self.lists = InvertedLists.read(folder / LISTS, rows["list"]) if manifest.kind == "ivf" else None
+            self.items = map_items(folder / ITEMS, manifest.rows)
             self._screen: Screen | None = None
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise StoreError(f"{folder} cannot be read: {error}") from error
@@ -148,10 +154,13 @@ def build_structure(
     target: Path,
     blocks: Iterator[tuple[NDArray[np.int64], Array]],
     seqs: NDArray[np.int64],
+    items: pa.Table | None,
     dim: int,
     table_version: int,
     similarity: Similarity,
     settings: LanceSettings,
+    *,
+    numbered: bool = False,
 ) -> None:
     """Write the structure of M rows as a new folder, all or nothing.
 
@@ -159,10 +168,12 @@ def build_structure(
         target: the folder.
         blocks: all rows in any order, as seqs ``(n,)`` and vectors ``(n, d)``.
         seqs: of all rows ``(M,)``, rising.
+        items: M rows of ``ITEM_SCHEMA`` in this order; None for vectors alone.
         dim: d.
         table_version: noted in the manifest.
         similarity: the form queries come in, for measuring.
         settings: when to make inverted lists, and how well they must find.
+        numbered: whether the rows end with numbers; see ``NumberedStore``.
 
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
@@ -186,13 +197,21 @@ def build_structure(
         if len(seqs) >= settings.exact_below and count > 1:
             lists = InvertedLists.make(vectors, count)
             probes = choose_probes(
-                lists, vectors, similarity, settings.recall, settings.refine, settings.exact_rows
+                lists,
+                vectors,
+                similarity,
+                settings.recall,
+                settings.refine,
+                settings.exact_rows,
+                numbered=numbered,
             )
             if probes[0].lists <= max(1, settings.most_lists * count):
                 lists.write(temporary / LISTS)
                 tensors["list"] = lists.list_of
                 manifest = manifest.model_copy(update={"kind": "ivf", "lists": count, "probes": probes})
         save_tensors(tensors, temporary / ROWS)
+        if items is not None:
+            write_items(temporary / ITEMS, items)
         files = {file.name: mark(file) for file in sorted(temporary.iterdir())}
         seconds = round(time.perf_counter() - started, 3)
         manifest = manifest.model_copy(update={"files": files, "seconds": seconds})
