@@ -205,11 +205,12 @@ class FeatureStore:
         """The features of ``ids`` in that order, left on disk; arguments and errors as of ``gather``."""
         self._require_whole()
         count = self._views_wanted(views)
-        places = np.fromiter(map(self._place, ids), dtype=np.dtype((np.int32, 2)), count=len(ids))
-        used = np.unique(places[:, 0])
+        shards, rows = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
+        for position, image in enumerate(ids):
+            shards[position], rows[position] = self._place(image)
+        used = np.unique(shards)
         files = [stored_file(self._shards[number].file) for number in used]
-        numbers = np.searchsorted(used, places[:, 0]).astype(np.int32)
-        rows = np.ascontiguousarray(places[:, 1])
+        numbers = np.searchsorted(used, shards).astype(np.int32)
         return StoredRows(files, numbers, rows, 1 + self.config.views, count, self.config.fingerprint.dim)
 
     def _require_whole(self) -> None:
