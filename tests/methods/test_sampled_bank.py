@@ -168,3 +168,22 @@ def test_a_shard_that_is_touched_while_it_is_used_is_told(folder, damage):
         shard.unlink()
     with pytest.raises(FeatureError, match=rf"{damage} while its vectors were in use.*--resume"):
         stored.read(np.arange(96), np.zeros(96, np.int64))
+
+
+def test_a_run_that_began_before_there_was_the_setting_goes_on(pictures, tmp_path, killed_after):
+    own = {"bank_rows": 131072}
+    whole = fit(pictures, tmp_path / "whole", own=own)
+    with killed_after(5, TwoViewTraining, modules=("crosslens.methods.two_view",)):
+        fit(pictures, tmp_path / "broken", own=own)
+    config = tmp_path / "broken" / "config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "bank_rows" not in line))
+    assert np.array_equal(rows(whole), rows(fit(pictures, tmp_path / "broken", own=own, resume=True)))
+
+
+def test_other_images_than_the_checkpoint_knows_are_told(pictures, tmp_path, killed_after):
+    with killed_after(5, TwoViewTraining, modules=("crosslens.methods.two_view",)):
+        fit(pictures, tmp_path / "broken")
+    sorted(pictures.rglob("*.png"))[0].write_bytes(b"no picture any more")
+    with pytest.raises(TrainingError, match=r"had \[48, 48\] images and have \[47, 48\] now"):
+        fit(pictures, tmp_path / "broken", resume=True)
