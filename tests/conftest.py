@@ -79,6 +79,7 @@ def tiny_world(_exports, monkeypatch):
     from testing.tiny_backbone import register_tiny
 
     monkeypatch.setenv("CROSSLENS_CACHE", str(_exports))
+    monkeypatch.setenv("CROSSLENS_STATE", str(_exports / "state"))
     register_tiny()
 
 

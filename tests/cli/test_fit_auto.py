@@ -26,7 +26,8 @@ def test_explain_says_what_why_and_what_would_change_it(cli, pictures, tmp_path)
     chosen, because, unless = out.splitlines()
     assert chosen == "auto takes uem for photo 48, sketch 48"
     assert because.startswith("because there are pictures and no class names")
-    assert "--classes FILE" in unless
+    assert "--classes FILE" in because
+    assert "--goal thing would give centred" in unless
     value = json.loads(target.read_text())
     assert (value["method"], value["facts"]["pictures"]) == ("uem", {"photo": 48, "sketch": 48})
     assert {file.name for file in tmp_path.iterdir()} == {"pictures", "choice.json"}

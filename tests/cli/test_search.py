@@ -63,6 +63,23 @@ def test_filter_sort_fold_and_rerank(ask):
     assert ids(cut) == ids(plain)[:5]
 
 
+def test_a_goal(ask, cli, index, pictures, tmp_path):
+    kind, thing = (ask("--like", A, "-k", 95, "--goal", goal) for goal in ("kind", "thing"))
+    assert ids(ask("--like", A, "-k", 95)) == ids(kind) != ids(thing)
+    status, _, err = cli("search", index, "--like", A, "--goal", "thin")
+    assert (status, "did you mean 'thing'" in err) == (2, True)
+    status, _, err = cli("search", index, "--like", A, "--goal", "thing", "--rerank", "dba")
+    assert (status, "leave one of the two out" in " ".join(err.split())) == (2, True)
+    aimed, alone = tmp_path / "aimed", tmp_path / "alone"
+    build = ("index", "build", pictures, "--domains", "photo", "--goal", "thing")
+    status, _, err = cli(*build, "--out", alone)
+    assert (status, "--queries" in err, alone.exists()) == (2, True, False)
+    assert cli(*build, "--out", aimed, "--queries", pictures / "sketch")[0] == 0
+    told = json.loads(cli("index", "info", aimed, "--json", "-")[1])
+    assert (told["goal"], told["hubs"]["bank"], told["format"]) == ("thing", "queries", 5)
+    assert "thing learned of 48 kept queries and 48 items" in " ".join(cli("index", "info", aimed)[1].split())
+
+
 def test_a_region_of_a_picture_and_different_ones(ask, cli, index, pictures, tmp_path):
     picture = pictures / "sketch" / "cross" / "01.png"
     Image.open(picture).crop((10, 0, 40, 32)).save(tmp_path / "cut.png")

@@ -217,3 +217,12 @@ def test_distance_of_distance_compares_cosine_distances_of_assignments():
     assert distance_of_distance(q, tuple(prototypes), 0.1).item() == pytest.approx(sum(terms) / 2, abs=1e-9)
     lengths = unit_assignments(q[0], prototypes[0], 0.1).norm(dim=1)
     assert torch.allclose(lengths, torch.ones_like(lengths))
+
+
+def test_distance_of_distance_of_three_domains_is_the_mean_over_every_two():
+    torch.manual_seed(0)
+    q = [F.normalize(torch.randn(6, 8, dtype=torch.float64), dim=1) for _ in range(3)]
+    prototypes = [F.normalize(torch.randn(4, 8, dtype=torch.float64), dim=1) for _ in range(3)]
+    pairs = [(prototypes[i], prototypes[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    expected = sum(distance_of_distance(q, pair, 0.1).item() for pair in pairs) / 3
+    assert distance_of_distance(q, prototypes, 0.1).item() == pytest.approx(expected, abs=1e-12)

@@ -85,6 +85,7 @@ def test_a_client_asks_everything(world, way):
             assert (facts["name"], facts["items"]) == ("photos.index", 32)
             assert facts["domains"] == {"photo": 16, "sketch": 16}
             assert not facts["understands_text"]
+            assert (facts["goal"], facts["goals"]) == ("kind", ["thing", "kind"])
             assert facts["picture_folders"] == [str(world / "asked"), str(world / "pictures")]
 
             expected = crosslens.search(index, picture, top=24, where="domain = 'photo'")
@@ -95,6 +96,9 @@ def test_a_client_asks_everything(world, way):
                 found = await ask("search", **query, **asked)
                 assert [hit["id"] for hit in found["hits"]] == ids[:5]
                 assert found["hits"][0]["path"] == str(world / "pictures" / ids[0])
+            thing = crosslens.search(index, picture, top=5, where="domain = 'photo'", goal="thing")
+            aimed = await ask("search", picture_paths=[str(picture)], goal="thing", **asked)
+            assert [hit["id"] for hit in aimed["hits"]] == [one.hit.id for one in thing.hits]
             assert found["next_offset"] == 5
             page, pages = found, [found["hits"]]
             while page["next_offset"] is not None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from crosslens.losses.adversarial import domain_adversarial
+from crosslens.losses.adversarial import domain_accuracy, domain_adversarial
 from crosslens.nn.gradient_reversal import DomainClassifier, reversal_strength, reverse_gradient
 from testing.golden import read_golden
 
@@ -36,3 +36,15 @@ def test_ramp(progress, strength):
     assert reversal_strength(float(progress)) == pytest.approx(strength, abs=1e-12)
     assert reversal_strength(2 * float(progress), 5.0) == pytest.approx(strength, abs=1e-12)
     assert reversal_strength(float(progress), None) == 1
+
+
+def test_more_than_two_domains_are_told_apart_by_a_softmax():
+    torch.manual_seed(0)
+    classifier = DomainClassifier(8, 16, domains=3)
+    logits = [classifier(torch.randn(count, 8)) for count in (4, 5, 6)]
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([4, 5, 6]))
+    expected = torch.nn.functional.cross_entropy(torch.cat(logits), labels)
+    assert torch.allclose(domain_adversarial(logits), expected)
+    assert torch.allclose(domain_adversarial(logits, "sum"), expected * 15)
+    shares = [(rows.argmax(1) == domain).float().mean() for domain, rows in enumerate(logits)]
+    assert torch.allclose(domain_accuracy(logits), torch.stack(shares).mean())

@@ -177,3 +177,30 @@ def test_clusters_without_members_leave():
     assignments, centroids = occupied(torch.tensor([3, 0, 3, 5]), torch.arange(12.0).view(6, 2))
     assert assignments.tolist() == [1, 0, 1, 2]
     assert torch.equal(centroids, torch.tensor([[0.0, 1], [6, 7], [10, 11]]))
+
+
+@given(seed=st.integers(0, 2000), sizes=st.lists(st.integers(1, 5), min_size=2, max_size=5), common=st.booleans())
+def test_several_domains_share_one_index_space(seed, sizes, common):
+    torch.manual_seed(seed)
+    centroids = [torch.randn(size, 4, dtype=torch.float64) for size in sizes]
+    means = [torch.randn(4, dtype=torch.float64) for _ in sizes]
+    found = unify(centroids, means, quantile=0.7, common=common)
+    members = [[] for _ in found.merged]
+    for own, position, shift in zip(centroids, found.positions, found.shifts, strict=True):
+        assert len(set(position.tolist())) == len(position)
+        for row, place in zip(own, position.tolist(), strict=True):
+            members[place].append(row + shift)
+    # Every prototype is the mean of its clusters in the first frame, and no place is empty.
+    assert torch.allclose(found.raw[0], torch.stack([torch.stack(rows).mean(0) for rows in members]))
+    assert found.merged.tolist() == [len(rows) > 1 for rows in members]
+    for raw, shift, mean in zip(found.raw, found.shifts, means, strict=True):
+        assert torch.allclose(raw + shift, found.raw[0])
+        assert torch.allclose(shift, torch.zeros(4).double() if common else means[0] - mean)
+
+
+def test_a_third_domain_merges_with_either_of_the_first_two():
+    a, b = torch.eye(5, dtype=torch.float64)[:2], torch.eye(5, dtype=torch.float64)[2:4]
+    mean = torch.zeros(5, dtype=torch.float64)
+    found = unify((a, b, torch.cat([b[1:], a[:1]])), (mean, mean, mean))
+    assert found.positions[2].tolist() == [3, 0]
+    assert found.merged.tolist() == [True, False, False, True]

@@ -39,6 +39,7 @@ def test_the_output_is_the_same(own_index, cli, pictures_root, monkeypatch):
     picture = pictures_root / HIT
     calls = [
         ("search", own_index, "--image", picture, "--top", 4, "--domain", "auto"),
+        ("search", own_index, "--image", picture, "--goal", "kind"),
         ("search", own_index, "--like", HIT, "--fold", 0.9, "--sort", "-id"),
         ("search", own_index, "--image", picture, "--like", HIT, "--where", "label = 'cross'", "--min-match", 0),
         ("search", own_index, "--image", picture, "--region", "0,0,0.5,1", "--rerank", "aqe"),

@@ -20,7 +20,8 @@ SKETCHES = {"op": "eq", "field": "domain", "value": "sketch"}
 def searcher(centred_index):
     made = Searcher(Index.open(centred_index))
     # As the server does before it answers with probabilities.
-    made.match_estimator.probability(made.index.get(IMAGE)[1])
+    for goal in made.index.goals:
+        made.match_estimator.probability(made.index.get(IMAGE)[1], goal=goal)
     return made
 
 
@@ -49,6 +50,7 @@ def told(answer):
         {"where": SKETCHES},
         {"sort": "-id"},
         {"fold": 0.7},
+        {"goal": "thing"},
         {"rerank": "aqe"},
         {"rerank": "dba"},
         {"rerank": "k-reciprocal"},
@@ -98,6 +100,16 @@ def test_a_region_that_is_none_is_refused(centred, picture, region):
     answer = centred.search(query, picture, name="centred.index")
     assert answer.status_code == 422
     assert "region" in answer.text
+
+
+def test_a_goal_that_a_re_ranker_contradicts_is_refused(centred):
+    facts = centred.service.collections["centred.index"].info()
+    assert (facts.goal, facts.goals) == ("kind", ["thing", "kind"])
+    for wrong, told in (({"goal": "thing", "rerank": "aqe"}, "leave one of the two out"), ({"goal": "x"}, "goal")):
+        query = {"parts": [{"like": LIKE}]} | wrong
+        answer = centred.client.post("/api/v1/collections/centred.index/search", json=query)
+        assert answer.status_code == 422
+        assert told in answer.text
 
 
 @pytest.mark.parametrize("field", ["liked", "disliked"])

@@ -32,8 +32,8 @@ def test_plain_lines_come_now_and_then(told):
             now[0] += 1.0
             advance(1, "loss 0.5")
     lines = text.getvalue().splitlines()
-    assert lines[0] == "embedding: 20 of 200, about 3 min left; loss 0.5"
-    assert lines[-1] == "embedding: 200 of 200; loss 0.5"
+    assert lines[0] == "embedding: 20 of 200, 1/s, about 3 min left; loss 0.5"
+    assert lines[-1] == "embedding: 200 of 200, 1/s; loss 0.5"
     assert len(lines) == 10
 
 
@@ -43,7 +43,7 @@ def test_slow_work_says_that_it_goes_on(told):
         for _ in range(3):
             now[0] += 61
             advance()
-    assert text.getvalue().splitlines()[0] == "embedding: 1 of 1000, about 17 h left"
+    assert text.getvalue().splitlines()[0] == "embedding: 1 of 1000, 0.0164/s, about 17 h left"
     assert len(text.getvalue().splitlines()) == 3
 
 

@@ -16,6 +16,7 @@ const full: Shared = {
       { column: "price", min: null, max: 19.5 },
     ],
     as: "sketch",
+    goal: "thing",
     top: 100,
     sort: "-modified",
     fold: 0.95,
@@ -41,7 +42,7 @@ describe("the address", () => {
 
 describe("an address that anybody may have written", () => {
   it("loses what makes no sense", () => {
-    const hash = "#top=0&sort=&fold=7&match=x&cut=&rerank=constructor&q=text&q=like:1:nocolon&q=evil:1:x&q=text:1:"
+    const hash = "#top=0&sort=&fold=7&match=x&cut=&rerank=constructor&goal=toString&q=text&q=like:1:nocolon&q=evil:1:x&q=text:1:"
       + '&if=x&if=[]&if=null&if={"column":"a"}&if={"column":"a","min":null,"max":null}&if={"column":1,"value":"x"}';
     expect(fromHash(hash)).toEqual(empty);
   });

@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 
 import { likePart, textPart } from "../src/state/hash";
 import {
-  columnSorts, DEFAULTS, fault, filterOf, queryOf, sortFor, toWeight, withCondition, withoutPart, withPart, withRegion, withWeight, withWords,
+  columnSorts, DEFAULTS, fault, filterOf, queryOf, rerankedBy, sortFor, towards, toWeight, withCondition, withoutPart, withPart, withRegion, withWeight,
+  withWords,
 } from "../src/state/query";
 
 const words = { name: "photos", text: true };
@@ -92,7 +93,16 @@ it("pictures are numbered in the order they are sent", () => {
   expect(images).toEqual([one, two]);
   expect(query.parts).toEqual([{ image: 0, weight: 1 }, { text: "dog", weight: 0.5 }, { image: 1, weight: -0.5 }, { like: "x", weight: 1 }]);
   expect(query).toMatchObject({ domain: null, rerank: "aqe", where: null, min_match: null, sort: "score" });
-  expect(queryOf([], DEFAULTS).query).toMatchObject({ domain: "auto", rerank: null });
+  expect(queryOf([], DEFAULTS).query).toMatchObject({ domain: "auto", rerank: null, goal: null });
+});
+
+it("a goal and a re-ranker that contradict each other give way to what was chosen last", () => {
+  expect(towards("thing", "diffusion")).toEqual({ goal: "thing", rerank: "" });
+  expect(towards("thing", "mmr")).toEqual({ goal: "thing", rerank: "mmr" });
+  expect(towards("kind", "aqe")).toEqual({ goal: "kind", rerank: "aqe" });
+  expect(rerankedBy("aqe", "thing")).toEqual({ goal: "kind", rerank: "aqe" });
+  expect(rerankedBy("mmr", "thing")).toEqual({ goal: "thing", rerank: "mmr" });
+  expect(rerankedBy("dba", null)).toEqual({ goal: null, rerank: "dba" });
 });
 
 it("a part of a picture and what was judged are sent along", () => {

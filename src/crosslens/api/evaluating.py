@@ -18,6 +18,7 @@ from crosslens.encoder import Encoder, load_encoder
 from crosslens.evaluation.caveats import copied_queries
 from crosslens.evaluation.compare import Comparisons, compare_evaluations
 from crosslens.evaluation.coverage import unmatched_marks
+from crosslens.evaluation.goals import MARK as GOAL_MARK
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
 from crosslens.evaluation.learned import learned_images, own_images, unlearned_ids
 from crosslens.evaluation.measured import Evaluation
@@ -247,7 +248,8 @@ def _own_scenario(
 def _measured(encoder: Encoder, plan: Plan) -> Evaluation:
     """What the plan's protocol says of an encoder, with what must be said beside it."""
     # An encoder folder remembers what its run said.
-    marks = tuple(dict.fromkeys((*plan.marks, *encoder.trained.get("marks", ()))))
+    aimed = (GOAL_MARK,) if plan.how.goal == "thing" else ()
+    marks = tuple(dict.fromkeys((*plan.marks, *aimed, *encoder.trained.get("marks", ()))))
     result = PROTOCOLS[plan.protocol](encoder, replace(plan, marks=marks))
     if plan.protocol not in UNIVERSAL:
         # Those have their own cuts, which papers report.
@@ -257,7 +259,7 @@ def _measured(encoder: Encoder, plan: Plan) -> Evaluation:
     expected = plan.how.ties == "expected"
     averaged = ["items with equal scores are ranked as the mean over their orders"] if expected else []
     notes = (*plan.notes, *averaged, *result.notes, *unmatched, *([copied] if copied else []))
-    extra = {**result.extra, **({"copied_queries": copies} if copied else {})}
+    extra = {"goal": plan.how.goal, **result.extra, **({"copied_queries": copies} if copied else {})}
     return replace(result, notes=notes, extra=extra)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
@@ -14,6 +14,7 @@ from crosslens.data.source import Source
 from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
 from crosslens.images.decode import DecodeMode
 from crosslens.methods.base import Tune
+from crosslens.ops.hubs import Goal
 from crosslens.recipes import read_recipe
 from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError, RunError
@@ -78,7 +79,7 @@ class FitRequest(Request):
     """Classes that stay out of this fit, images and names alike, for the zero-shot protocol: names, a number to
     draw with ``seed``, or a published split; see ``unseen_classes``."""
 
-    goal: Literal["thing", "kind"] | None = None
+    goal: Goal | None = None
     """What will be looked for, which ``auto`` chooses by: the very same ``thing`` in another look, or more of its
     ``kind``."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +150,7 @@ def _name(catalog: Catalog, otherwise: str) -> str:
 
 
 def _require_apart(a: Catalog, b: Catalog) -> None:
-    here, there = ({os.path.realpath(path) for path in side.paths} for side in (a, b))
+    here, there = ({str(path.resolve()) for path in side.paths} for side in (a, b))
     both = sorted(here & there)
     if both:
         told = "both sides are the same pictures" if here == there else f"{len(both)} pictures are on both sides"

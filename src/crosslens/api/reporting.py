@@ -15,11 +15,13 @@ from crosslens.data.splits import ALL, Splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.encoder.parts import Joint, TrainedTower
 from crosslens.encoder.untrained import centred_encoder, frozen_encoder
+from crosslens.evaluation.goals import MARK as GOAL_MARK
 from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
 from crosslens.methods import known_methods, method_class
+from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
 from crosslens.report.tables import Section
@@ -67,6 +69,7 @@ def report(
     features: str | Path | None = None,
     device: str | None = None,
     split: Splits | None = None,
+    goal: str | None = DEFAULT_GOAL,
 ) -> RunReport:
     """Measure a run and what it is held against on its images, and write one page about it.
 
@@ -88,6 +91,7 @@ def report(
         features: a feature folder of the run's backbone; the cache by default, and for other backbones.
         device: where to embed; None chooses.
         split: the splits to measure on, of images that are marked with some; all by default.
+        goal: ``thing`` or ``kind``; None is the latter. See ``EvaluateRequest``.
 
     Raises:
         ConfigError: when ``out`` is a folder.
@@ -133,8 +137,10 @@ def report(
                 features=place if strict else folder_for(entry.encoder, place),
                 device=device,
                 split=ALL if split is not None else None,
+                goal=goal or DEFAULT_GOAL,
             )
-            evaluations[entry.name] = replace(measured, marks=entry.marks)
+            aimed = (GOAL_MARK,) if goal == "thing" else ()
+            evaluations[entry.name] = replace(measured, marks=(*entry.marks, *aimed))
             advance(1, entry.name)
         ends = {entry.name: entry.encoder for entry in (entries[0], entries[-1])}
         path = write_report(

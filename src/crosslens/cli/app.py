@@ -19,6 +19,7 @@ from crosslens.cli import (
     export,
     fit,
     index,
+    jobs,
     match,
     mcp,
     open,
@@ -91,4 +92,5 @@ app.command("match")(match.match)
 app.command("export")(export.export)
 app.add_typer(serve.app, name="serve")
 app.command("mcp")(mcp.mcp)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(cache.app, name="cache")

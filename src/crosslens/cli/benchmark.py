@@ -49,7 +49,7 @@ def benchmark(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure methods x backbones x data sets x protocols x seeds, and write one table and page of it.
+    """Measure methods x backbones x data sets x protocols x goals x seeds, and write one table and page of it.
 
     The suite says what. Every combination is a job, done by a process of its own and once: a second call does what
     is missing, also after a kill or a change of the suite. OUT/report.html shows means with intervals, paired

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Backbone,
     Decode,
@@ -20,6 +21,7 @@ from crosslens.cli.options import (
     is_shown,
     tell_skipped,
 )
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
@@ -55,6 +57,18 @@ def embed(
             " afterwards.",
         ),
     ] = None,
+    runner: Annotated[
+        str,
+        typer.Option("--runner", help="threads of this process, or ray: a Ray cluster."),
+    ] = "threads",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            help="With --runner ray, the cluster: HOST:6379 from a node of it, ray://HOST:10001 from elsewhere;"
+            " RAY_ADDRESS by default, and without that one is started on this machine.",
+        ),
+    ] = None,
     device: Device = None,
     workers: Workers = None,
     max_pixels: MaxPixels = None,
@@ -75,25 +89,31 @@ def embed(
     from crosslens.features.parts import Part
 
     if root is None and out is None and join is not None and len(join) == 1 and part is None:
-        _join(join[0], json, quiet)
+        with as_job("embed", join[0]):
+            _join(join[0], json, quiet)
         return
     if root is None or out is None:
         raise ConfigError("give ROOT and --out FOLDER; or --join FOLDER alone, to join the parts in a folder")
     if part is not None and join:
         raise ConfigError("--join takes no vectors into a part: leave --part or --join out")
+    if runner not in ("threads", "ray"):
+        raise ConfigError(f"a runner is threads or ray, not {runner!r}")
     chosen = None if part is None else Part.parse(part)
-    result = api.embed(
-        root if split is None else select_splits(api.open_catalog(root), split),
-        out=out,
-        backbone=backbone,
-        views=views,
-        decode=decode,  # type: ignore[arg-type]
-        device=device,
-        workers=workers,
-        shard_size=shard_size,
-        join=join or (),
-        part=chosen,
-    )
+    with as_job("embed", chosen.place(place_of(out)) if chosen else out):
+        result = api.embed(
+            root if split is None else select_splits(api.open_catalog(root), split),
+            out=out,
+            backbone=backbone,
+            views=views,
+            decode=decode,  # type: ignore[arg-type]
+            device=device,
+            workers=workers,
+            shard_size=shard_size,
+            join=join or (),
+            part=chosen,
+            runner=runner,  # type: ignore[arg-type]
+            address=address,
+        )
     value: dict[str, Any] = {
         "folder": str(result.folder),
         "embedded": result.embedded,

@@ -12,6 +12,7 @@ from crosslens.cli.options import (
     Domains,
     Draw,
     Features,
+    Goal,
     Json,
     MaxPixels,
     PrivateGallery,
@@ -114,6 +115,7 @@ def evaluate(
     generalised: Generalised = False,
     split: Split = None,
     ties: TiesOption = "stable",
+    goal: Goal = "kind",
     features: Features = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -148,6 +150,7 @@ def evaluate(
         generalised=generalised,
         split=split,
         ties=ties,
+        goal=goal,
     )
     runs = runs_of(encoder)
     results = [measure(run, request) for run in runs]
@@ -180,6 +183,7 @@ def compare(
     generalised: Generalised = False,
     split: Split = None,
     ties: TiesOption = "stable",
+    goal: Goal = "kind",
     features: Features = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -209,6 +213,7 @@ def compare(
         generalised=generalised,
         split=split,
         ties=ties,
+        goal=goal,
         features=features,
         device=device,
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Backbone,
     Decode,
@@ -188,13 +189,14 @@ def fit(
         for sentence in choice.sentences:
             echo(sentence)
         return
-    if seeds is None:
-        runs = [train(request)]
-    else:
-        runs = [
-            train(request.model_copy(update={"seed": number, "out": seed_folder(request.out, number)}))
-            for number in _seeds(seeds)
-        ]
+    with as_job("fit", request.out):
+        if seeds is None:
+            runs = [train(request)]
+        else:
+            runs = [
+                train(request.model_copy(update={"seed": number, "out": seed_folder(request.out, number)}))
+                for number in _seeds(seeds)
+            ]
     values = [{"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()} for run in runs]
     value: dict[str, Any] = values[0] if seeds is None else {"group": str(out), "runs": values}
     if json is not None and root is not None:

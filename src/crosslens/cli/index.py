@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Decode,
     Device,
     Domains,
     Features,
+    Goal,
     Json,
     MaxPixels,
     Quiet,
@@ -50,7 +52,7 @@ Queries = Annotated[
     typer.Option(
         "--queries",
         help="Unlabelled images like those you will ask with; kept, so that search and serve can tell whether a"
-        " query has a match.",
+        " query has a match, and what is near every query (--goal thing).",
     ),
 ]
 
@@ -71,6 +73,7 @@ def build(
         typer.Option("--plain", help="Folders are no looks (years, places): all images count as of one domain."),
     ] = False,
     queries: Queries = None,
+    goal: Goal = "kind",
     columns: Columns = None,
     gps: Gps = False,
     features: Features = None,
@@ -107,6 +110,8 @@ def build(
         domains=split_names(domains),
         split=split,
         plain=plain,
+        queries=None if queries is None else open_catalog(queries),
+        goal=goal,
         columns=columns,
         gps=gps,
         features=features,
@@ -114,10 +119,8 @@ def build(
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
-    asked_with = None if queries is None else open_catalog(queries)
-    made, skipped = Index.from_request(request)
-    if asked_with is not None:
-        made.keep_queries(asked_with, device=device)
+    with as_job("index build", out):
+        made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
     emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
@@ -331,15 +334,28 @@ def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
         ("backbone", stats["backbone"]),
         ("answers words", "yes" if stats["text_queries"] else "no"),
+        ("goal", _goal_row(stats)),
         ("store", structure),
         ("on disk", in_bytes(stats["bytes"])),
         ("version", f"{stats['version']} (format {stats['format']})"),
     ]
 
 
+def _goal_row(stats: dict[str, Any]) -> str:
+    """What is asked for, and what was learned for ``thing``."""
+    hubs = stats["hubs"]
+    if not hubs:
+        return f"{stats['goal']}; nothing learned for thing"
+    source = "kept queries" if hubs["bank"] == "queries" else "items of other domains"
+    return f"{stats['goal']}; thing learned of {hubs['size']:,} {source} and {hubs['items']:,} items"
+
+
 @app.command()
 def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
-    """Make an index fast and small again after many changes. It can be searched meanwhile.
+    """Make an index fast and small again after many changes, and learn anew what is near every query (--goal
+    thing).
+
+    It can be searched meanwhile.
 
     Example: crosslens index optimize photos.index
     """

@@ -88,6 +88,14 @@ Where = Annotated[
         " and camera = 'X100V'.",
     ),
 ]
+Goal = Annotated[
+    str | None,
+    typer.Option(
+        "--goal",
+        help="thing: this very thing in another look, so that what is near every query counts less; kind: more of"
+        " its kind. See the docs (goal).",
+    ),
+]
 Split = Annotated[
     str | None,
     typer.Option(

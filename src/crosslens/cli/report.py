@@ -12,6 +12,7 @@ from crosslens.cli.options import (
     Device,
     Domains,
     Features,
+    Goal,
     Json,
     MaxPixels,
     Quiet,
@@ -40,6 +41,7 @@ def report(
     convention: Convention = "standard",
     domains: Domains = None,
     split: Split = None,
+    goal: Goal = "kind",
     features: Features = None,
     device: Device = None,
     max_pixels: MaxPixels = None,
@@ -65,6 +67,7 @@ def report(
         features=features,
         device=device,
         split=split,
+        goal=goal,
     )
     values = {
         name: {"metrics": e.metrics, "marks": list(e.marks), "notes": e.told()}

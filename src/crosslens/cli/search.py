@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from crosslens.cli.options import Device, Json, MaxPixels, Quiet, Where, emit_json, is_free
+from crosslens.cli.options import Device, Goal, Json, MaxPixels, Quiet, Where, emit_json, is_free
 from crosslens.cli.running import ask_running
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_document, print_table
@@ -42,6 +42,7 @@ def search(
     ] = None,
     where: Where = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many to show, at most 1000.")] = 10,
+    goal: Goal = None,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out what is less similar.")] = -1.0,
     min_match: Annotated[
         float | None,
@@ -106,6 +107,8 @@ def search(
     of one query. It is no percentage, and scores of indexes with other encoders do not compare; nor do those of
     words with those of pictures.
 
+    With --goal thing, scores are less or more by how near an item is to every query; see the docs (goal).
+
     Example: crosslens search photos.index --image sketch.png --domain sketch --top 5 --open
 
     Example: crosslens search photos.index --image sketch.png --where "label in ('dog', 'cat') and size > 10000"
@@ -126,6 +129,7 @@ def search(
         "regions": [one.split(",") for one in region or []],
         "domain": domain,
         "top": top,
+        "goal": goal,
         "min_score": min_score,
         "min_match": min_match,
         "where": where,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,13 @@ from crosslens.encoder import Encoder
 from crosslens.evaluation.caveats import expected_over_ties
 from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
 from crosslens.evaluation.coverage import look_alikes
+from crosslens.evaluation.goals import aim_at_thing, flattered
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
 from crosslens.evaluation.rows import per_query_rows, ranking_rows
+from crosslens.evaluation.side import Side
 from crosslens.evaluation.weighting import intervals as intervals_of
 from crosslens.features.load import Features
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.support.curves import draw_curves
 from crosslens.support.errors import EvaluationError
 from crosslens.support.near_names import did_you_mean
@@ -26,7 +29,6 @@ from crosslens.support.tables import Estimate, Table, to_pandas
 if TYPE_CHECKING:
     import pandas
     import pyarrow
-    from numpy.typing import NDArray
 
 WITH_CODA = " and CoDA"
 CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
@@ -192,42 +194,6 @@ def describe_convention(convention: str) -> str:
     return CONVENTIONS[convention].description if convention in CONVENTIONS else convention
 
 
-@dataclass(frozen=True)
-class Side:
-    """One domain's encoded images: ids, labels, unit vectors ``(N, d)`` and roles (all ``both`` when left out)."""
-
-    domain: str
-    ids: list[str]
-    labels: list[str | None]
-    vectors: NDArray[np.float32]
-    queries: NDArray[np.float32]
-    roles: Sequence[str] = ()
-
-    def of_classes(self, names: Collection[str | None]) -> Side:
-        """The images whose label is among ``names``."""
-        wanted = set(names)
-        return self._take([row for row, label in enumerate(self.labels) if label in wanted])
-
-    def asking(self) -> Side:
-        """The images that may be queries: those whose role is not ``gallery``."""
-        return self._take([row for row, role in enumerate(self._roles) if role != "gallery"])
-
-    def answering(self) -> Side:
-        """The images that may be in a gallery: those whose role is not ``query``."""
-        return self._take([row for row, role in enumerate(self._roles) if role != "query"])
-
-    @property
-    def _roles(self) -> Sequence[str]:
-        return self.roles or ["both"] * len(self.ids)
-
-    def _take(self, rows: list[int]) -> Side:
-        if len(rows) == len(self.ids):
-            return self
-        labels, roles = [self.labels[r] for r in rows], [self._roles[r] for r in rows]
-        ids = [self.ids[r] for r in rows]
-        return Side(self.domain, ids, labels, self.vectors[rows], self.queries[rows], roles)
-
-
 def labelled_part(catalog: Catalog, domains: Sequence[str]) -> tuple[Catalog, int]:
     """The images whose class is known, and how many others there are: an unknown class is neither right nor wrong.
 
@@ -293,9 +259,14 @@ class Ranked:
 
 
 def rank_directions(
-    order: Iterable[tuple[Side, Side]], metrics: Sequence[Metric], convention: str, depth: int
+    order: Iterable[tuple[Side, Side]],
+    metrics: Sequence[Metric],
+    convention: str,
+    depth: int,
+    goal: Goal = DEFAULT_GOAL,
 ) -> Ranked:
-    """Rank query and gallery sides by their roles; a direction without queries or without a gallery is left out.
+    """Rank query and gallery sides by their roles, for a goal; a direction without queries or without a gallery is
+    left out.
 
     Raises:
         EvaluationError: when the roles leave no direction, or two sides share no class.
@@ -308,8 +279,12 @@ def rank_directions(
         if (query.ids and not asking.ids) or (gallery.ids and not answering.ids):
             unranked.append(f"{query.domain} -> {gallery.domain}")
             continue
+        if goal == "thing":
+            asking, answering = aim_at_thing(asking, answering)
         result = rank(asking, answering, metrics, convention, depth)
         results.append(result)
+        if goal == "thing" and (told := flattered(result)):
+            notes.append(told)
         expected, told = expected_over_ties(result, asking.queries, answering.vectors)
         if told:
             notes.append(told)

@@ -14,6 +14,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
 from crosslens.evaluation.measured import convention_metrics
 from crosslens.evaluation.scenarios import Scenario
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.support.request import Request
 
 
@@ -40,6 +41,10 @@ class Measuring(Request):
     ties: KnownTies = "stable"
     """``stable`` ranks items with equal scores in the gallery's order, as the published codes do, and notes where
     that moves a number; ``expected`` takes the mean over all their orders."""
+
+    goal: Goal = DEFAULT_GOAL
+    """``kind`` ranks by similarity; ``thing`` by similarity less what an item has with every query, learned of
+    queries without labels (``goals``)."""
 
     features: Path | None = None
     """A feature folder; the cache by default."""

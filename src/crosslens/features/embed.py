@@ -18,8 +18,9 @@ from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
 from crosslens.support.addresses import Place
 from crosslens.support.errors import CatalogError, FeatureError
+from crosslens.support.jobs import reason_of
 from crosslens.support.local_copy import lock_of
-from crosslens.support.progress import note, progress
+from crosslens.support.progress import note, progress, tell_skip
 
 
 @dataclass
@@ -96,11 +97,7 @@ def embed_catalog(
     """
     started = time.perf_counter()
     config = FeatureConfig.of(backbone, views, augmentation, seed)
-    if (folder / PLAN).exists():
-        raise FeatureError(
-            f"{folder} is being made in parts: make one of them with 'crosslens embed --join {folder}', or remove"
-            f" {(folder / PLAN).parent} to do without them"
-        )
+    _require_whole(folder)
     folder.mkdir(parents=True, exist_ok=True)
     report = EmbedReport(folder, left_out=dict(catalog.left_out))
     store = FeatureStore.create(folder, config)
@@ -151,6 +148,7 @@ def embed_in_turn(
     """
     started = time.perf_counter()
     report, seen = EmbedReport(folder), set[str]()
+    _require_whole(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock_of(folder).acquire(timeout=0):
@@ -191,6 +189,14 @@ def _embed_one(
     } or report.stages
 
 
+def _require_whole(folder: Place) -> None:
+    if (folder / PLAN).exists():
+        raise FeatureError(
+            f"{folder} is being made in parts: make one of them with 'crosslens embed --join {folder}', or remove"
+            f" {(folder / PLAN).parent} to do without them"
+        )
+
+
 def _todo(items: list[Item], store: FeatureStore, retry: bool) -> list[Item]:
     """Images without features or changed since; with ``retry`` also those that failed and did not change."""
     wanted = [item for item in items if not item.has(store.stamp(item.id))]
@@ -218,11 +224,15 @@ def _run(
         step = max(1, crew.batch_size // (1 + store.config.views))
         batches = [todo[start : start + step] for start in range(0, len(todo), step)]
         shards = _Shards(store, len(batches), ceil(shard_size / step), report, crew.stages)
+        skipped = 0
         with progress(len(todo), "embedding") as advance:
             try:
                 for number, batch in crew.run(batches):
                     shards.add(number, batch)
-                    advance(len(batch))
+                    skipped += len(batch.skipped)
+                    for entry in batch.skipped:
+                        tell_skip(reason_of(entry.reason, entry.path))
+                    advance(len(batch), f"{skipped} skipped" if skipped else "")
             finally:
                 # An interrupt keeps what is finished: shards are written as far as they are there.
                 shards.write_all()

@@ -61,14 +61,15 @@ class Part(BaseModel):
         Raises:
             ConfigError: for anything else, or a part that there is none of.
         """
-        found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-        number, of = map(int, found.groups()) if found else (0, 0)
-        if not 1 <= number <= of:
-            raise ConfigError(f"a part is written 1/16 to 16/16, not {text!r}")
-        return cls(number=number, of=of)
+        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        try:
+            return cls(number=int(found[1]), of=int(found[2])) if found else cls(number=0, of=0)
+        except ValidationError:
+            raise ConfigError(f"a part is written 1/16 to 16/16, not {text!r}") from None
 
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
+    def place(self, folder: Place) -> Place:
+        """Where in the folder of the whole it lies."""
+        return (folder / PLAN).parent / f"{self.number}-of-{self.of}"
 
     def rows(self, catalog: Catalog) -> list[int]:
         """The rows of a catalog that are this part's, in order of their ids."""
@@ -102,6 +103,11 @@ class _Plan(BaseModel):
             return cls.model_validate(description)
         except ValidationError as error:
             raise FeatureError(f"{folder / PLAN} is damaged: {error}") from error
+
+    @property
+    def parts(self) -> list[Part]:
+        """All parts, in their order."""
+        return [Part(number=number, of=self.of) for number in range(1, self.of + 1)]
 
     def require(self, wanted: _Plan, folder: Place) -> None:
         """Refuse parts that were cut in another way.
@@ -173,7 +179,7 @@ def embed_part(
     own = catalog.take(part.rows(catalog))
     if len(whole):
         own = own.with_ids({item.id for item in items_of(own) if not item.has(whole.stamp(item.id))})
-    place = _place(folder, part.number, part.of)
+    place = part.place(folder)
     report = embed_catalog(own, backbone, place, views=views, **options)
     write_json(place / _MARK, {"format": FORMAT, "listing": plan.listing, "images": len(own)})
     return report
@@ -187,7 +193,7 @@ def finished_parts(folder: Place) -> tuple[int, int]:
     """
     folder = place_of(folder)
     plan = _Plan.read(folder)
-    return sum(_is_finished(folder, number, plan) for number in range(1, plan.of + 1)), plan.of
+    return sum(_is_finished(folder, part, plan) for part in plan.parts), plan.of
 
 
 def join_parts(folder: Place) -> JoinReport:
@@ -205,14 +211,13 @@ def join_parts(folder: Place) -> JoinReport:
             f"{folder} holds no parts to join; 'crosslens embed ROOT --out {folder} --part 1/16' makes one"
         )
     plan = _Plan.read(folder)
-    numbers = range(1, plan.of + 1)
-    lacking = [number for number in numbers if not _is_finished(folder, number, plan)]
+    lacking = [part.number for part in plan.parts if not _is_finished(folder, part, plan)]
     if lacking:
         raise FeatureError(
             f"{len(lacking)} of the {plan.of} parts of {folder} are not there or not finished: {_listed(lacking)};"
             f" run 'crosslens embed ROOT --out {folder} --part {lacking[0]}/{plan.of}' for each"
         )
-    places = [_place(folder, number, plan.of) for number in numbers]
+    places = [part.place(folder) for part in plan.parts]
     with ExitStack() as held:
         for place in (folder, *places):
             try:
@@ -227,12 +232,8 @@ def join_parts(folder: Place) -> JoinReport:
     return JoinReport(folder, plan.of, len(whole), tuple(whole.skipped))
 
 
-def _place(folder: Place, number: int, of: int) -> Place:
-    return (folder / PLAN).parent / f"{number}-of-{of}"
-
-
-def _is_finished(folder: Place, number: int, plan: _Plan) -> bool:
-    mark = _place(folder, number, plan.of) / _MARK
+def _is_finished(folder: Place, part: Part, plan: _Plan) -> bool:
+    mark = part.place(folder) / _MARK
     return mark.is_file() and read_json(mark, FeatureError).get("listing") == plan.listing
 
 

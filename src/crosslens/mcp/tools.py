@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from crosslens.images.decode import ImageSource
+from crosslens.ops.hubs import Goal
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.grid import Tile, draw_grid
 from crosslens.search.index.index import Index
@@ -57,6 +58,8 @@ class IndexFacts(BaseModel):
     columns: dict[str, str] = Field(description="The items' own columns and their types, to filter by.")
     understands_text: bool
     encoder: str
+    goal: str = Field(description="What a search is for where it does not say.")
+    goals: list[str] = Field(description="What it can be searched for: this very thing, or its kind.")
     encoder_domains: list[str] = Field(description="Domains that make a difference as that of a query picture.")
     picture_folders: list[str] = Field(description="Folders that query pictures may be read from.")
 
@@ -105,6 +108,8 @@ class IndexTools:
             columns={name: str(kind) for name, kind in self._index.columns.items()},
             understands_text=stats["text_queries"],
             encoder=stats["encoder"],
+            goal=stats["goal"],
+            goals=stats["goals"],
             encoder_domains=self._searcher.encoder.domains,
             picture_folders=[str(folder) for folder in self._folders],
         )
@@ -129,7 +134,14 @@ class IndexTools:
         disliked: Annotated[
             list[str], Field(description="Ids of hits that were wrong; they are not found again.")
         ] = [],  # noqa: B006
-        min_score: Annotated[float, Field(ge=-1, le=1, description="Leave out what is less similar.")] = -1.0,
+        goal: Annotated[
+            Goal | None,
+            Field(
+                description="'thing': this very thing in another look; 'kind': more of its kind. By default what"
+                " describe_index names; only goals that it lists."
+            ),
+        ] = None,
+        min_score: Annotated[float, Field(ge=-1, le=1, description="Leave out what has a lower score.")] = -1.0,
         fold: Annotated[
             float | None,
             Field(gt=0, le=1, description="Cosine from which near-duplicates come as one hit, such as 0.97."),
@@ -155,6 +167,7 @@ class IndexTools:
             where=where,
             liked=tuple(liked),
             disliked=tuple(disliked),
+            goal=goal,
             min_score=min_score,
             fold=fold,
             rerank=rerank,

@@ -50,20 +50,23 @@ def centre_features(features: NDArray[np.floating[Any]]) -> Array:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def largest_cosine(queries: Array, gallery: Array, neighbours: int = 1) -> Array:
+def largest_cosine(queries: Array, gallery: Array, neighbours: int = 1, numbers: Array | None = None) -> Array:
     """Mean cosine to the nearest gallery items ``(Q,)``; with one neighbour the largest cosine.
 
     Args:
         queries: ``(Q, d)``, unit rows.
         gallery: ``(G, d)``, unit rows.
-        neighbours: how many, at most G.
+        neighbours: how many, at most G; 1 with ``numbers``.
+        numbers: what is taken from the cosines of each gallery item ``(G,)``; nothing by default.
     """
     if neighbours == 1 and len(gallery):
+        less = np.float32(0) if numbers is None else numbers
         # A search asks this of one query at a time; a ranking would take a hundred times as long.
         if len(queries) == 1:
             # One query is bound by memory: threads of BLAS gain little and stall on a busy machine.
-            return np.einsum("nd,d->n", gallery, queries[0]).max(keepdims=True)
-        parts = [(queries[start : start + 1024] @ gallery.T).max(1) for start in range(0, len(queries), 1024)]
+            return np.asarray((np.einsum("nd,d->n", gallery, queries[0]) - less).max(keepdims=True))
+        steps = range(0, len(queries), 1024)
+        parts = [(queries[start : start + 1024] @ gallery.T - less).max(1) for start in steps]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
     return _nearest(queries, gallery, neighbours)[1].mean(1)
 
@@ -221,6 +224,7 @@ class MatchCalibration:
         smooth: nearest references whose scores are averaged with a query's own; 0 takes it alone.
         drawn: positions of the references among all unlabelled queries that were given ``(R,)``.
         given: how many those were.
+        numbers: what is taken from the cosines of each gallery item ``(G,)``, as ``crosslens.ops.hubs`` has it.
     """
 
     score: Score
@@ -232,6 +236,7 @@ class MatchCalibration:
     smooth: int = 0
     drawn: NDArray[np.int64] | None = field(repr=False, default=None)
     given: int = 0
+    numbers: Array | None = field(repr=False, default=None)
 
     @classmethod
     def fit(
@@ -246,6 +251,7 @@ class MatchCalibration:
         share: float = 0.5,
         most: int = 20_000,
         seed: int = 0,
+        numbers: Array | None = None,
     ) -> MatchCalibration:
         """Calibrate on unlabelled queries where there are at least 10, else on the gallery alone, without labels.
 
@@ -259,16 +265,20 @@ class MatchCalibration:
             share: of the queries that are expected to have a counterpart, for the standard curve.
             most: rows kept of each side, drawn at random where there are more.
             seed: of the draw and of k-means.
+            numbers: what is taken from the cosines of each gallery item ``(G,)``, for the score ``cosine`` alone.
 
         Raises:
-            ConfigError: for an unknown score, or ``density`` without queries.
-            StoreError: for a gallery of fewer than 10 items, or one that forms a single cluster.
+            ConfigError: for an unknown score, ``density`` without queries, or ``numbers`` with another than
+            cosine. StoreError: for a gallery of fewer than 10 items, or one that forms a single cluster.
         """
         if score not in SCORES:
             raise ConfigError(f"there is no score {score!r}; use {', '.join(SCORES)}")
         if len(gallery) < LEAST:
             raise StoreError(f"{len(gallery)} items are too few to tell what is missing; index at least {LEAST}")
+        if numbers is not None and score != "cosine":
+            raise ConfigError(f"numbers are taken from cosines, not from the score {score!r}")
         rows = _rows(gallery, most, seed)
+        less = None if numbers is None else np.ascontiguousarray(numbers[drawn_rows(len(gallery), most, seed)])
         prototypes, cluster = rows[:0], np.empty(0, np.int64)
         if score == "energy" or queries is None or len(queries) < LEAST:
             if not np.isfinite(rows).all():
@@ -282,7 +292,7 @@ class MatchCalibration:
             reference = np.ascontiguousarray(queries[drawn], np.float32)
             near = min(30, len(reference) // 10) if smooth is None else smooth
             made = cls(
-                score, Logistic(0, 0), "queries", rows, prototypes, reference, near, drawn, given=len(queries)
+                score, Logistic(0, 0), "queries", rows, prototypes, reference, near, drawn, len(queries), less
             )
             among = made._among_themselves()
             return replace(
@@ -290,10 +300,15 @@ class MatchCalibration:
             )
         if score == "density":
             raise ConfigError(f"the score 'density' needs at least {LEAST} unlabelled queries; take 'cosine'")
-        present, absent = _rehearse(score, rows, cluster, prototypes)
+        present, absent = _rehearse(score, rows, cluster, prototypes, less)
         truth = np.arange(len(present) + len(absent)) < len(present)
         rehearsed = platt_curve(np.concatenate([present, absent]), truth)
-        return cls(score, rehearsed, "gallery", rows, prototypes)
+        return cls(score, rehearsed, "gallery", rows, prototypes, numbers=less)
+
+    def among(self, left: NDArray[np.bool_]) -> MatchCalibration:
+        """The same curve for the gallery items ``(G,)`` that are left."""
+        numbers = None if self.numbers is None else self.numbers[left]
+        return replace(self, gallery=self.gallery[left], numbers=numbers)
 
     def scores(self, queries: Array, *, own: bool = False) -> Array:
         """The score of each query ``(Q,)``, higher for likelier matches.
@@ -345,7 +360,7 @@ class MatchCalibration:
 
     def _alone(self, queries: Array, own: bool) -> Array:
         if self.score == "cosine":
-            return largest_cosine(queries, self.gallery)
+            return largest_cosine(queries, self.gallery, numbers=self.numbers)
         if self.score == "energy":
             return prototype_energy(queries, self.prototypes)
         assert self.reference is not None
@@ -353,7 +368,12 @@ class MatchCalibration:
 
 
 def _rehearse(
-    score: str, gallery: Array, cluster: NDArray[np.int64], prototypes: Array, chunk: int = 1024
+    score: str,
+    gallery: Array,
+    cluster: NDArray[np.int64],
+    prototypes: Array,
+    numbers: Array | None = None,
+    chunk: int = 1024,
 ) -> tuple[Array, Array]:
     """Scores of gallery items that ask for their own kind: with it there, and with their cluster gone.
 
@@ -369,6 +389,8 @@ def _rehearse(
     for start in range(0, len(gallery), chunk):
         rows = np.arange(start, min(start + chunk, len(gallery)))
         cosines = gallery[rows] @ others.T
+        if numbers is not None:
+            cosines -= numbers
         if score == "cosine":
             cosines[np.arange(len(rows)), rows] = -1
         gone = np.where(kind[None, :] == cluster[rows][:, None], -1.0, cosines)

@@ -22,6 +22,8 @@ from crosslens.support.tables import Table
 
 _BLOCK = re.compile(r"^<!-- (?:(table|best): (.+?)|all chapters) -->\n.*?^<!-- end -->$", re.M | re.S)
 
+_COST = "Seconds are those of the machine that measured, with whatever else it did; a picture takes one vector."
+
 
 def write_tables(results: SuiteResults, page: Path) -> None:
     """Write the tables that a Markdown page marks.
@@ -49,8 +51,9 @@ def filled(text: str, results: SuiteResults, name: str = "the page") -> str:
     def made(block: re.Match[str]) -> str:
         mark = block[0].partition("\n")[0]
         if block[1] is None:
-            body = "\n".join(_chapter(name, lead, tables) for name, lead in leads.items())
-            body += f"\n## What it costs\n\n{tables['cost'].to_markdown()}"
+            body = f"{len(results.cells)} measurements.\n\n"
+            body += "\n".join(_chapter(name, lead, tables) for name, lead in leads.items())
+            body += f"\n## What it costs\n\n{_COST}\n\n{tables['cost'].to_markdown()}"
             return f"{mark}\n\n{body}\n<!-- end -->"
         known = tables if block[1] == "table" else leads
         if block[2] not in known:

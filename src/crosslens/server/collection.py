@@ -241,6 +241,8 @@ class Collection:
             labels=len(labels),
             folders=sorted(folders)[:FOLDERS],
             columns=dict(index.columns),
+            goal=index.goal,
+            goals=list(index.goals),
             calibrated=False,
             store=str(index.store.stats().get("kind", "")),
         )

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from crosslens.data.columns import ColumnType
 from crosslens.images.region import Region
+from crosslens.ops.hubs import Goal
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.query import search_request
 from crosslens.search.query.query import MOST, MOST_LETTERS, QueryPart, SearchOptions, Sort
@@ -121,7 +122,12 @@ class SearchRequest(_Asked):
     parts: tuple[Part, ...] = Field(min_length=1, max_length=32)
     domain: str | None = Field(None, description="The look of the uploaded images; `auto` lets the server tell.")
     top: int = Field(20, ge=1, le=MOST, description="At most this many hits.")
-    min_score: Cosine = Field(-1.0, description="Leave out what is less similar.")
+    goal: Goal | None = Field(
+        None,
+        description="`thing`: this very thing in another look, so what is near every query counts less. `kind`:"
+        " more of its kind. By default that of the collection.",
+    )
+    min_score: Cosine = Field(-1.0, description="Leave out what has a lower score.")
     min_match: Share | None = Field(
         None, description="Answer `no_match` where the probability of a counterpart is lower."
     )
@@ -157,7 +163,10 @@ class FoundItem(BaseModel):
     """One hit."""
 
     id: str
-    score: float = Field(description="Similarity with the query, at most 1.")
+    score: float = Field(
+        description="Similarity with the query, at most 1; for the goal `thing` corrected by how near the item is"
+        " to every query."
+    )
     domain: str
     label: str | None
     folder: str = Field(description="The id up to its last slash.")
@@ -204,6 +213,8 @@ class CollectionInfo(BaseModel):
     labels: int = Field(description="How many class names occur.")
     folders: list[str] = Field(description="The first two levels of the ids, at most 500.")
     columns: dict[str, ColumnType] = Field(description="The items' own columns, to filter and sort by.")
+    goal: Goal = Field(description="What a search is for where it does not say.")
+    goals: list[Goal] = Field(description="What it can be searched for.")
     calibrated: bool = Field(description="Whether answers carry the probability of a match.")
     store: str
 

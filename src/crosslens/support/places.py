@@ -1,4 +1,4 @@
-"""Where crosslens keeps what it can always make again."""
+"""Where crosslens keeps what is its own: what it can always make again, and what runs."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def cache_folder() -> Path:
     )
     base.mkdir(parents=True, exist_ok=True)
     return base
+
+
+def state_folder() -> Path:
+    """``$CROSSLENS_STATE``, else ``$XDG_STATE_HOME/crosslens``, else ``~/.local/state/crosslens``; not made."""
+    if chosen := os.environ.get("CROSSLENS_STATE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "crosslens"

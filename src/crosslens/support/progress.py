@@ -49,9 +49,64 @@ def _say(text: str, style: str = "") -> None:
         console.print(Text(visible(text), style), soft_wrap=True)
 
 
+class Watcher(Protocol):
+    """Who hears of all progress, shown or not."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """A stage is so far."""
+        ...
+
+    def skip(self, reason: str) -> None:
+        """A picture is left out."""
+        ...
+
+
+_watcher: Watcher | None = None
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell ``watcher`` of all progress inside ``with``, and no longer who heard of it before."""
+    global _watcher
+    before, _watcher = _watcher, watcher
+    try:
+        yield
+    finally:
+        _watcher = before
+
+
+def tell_skip(reason: str) -> None:
+    """Tell who watches that a picture is left out; a ``reason`` without names, so that like ones add up."""
+    if _watcher is not None:
+        _watcher.skip(reason)
+
+
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Advance]:
     """Show a bar of ``total`` steps on a terminal or in a notebook, plain lines elsewhere, nothing when quiet."""
+    with _shown(total, label) as advance:
+        if _watcher is None:
+            yield advance
+            return
+        yield _Watched(advance, _watcher, total, label)
+
+
+class _Watched:
+    """Moves a bar on, and tells who watches."""
+
+    def __init__(self, advance: Advance, watcher: Watcher, total: int, label: str) -> None:
+        self._advance, self._watcher, self._total, self._label, self._done = advance, watcher, total, label, 0
+        watcher.progress(label, 0, total)
+
+    def __call__(self, steps: int = 1, note: str = "", total: int | None = None) -> None:
+        self._advance(steps, note, total)
+        self._done += steps
+        self._total = self._total if total is None else total
+        self._watcher.progress(self._label, self._done, self._total)
+
+
+@contextmanager
+def _shown(total: int, label: str) -> Iterator[Advance]:
     if console.is_jupyter and not _quiet:
         yield _notebook_bar(total, label)
         return
@@ -64,14 +119,19 @@ def progress(total: int, label: str) -> Iterator[Advance]:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(visible(label), total=total, note="")
+        task = bar.add_task(visible(label), total=total, note="", rate="")
+        started, done = time.monotonic(), 0
 
         def advance(steps: int = 1, note: str = "", total: int | None = None) -> None:
-            bar.update(task, advance=steps, total=total)
+            nonlocal done
+            done += steps
+            rate = done / max(time.monotonic() - started, 1e-9)
+            bar.update(task, advance=steps, total=total, rate=rate_of(rate) if done else "")
             if note:
                 bar.update(task, note=visible(note))
 
@@ -118,12 +178,20 @@ class _PlainLines:
         if self._total < 1 or self._done < 1 or not (enough or since >= _LONGEST):
             return
         self._last, self._told = now, self._done
-        left = (now - self._started) / self._done * max(self._total - self._done, 0)
-        wait = f", about {_duration(left)} left" if left >= 1 else ""
-        _say(f"{self._label}: {self._done} of {self._total}{wait}{f'; {note}' if note else ''}")
+        rate = self._done / (now - self._started)
+        left = max(self._total - self._done, 0) / rate
+        wait = f", about {duration(left)} left" if left >= 1 else ""
+        told = f"{self._label}: {self._done} of {self._total}, {rate_of(rate)}{wait}"
+        _say(told + (f"; {note}" if note else ""))
 
 
-def _duration(seconds: float) -> str:
+def rate_of(steps: float) -> str:
+    """``0.0164/s``, ``41.3/s`` or ``1250/s``."""
+    return f"{steps:.3g}/s" if steps < 100 else f"{steps:.0f}/s"
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min`` or ``5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"

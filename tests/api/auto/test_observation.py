@@ -8,7 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from crosslens.api.auto import observation
-from crosslens.api.auto.observation import idle_names, observe, share_of_copies, shared_structure
+from crosslens.api.auto.observation import (
+    idle_names,
+    observe,
+    sampled_rows,
+    share_of_copies,
+    share_of_pairs,
+    shared_structure,
+)
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
 from crosslens.features.load import Features
@@ -91,13 +98,25 @@ def test_copies_are_counted_of_the_smallest_domain():
     assert share_of_copies({"a": sides["a"]}) == 0
 
 
+def rows(centres, count, seed=0):
+    return sampled_rows(features(blobs(centres, count, seed)))
+
+
 def test_classes_of_one_side_alone_show_in_the_shared_structure():
     centres = 4 * np.eye(8)
-    both = shared_structure(features(blobs(centres, 20)), features(blobs(centres, 20, seed=1), "b"))
-    half = shared_structure(features(blobs(centres[:4], 20)), features(blobs(centres, 20, seed=1), "b"))
+    both = shared_structure(rows(centres, 20), rows(centres, 20, seed=1))
+    half = shared_structure(rows(centres[:4], 20), rows(centres, 20, seed=1))
     assert min(both) > 0.8
     assert half[1] < 0.7
-    assert shared_structure(features(blobs(centres, 1)), features(blobs(centres, 20), "b")) == ()
+    assert shared_structure(rows(centres, 1), rows(centres, 20)) == ()
+
+
+def test_things_pair_off_and_kinds_do_not():
+    things, kinds = 4 * np.random.default_rng(0).normal(size=(80, 8)), 4 * np.eye(8)
+    assert share_of_pairs(rows(things, 1), rows(things, 5, seed=1)) > 0.95
+    assert share_of_pairs(rows(kinds, 10), rows(kinds, 10, seed=1)) < 0.7
+    # Whichever comes first, it is the smaller side's share.
+    assert share_of_pairs(rows(things, 5, seed=1), rows(things, 1)) > 0.95
 
 
 class Words:

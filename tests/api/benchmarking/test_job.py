@@ -48,6 +48,17 @@ def test_what_a_job_comes_to_is_what_the_verbs_say(planned, pictures, tmp_path):
     assert told["seconds"]["fit"] > 0
 
 
+def test_a_goal_is_that_of_evaluate(planned, pictures, tmp_path):
+    suite, plan = planned(methods=["centred"], goals=["kind", "thing"])
+    results = write_outcome(suite, done(plan, tmp_path / "out"), tmp_path / "out").results
+    run = fit("centred", pictures, out=tmp_path / "run", backbone="tiny", domains=("photo", "sketch"))
+    found = {c.goal: c.entries["centred", "shapes"].mean("map@all") for c in chapters_of(results)}
+    for name, goal in (("", "kind"), ("thing", "thing")):
+        assert found[name] == pytest.approx(evaluate(run, goal=goal).metrics["map@all"], abs=1e-4)
+    assert found[""] != pytest.approx(found["thing"], abs=1e-4)
+    assert len(list((tmp_path / "out" / "fits").glob("*.json"))) == 1
+
+
 def test_open_set_and_partial_share_their_fits(planned, tmp_path):
     _, plan = planned(methods=HEAD, protocols=["partial", "open-set"])
     done(plan, tmp_path / "out")

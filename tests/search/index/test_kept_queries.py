@@ -95,17 +95,17 @@ def test_an_index_that_cannot_be_written_is_calibrated_all_the_same(index):
 def test_too_few_and_damaged_queries_are_said(index, sketches):
     with pytest.raises(ConfigError, match="at least 10"):
         index.keep_queries(sketches.take([0, 1]))
-    assert read_queries(index.contents) is None
+    assert read_queries(index.folder, index.fingerprint) is None
     (index.folder / QUERIES).write_bytes(b"no tensors")
     with pytest.raises(StoreError, match="give the queries again"):
-        read_queries(index.contents)
+        read_queries(index.folder, index.fingerprint)
 
 
 def test_a_snapshot_keeps_them(index, sketches, tmp_path):
     index.keep_queries(sketches)
     index.snapshot(tmp_path / "copy")
     back = Index.restore(tmp_path / "copy", tmp_path / "back")
-    kept = read_queries(back.contents)
+    kept = read_queries(back.folder, back.fingerprint)
     assert kept is not None
     assert len(kept.features) == len(sketches)
 

@@ -101,7 +101,7 @@ def test_a_collection_of_a_build_that_died_is_not_left_behind(pictures, tmp_path
         with pytest.raises(KilledError):
             Index.build(catalog, encoder, tmp_path / "i", store=store)
     built, _ = Index.build(catalog, encoder, tmp_path / "i", store=store)
-    assert len(built.store._client.list_collections()) == 1
+    assert len(built.store.inner._client.list_collections()) == 1
 
 
 def test_a_build_that_is_really_killed(pictures, tmp_path):

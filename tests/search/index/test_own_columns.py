@@ -9,6 +9,7 @@ from PIL import ExifTags, Image
 
 from crosslens.encoder import Encoder
 from crosslens.search.filters.text import parse_filter
+from crosslens.search.index.description import FORMAT
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import QueryPart, make_options
 from crosslens.search.query.searcher import Searcher
@@ -243,4 +244,4 @@ def test_an_index_of_format_3_gains_columns_without_embedding(root, encoder, tmp
     nothing_is_embedded()
     assert counts(opened.add(root)) == (0, 0, 6, 0, 0)
     assert own_of(opened, "photo/0.jpg")["camera"] == "X100V"
-    assert json.loads(file.read_text())["format"] == 4
+    assert json.loads(file.read_text())["format"] == FORMAT

@@ -156,7 +156,7 @@ def test_the_nearest_hit_that_the_sample_holds_has_its_largest_cosine(index):
         nearest = index.search(vector[None], len(index))[0]
         looked = made.probability(vector)
         assert made.probability(vector, nearest=nearest) == pytest.approx(
-            looked, abs=rounding(made._made[False].calibration)
+            looked, abs=rounding(made._made[False, "kind"].calibration)
         )
         # Hits that were not drawn say nothing, however near they are.
         held = next(iter(made._made.values())).ids

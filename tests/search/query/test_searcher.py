@@ -223,8 +223,8 @@ def test_a_hit_that_is_deleted_meanwhile_is_no_error(searcher, monkeypatch):
     index, find = searcher.index, searcher.index.search
     vector = index.get("photo/circle/00.png")[1]
 
-    def search_then_lose(*arguments):
-        found = find(*arguments)
+    def search_then_lose(*arguments, **options):
+        found = find(*arguments, **options)
         index.delete(["photo/circle/00.png"])
         return found
 
@@ -356,8 +356,9 @@ def test_queries_answered_together_keep_their_own_number_and_filter(searcher):
     rows = index.sample(6, seed=2)
     circles, few = Eq(field="label", value="circle"), Eq(field="domain", value="sketch")
     wanted = [(3, None), (5, None), (3, circles), (3, few), (3, None), (40, circles)]
-    asked = [(row, *rest) for row, rest in zip(rows, wanted, strict=True)]
-    alone = [index.search(row[None], count, where)[0] for row, count, where in asked]
+    goals = ["kind", "thing"] * 3
+    asked = [(row, *rest, goal) for row, rest, goal in zip(rows, wanted, goals, strict=True)]
+    alone = [index.search(row[None], count, where, goal=goal)[0] for row, count, where, goal in asked]
     assert searcher.search.search_all(asked) == alone
     assert len({len(hits) for hits in alone}) > 2
 

@@ -318,3 +318,20 @@ def test_columns_limit_the_search(visit, pictures):
     ]  # fmt: skip
     assert all(condition in asked[-1] for condition in wanted)
     assert "if=" in visit.page.url
+
+
+def test_the_same_thing_or_the_same_kind(visit, pictures):
+    visit.page.set_input_files("#files", str(pictures[COLOR_CAT]))
+    visit.settle()
+    kind = visit.names()
+    assert visit.page.get_by_role("radio", name="The same kind").is_checked()
+    visit.page.get_by_role("radio", name="The same thing").check()
+    visit.settle()
+    assert visit.names() != kind
+    assert "goal=thing" in visit.page.url
+    visit.page.reload()
+    assert visit.page.get_by_role("radio", name="The same thing").is_checked()
+    # A re-ranker of kinds takes the goal with it.
+    visit.page.locator(".more-options summary").click()
+    visit.page.get_by_role("combobox", name="Re-rank").select_option("aqe")
+    assert visit.page.get_by_role("radio", name="The same kind").is_checked()

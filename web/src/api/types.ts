@@ -14,8 +14,14 @@ export interface Collection {
   folders: string[];
   /** The items' own columns. */
   columns: Record<string, ColumnType>;
+  /** What a search is for where it does not say, and what it may be for. */
+  goal: Goal;
+  goals: Goal[];
   calibrated: boolean;
 }
+
+/** This very thing in another look, or more of its kind. */
+export type Goal = "thing" | "kind";
 
 /** A value of an item's own column; dates are `2026-01-31` or `2026-01-31T12:00:00`. */
 export type Own = string | number | boolean | string[];
@@ -86,6 +92,7 @@ export type QueryPart = { weight: number } & ({ image: number; region?: Region }
 export interface Query {
   parts: QueryPart[];
   domain: string | null;
+  goal: Goal | null;
   top: number;
   min_score: number;
   min_match: number | null;

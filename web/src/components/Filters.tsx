@@ -1,7 +1,8 @@
 /** Where to search, and how the answer is made. */
 
 import { setOptions } from "../state/actions";
-import { columnSorts, DEFAULTS, RERANKS, sortFor, SORTS, type Options } from "../state/query";
+import type { Goal } from "../api/types";
+import { columnSorts, DEFAULTS, GOALS, rerankedBy, RERANKS, sortFor, SORTS, towards, type Options } from "../state/query";
 import { askable, collectionOf, options, searched } from "../state/store";
 import { ColumnFilters } from "./ColumnFilters";
 import { Icon } from "./icons";
@@ -33,11 +34,35 @@ export function Filters() {
         {folders.length > 0 && <Folders known={folders} chosen={now.folders} />}
         <ColumnFilters />
       </section>
+      <GoalSwitch now={now} />
       <details class="more-options">
         <summary>Options{isChanged(now) && <span class="dot"><span class="sr"> (changed)</span></span>}</summary>
         <Knobs now={now} domains={askable.value} />
       </details>
     </>
+  );
+}
+
+/** Which of two questions is asked; shown where the collection can answer both. */
+function GoalSwitch({ now }: { now: Options }) {
+  const collection = collectionOf("left");
+  if (!collection || collection.goals.length < 2) return null;
+  const chosen = now.goal ?? collection.goal;
+  return (
+    <fieldset class="chips">
+      <legend>Look for</legend>
+      {(Object.keys(GOALS) as Goal[]).map((goal) => (
+        <label key={goal} class="chip">
+          <input
+            type="radio"
+            name="goal"
+            checked={goal === chosen}
+            onChange={() => setOptions(towards(goal, now.rerank))}
+          />
+          <span>{GOALS[goal]}</span>
+        </label>
+      ))}
+    </fieldset>
   );
 }
 
@@ -94,7 +119,7 @@ function Knobs({ now, domains }: { now: Options; domains: string[] }) {
         onChange={(top) => setOptions({ top: Number(top) })}
       />
       <Choice label="Order" value={sortFor(now.sort, columns)} choices={{ ...SORTS, ...columnSorts(columns) }} onChange={(sort) => setOptions({ sort })} />
-      <Choice label="Re-rank" value={now.rerank} choices={RERANKS} onChange={(rerank) => setOptions({ rerank })} />
+      <Choice label="Re-rank" value={now.rerank} choices={RERANKS} onChange={(rerank) => setOptions(rerankedBy(rerank, now.goal))} />
       <Slider
         label="Fold near-duplicates from"
         value={now.fold}

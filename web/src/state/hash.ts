@@ -1,6 +1,7 @@
 /** What can be shared of a search, as the address's hash: words, items, filters and options, but no pictures. Pure. */
 
-import { DEFAULTS, RERANKS, toWeight, type Condition, type Options, type Part } from "./query";
+import type { Goal } from "../api/types";
+import { DEFAULTS, GOALS, RERANKS, toWeight, type Condition, type Options, type Part } from "./query";
 
 export interface Shared {
   collection: string | null;
@@ -26,6 +27,7 @@ export function toHash({ collection, versus, parts, options, cut }: Shared): str
   options.folders.forEach((folder) => words.append("under", folder));
   options.conditions.forEach((condition) => words.append("if", JSON.stringify(condition)));
   if (options.as !== DEFAULTS.as) words.set("as", options.as);
+  if (options.goal !== null) words.set("goal", options.goal);
   if (options.top !== DEFAULTS.top) words.set("top", String(options.top));
   if (options.sort !== DEFAULTS.sort) words.set("sort", options.sort);
   if (options.fold !== null) words.set("fold", String(options.fold));
@@ -40,6 +42,7 @@ export function toHash({ collection, versus, parts, options, cut }: Shared): str
 export function fromHash(hash: string): Shared {
   const words = new URLSearchParams(hash.replace(/^#/, ""));
   const rerank = words.get("rerank") ?? "";
+  const goal = words.get("goal") ?? "";
   return {
     collection: words.get("c"),
     versus: words.get("vs"),
@@ -49,6 +52,7 @@ export function fromHash(hash: string): Shared {
       folders: [...new Set(words.getAll("under"))],
       conditions: words.getAll("if").flatMap(toCondition),
       as: words.get("as") || DEFAULTS.as,
+      goal: Object.hasOwn(GOALS, goal) ? (goal as Goal) : DEFAULTS.goal,
       top: Math.round(within(words.get("top"), 1, 1000) ?? DEFAULTS.top),
       // It may be a column of a collection that is not known yet; see ``sortFor``.
       sort: words.get("sort") || DEFAULTS.sort,

@@ -1,6 +1,6 @@
 /** The query as the page holds it, and as the server wants it. Pure. */
 
-import type { Collection, ColumnType, Filter, Query, QueryPart, Region } from "../api/types";
+import type { Collection, ColumnType, Filter, Goal, Query, QueryPart, Region } from "../api/types";
 
 export type Part = { readonly key: string; readonly weight: number } & (
   | { readonly kind: "text"; readonly text: string }
@@ -24,6 +24,8 @@ export interface Options {
   conditions: readonly Condition[];
   /** Domain of the pictures asked with: ``auto``, ``none`` or a domain's name. */
   as: string;
+  /** What is looked for; null takes the collection's own. */
+  goal: Goal | null;
   top: number;
   sort: string;
   /** Cosine from which near-duplicates are folded, or null. */
@@ -38,6 +40,7 @@ export const DEFAULTS: Options = {
   folders: [],
   conditions: [],
   as: "auto",
+  goal: null,
   top: 40,
   sort: "score",
   fold: null,
@@ -63,6 +66,22 @@ export const RERANKS: Record<string, string> = {
   diffusion: "Diffusion",
   mmr: "Different ones first",
 };
+
+/** What may be looked for, in words. */
+export const GOALS: Record<Goal, string> = { thing: "The same thing", kind: "The same kind" };
+
+/** Re-rankers that leave the very thing where it is. */
+const FOR_THINGS = ["", "mmr"];
+
+/** What to set for another goal: a re-ranker that contradicts it is left out. */
+export function towards(goal: Goal, rerank: string): Pick<Options, "goal" | "rerank"> {
+  return { goal, rerank: goal === "thing" && !FOR_THINGS.includes(rerank) ? "" : rerank };
+}
+
+/** What to set for another re-ranker: it is for a kind, unless it leaves the very thing where it is. */
+export function rerankedBy(rerank: string, goal: Goal | null): Pick<Options, "goal" | "rerank"> {
+  return { rerank, goal: goal === "thing" && !FOR_THINGS.includes(rerank) ? "kind" : goal };
+}
 
 /** Ways to sort by the items' own columns, dates first; lists have no order. */
 export function columnSorts(columns: Readonly<Record<string, ColumnType>>): Record<string, string> {
@@ -184,6 +203,7 @@ export function queryOf(
   const query: Query = {
     parts,
     domain: options.as === "none" ? null : options.as,
+    goal: options.goal,
     top: options.top,
     min_score: -1,
     // What "no match" means is told from the probability here: the server would leave the hits out.

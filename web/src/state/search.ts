@@ -90,7 +90,8 @@ function optionsFor(collection: Collection): typeof DEFAULTS {
   const foreign = !(options.as in collection.domains) && others.some((other) => options.as in (other?.domains ?? {}));
   const conditions = options.conditions.filter(({ column }) => column in collection.columns);
   const sort = sortFor(options.sort, collection.columns);
-  return { ...options, conditions, sort, as: foreign ? DEFAULTS.as : options.as };
+  const goal = options.goal !== null && collection.goals.includes(options.goal) ? options.goal : DEFAULTS.goal;
+  return { ...options, conditions, goal, sort, as: foreign ? DEFAULTS.as : options.as };
 }
 
 async function resolve(part: Part, collection: Collection, signal: AbortSignal): Promise<Resolved> {

@@ -21,6 +21,9 @@ class Facts:
         copies: share of the smallest domain's pictures that another domain has too, pixel by pixel; in [0, 1].
         shared: for two domains the share of each one's pictures whose cluster has a counterpart in the other, as
             UEM matches clusters; rough. Empty where that was not asked.
+        paired: share of the smaller domain's pictures that are the nearest of their own nearest picture in the
+            other domain; of several pairs of domains the largest. High where pictures show things, each its own,
+            and not kinds.
     """
 
     pictures: Mapping[str, int] = field(default_factory=dict)
@@ -31,8 +34,10 @@ class Facts:
     labelled: float = 0.0
     copies: float = 0.0
     shared: tuple[float, ...] = ()
+    paired: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a run's ``config.yaml`` keeps them."""
         values = asdict(self)
-        return values | {"idle_names": list(self.idle_names), "shared": [round(part, 2) for part in self.shared]}
+        rounded = {"shared": [round(part, 2) for part in self.shared], "paired": round(self.paired, 2)}
+        return values | {"idle_names": list(self.idle_names), **rounded}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from crosslens.api.auto.facts import Facts
@@ -70,6 +72,7 @@ def observe(
     )
     _require_two(Counter(found.catalog.column("domain")), domains)
     sides = {domain: found.of_domain(domain) for domain in domains}
+    rows = [sampled_rows(side) for side in sides.values()]
     return Facts(
         pictures={domain: len(side.catalog) for domain, side in sides.items()},
         names=len(names),
@@ -78,7 +81,8 @@ def observe(
         goal=goal,
         labelled=labelled,
         copies=share_of_copies(sides),
-        shared=shared_structure(*sides.values()) if len(sides) == 2 else (),
+        shared=shared_structure(*rows) if len(rows) == 2 else (),
+        paired=max((share_of_pairs(*pair) for pair in combinations(rows, 2)), default=0.0),
     )
 
 
@@ -110,8 +114,22 @@ def share_of_copies(sides: dict[str, Features]) -> float:
     return sum(row.tobytes() in others for row in own) / len(own)
 
 
-def shared_structure(first: Features, second: Features) -> tuple[float, ...]:
-    """For each of two domains the share of its pictures whose cluster has a counterpart in the other; rough.
+def sampled_rows(side: Features) -> Tensor:
+    """Unit rows ``(N, D)`` of a domain's centred features, of a sample where it is large."""
+    centre = torch.from_numpy(side.centre)
+    drawn = np.random.default_rng(0).permutation(len(centre))[:_SAMPLE]
+    return F.normalize(centre - centre.mean(0), dim=1)[np.sort(drawn)]
+
+
+def share_of_pairs(first: Tensor, second: Tensor) -> float:
+    """Share of the smaller side's rows that are the nearest of their nearest row, hubs held down; in [0, 1]."""
+    smaller, larger = sorted((first, second), key=len)
+    there, back = cross_neighbours(smaller, larger)
+    return float((back[there] == torch.arange(len(smaller))).float().mean())
+
+
+def shared_structure(first: Tensor, second: Tensor) -> tuple[float, ...]:
+    """For each of two domains the share of its rows whose cluster has a counterpart in the other; rough.
 
     UEM's own estimate: both sides are clustered, and clusters match that are each other's first choice when their
     pictures vote for their nearest neighbours' (``ops.matching.vote_pairs``).
@@ -119,12 +137,7 @@ def shared_structure(first: Features, second: Features) -> tuple[float, ...]:
     Returns:
         Two shares in [0, 1], or none where a side has too few pictures to be clustered.
     """
-    rng = np.random.default_rng(0)
-    rows = []
-    for side in (first, second):
-        centre = torch.from_numpy(side.centre)
-        drawn = rng.permutation(len(centre))[:_SAMPLE]
-        rows.append(F.normalize(centre - centre.mean(0), dim=1)[np.sort(drawn)])
+    rows = (first, second)
     if min(map(len, rows)) < LEAST_POINTS:
         return ()
     a, b = (kmeans(part, estimate_clusters(part), seed=0, restarts=_RESTARTS).assignments for part in rows)

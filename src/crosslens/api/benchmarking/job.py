@@ -38,6 +38,7 @@ from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.methods import method_class
+from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.support.errors import CrosslensError
 from crosslens.support.files import atomic_path, read_json, write_json
 from crosslens.support.terminal import echo
@@ -147,6 +148,7 @@ def _fit(
                 resume=(folder / "config.yaml").is_file(),
                 classes=job.classes or None,
                 unseen=part.unseen or None,
+                goal=(job.cell.goal or None) if job.method == AUTO else None,
                 scenario=None if part.scenario is None else Scenario.from_json(part.scenario),
             )
             started = time.perf_counter()
@@ -161,6 +163,7 @@ def _request(job: Job, part: Part, catalog: Catalog, features: Path | None, devi
         protocol=job.cell.protocol,
         domains=part.measured,
         scenario=None if part.judged is None else Scenario.from_json(part.judged),
+        goal=job.cell.goal or DEFAULT_GOAL,
         depth=DEPTH,
         features=features,
         device=device,

@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
 from crosslens.api.auto.choice import AUTO
-from crosslens.api.benchmarking.suite import DataEntry, MethodEntry, Suite, place_of
+from crosslens.api.benchmarking.suite import DataEntry, MethodEntry, Suite, place_of, told_apart
 from crosslens.api.demo import demo_catalog
 from crosslens.api.fit_request import FitRequest
 from crosslens.backbones import load_backbone
@@ -26,6 +26,7 @@ from crosslens.evaluation.suite_results import DIGITS, Cell
 from crosslens.labels.wording import comparable
 from crosslens.methods import method_class
 from crosslens.methods.base import make_config
+from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.support.errors import ConfigError, CrosslensError
 from crosslens.support.file_stamp import stamps_of
 from crosslens.support.near_names import did_you_mean, near_folder
@@ -101,6 +102,8 @@ class Job:
         """Of all that decides what one of its fits comes to; cells of other protocols may share it."""
         told = asdict(part)
         del told["measured"], told["judged"]
+        # A goal is one of measuring, but for who chooses a method by it.
+        told |= {"goal": self.cell.goal} if self.method == AUTO and self.cell.goal else {}
         decides = [OUTCOME, __version__, self.method, self.settings, self.tune, self.digest, fingerprint]
         return _digest([*decides, told, self.cell.seed, self.classes])
 
@@ -147,16 +150,16 @@ def plan_suite(suite: Suite, file: Path, *, skip_missing: bool = False) -> Plann
             missing[name] = str(error)
             catalogs.pop(name, None)
     if missing and not (skip_missing and catalogs):
-        told = "\n".join(f"  {name}: {reason}" for name, reason in missing.items())
-        hint = "" if skip_missing else "\nWith --skip-missing the suite goes on without them"
-        raise ConfigError(f"data sets of the suite {suite.name} cannot be read:\n{told}{hint}")
+        told = told_apart([f"{name}: {reason}" for name, reason in missing.items()])
+        hint = "" if skip_missing else ". With --skip-missing the suite goes on without them"
+        raise ConfigError(f"the suite {suite.name} names data sets that cannot be read: {told}{hint}")
     planner = _Planner(suite, file, catalogs, sources)
     jobs = list(planner.jobs())
     if planner.problems:
-        told = "\n".join(f"  {problem}" for problem in planner.problems)
+        told = told_apart(planner.problems)
         raise ConfigError(
-            f"the suite {suite.name} asks for what cannot be measured:\n{told}\n"
-            "Give blocks that leave these combinations out"
+            f"the suite {suite.name} asks for what cannot be measured: {told}. Give blocks that leave such"
+            " combinations out"
         )
     return Planned(tuple(jobs), catalogs, sources, missing)
 
@@ -198,13 +201,19 @@ class _Planner:
         found: dict[Cell, int] = {}
         blocks: Sequence[Any] = suite.blocks or (suite,)
         for number, block in enumerate(blocks):
-            for data in block.data or suite.data:
-                for protocol in block.protocols or suite.protocols:
-                    for backbone in block.backbones or suite.backbones:
-                        for method in block.methods or suite.methods:
-                            for seed in block.seeds or suite.seeds:
-                                if data in self.catalogs:
-                                    found.setdefault(Cell(data, protocol, backbone, method, seed), number)
+            axes = product(
+                block.data or suite.data,
+                block.protocols or suite.protocols,
+                block.goals or suite.goals,
+                block.backbones or suite.backbones,
+                block.methods or suite.methods,
+                block.seeds or suite.seeds,
+            )
+            for data, protocol, goal, backbone, method, seed in axes:
+                # The usual goal goes without saying, also in the keys of jobs.
+                aim = "" if goal == DEFAULT_GOAL else goal
+                if data in self.catalogs:
+                    found.setdefault(Cell(data, protocol, backbone, method, seed, aim), number)
         self._block = found
         return found
 
@@ -216,6 +225,7 @@ class _Planner:
             seeds.index(cell.seed),
             self._block[cell],
             protocols.index(cell.protocol),
+            int(cell.goal != ""),
             list(suite.data).index(cell.data),
             list(suite.methods).index(cell.method),
         )
@@ -374,7 +384,7 @@ def _source(entry: DataEntry, file: Path) -> Mapping[str, Any]:
         return {"emoji": entry.emoji, **domains}
     place = place_of(entry, file)
     if not place.exists():
-        raise ConfigError(f"{place} is not there{near_folder(place)}")
+        raise ConfigError(f"{place} is not there{near_folder(place) if isinstance(place, Path) else ''}")
     return {"path": str(place), **domains}
 
 

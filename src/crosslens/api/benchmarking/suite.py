@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from crosslens.api.auto.choice import AUTO
 from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.methods import known_methods
 from crosslens.methods.base import Tune
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
+from crosslens.support.addresses import Place, joined
 from crosslens.support.errors import ConfigError
 from crosslens.support.near_names import did_you_mean
 
@@ -44,7 +46,8 @@ class DataEntry(_Declared):
     """A labelled set of images."""
 
     path: str | None = None
-    """A folder or manifest: absolute, or beside the suite; ``$NAME`` and ``${NAME}`` are environment variables."""
+    """A folder, a manifest or an address of one: absolute, or beside the suite; ``$NAME`` and ``${NAME}`` are
+    environment variables."""
     emoji: Literal["subgroup", "concept"] | None = None
     """In place of a path: the built-in pictures of the demo, labelled by Unicode subgroup or by concept."""
     domains: tuple[str, ...] | None = None
@@ -66,7 +69,7 @@ class Block(_Declared):
     methods: tuple[str, ...] | None = None
     backbones: tuple[str, ...] | None = None
     protocols: tuple[str, ...] | None = None
-    goals: tuple[str, ...] | None = None
+    goals: tuple[Goal, ...] | None = None
     seeds: tuple[int, ...] | None = None
 
 
@@ -83,6 +86,8 @@ class Suite(_Declared):
     """Names for ``--backbone``."""
     protocols: tuple[str, ...] = Field(("pairs",), min_length=1)
     """Names for ``evaluate --protocol``."""
+    goals: tuple[Goal, ...] = Field((DEFAULT_GOAL,), min_length=1)
+    """What is looked for, as ``evaluate --goal`` takes it; ``auto`` chooses by it."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Of training; seed N also draws the N-th set of unseen classes, and of scenarios the draw 2024 + N."""
     metrics: tuple[str, ...] = Field(("map@all", "p@1"), min_length=1)
@@ -127,14 +132,14 @@ def read_suite(file: Path) -> Suite:
         suite = Suite.model_validate(content)
     except ValidationError as error:
         problems = [_told(one) for one in error.errors()]
-        raise ConfigError(f"the suite {file} is wrong in {_counted(problems)}") from error
+        raise ConfigError(f"the suite {file} is wrong: {told_apart(problems)}") from error
     problems = list(_unknown_names(suite))
     if problems:
-        raise ConfigError(f"the suite {file} is wrong in {_counted(problems)}")
+        raise ConfigError(f"the suite {file} is wrong: {told_apart(problems)}")
     return suite
 
 
-def place_of(entry: DataEntry, suite: Path) -> Path:
+def place_of(entry: DataEntry, suite: Path) -> Place:
     """Where the images of a data set with a path should lie.
 
     Args:
@@ -147,7 +152,7 @@ def place_of(entry: DataEntry, suite: Path) -> Path:
     path = os.path.expanduser(os.path.expandvars(entry.path or ""))
     if missing := re.search(r"\$\{?(\w+)", path):
         raise ConfigError(f"the environment variable {missing[1]} is not set ({entry.path})")
-    return suite.resolve().parent / path
+    return joined(suite.resolve().parent, path)
 
 
 def _unknown_names(suite: Suite) -> list[str]:
@@ -186,7 +191,8 @@ def _told(problem: Mapping[str, Any]) -> str:
     return f"{place}: there is no such key; there are {', '.join(keys)}{did_you_mean(name, keys)}"
 
 
-def _counted(problems: list[str]) -> str:
+def told_apart(problems: Sequence[str]) -> str:
+    """Several sentences on one line, as a terminal shows an error: ``(1) ... (2) ...``."""
     if len(problems) == 1:
-        return f"one place: {problems[0]}"
-    return f"{len(problems)} places:\n" + "\n".join(f"  {problem}" for problem in problems)
+        return problems[0]
+    return " ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))

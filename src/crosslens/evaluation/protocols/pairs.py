@@ -35,7 +35,7 @@ def evaluate_pairs(encoder: Encoder, plan: Plan) -> Evaluation:
     found = features_of_encoder(catalog, encoder, folder=how.features, device=how.device)
     sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in domains}
     order = [(sides[a], sides[b]) for pair in combinations(domains, 2) for a, b in (pair, pair[::-1])]
-    ranked = rank_directions(order, metrics, how.convention, how.depth)
+    ranked = rank_directions(order, metrics, how.convention, how.depth, how.goal)
     return ranked.evaluation(
         "pairs", how.convention, encoder, marks=plan.marks, skipped=len(found.skipped), unlabelled=unlabelled
     )

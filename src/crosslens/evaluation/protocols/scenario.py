@@ -75,7 +75,8 @@ def evaluate_scenario(encoder: Encoder, plan: Plan) -> Evaluation:
     order = [(sides[0], sides[1])]
     if scenario.kind == "close-set" and not scenario.private_query and not scenario.private_gallery:
         order.append((sides[1], sides[0]))
-    ranked = rank_directions([(a.of_classes(b.answering().labels), b) for a, b in order], metrics, name, how.depth)
+    pairs = [(a.of_classes(b.answering().labels), b) for a, b in order]
+    ranked = rank_directions(pairs, metrics, name, how.depth, how.goal)
     extra: dict[str, Any] = {"scenario": scenario.to_json()}
     asking, answering = sides[0].asking(), sides[1].answering()
     answered = set(answering.labels)

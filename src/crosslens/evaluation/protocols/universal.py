@@ -196,7 +196,7 @@ def evaluate_universal(
                 sides[domain, rows] = encode_domain(encoder, found, domain)
             ends.append(sides[domain, rows])
         order.append((ends[0], ends[1]))
-    ranked = rank_directions(order, metrics, convention, how.depth)
+    ranked = rank_directions(order, metrics, convention, how.depth, how.goal)
     wanted = asking_classes(benchmark, setting)
     labels = catalog.labels
     here = len({labels[row] for run in lists for row in run.queries})

@@ -120,7 +120,7 @@ def evaluate_zero_shot(encoder: Encoder, plan: Plan) -> Evaluation:
     sides = {domain: encode_domain(encoder, found.of_domain(domain), domain) for domain in domains}
     asked = {domain: side.of_classes(names) for domain, side in sides.items()}
     order = [(asked[query], sides[answer]) for query, answer in permutations(domains, 2)]
-    ranked = rank_directions(order, metrics, how.convention, how.depth)
+    ranked = rank_directions(order, metrics, how.convention, how.depth, how.goal)
     said = [f"zero-shot: {len(names)} unseen classes ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})"]
     if len(set(gallery.labels)) == 1:
         said.append("the gallery has one class, so that every answer is right; give more unseen classes")

@@ -20,6 +20,7 @@ from crosslens.search.index.gone import find_gone, find_renamed, refuse_loss, re
 from crosslens.search.index.index_request import AddRequest
 from crosslens.search.index.items import make_items, resolve_root, select_gallery
 from crosslens.search.index.making import embed_items
+from crosslens.search.index.numbering import is_numbering_due, number_items
 from crosslens.search.index.own_columns import with_own
 from crosslens.search.index.own_values import OwnValues
 from crosslens.search.index.unit_rows import find_faults
@@ -111,6 +112,8 @@ def add_images(
     renamed = find_renamed(named, items) if request.remove_gone else []
     if still or renamed:
         report.removed += contents.delete(list(dict.fromkeys([*still, *renamed])))
+    if is_numbering_due(contents):
+        number_items(contents)
     return report
 
 

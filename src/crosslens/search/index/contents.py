@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import pyarrow as pa
 
 from crosslens.backbones.fingerprint import Fingerprint
@@ -16,10 +17,12 @@ from crosslens.data.columns import ColumnType
 from crosslens.encoder.opening import open_query_encoder
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.search.filters.binding import bind
 from crosslens.search.filters.conditions import BaseFilter, Filter
 from crosslens.search.index.description import (
     domains_of,
+    is_numbered,
     list_root,
     open_description,
     prefix_of,
@@ -28,6 +31,7 @@ from crosslens.search.index.description import (
     require_same,
     upgrade_format,
 )
+from crosslens.search.index.hubs import Hubs, describe_hubs, read_hubs, write_hubs
 from crosslens.search.index.items import check_items
 from crosslens.search.index.mirrored import mirror_index
 from crosslens.search.index.occupancy import Occupancy
@@ -35,14 +39,14 @@ from crosslens.search.index.own_columns import columns_of, declare, fold_own
 from crosslens.search.index.stored_ids import find_stored_ids
 from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import store_class
-from crosslens.search.stores.base import Store
+from crosslens.search.stores.base import OpenStore
+from crosslens.search.stores.numbered import NumberedStore
 from crosslens.support.addresses import Place
 from crosslens.support.errors import StoreError
 from crosslens.support.files import write_json
 from crosslens.support.remote import Remote
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from crosslens.encoder import Encoder
@@ -66,15 +70,18 @@ class Contents:
     """
 
     def __init__(
-        self, folder: Path, description: dict[str, Any], store: Store, away: Remote | None = None
+        self, folder: Path, description: dict[str, Any], store: OpenStore, away: Remote | None = None
     ) -> None:
         self.folder = folder
         self.place: Place = away or folder
         self.description = description
         self.fingerprint = Fingerprint.model_validate(description["fingerprint"])
         self.similarity = Similarity.model_validate(description["similarity"])
-        self.store = store
+        self.store: OpenStore = store
+        if is_numbered(description):
+            self.store = NumberedStore(store, self.fingerprint.dim, self._numbers_of)
         self._occupancy = Occupancy(folder, description)
+        self._hubs: tuple[dict[str, Any], Hubs] | None = None
 
     @classmethod
     def open(cls, place: Place) -> Contents:
@@ -105,6 +112,48 @@ class Contents:
     def plain(self) -> str | None:
         """The one domain of all items, where folders are no looks; else None."""
         return self.description.get("plain")
+
+    @property
+    def goal(self) -> Goal:
+        """What a search is for where it does not say."""
+        goal: Goal = self.description.get("goal", DEFAULT_GOAL)
+        return goal
+
+    @property
+    def hubs(self) -> Hubs | None:
+        """What was learned of hubs; None where nothing was.
+
+        Raises:
+            StoreError: when it is damaged.
+        """
+        told = self.description.get("hubs")
+        if told is None:
+            return None
+        if self._hubs is None or self._hubs[0] != told:
+            self._hubs = told, read_hubs(self.folder, self.fingerprint.digest, self.similarity)
+        return self._hubs[1]
+
+    def take_hubs(self, hubs: Hubs, items: pa.Table, vectors: NDArray[np.float32]) -> None:
+        """Number all items by what was learned of them, for who holds the folder for writing.
+
+        A process killed meanwhile leaves an index without hubs, until they are learned again.
+
+        Args:
+            hubs: what was learned.
+            items: all N of them, of an index whose rows have numbers.
+            vectors: of the items ``(N, d)``.
+        """
+        assert isinstance(self.store, NumberedStore)
+        self._describe({key: value for key, value in self.description.items() if key != "hubs"})
+        write_hubs(self.folder, hubs, self.fingerprint.digest)
+        self.store.put(items, vectors, hubs.numbers(items.column("domain").to_pylist(), vectors))
+        self._describe({**self.description, "hubs": describe_hubs(hubs, items.num_rows)})
+
+    def _numbers_of(self, items: pa.Table, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        hubs = self.hubs
+        if hubs is None:
+            return np.zeros(len(vectors), np.float32)
+        return hubs.numbers(items.column("domain").to_pylist(), vectors)
 
     def domains_of(self, root: str) -> list[str] | None:
         """The domains chosen of a folder that was added; None where all are wanted."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.nn.similarity import Similarity
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.search.stores.base import StoreContext
 from crosslens.support.addresses import NOT_READ, is_unread
 from crosslens.support.errors import FingerprintError, StoreError
@@ -18,20 +19,23 @@ from crosslens.support.near_names import near_folder
 if TYPE_CHECKING:
     from crosslens.encoder import Encoder
 
-FORMAT = 4
+FORMAT = 5
+_UNNUMBERED = 4
+"""The newest format of an index whose rows have no hub numbers: a store keeps the rows that it was made for."""
 _OLDEST = 2
 """Format 2 kept no stamps of files, format 3 no columns of people's own; the first change of such an index makes
-it one of ``FORMAT``."""
+it one of ``_UNNUMBERED``."""
 SNAPSHOT = "snapshot.json"
 """What a snapshot says of itself; it is the description of its index and more."""
 
 
 def describe_index(
-    encoder: Encoder, store: str, settings: dict[str, Any], plain: str | None = None
+    encoder: Encoder, store: str, settings: dict[str, Any], plain: str | None = None, goal: Goal = DEFAULT_GOAL
 ) -> dict[str, Any]:
     """What an index for vectors of ``encoder`` says of itself, in a store of this kind with these settings.
 
-    ``plain`` is the one domain of all its items, where their folders are no looks; see ``BuildRequest``.
+    ``plain`` is the one domain of all its items, where their folders are no looks, and ``goal`` what is asked for
+    where a query says nothing; see ``BuildRequest``.
     """
     return {
         "format": FORMAT,
@@ -43,6 +47,8 @@ def describe_index(
         "roots": [],
         "domains": {},
         "columns": {},
+        "numbered": True,
+        "goal": goal,
         **({} if plain is None else {"plain": plain}),
     }
 
@@ -147,7 +153,12 @@ def relist_roots(description: dict[str, Any], moves: Mapping[str, str]) -> dict[
 
 def upgrade_format(description: dict[str, Any]) -> dict[str, Any]:
     """A description of an index that is about to be written as this version writes it."""
-    return {**description, "format": FORMAT}
+    return {**description, "format": FORMAT if is_numbered(description) else _UNNUMBERED}
+
+
+def is_numbered(description: dict[str, Any]) -> bool:
+    """Whether the rows of the store end with hub numbers; indexes before format 5 have none."""
+    return bool(description.get("numbered"))
 
 
 def make_context(folder: Path, description: dict[str, Any]) -> StoreContext:
@@ -156,10 +167,11 @@ def make_context(folder: Path, description: dict[str, Any]) -> StoreContext:
     return StoreContext(
         folder=folder,
         name=str(description["collection"]),
-        dim=fingerprint.dim,
+        dim=fingerprint.dim + is_numbered(description),
         similarity=Similarity.model_validate(description["similarity"]),
         fingerprint=fingerprint.digest,
         settings=dict(description["store"]["settings"]),
+        numbered=is_numbered(description),
     )
 
 

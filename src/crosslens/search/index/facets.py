@@ -10,7 +10,7 @@ from typing import Any
 from crosslens.data.columns import ColumnType
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.filters.own import read_own
-from crosslens.search.stores.base import Store
+from crosslens.search.stores.base import OpenStore
 
 MOST_VALUES = 50
 """Values of one column that are listed, the most frequent first."""
@@ -37,7 +37,9 @@ class Facet:
     max: float | str | None = None
 
 
-def count_facets(store: Store, columns: Mapping[str, ColumnType], where: Filter | None = None) -> dict[str, Facet]:
+def count_facets(
+    store: OpenStore, columns: Mapping[str, ColumnType], where: Filter | None = None
+) -> dict[str, Facet]:
     """The facets of all items, or of those that match, by column.
 
     Args:

@@ -24,23 +24,27 @@ from crosslens.data.source import Source, open_catalog
 from crosslens.encoder.opening import compile_in_place
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
+from crosslens.ops.hubs import Goal
 from crosslens.search.filters.conditions import Eq, Filter
 from crosslens.search.index.adding import AddReport, add_images
 from crosslens.search.index.contents import ENCODER, Contents
-from crosslens.search.index.description import describe_index
+from crosslens.search.index.description import describe_index, is_numbered
 from crosslens.search.index.facets import Facet, count_facets
+from crosslens.search.index.hubs import NO_BANK
 from crosslens.search.index.index_request import AddRequest, BuildRequest
 from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
 from crosslens.search.index.kept_queries import keep_queries
 from crosslens.search.index.making import build_index, make_index
+from crosslens.search.index.numbering import is_numbering_due, number_items
 from crosslens.search.index.relocating import RelocateReport, relocate_roots
 from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
 from crosslens.search.index.stored_ids import find_stored_ids
 from crosslens.search.stores import DEFAULT, parse_store
-from crosslens.search.stores.base import ITEM_SCHEMA, Store
+from crosslens.search.stores.base import ITEM_SCHEMA, OpenStore
+from crosslens.search.stores.numbered import NumberedStore, with_weight
 from crosslens.search.stores.snapshot import gather
 from crosslens.support.addresses import Place, place_of
-from crosslens.support.errors import StoreError
+from crosslens.support.errors import ConfigError, StoreError
 from crosslens.support.request import takes
 
 if TYPE_CHECKING:
@@ -184,6 +188,16 @@ class Index:
         return self.contents.similarity
 
     @property
+    def goal(self) -> Goal:
+        """What a search is for where it does not say."""
+        return self.contents.goal
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What it can be searched for; ``thing`` needs numbers of its items, see ``hubs``."""
+        return ("thing", "kind") if "hubs" in self.contents.description else ("kind",)
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder whose vectors this index holds."""
         return self.contents.encoder
@@ -194,7 +208,7 @@ class Index:
         return self.contents.query_encoder
 
     @property
-    def store(self) -> Store:
+    def store(self) -> OpenStore:
         """Where the items are kept."""
         return self.contents.store
 
@@ -265,7 +279,12 @@ class Index:
         return self.contents.delete(which)
 
     def search(
-        self, queries: NDArray[np.floating[Any]], k: int = 10, where: Filter | None = None, exact: bool = False
+        self,
+        queries: NDArray[np.floating[Any]],
+        k: int = 10,
+        where: Filter | None = None,
+        exact: bool = False,
+        goal: Goal | None = None,
     ) -> list[list[Hit]]:
         """The k most similar items of each query, best first; ties in the order of ids.
 
@@ -274,8 +293,11 @@ class Index:
             k: at most this many; fewer only when fewer items match.
             where: looks at these items alone.
             exact: score every item, whatever the size of the index.
+            goal: ``kind`` ranks by similarity, ``thing`` by similarity less what is near every query; the index's
+                own by default.
 
         Raises:
+            ConfigError: for a goal that the index cannot serve.
             StoreError: for another length of vectors, values that are not finite, or k < 1.
         """
         if queries.ndim != 2 or queries.shape[1] != self.fingerprint.dim:
@@ -287,11 +309,45 @@ class Index:
         if not len(queries):
             return []
         asked = np.ascontiguousarray(self.similarity.as_queries(queries))
-        # Rounding may take a copy's score beyond the 1 that scores are promised to stay below.
+        most = 1.0
+        if (goal or self.goal) == "thing":
+            self.require_goal("thing")
+            asked, most = with_weight(asked, 1), np.inf
+        # Rounding may take a copy's score beyond the 1 that similarities are promised to stay below.
         return [
-            make_hits(best.rows, np.minimum(best.scores, 1).tolist())
+            make_hits(best.rows, np.minimum(best.scores, most).tolist())
             for best in self.store.search(asked, k, self.contents.bound(where), exact)
         ]
+
+    def require_goal(self, goal: Goal) -> None:
+        """Check that the index can be searched for a goal.
+
+        Raises:
+            ConfigError: saying what to do.
+        """
+        if goal in self.goals:
+            return
+        if not is_numbered(self.contents.description):
+            raise ConfigError(
+                f"goal = {goal!r}: {self.folder} was made before an index could serve it. Copy it: 'crosslens"
+                f" index snapshot {self.folder} COPY', then 'crosslens index restore COPY --out NEW'; nothing is"
+                " embedded again"
+            )
+        if is_numbering_due(self.contents):
+            raise ConfigError(
+                f"goal = {goal!r}: nothing was learned of hubs yet; do it with 'crosslens index optimize"
+                f" {self.folder}'"
+            )
+        raise ConfigError(f"goal = {goal!r}: {self.folder} has nothing to learn hubs from. {NO_BANK}")
+
+    def hub_numbers(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """What ``thing`` takes from the scores of items ``(n,)``; 0 where the index has no numbers.
+
+        Raises:
+            StoreError: naming the first id that is not there.
+        """
+        store = self.store
+        return store.numbers(ids) if isinstance(store, NumberedStore) else np.zeros(len(ids), np.float32)
 
     def get(self, image: str) -> tuple[Hit, NDArray[np.float32]]:
         """One item by id, with its vector ``(d,)``; its score is 1.
@@ -338,7 +394,8 @@ class Index:
     def keep_queries(self, queries: Source, *, device: str | None = None) -> int:
         """Keep unlabelled images like those that will be asked with, to calibrate probabilities of a match on.
 
-        They are embedded now, and not needed again; what was kept before is replaced. See ``kept_queries``.
+        They are embedded now, and not needed again; what was kept before is replaced. See ``kept_queries``. The
+        items are numbered anew by how near they are to all of them; see ``hubs``.
 
         Returns:
             How many are kept.
@@ -347,17 +404,21 @@ class Index:
             ConfigError: for fewer than 10 images.
             NothingEmbeddedError: when none can be embedded.
         """
-        return keep_queries(self.contents, open_catalog(queries), device)
+        kept = keep_queries(self.contents, open_catalog(queries), device)
+        number_items(self.contents)
+        return kept
 
     def optimize(self) -> dict[str, Any]:
-        """Make searching fast, from its start on, and the files small again; says what was done.
+        """Make searching fast, from its start on, and the files small again, and learn of hubs anew; says what was
+        done.
 
         Raises:
             StoreError: for a second writer.
         """
+        numbered = number_items(self.contents)
         with self.writing():
             compile_in_place(self.folder / ENCODER)
-            return self.store.optimize()
+            return {"numbered": numbered, **self.store.optimize()}
 
     def refresh(self) -> bool:
         """Take over what other processes committed; True when something changed.
@@ -391,6 +452,11 @@ class Index:
             "roots": [str(root) for root in self.roots],
             "columns": self.columns,
             "format": self.contents.description["format"],
+            "goal": self.goal,
+            "goals": list(self.goals),
+            "hubs": {
+                key: value for key, value in self.contents.description.get("hubs", {}).items() if key != "key"
+            },
             "store": self.store.stats(),
         }
 

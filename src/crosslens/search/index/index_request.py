@@ -13,6 +13,7 @@ from crosslens.data.joining import join_columns
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.images.decode import DecodeMode
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.search.stores import DEFAULT
 from crosslens.support.addresses import PlaceOption
 from crosslens.support.progress import note
@@ -75,6 +76,14 @@ class BuildRequest(IndexRequest):
 
     store: str = DEFAULT
     """Where the items are kept: ``lance``, ``exact``, ``milvus:FILE.db`` or ``milvus:http://HOST:19530``."""
+
+    queries: Source | None = None
+    """Unlabelled images like those that will be asked with; the index keeps them, to tell whether a query has a
+    match and which items are near every query."""
+
+    goal: Goal = DEFAULT_GOAL
+    """What its searches are for where they do not say: ``thing``, this very thing in another look, or ``kind``,
+    more of its kind."""
 
     plain: bool = False
     """Folders are just folders, such as years or places: all images count as of one domain, named after the root,

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from crosslens.data.catalog import Catalog
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.index.unit_rows import find_faults, restore_unit_length
-from crosslens.search.stores.base import ITEM_SCHEMA, Store, as_items
+from crosslens.search.stores.base import ITEM_SCHEMA, OpenStore, as_items
 from crosslens.support.addresses import Place, joined, place_of
 from crosslens.support.errors import CatalogError, StoreError
 from crosslens.support.file_stamp import stamps_of
@@ -34,7 +34,8 @@ class Hit:
 
     Attributes:
         id: of the item.
-        score: similarity with the query, in [-1, 1]: the cosine, or what ``Similarity`` says.
+        score: similarity with the query, in [-1, 1]: the cosine, or what ``Similarity`` says; where the very thing
+            is asked for, less the item's number (``hubs``), which has a mean of 0 over the items of a domain.
         path: where the image lay when it was indexed, absolute; its name, not what a link leads to.
         domain: its domain.
         label: its class name, where known.
@@ -131,13 +132,13 @@ def check_items(
     return table, restore_unit_length(vectors)
 
 
-def sample_items(store: Store, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
+def sample_items(store: OpenStore, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
     """Rows and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
     ids = [image for table, _ in store.scan() for image in table.column("id").to_pylist()]
     return store.get([ids[row] for row in drawn_rows(len(ids), n, seed)])
 
 
-def count_domains(store: Store) -> dict[str, int]:
+def count_domains(store: OpenStore) -> dict[str, int]:
     """Items by domain, in the order of names."""
     counted: Counter[str] = Counter()
     for table, _ in store.scan():

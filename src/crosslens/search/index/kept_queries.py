@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.catalog import Catalog
 from crosslens.ops.calibration import LEAST
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.index.contents import Contents
+from crosslens.support.addresses import Place
 from crosslens.support.errors import ConfigError, StoreError
 from crosslens.support.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from crosslens.encoder import Encoder
 
     Array = NDArray[np.float32]
 
@@ -37,12 +41,12 @@ class KeptQueries:
     Attributes:
         features: of the frozen backbone ``(R, D)``.
         vectors: of the index's encoder ``(R', d)``, unit rows.
-        key: differs for other queries.
+        key: differs for other queries that are kept.
     """
 
     features: Array
     vectors: Array
-    key: str
+    key: str = ""
 
 
 def keep_queries(contents: Contents, queries: Catalog, device: str | None = None) -> int:
@@ -61,32 +65,51 @@ def keep_queries(contents: Contents, queries: Catalog, device: str | None = None
         ConfigError: for fewer than 10 images.
         NothingEmbeddedError: when none can be embedded.
     """
-    from safetensors.numpy import save_file
+    kept = embed_queries(queries, contents.encoder, device)
+    write_queries(contents.place, kept, contents.fingerprint)
+    return len(kept.features)
 
+
+def embed_queries(queries: Catalog, encoder: Encoder, device: str | None = None) -> KeptQueries:
+    """What an index of an encoder keeps of queries; see ``keep_queries``."""
     from crosslens.features.load import features_of
     from crosslens.features.of_encoder import features_of_encoder
 
     drawn = draw_images(queries, SAMPLE)
-    features = features_of(drawn, contents.encoder.backbone, device=device).centre
+    features = features_of(drawn, encoder.backbone, device=device).centre
     if len(features) < LEAST:
         raise ConfigError(f"{len(features)} queries tell too little; give at least {LEAST} images")
-    seen = features_of_encoder(drawn, contents.encoder, device=device)
-    vectors = contents.encoder.encode_features(seen.centre, seen.catalog.column("domain"))
-    tensors = {"features": np.ascontiguousarray(features, np.float32), "vectors": np.ascontiguousarray(vectors)}
-    with atomic_path(contents.place / QUERIES) as temporary:
-        save_file(tensors, temporary, {"fingerprint": contents.fingerprint.digest})
-    return len(features)
+    seen = features_of_encoder(drawn, encoder, device=device)
+    vectors = encoder.encode_features(seen.centre, seen.catalog.column("domain"))
+    return KeptQueries(np.ascontiguousarray(features, np.float32), np.ascontiguousarray(vectors))
 
 
-def read_queries(contents: Contents) -> KeptQueries | None:
-    """The queries that an index keeps; None where it keeps none.
+def write_queries(folder: Place, kept: KeptQueries, fingerprint: Fingerprint) -> None:
+    """Keep queries in the folder of an index, whose vectors have this fingerprint.
+
+    Raises:
+        CrosslensError: when they cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = {"features": kept.features, "vectors": kept.vectors}
+    with atomic_path(folder / QUERIES) as temporary:
+        save_file(tensors, temporary, {"fingerprint": fingerprint.digest})
+
+
+def read_queries(folder: Path, fingerprint: Fingerprint) -> KeptQueries | None:
+    """The queries that the index in a folder keeps; None where it keeps none.
+
+    Args:
+        folder: of an index, or of a snapshot.
+        fingerprint: of its vectors.
 
     Raises:
         StoreError: when they are damaged, or were embedded by another encoder.
     """
     from safetensors import SafetensorError, safe_open
 
-    file = contents.folder / QUERIES
+    file = folder / QUERIES
     if not file.is_file():
         return None
     try:
@@ -96,7 +119,7 @@ def read_queries(contents: Contents) -> KeptQueries | None:
             kept = KeptQueries(held.get_tensor("features"), held.get_tensor("vectors"), key)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"{file} is damaged ({error}); delete it, or give the queries again") from error
-    if made_by != contents.fingerprint.digest:
+    if made_by != fingerprint.digest or kept.vectors.ndim != 2 or kept.vectors.shape[1] != fingerprint.dim:
         raise StoreError(f"{file} was made by another encoder; delete it, or give the queries again")
     return kept
 

@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import name_or
+from crosslens.data.source import open_catalog
 from crosslens.search.index.contents import ENCODER, Contents
 from crosslens.search.index.description import describe_index, list_root, make_context
+from crosslens.search.index.hubs import HUBS, NO_BANK, describe_hubs, learn_hubs, write_hubs
 from crosslens.search.index.index_request import BuildRequest
 from crosslens.search.index.items import check_items, make_items, resolve_root, select_gallery, take_items
+from crosslens.search.index.kept_queries import QUERIES, KeptQueries, embed_queries, write_queries
 from crosslens.search.index.own_columns import declare, merge_all, read_given, types_of_facts, with_own
 from crosslens.search.index.pictures import fit_for_index, look_at
 from crosslens.search.index.ready_vectors import read_ready_vectors
@@ -27,7 +31,7 @@ from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.index.writer_lock import hold_for_writing
 from crosslens.search.stores import parse_store, store_class, store_entries
 from crosslens.support.addresses import Place
-from crosslens.support.errors import FeatureError, NothingEmbeddedError, StoreError
+from crosslens.support.errors import ConfigError, FeatureError, NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, upload, write_json
 from crosslens.support.progress import note
 
@@ -64,7 +68,7 @@ def require_free(folder: Path) -> None:
     """
     if (folder / "index.json").exists():
         raise StoreError(f"{folder} holds an index already; choose another folder or delete it first")
-    taken_over = {ENCODER, *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
+    taken_over = {ENCODER, HUBS, QUERIES, *store_entries()} | ({UPLOADS} if (folder / _DRAFT).exists() else set())
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; choose another folder")
     if folder.is_dir() and any(
@@ -80,6 +84,7 @@ def make_index(
     items: pa.Table | None = None,
     vectors: NDArray[np.float32] | None = None,
     uploads: Path | None = None,
+    queries: KeptQueries | None = None,
 ) -> Contents:
     """Make an index with its first items, all or nothing.
 
@@ -90,6 +95,7 @@ def make_index(
         items: N rows of ``ITEM_SCHEMA``, checked; none makes an empty index.
         vectors: of the items ``(N, d)``.
         uploads: a folder of images to copy into the index.
+        queries: unlabelled ones that the index keeps.
 
     Raises:
         StoreError: when the folder is in use or cannot be written, or no store can be made.
@@ -108,12 +114,39 @@ def make_index(
         encoder.save(folder / ENCODER)
         if uploads is not None and uploads.is_dir():
             copy_files(uploads, folder / UPLOADS)
-        store = store_class(description["store"]["kind"]).create(make_context(folder, description))
+        if queries is not None:
+            write_queries(folder, queries, encoder.fingerprint)
         if items is not None and vectors is not None and items.num_rows:
-            store.upsert(items, vectors)
+            description = _with_hubs(folder, encoder, description, items, vectors, queries)
+        store = store_class(description["store"]["kind"]).create(make_context(folder, description))
+        contents = Contents(folder, description, store)
+        if items is not None and vectors is not None and items.num_rows:
+            contents.store.upsert(items, vectors)
         write_json(folder / "index.json", description)
         remove(folder / _DRAFT)
-    return Contents(folder, description, store)
+    return contents
+
+
+def _with_hubs(
+    folder: Path,
+    encoder: Encoder,
+    description: dict[str, Any],
+    items: pa.Table,
+    vectors: NDArray[np.float32],
+    queries: KeptQueries | None,
+) -> dict[str, Any]:
+    """A description that says what was learned of hubs of the first items, which is kept in the folder."""
+    order = pc.sort_indices(items, sort_keys=[("id", "ascending")])
+    learned = learn_hubs(
+        items.column("domain").take(order).to_pylist(),
+        vectors[order.to_numpy()],
+        encoder.similarity,
+        None if queries is None else queries.vectors,
+    )
+    if learned is None:
+        return description
+    write_hubs(folder, learned, encoder.fingerprint.digest)
+    return {**description, "hubs": describe_hubs(learned, items.num_rows)}
 
 
 def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
@@ -141,12 +174,17 @@ def _build_here(request: BuildRequest, folder: Path) -> tuple[Contents, list[str
     encoder = load_encoder(request.encoder, decode=request.decode)
     domains = None if request.domains is None else source.domains_named(request.domains)
     plain = name_or(source.root.resolve().name, "pictures") if request.plain else None
-    described = describe_index(encoder, *parse_store(request.store), plain)
+    described = describe_index(encoder, *parse_store(request.store), plain, request.goal)
     description = list_root(described, resolve_root(source), domains)
     # Before the hours that embedding may take.
     require_free(folder)
     chosen = select_gallery(source if domains is None else source.select(domains=domains))
     chosen = chosen if plain is None else chosen.of_one_domain(plain)
+    if request.goal == "thing" and request.queries is None and len(chosen.domains) < 2:
+        raise ConfigError(f"goal = 'thing' for {', '.join(chosen.domains)} alone. {NO_BANK}")
+    queries = None
+    if request.queries is not None:
+        queries = embed_queries(open_catalog(request.queries), encoder, request.device)
     types, given = read_given(chosen.own, description)
     looked = look_at(chosen, gps=request.gps)
     items = with_own(make_items(chosen), merge_all(chosen.ids, looked, given, types))
@@ -163,7 +201,7 @@ def _build_here(request: BuildRequest, folder: Path) -> tuple[Contents, list[str
     )
     description |= {"gps": True} if request.gps else {}
     left_out = [*looked.unfit.values(), *(entry.reason for entry in skipped)]
-    made = make_index(folder, encoder, description, kept, rows)
+    made = make_index(folder, encoder, description, kept, rows, queries=queries)
     # Here, where PyTorch is: who searches may have none.
     compile_folder(encoder, folder / ENCODER)
     return made, left_out

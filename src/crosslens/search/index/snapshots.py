@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
 from crosslens.nn.similarity import Similarity
+from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.search.index.contents import Contents
 from crosslens.search.index.description import SNAPSHOT, describe_index, read_description
 from crosslens.search.index.items import check_items
-from crosslens.search.index.kept_queries import QUERIES, keeps_queries
+from crosslens.search.index.kept_queries import QUERIES, keeps_queries, read_queries
 from crosslens.search.index.making import UPLOADS, make_index, require_free, upload_of
 from crosslens.search.index.unit_rows import find_faults
 from crosslens.search.stores import parse_store
@@ -97,18 +98,21 @@ def restore_snapshot(snapshot: Place, folder: Path, store: str) -> Contents:
     kind, settings = parse_store(store)
     manifest = read_description(snapshot, SNAPSHOT)
     encoder = Encoder.load(snapshot / "encoder")
-    description = describe_index(encoder, kind, settings, manifest.get("plain"))
+    description = describe_index(
+        encoder, kind, settings, manifest.get("plain"), manifest.get("goal", DEFAULT_GOAL)
+    )
     items, vectors = _read_items(snapshot, manifest, encoder)
     for key in ("encoder", "roots", "domains", "columns", "prefixes", "gps"):
         if key in manifest:
             description[key] = manifest[key]
     # The images that came by the server lie in the index, and so move with it.
     items = _move_uploads(items, folder.resolve())
-    made = make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS)
-    if keeps_queries(snapshot):
-        with atomic_path(folder / QUERIES) as temporary:
-            shutil.copyfile(snapshot / QUERIES, temporary)
-    return made
+    try:
+        queries = read_queries(snapshot, encoder.fingerprint)
+    except StoreError as error:
+        queries = None
+        note(f"the kept queries are left out: {error}", "yellow")
+    return make_index(folder, encoder, description, items, vectors, snapshot / UPLOADS, queries)
 
 
 def _read_items(

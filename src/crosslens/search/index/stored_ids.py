@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from crosslens.data.names import nfc
 from crosslens.search.filters.conditions import MOST_VALUES, In
-from crosslens.search.stores.base import Store
+from crosslens.search.stores.base import OpenStore
 from crosslens.support.utf8 import require_utf8
 
 
-def find_stored_ids(store: Store, ids: Sequence[str]) -> list[str]:
+def find_stored_ids(store: OpenStore, ids: Sequence[str]) -> list[str]:
     """The stored id for each of ``ids``: itself where it is there, else the one that reads the same.
 
     Ids start from paths, and a disk may hold an accent in two characters where a keyboard gives one.

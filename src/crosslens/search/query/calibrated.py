@@ -2,6 +2,7 @@
 
     I/calibration/features.safetensors    on the backbone's features, where unlabelled queries are kept
     I/calibration/vectors.safetensors     on the index's own vectors
+    I/calibration/vectors-thing.safetensors    the same for the goal ``thing``
 
 A file that is missing, damaged or of another version costs time and never changes an answer.
 """
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = "calibration"
 _FORMAT = 1
-_ARRAYS = ("gallery", "prototypes", "reference", "drawn")
+_ARRAYS = ("gallery", "prototypes", "reference", "drawn", "numbers")
 
 
 class Calibrated(NamedTuple):
@@ -98,6 +99,7 @@ def read_calibrated(index: Index, version: str, **made_from: Any) -> Calibrated 
             about["smooth"],
             arrays.get("drawn"),
             about["given"],
+            arrays.get("numbers"),
         )
         items = index.store.get(about["ids"])[0]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, CrosslensError):

@@ -203,6 +203,7 @@ class QueryEmbedding:
             features=np.stack(features) if features and len(features) == len(parts) else None,
             domain=domains.pop() if len(domains) == 1 else None,
             of_items=len(likes) == len(parts),
+            of_words=len(embedded.texts) == len(parts),
         )
 
     def checked_vector(self, value: object) -> Array:

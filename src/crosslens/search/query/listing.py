@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crosslens.nn.similarity import reaches
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import Hit
@@ -44,15 +45,15 @@ class Search:
         """What a question finds, of which nothing is searched for yet."""
         return Listing(self, question, course)
 
-    def nearest(self, vector: Array, count: int, where: Filter | None) -> list[Hit]:
-        """The ``count`` most similar items of a vector ``(d,)`` among those that match, best first."""
-        return self._together((vector, count, where))
+    def nearest(self, vector: Array, count: int, where: Filter | None, goal: Goal = DEFAULT_GOAL) -> list[Hit]:
+        """The ``count`` best items of a vector ``(d,)`` for a goal among those that match, best first."""
+        return self._together((vector, count, where, goal))
 
-    def search_all(self, queries: Sequence[tuple[Array, int, Filter | None]]) -> list[list[Hit]]:
-        """The hits of each of several vectors ``(d,)``, with a number of hits and a filter of its own."""
+    def search_all(self, queries: Sequence[tuple[Array, int, Filter | None, Goal]]) -> list[list[Hit]]:
+        """The hits of each of several vectors ``(d,)``, with a number of hits, a filter and a goal of its own."""
         return answer_in_groups(
-            [((count, where), vector) for vector, count, where in queries],
-            lambda group, vectors: self.index.search(vectors, *group),
+            [((count, where, goal), vector) for vector, count, where, goal in queries],
+            lambda group, vectors: self.index.search(vectors, group[0], group[1], goal=group[2]),
         )
 
 
@@ -98,7 +99,7 @@ class Listing:
 
     def _find(self, vector: Array, count: int) -> list[Hit]:
         with self._course.stage("search"):
-            hits = self._search.nearest(vector, count, self.question.options.where)
+            hits = self._search.nearest(vector, count, self.question.options.where, self.question.goal)
         if vector is self.question.vector:
             self.nearest = hits
         return hits

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from crosslens.data.catalog import Catalog
 from crosslens.ops.calibration import LEAST, MatchCalibration, centre_features
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.index.index import Index
 from crosslens.search.index.items import Hit, sample_items
@@ -65,7 +66,7 @@ class MatchEstimator:
         self.domain = domain
         self.sample = min(sample, _MOST)
         self.device = device
-        self._made: dict[bool, Calibrated] = {}
+        self._made: dict[tuple[bool, Goal], Calibrated] = {}
         self._making = Lock()
         self._together = Combiner(estimate_together)
 
@@ -74,15 +75,20 @@ class MatchEstimator:
         """Whether the index as it is now was calibrated already, so that asking costs nothing."""
         return any(made.version == self.index.version for made in list(self._made.values()))
 
+    def is_ready(self, question: Question) -> bool:
+        """Whether asking for the probability of this question costs nothing."""
+        made = self._made.get(self._kind_of(question.features is not None, question.goal))
+        return made is not None and made.version == self.index.version
+
     def prepare(self) -> None:
         """Calibrate for the index as it is, in every way that a query may ask for.
 
         Raises:
             StoreError, FeatureError: as ``probability``.
         """
-        self._calibrated(False)
-        if self.has_queries:
-            self._calibrated(True)
+        for goal in self.index.goals:
+            self._calibrated(False, goal)
+        self._calibrated(True, DEFAULT_GOAL)
 
     @property
     def has_queries(self) -> bool:
@@ -92,7 +98,7 @@ class MatchEstimator:
     def is_rough(self, question: Question) -> bool:
         """Whether the probability of a question is no more than a guess: it was calibrated on the indexed images
         alone, and the question is of another look than theirs, or of one that nobody told."""
-        made = self._calibrated(self.has_queries and question.features is not None)
+        made = self._calibrated(question.features is not None, question.goal)
         if made.calibration.source == "queries" or question.of_items:
             return False
         return question.domain not in made.items.column("domain").unique().to_pylist()
@@ -106,6 +112,7 @@ class MatchEstimator:
                 nearest,
                 where=question.options.where,
                 exclude=question.exclude,
+                goal=question.goal,
             )
 
     def probability(
@@ -116,6 +123,7 @@ class MatchEstimator:
         *,
         where: Filter | None = None,
         exclude: Collection[str] = (),
+        goal: Goal = DEFAULT_GOAL,
     ) -> float:
         """Probability in [0, 1) that there is a counterpart of one query among the items that are searched.
 
@@ -132,6 +140,8 @@ class MatchEstimator:
                 be looked for again.
             where: the items that are searched; all by default.
             exclude: ids that are not to be found, such as the query's own.
+            goal: of the query. On the index's own vectors, ``thing`` is calibrated on the corrected scores; the
+                backbone's features know nothing of these, and serve both goals alike.
 
         Returns:
             The probability; 0 where no item is searched.
@@ -140,12 +150,12 @@ class MatchEstimator:
             StoreError: for an index of fewer than 10 items.
             FeatureError: when no unlabelled image can be embedded.
         """
-        made = self._calibrated(self.has_queries and features is not None)
+        made = self._calibrated(features is not None, goal)
         narrowed = where is not None or bool(exclude)
         if narrowed:
             left = _mask_left(made.items, where, exclude)
             if left.sum() < LEAST and made.items.num_rows < len(self.index):
-                return self._from_nearest(vector, where, exclude)
+                return self._from_nearest(vector, where, exclude, goal)
             if not left.any():
                 return 0.0
         if made.mean is None or features is None:
@@ -156,47 +166,58 @@ class MatchEstimator:
         else:
             row = _add_directions(features - made.mean)
         if narrowed:
-            among = replace(made.calibration, gallery=made.calibration.gallery[left])
+            among = made.calibration.among(left)
             return float(among.probability(row[None])[0])
         return self._together((made.calibration, row))
 
-    def _from_nearest(self, vector: Array, where: Filter | None, exclude: Collection[str]) -> float:
+    def _from_nearest(self, vector: Array, where: Filter | None, exclude: Collection[str], goal: Goal) -> float:
         """The probability from the nearest items that are searched, whether they were sampled or not."""
-        nearest = self.index.search(vector[None], LEAST + len(exclude), where)[0]
+        nearest = self.index.search(vector[None], LEAST + len(exclude), where, goal=goal)[0]
         ids = [hit.id for hit in nearest if hit.id not in exclude]
         if not ids:
             return 0.0
-        among = replace(self._calibrated(False).calibration, gallery=self.index.store.get(ids)[1])
+        made = self._calibrated(False, goal).calibration
+        among = replace(made, gallery=self.index.store.get(ids)[1], numbers=self._numbers_of(ids, goal))
         return float(among.probability(vector[None])[0])
 
-    def _calibrated(self, pictures: bool) -> Calibrated:
+    def _numbers_of(self, ids: Sequence[str], goal: Goal) -> Array | None:
+        return self.index.hub_numbers(ids) if goal == "thing" else None
+
+    def _kind_of(self, pictures: bool, goal: Goal) -> tuple[bool, Goal]:
+        """Whether a calibration rests on the backbone's features, which has one goal alone, and its goal."""
+        return (True, DEFAULT_GOAL) if pictures and self.has_queries else (False, goal)
+
+    def _calibrated(self, pictures: bool, goal: Goal) -> Calibrated:
+        kind = self._kind_of(pictures, goal)
         with self._making:
             version = self.index.version
-            if pictures not in self._made or self._made[pictures].version != version:
-                self._made[pictures] = self._kept_or_new(version, pictures)
-            return self._made[pictures]
+            if kind not in self._made or self._made[kind].version != version:
+                self._made[kind] = self._kept_or_new(version, *kind)
+            return self._made[kind]
 
-    def _kept_or_new(self, version: str, pictures: bool) -> Calibrated:
+    def _kept_or_new(self, version: str, pictures: bool, goal: Goal) -> Calibrated:
         if self.unlabelled is not None:
             note(f"calibrating the probability of a match on {len(self.unlabelled)} pictures without a label")
-            return self._on_features(version) if pictures else self._on_vectors(version)
-        kept = read_queries(self.index.contents)
+            return self._on_features(version) if pictures else self._on_vectors(version, goal)
+        kept = read_queries(self.index.folder, self.index.fingerprint)
         # They may have gone since somebody looked.
         pictures = pictures and kept is not None
         made_from = {
-            "basis": "features" if pictures else "vectors",
+            "basis": "features" if pictures else "vectors" if goal == DEFAULT_GOAL else f"vectors-{goal}",
             "sample": self.sample,
             "queries": "" if kept is None else kept.key,
         }
         found = read_calibrated(self.index, version, **made_from)
         if found is None:
             note("calibrating the probability of a match, once for this version of the index")
-            found = self._on_features(version, kept) if pictures else self._on_vectors(version, kept)
+            found = self._on_features(version, kept) if pictures else self._on_vectors(version, goal, kept)
             write_calibrated(self.index, found, **made_from)
         return found
 
-    def _on_vectors(self, version: str, kept: KeptQueries | None = None) -> Calibrated:
+    def _on_vectors(self, version: str, goal: Goal, kept: KeptQueries | None = None) -> Calibrated:
         items, gallery = sample_items(self.index.store, self.sample)
+        ids = items.column("id").to_pylist()
+        numbers = self._numbers_of(ids, goal)
         queries = None if kept is None else kept.vectors
         if self.unlabelled is not None:
             from crosslens.features.of_encoder import features_of_encoder
@@ -208,15 +229,15 @@ class MatchEstimator:
             features = features_of_encoder(drawn, self.index.encoder, device=self.device)
             queries = self.index.encoder.encode_features(features.centre, features.catalog.column("domain"))
         try:
-            made = MatchCalibration.fit(gallery, queries)
+            made = MatchCalibration.fit(gallery, queries, numbers=numbers)
         except ConfigError as error:
             if queries is None:
                 raise
             # Queries that are copies of indexed pictures all find themselves, which says nothing of others.
             note(f"the pictures without a label do not serve to calibrate ({error}); the indexed ones do instead")
-            made = MatchCalibration.fit(gallery)
+            made = MatchCalibration.fit(gallery, numbers=numbers)
         cosine = made.source == "gallery" and made.score == "cosine" and self.index.similarity.kind == "cosine"
-        return Calibrated(version, made, None, items, frozenset(items.column("id").to_pylist() if cosine else ()))
+        return Calibrated(version, made, None, items, frozenset(ids if cosine else ()))
 
     def _on_features(self, version: str, kept: KeptQueries | None = None) -> Calibrated:
         from crosslens.features.load import features_of
@@ -240,7 +261,7 @@ class MatchEstimator:
         if len(ids) < LEAST:
             if failed or len(self.index) >= LEAST:
                 note("the indexed images are gone, so the probability of a match rests on the index's vectors")
-            return self._on_vectors(version, kept)
+            return self._on_vectors(version, DEFAULT_GOAL, kept)
         made = MatchCalibration.fit(centre_features(np.concatenate(parts)), centre_features(queries))
         return Calibrated(version, made, queries.mean(0), self.index.store.get(ids)[0])
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from crosslens.images.region import Region
 from crosslens.nn.similarity import Similarity
+from crosslens.ops.hubs import Goal
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.filters.text import parse_filter
 from crosslens.search.index.items import Hit
@@ -87,8 +88,13 @@ class SearchOptions(Request):
     top: int = Field(20, ge=1, le=MOST)
     """At most this many hits."""
 
+    goal: Goal | None = None
+    """``thing``: this very thing in another look, so what is near every query counts less. ``kind``: more of its
+    kind. None takes the index's own."""
+
     min_score: float = Field(-1.0, ge=-1, le=1, allow_inf_nan=False)
-    """Leave out what is less similar; a copy of the query reaches 1."""
+    """Leave out what has a lower score. For ``kind`` that is the similarity, and a copy of the query reaches 1;
+    for ``thing`` it is less or more by how near the item is to every query."""
 
     min_match: float | None = Field(None, ge=0, le=1)
     """Answer "no match" below this probability of a counterpart."""

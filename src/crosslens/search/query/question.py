@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.search.query.query import SearchOptions
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Question:
         features: of the frozen backbone ``(n, D)``, of the pictures that the query is made of alone.
         domain: of its pictures; None where unknown or where they differ.
         of_items: whether it is made of indexed items alone.
+        of_words: whether it is made of words alone.
+        goal: what it is for.
     """
 
     vector: Array
@@ -36,6 +39,8 @@ class Question:
     features: Array | None = None
     domain: str | None = None
     of_items: bool = False
+    of_words: bool = False
+    goal: Goal = DEFAULT_GOAL
 
 
 @dataclass

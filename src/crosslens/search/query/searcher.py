@@ -14,6 +14,7 @@ from crosslens.search.index.index import Index
 from crosslens.search.index.items import count_domains
 from crosslens.search.index.kept_queries import SAMPLE
 from crosslens.search.query.bound_options import bind_options
+from crosslens.search.query.choose_goal import choose_goal
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.embedding import QueryEmbedding
 from crosslens.search.query.feedback import move_query
@@ -167,7 +168,7 @@ class Searcher:
 
     def _answer(self, question: Question, course: Course) -> Answer:
         """Move, match, search, re-rank, cut, fold, page and sort; what the options do not ask for is left out."""
-        question = move_query(question, self.index, course)
+        question = choose_goal(move_query(question, self.index, course), self.index, course)
         options, match = question.options, self.match_estimator
         probability = None
         if options.min_match is not None:
@@ -183,7 +184,7 @@ class Searcher:
         best = cut(batches, options.min_score)
         folded = keep_all(best) if options.fold is None else self._fold(best, options.fold, course)
         page = take_page(folded, options.top)
-        if probability is None and match.ready:
+        if probability is None and match.is_ready(question):
             probability = match(question, course, listing.nearest)
         with course.stage("sort"):
             hits = tuple(sort_hits(page, options.sort))

@@ -80,6 +80,7 @@ class StoreContext:
         similarity: the form queries come in.
         fingerprint: digest of the embedding whose vectors these are.
         settings: of the store's kind, as plain values.
+        numbered: whether the last of the ``dim`` numbers is no part of the vector; see ``NumberedStore``.
     """
 
     folder: Path
@@ -88,37 +89,17 @@ class StoreContext:
     similarity: Similarity = field(default_factory=Similarity)
     fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    numbered: bool = False
     away: Remote | None = None
 
 
-class Store(Protocol):
+class OpenStore(Protocol):
     """Items and their unit vectors, durably kept.
 
     A store trusts what it is given: ``Index`` checks vectors, ids and fingerprints, and lets one writer in at a
     time. Every change is one step: a process killed at any moment leaves it wholly done or wholly undone. A reader
     sees one whole version until it calls ``refresh``; it may search from several threads at once.
-
-    Attributes:
-        kind: its name in ``STORES``.
-        entries: what it calls its files and folders in the folder of an index; no two kinds share a name.
     """
-
-    kind: ClassVar[str]
-    entries: ClassVar[frozenset[str]]
-
-    @classmethod
-    def create(cls, context: StoreContext) -> Self:
-        """Make an empty store; what an interrupted ``create`` left is replaced."""
-        ...
-
-    @classmethod
-    def open(cls, context: StoreContext) -> Self:
-        """Open the store that is there.
-
-        Raises:
-            StoreError: when it is missing or damaged.
-        """
-        ...
 
     def upsert(self, items: pa.Table, vectors: NDArray[np.float32]) -> None:
         """Add n items of ``ITEM_SCHEMA`` with their vectors ``(n, d)``; items whose id is there are replaced."""
@@ -186,6 +167,32 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+        ...
+
+
+class Store(OpenStore, Protocol):
+    """A kind of store: how one is made and opened.
+
+    Attributes:
+        kind: its name in ``STORES``.
+        entries: what it calls its files and folders in the folder of an index; no two kinds share a name.
+    """
+
+    kind: ClassVar[str]
+    entries: ClassVar[frozenset[str]]
+
+    @classmethod
+    def create(cls, context: StoreContext) -> Self:
+        """Make an empty store; what an interrupted ``create`` left is replaced."""
+        ...
+
+    @classmethod
+    def open(cls, context: StoreContext) -> Self:
+        """Open the store that is there.
+
+        Raises:
+            StoreError: when it is missing or damaged.
+        """
         ...
 
 

@@ -145,6 +145,8 @@ def build_structure(
     table_version: int,
     similarity: Similarity,
     settings: LanceSettings,
+    *,
+    numbered: bool = False,
 ) -> None:
     """Write the structure of M rows as a new folder, all or nothing.
 
@@ -156,6 +158,7 @@ def build_structure(
         table_version: noted in the manifest.
         similarity: the form queries come in, for measuring.
         settings: when to make inverted lists, and how well they must find.
+        numbered: whether the rows end with numbers; see ``NumberedStore``.
 
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
@@ -179,7 +182,13 @@ def build_structure(
         if len(seqs) >= settings.exact_below and count > 1:
             lists = InvertedLists.make(vectors, count)
             probes = choose_probes(
-                lists, vectors, similarity, settings.recall, settings.refine, settings.exact_rows
+                lists,
+                vectors,
+                similarity,
+                settings.recall,
+                settings.refine,
+                settings.exact_rows,
+                numbered=numbered,
             )
             if probes[0].lists <= max(1, settings.most_lists * count):
                 lists.write(temporary / LISTS)

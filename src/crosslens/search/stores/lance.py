@@ -236,6 +236,7 @@ class LanceStore:
             view.version,
             self._context.similarity,
             self._settings,
+            numbered=self._context.numbered,
         )
         self._view = self._load(view)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from crosslens.nn.similarity import Similarity
 from crosslens.search.stores.inverted_lists import Allowed, InvertedLists
+from crosslens.search.stores.numbered import with_weight
 from crosslens.search.stores.scoring import exact_top, rescored
 from crosslens.search.stores.structure_files import Probe
 
@@ -32,7 +33,9 @@ class HeldQueries(NamedTuple):
     left_out: Positions
 
 
-def held_queries(vectors: Array, similarity: Similarity, count: int = _QUERIES) -> tuple[HeldQueries, HeldQueries]:
+def held_queries(
+    vectors: Array, similarity: Similarity, count: int = _QUERIES, *, numbered: bool = False
+) -> tuple[HeldQueries, HeldQueries]:
     """Two kinds of queries: items that must not find themselves, and points away from all items.
 
     The second kind lies at cosine 0.7 from an item, in a random direction: a query of another domain is that far
@@ -42,23 +45,38 @@ def held_queries(vectors: Array, similarity: Similarity, count: int = _QUERIES) 
         vectors: ``(M, d)`` unit rows.
         similarity: the form queries come in.
         count: of each kind.
+        numbered: whether the rows end with numbers; then each query asks twice, without them and with them.
     """
     generator = np.random.default_rng(1)
     rows = np.sort(generator.choice(len(vectors), min(count, len(vectors)), replace=False))
     items = np.asarray(vectors[rows], np.float32)
+    items = items[:, :-1] if numbered else items
     noise = generator.standard_normal(items.shape).astype(np.float32)
     noise -= np.einsum("nd,nd->n", noise, items)[:, None] * items
     noise /= np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
     away = np.float32(0.7) * items + np.float32(np.sqrt(1 - 0.7**2)) * noise
     nobody = np.full(len(rows), -1, np.int64)
-    return (
-        HeldQueries(np.ascontiguousarray(similarity.as_queries(items)), rows),
-        HeldQueries(np.ascontiguousarray(similarity.as_queries(away)), nobody),
-    )
+    kinds = ((similarity.as_queries(items), rows), (similarity.as_queries(away), nobody))
+    first, second = (_held(asked, left_out, numbered) for asked, left_out in kinds)
+    return first, second
+
+
+def _held(asked: Array, left_out: Positions, numbered: bool) -> HeldQueries:
+    if not numbered:
+        return HeldQueries(np.ascontiguousarray(asked), left_out)
+    twice = np.concatenate([with_weight(asked, weight) for weight in (0, 1)])
+    return HeldQueries(twice, np.tile(left_out, 2))
 
 
 def choose_probes(
-    lists: InvertedLists, vectors: Array, similarity: Similarity, recall: float, refine: int, exact_rows: int
+    lists: InvertedLists,
+    vectors: Array,
+    similarity: Similarity,
+    recall: float,
+    refine: int,
+    exact_rows: int,
+    *,
+    numbered: bool = False,
 ) -> tuple[Probe, ...]:
     """The fewest lists that find ``recall`` of the best 10 for both kinds of queries, by share of rows allowed.
 
@@ -69,9 +87,10 @@ def choose_probes(
         recall: wanted, in (0, 1].
         refine: candidates a result.
         exact_rows: where a filter leaves no more rows they are searched exactly, so no smaller share is measured.
+        numbered: whether the rows end with numbers.
     """
     total = len(vectors)
-    kinds = held_queries(vectors, similarity)
+    kinds = held_queries(vectors, similarity, numbered=numbered)
     generator = np.random.default_rng(2)
     probes: list[Probe] = []
     fewest = 1
