@@ -181,6 +181,17 @@ def test_a_run_that_began_before_there_was_the_setting_goes_on(pictures, tmp_pat
     assert np.array_equal(rows(whole), rows(fit(pictures, tmp_path / "broken", own=own, resume=True)))
 
 
+def test_a_sample_of_two_processes_is_not_taken_for_that_of_one(pictures, tmp_path, killed_after):
+    with killed_after(5, TwoViewTraining, modules=("crosslens.methods.two_view",)):
+        fit(pictures, tmp_path / "broken")
+    file = tmp_path / "broken" / "checkpoints" / "last.pt"
+    state = torch.load(file, weights_only=True)
+    state["job"]["processes"] = 2
+    torch.save(state, file)
+    with pytest.raises(TrainingError, match="2 processes drew the sample of its banks, and there are 1 now"):
+        fit(pictures, tmp_path / "broken", resume=True)
+
+
 def test_other_images_than_the_checkpoint_knows_are_told(pictures, tmp_path, killed_after):
     with killed_after(5, TwoViewTraining, modules=("crosslens.methods.two_view",)):
         fit(pictures, tmp_path / "broken")

@@ -30,11 +30,15 @@ def test_a_pass_shows_every_image_once_and_the_next_one_in_another_order(size, p
         ranges = [size * part // parts for part in range(parts + 1)]
         # A batch of `parts` images has one of each range.
         steps = min(b - a for a, b in pairwise(ranges))
-        one = BlockOrder(size, 3, 0, parts)
+        told = []
+        one = BlockOrder(size, 3, 0, World(1, parts), lambda *rows: told.append(rows))
         for step in range(steps):
             batch = one.batch(0, step, parts).tolist()
             assert all(a <= row < b for row, a, b in zip(batch, ranges[:-1], ranges[1:], strict=True))
         assert len(set(drawn(one, 0, parts, steps))) == steps * parts
+        # A process is told of no other one's images.
+        assert told
+        assert all(ranges[1] <= start < end <= ranges[2] for start, end in told)
         return
     rows = drawn(BlockOrder(size, 3, 0), 0, size, 2)
     assert sorted(rows[:size]) == sorted(rows[size:]) == list(range(size))

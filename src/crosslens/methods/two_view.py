@@ -245,6 +245,7 @@ class TwoViewTraining(Generic[Goal]):
             "slow": self.tuned.state(self.slow),
             "banks": list(self.banks),
             "images": [len(views) for views in self.tuned.views],
+            "processes": self.job.world.size,
             "optimizer": self.optimizer.state_dict(),
             "best_score": self.best.score,
             "extra": self.objective.state(),
@@ -255,6 +256,11 @@ class TwoViewTraining(Generic[Goal]):
         images = [len(views) for views in self.tuned.views]
         if state.get("images", images) != images:
             raise ValueError(f"the domains had {state['images']} images and have {images} now")
+        size = self.job.world.size
+        if any(sample is not None for sample in self.samples) and state.get("processes", size) != size:
+            raise ValueError(
+                f"{state['processes']} processes drew the sample of its banks, and there are {size} now"
+            )
         self.tuned.load_state(self.network, state["network"])
         self.tuned.load_state(self.slow, state["slow"])
         load_banks(self.banks, state["banks"])

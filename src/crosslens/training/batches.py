@@ -121,7 +121,7 @@ class DomainBatches:
         if min(map(len, self.views)) < self.world.size:
             raise TrainingError("a domain has fewer images than there are processes; use fewer of them")
         return [
-            BlockOrder(len(views), self.seed, domain, self.world.size, views.read_ahead)
+            BlockOrder(len(views), self.seed, domain, self.world, views.read_ahead)
             for domain, views in enumerate(self.views)
         ]
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crosslens.training.distributed import World
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -33,8 +35,9 @@ class BlockOrder:
         size: N, the images of the domain.
         seed: of the orders.
         domain: its number.
-        parts: P, the number of processes.
-        read_ahead: told the range of images, start and end, of each block of the window that comes next.
+        world: the processes; P of them make P parts.
+        read_ahead: told the range of images, start and end, of each block of the window that comes next, as far as
+            they are this process's.
 
     Raises:
         ValueError: where there are fewer images than processes.
@@ -45,12 +48,14 @@ class BlockOrder:
         size: int,
         seed: int,
         domain: int,
-        parts: int = 1,
+        world: World | None = None,
         read_ahead: Callable[[int, int], None] | None = None,
     ) -> None:
+        world = world or World()
+        parts = world.size
         if size < parts:
             raise ValueError(f"{size} images cannot be shared by {parts} processes")
-        self._key, self._read_ahead = (seed, domain), read_ahead
+        self._key, self._rank, self._read_ahead = (seed, domain), world.rank, read_ahead
         self._bounds = [size * part // parts for part in range(parts + 1)]
         # Of each part the pass and window that were made last.
         self._blocks: dict[int, tuple[tuple[int, int], NDArray[np.int64]]] = {}
@@ -82,7 +87,7 @@ class BlockOrder:
         rows = np.concatenate([np.arange(start, end) for start, end in ranges])
         rows = np.random.default_rng([*self._key, epoch, number, part, window]).permutation(rows)
         self._windows[part] = ((epoch, number, window), rows)
-        if self._read_ahead is not None:
+        if self._read_ahead is not None and part == self._rank:
             for start, end in self._ranges(epoch, part, number, window + 1):
                 self._read_ahead(start, end)
         return rows
