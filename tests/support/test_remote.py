@@ -173,3 +173,10 @@ def test_without_the_package_it_is_said_which_to_install(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(PlaceError, match=r"pip install 'crosslens\[cloud\]'"):
         (place / "x").read_bytes()
+
+
+def test_an_error_of_a_machine_without_credentials_says_so():
+    asked = OSError("Error performing PUT http://169.254.169.254/latest/api/token: timed out")
+    error = Remote("s3", "b", "x")._explained(asked)
+    assert isinstance(error, UnreachableError)
+    assert "s3://b/x: the credentials are wrong, or there are none" in str(error)

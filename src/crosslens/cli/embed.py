@@ -28,7 +28,11 @@ from crosslens.support.terminal import echo, print_table
 
 def embed(
     root: Annotated[
-        str | None, typer.Argument(help="A folder of images, a manifest (.csv, .parquet) or a list (.txt).")
+        str | None,
+        typer.Argument(
+            help="A folder of images, a table (.csv, .parquet, .lance), archives (.tar) or a list (.txt), by its"
+            " path or an address such as s3://BUCKET/FOLDER."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The feature folder to make or continue.")
@@ -150,14 +154,16 @@ def _join(folder: Path, json: Path | None, quiet: bool) -> None:
 
     result = join_parts(folder)
     value = {
-        "folder": str(folder),
+        "folder": str(result.folder),
         "parts": result.parts,
         "images": result.images,
         "skipped": [vars(entry) for entry in result.skipped],
     }
     emit_json(json, value)
     if is_shown(quiet, json):
-        echo(f"{folder}: {result.parts} parts joined, {result.images} images, {len(result.skipped)} skipped")
+        echo(
+            f"{result.folder}: {result.parts} parts joined, {result.images} images, {len(result.skipped)} skipped"
+        )
         tell_skipped([f"{entry.path}: {entry.reason}" for entry in result.skipped])
 
 
@@ -165,5 +171,5 @@ def _tell_parts(folder: Path) -> None:
     from crosslens.features.parts import finished_parts
 
     done, of = finished_parts(folder)
-    more = f"; join them with 'crosslens embed --join {folder}'" if done == of else ""
+    more = f"; join them with 'crosslens embed --join {place_of(folder)}'" if done == of else ""
     echo(f"{done} of {of} parts are finished{more}")

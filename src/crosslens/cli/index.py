@@ -27,10 +27,11 @@ from crosslens.cli.options import (
     tell_skipped,
 )
 from crosslens.search.stores import describe_stores
+from crosslens.support.addresses import place_of
 from crosslens.support.terminal import echo, in_bytes, print_table
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder, or its address.")]
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="The images: a folder, a manifest or a list.")]
 Columns = Annotated[
     Path | None,
@@ -122,12 +123,12 @@ def build(
     with as_job("index build", out):
         made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
-    emit_json(json, {"index": str(out), "skipped": skipped, "left_out": left_out, **made.stats()})
+    emit_json(json, {"index": str(place_of(out)), "skipped": skipped, "left_out": left_out, **made.stats()})
     if is_shown(quiet, json):
         told = describe_left_out(left_out)
-        echo(f"{len(made)} images indexed in {out}, {len(skipped)} skipped{told}")
+        echo(f"{len(made)} images indexed in {place_of(out)}, {len(skipped)} skipped{told}")
         tell_skipped(skipped)
-        echo(f"search with: crosslens search {out} --image PICTURE")
+        echo(f"search with: crosslens search {place_of(out)} --image PICTURE")
 
 
 @app.command()
@@ -317,7 +318,7 @@ def info(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     stats = Index.open(index).stats()
     emit_json(json, stats)
     if is_free(json):
-        print_table(str(index), ("what", "value"), _info_rows(stats))
+        print_table(str(place_of(index)), ("what", "value"), _info_rows(stats))
 
 
 def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
@@ -364,7 +365,7 @@ def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
     done = Index.open(index).optimize()
     emit_json(json, done)
     if is_shown(quiet, json):
-        print_table(str(index), ("what", "value"), [(key, str(value)) for key, value in done.items()])
+        print_table(str(place_of(index)), ("what", "value"), [(key, str(value)) for key, value in done.items()])
 
 
 @app.command()
@@ -382,9 +383,9 @@ def snapshot(
 
     opened = Index.open(index)
     opened.snapshot(target)
-    emit_json(json, {"snapshot": str(target), "items": len(opened), "version": opened.version})
+    emit_json(json, {"snapshot": str(place_of(target)), "items": len(opened), "version": opened.version})
     if is_shown(quiet, json):
-        echo(f"{len(opened)} items copied to {target}")
+        echo(f"{len(opened)} items copied to {place_of(target)}")
 
 
 @app.command()
@@ -402,9 +403,9 @@ def restore(
     from crosslens.search.index.index import Index
 
     made = Index.restore(snapshot, out, store=store)
-    emit_json(json, {"index": str(out), **made.stats()})
+    emit_json(json, {"index": str(place_of(out)), **made.stats()})
     if is_shown(quiet, json):
-        echo(f"{len(made)} items restored in {out}")
+        echo(f"{len(made)} items restored in {place_of(out)}")
 
 
 @app.command()

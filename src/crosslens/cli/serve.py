@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from crosslens.cli.options import Json, emit_json
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
@@ -98,7 +99,7 @@ def start(
         raise ConfigError(f"these settings do not work: {error}") from error
 
     def announce(url: str) -> None:
-        echo(f"crosslens serves {', '.join(str(folder) for folder in indexes)} at {url}")
+        echo(f"crosslens serves {', '.join(str(place_of(folder)) for folder in indexes)} at {url}")
         who = "everybody on this machine" if settings.on_loopback else "everybody who reaches it"
         echo(f"API: {url}/docs   let in: {f'keys of {api_key_file}' if api_key_file else who}   stop: Ctrl-C")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crosslens.support.addresses import Place
-from crosslens.support.members import container_of, number_of, of_object, read_bytes, span_of, state_of
+from crosslens.support.members import container_of, number_of, of_object, prepare, read_bytes, span_of, state_of
 from crosslens.support.reading import read_ahead
-from crosslens.support.remote import Remote, UnreachableError
+from crosslens.support.remote import AccessError, NoObjectError, Remote, UnreachableError
 
 _PAGE = 1000
 """Objects that one request lists."""
@@ -96,12 +97,20 @@ def stamps_of(places: Sequence[Place]) -> list[FileStamp | None]:
 
 
 def _listed(places: Sequence[Remote]) -> Iterator[tuple[Place, FileStamp | None]]:
-    """Objects that lie many in a folder, and their stamps."""
-    folders: dict[Remote, set[Remote]] = defaultdict(set)
+    """Objects that lie many below one folder, and their stamps."""
+    buckets: dict[Remote, set[Remote]] = defaultdict(set)
+    containers = set()
     for place in places:
-        if container_of(place) is None:
-            folders[place.parent].add(place)
-    for folder, wanted in folders.items():
+        if (held := container_of(place)) is None:
+            buckets[Remote(place.scheme, place.bucket)].add(place)
+        else:
+            containers.add(held[0])
+    for _, ready in read_ahead(prepare, containers):
+        # What is wrong with one is told of the pictures in it.
+        with suppress(NoObjectError, AccessError):
+            ready.result()
+    for bucket, wanted in buckets.items():
+        folder = bucket / posixpath.commonpath([place.parent.key for place in wanted])
         # A folder that holds far more than is wanted would take longer to list than to ask.
         for place, state in islice(folder.walk(), _PAGE * len(wanted) // _WORTH):
             if place in wanted:

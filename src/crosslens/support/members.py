@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
@@ -27,6 +28,8 @@ from crosslens.support.remote import NoObjectError, ObjectState, PlaceError, Rem
 SUFFIXES = (".tar", ".parquet", ".lance")
 PICTURE_COLUMNS = ("image", "picture", "bytes", "content", "jpg", "jpeg", "png", "webp")
 """What the column of pictures may be called where a table has several columns of bytes."""
+_FRESH = 10.0
+"""Seconds for which an archive or a table in object storage is taken not to change."""
 _GROUPS = 4
 """Row groups of Parquet files whose pictures are held: readers go on in order."""
 
@@ -102,18 +105,24 @@ def state_of(container: Place) -> tuple[int, int, int]:
         OSError: when it is not there.
     """
     if isinstance(container, Remote):
-        if container.suffix.lower() == ".lance":
-            # A table is a folder; the newest of its versions tells of a change.
-            versions = list((container / "_versions").walk())
-            if not versions:
-                raise NoObjectError(f"{container} does not exist")
-            return of_object(max((state for _, state in versions), key=lambda state: state.modified))
-        return of_object(container.state())
+        return _remote_state(container, int(time.monotonic() / _FRESH))
     if container.is_dir():
         newest = max((file.stat() for file in (container / "_versions").iterdir()), key=lambda s: s.st_mtime_ns)
         return newest.st_size, newest.st_mtime_ns, newest.st_ino
     state = container.stat()
     return state.st_size, state.st_mtime_ns, state.st_ino
+
+
+@lru_cache(maxsize=4096)
+def _remote_state(container: Remote, period: int) -> tuple[int, int, int]:
+    """Asked once a period, not for each of the pictures in it."""
+    if container.suffix.lower() != ".lance":
+        return of_object(container.state())
+    # A table is a folder; the newest of its versions tells of a change.
+    versions = [state for _, state in (container / "_versions").walk()]
+    if not versions:
+        raise NoObjectError(f"{container} does not exist")
+    return of_object(max(versions, key=lambda state: state.modified))
 
 
 def of_object(state: ObjectState) -> tuple[int, int, int]:
@@ -124,6 +133,18 @@ def of_object(state: ObjectState) -> tuple[int, int, int]:
 def number_of(text: str) -> int:
     """A text as a number of 63 bits, which another text has not."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def prepare(container: Place) -> None:
+    """Learn once what reading each of the pictures in an archive or a table asks for.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    if container.suffix.lower() == ".tar":
+        spans_of(container)
+    else:
+        _opened_table(container, state_of(container))
 
 
 def span_of(archive: Place, name: str) -> Span:

@@ -1,8 +1,8 @@
 """Files in object storage: S3 and what speaks its language, Google Cloud Storage, Azure Blob Storage.
 
 One library reads all three, ``obstore``, over the same Rust crate by which Lance reads tables there, so that both
-take the same environment variables. It asks once for an object, where Arrow's file systems ask twice and
-``s3fs`` spends four times the processor's time; docs/how-to/places.md has the measurements.
+take the same environment variables. It asks once for an object, where Arrow's file systems ask twice, and spends a
+third of the processor's time of boto3; docs/how-to/places.md has the measurements.
 
 An object is written whole or not at all, so nothing half-written is ever seen under a name.
 """
@@ -358,7 +358,9 @@ class _ShortError(OSError):
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 _WRONG_KEYS = (
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthenticationFailed"),
-    *("NoCredentials", "credential", "UnrecognizedClientException", "InvalidClientTokenId"),
+    *("credential", "UnrecognizedClientException", "InvalidClientTokenId", "UnauthorizedAccess"),
+    # Where nothing says who asks, the machine's own service is asked, which only machines of these clouds have.
+    *("169.254.169.254", "metadata.google.internal"),
 )
 _VARIABLES = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, or AWS_PROFILE",

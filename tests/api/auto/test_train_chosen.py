@@ -11,6 +11,7 @@ from crosslens.evaluation.without_labels import Agreement
 from crosslens.methods.uem.method import UEM, UEMConfig
 from crosslens.support.errors import CatalogError, ConfigError, RunError
 from crosslens.training.run import Run
+from testing.tiny_pictures import make_pictures
 
 QUICK = {"epochs": 1, "align_epochs": 1, "members": 1, "head": (16, 8), "batch_size": 16, "clusters": (4,)}
 
@@ -138,3 +139,13 @@ def test_several_processes_are_told_what_to_do(pictures, tiny_world, tmp_path, m
     monkeypatch.setattr(training, "join_world", lambda _: World(0, 2))
     with pytest.raises(ConfigError, match="--explain, then fit that method with torchrun"):
         crosslens.fit("auto", pictures, out=tmp_path / "run", backbone="tiny")
+
+
+def test_three_looks_are_trained_and_judged_together(quick, tmp_path):
+    pictures = make_pictures(tmp_path / "p", 6, looks=("photo", "sketch", "print"))
+    run = crosslens.fit("auto", pictures, out=tmp_path / "run", backbone="tiny")
+    auto = run.config()["auto"]
+    assert run.config()["domains"] == ["photo", "print", "sketch"]
+    assert "uem" in (auto["method"], auto.get("instead_of"))
+    assert auto["agreement"]["verdict"] in ("better", "alike", "worse")
+    assert crosslens.evaluate(run.folder).metrics["map@all"] > 0

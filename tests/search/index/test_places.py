@@ -136,6 +136,8 @@ def test_a_snapshot_is_written_to_a_bucket_and_read_from_there(storage, away, pi
     assert storage.keys(bucket)[-1].startswith("snap/")
     back = Index.restore(str(away.parent / "snap"), tmp_path / "back")
     assert hits(back, here.vectors[:1]) == hits(here, here.vectors[:1])
+    there = Index.restore(away.parent / "snap", away.parent / "back.index")
+    assert hits(there, here.vectors[:1]) == hits(here, here.vectors[:1])
     with pytest.raises(StoreError, match="exists already"):
         here.snapshot(str(away.parent / "snap"))
     with pytest.raises(StoreError, match="is a snapshot"):

@@ -34,7 +34,7 @@ from crosslens.search.index.hubs import NO_BANK
 from crosslens.search.index.index_request import AddRequest, BuildRequest
 from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
 from crosslens.search.index.kept_queries import keep_queries
-from crosslens.search.index.making import build_index, make_index
+from crosslens.search.index.making import build_index, make_at, make_index
 from crosslens.search.index.numbering import is_numbering_due, number_items
 from crosslens.search.index.relocating import RelocateReport, relocate_roots
 from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
@@ -84,7 +84,8 @@ class Index:
             ConfigError: for an unknown kind of store.
             StoreError: when there is an index already, the folder holds something else, or no store can be made.
         """
-        return cls(make_index(Path(folder), encoder, describe_index(encoder, *parse_store(store))))
+        description = describe_index(encoder, *parse_store(store))
+        return cls(make_at(place_of(folder), lambda here: make_index(here, encoder, description)))
 
     @classmethod
     def open(cls, folder: str | Place) -> Index:
@@ -139,7 +140,7 @@ class Index:
             FingerprintError: when its encoder did not make its vectors.
             RunError: when its encoder cannot be read.
         """
-        return cls(restore_snapshot(place_of(snapshot), Path(folder), store))
+        return cls(make_at(place_of(folder), lambda here: restore_snapshot(place_of(snapshot), here, store)))
 
     def __len__(self) -> int:
         return self.store.count()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,21 +150,38 @@ def _with_hubs(
     return {**description, "hubs": describe_hubs(learned, items.num_rows)}
 
 
-def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
-    """Embed images and make an index of them, all or nothing; see ``Index.build``.
+def make_at(place: Place, make: Callable[[Path], Contents]) -> Contents:
+    """Make an index at a place; one in object storage is made on this machine and copied, ``index.json`` last.
 
-    One in object storage is made on this machine and copied there, ``index.json`` last.
+    Args:
+        place: of the new index.
+        make: makes it in a folder.
+
+    Raises:
+        StoreError: when there is something at the place already.
+        CrosslensError: when it cannot be written; then there is no index.
     """
-    place = request.folder
     if isinstance(place, Path):
-        return _build_here(request, place)
+        return make(place)
     if place.exists():
         raise StoreError(f"{place} is not empty; choose another place or delete it first")
     with tempfile.TemporaryDirectory(prefix="crosslens-") as above:
-        made, left_out = _build_here(request, Path(above) / place.name)
+        made = make(Path(above) / place.name)
         made.store.close()
         upload(made.folder, place)
-    return Contents.open(place), left_out
+    return Contents.open(place)
+
+
+def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:
+    """Embed images and make an index of them, all or nothing; see ``Index.build``."""
+    left_out: list[str] = []
+
+    def make(folder: Path) -> Contents:
+        made, told = _build_here(request, folder)
+        left_out.extend(told)
+        return made
+
+    return make_at(request.folder, make), left_out
 
 
 def _build_here(request: BuildRequest, folder: Path) -> tuple[Contents, list[str]]:

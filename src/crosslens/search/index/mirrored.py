@@ -27,8 +27,10 @@ def mirror_index(place: Remote) -> Path:
         StoreError: when there is none.
         PlaceError: when it cannot be read.
     """
-    if not (place / "index.json").is_file():
-        if (place / SNAPSHOT).is_file():
+    # One listing, which also says where there is no bucket.
+    names = {one.name for one in place.iterdir()}
+    if "index.json" not in names:
+        if SNAPSHOT in names:
             raise StoreError(
                 f"{place} is a snapshot; make an index of it with 'crosslens index restore {place} --out INDEX'"
             )
