@@ -3,10 +3,7 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -16,43 +13,10 @@ from PIL import Image
 
 from crosslens.search.index.index import Index
 from crosslens.server.jobs import JobTable
+from testing.server_processes import started
 from testing.servers import encoded, plain
 
-TESTS = Path(__file__).parents[1]
 PLACE = "/api/v1/collections/own.index"
-
-
-@contextmanager
-def started(folder, *options):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        str(TESTS / "testing" / "server_process.py"),
-        "serve",
-        str(folder),
-        "--port",
-        str(port),
-        *options,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
-    try:
-        for _ in range(2400):
-            try:
-                if client.get("/ready").status_code == 200:
-                    break
-            except httpx2.TransportError:
-                pass
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.1)
-        yield process, client
-    finally:
-        client.close()
-        if process.poll() is None:
-            process.kill()
-        process.wait(120)
 
 
 def noise(seed):

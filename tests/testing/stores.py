@@ -1,6 +1,7 @@
 """Stores of every kind, and items to put into them."""
 
 import importlib.util
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +18,15 @@ KINDS = {
     "lance": ("lance", {"tail_rows": 20}),
     "lance-lists": ("lance", SMALL),
     "milvus": ("milvus", {"uri": "items.db"}),
+    # Over the protocol of a server, which is Milvus Lite's unless CROSSLENS_TEST_MILVUS names another.
+    "milvus-server": ("milvus", {"uri": None, "alias": "public"}),
     "toy": ("toy", {}),
 }
 needs_milvus = pytest.mark.skipif(
     importlib.util.find_spec("pymilvus") is None or importlib.util.find_spec("milvus_lite") is None,
     reason="pymilvus and milvus-lite are not installed",
 )
-ALL = [pytest.param(kind, marks=[needs_milvus] if kind == "milvus" else []) for kind in KINDS]
+ALL = [pytest.param(kind, marks=[needs_milvus] if kind.startswith("milvus") else []) for kind in KINDS]
 
 
 class Place:
@@ -32,6 +35,8 @@ class Place:
     def __init__(self, kind, folder, dim=DIM, similarity=None):
         self.kind, settings = KINDS[kind]
         folder.mkdir(parents=True, exist_ok=True)
+        if kind == "milvus-server":
+            settings = {**settings, "uri": milvus_server(folder / "server.db")}
         more = {} if similarity is None else {"similarity": similarity}
         self.context = StoreContext(folder, "crosslens_test", dim, fingerprint="f" * 16, settings=settings, **more)
 
@@ -40,6 +45,15 @@ class Place:
 
     def open(self):
         return store_class(self.kind).open(self.context)
+
+
+def milvus_server(folder):
+    """The address of a server: the one that CROSSLENS_TEST_MILVUS names, or one over a folder in this process."""
+    if named := os.environ.get("CROSSLENS_TEST_MILVUS"):
+        return named
+    from milvus_lite.server_manager import server_manager_instance
+
+    return server_manager_instance.start_and_get_uri(str(folder))
 
 
 def items(ids, **columns):

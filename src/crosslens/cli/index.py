@@ -369,6 +369,28 @@ def optimize(index: Folder, json: Json = None, quiet: Quiet = False) -> None:
 
 
 @app.command()
+def switch(
+    index: Folder,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The version that takes its place.")],
+    quiet: Quiet = False,
+) -> None:
+    """Exchange two indexes in one step: a new version that was built beside takes the place of the one that is
+    served.
+
+    Servers of INDEX take it over within a second (any number of them, over one disk), and no request fails. NEW is
+    the old version then: the same command again is the way back.
+
+    Example: crosslens index build pictures/ --encoder runs/second --out next.index, then
+    crosslens index switch photos.index next.index
+    """
+    from crosslens.search.index.switching import switch_indexes
+
+    switch_indexes(index, new)
+    if is_shown(quiet, None):
+        echo(f"{index} is the new version now, {new} the old one; the same command again is the way back")
+
+
+@app.command()
 def snapshot(
     index: Folder,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to make.")],

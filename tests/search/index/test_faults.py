@@ -175,7 +175,9 @@ def damage(file, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
-@pytest.mark.parametrize("name", ["manifest.json", "rows.safetensors", "vectors.f32", "lists.faiss"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "rows.safetensors", "vectors.f32", "lists.faiss", "items.arrow"]
+)
 def test_a_damaged_structure_changes_no_answer(name, how, tmp_path, capsys):
     place, table, vectors = filled("lance-lists", tmp_path / "i")
     expected = [slow_search(table, vectors, query, 10)[0] for query in unit(5, seed=7)]

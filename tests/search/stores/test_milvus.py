@@ -47,6 +47,57 @@ def test_vectors_of_another_embedding(tmp_path):
 
 
 @needs_milvus
+def test_an_alias_goes_over_in_one_step_and_back(tmp_path):
+    old = Place("milvus-server", tmp_path / "old")
+    address = old.context.settings["uri"]
+    settings = {"uri": address, "alias": "public"}
+    first = old.create()
+    first.upsert(items(["a"]), unit(1))
+    (tmp_path / "new").mkdir()
+    context = dataclasses.replace(old.context, folder=tmp_path / "new", name="crosslens_next", settings=settings)
+    second = MilvusStore.create(context)
+    second.upsert(items(["b", "c"]), unit(2))
+    asked = pymilvus_client(address)
+
+    def public():
+        return sorted(row["id"] for row in asked.query("public", filter='key != ""', output_fields=["id"]))
+
+    assert public() == ["a"]
+    assert second.stats()["alias_is"] == "crosslens_test"
+    second.publish()
+    assert public() == ["b", "c"]
+    assert first.count() == 1
+    first.publish()
+    assert public() == ["a"]
+    assert second.stats()["alias_is"] == "crosslens_test"
+    # Made again, the collection that has the name is replaced, and the name stays.
+    assert old.create().count() == 0
+    assert public() == []
+
+
+@needs_milvus
+def test_domains_are_partitions(tmp_path):
+    place = Place("milvus-server", tmp_path)
+    store = place.create()
+    store.upsert(items(["a", "b"], domain=["photo", "sketch"]), unit(2))
+    about = pymilvus_client(place.context.settings["uri"]).describe_collection(place.context.name)
+    assert [field["name"] for field in about["fields"] if field.get("is_partition_key")] == ["domain"]
+    # An item that changes its domain leaves nothing behind in the partition of the old one.
+    store.upsert(items(["a"], domain=["sketch"]), unit(1, seed=5))
+    assert store.count() == 2
+    assert store.count(Eq(field="domain", value="photo")) == 0
+    found = store.search(unit(1, seed=5), 5, Eq(field="domain", value="sketch"))[0]
+    assert found.ids[0] == "a"
+    assert len(found.ids) == 2
+
+
+def pymilvus_client(address):
+    from pymilvus import MilvusClient
+
+    return MilvusClient(address)
+
+
+@needs_milvus
 def test_many_messages(tmp_path, monkeypatch):
     monkeypatch.setattr("crosslens.search.stores.milvus._MESSAGE", 20_000)
     store = Place("milvus", tmp_path).create()
@@ -65,6 +116,9 @@ def test_addresses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parse_store("milvus:./a.db") == ("milvus", {"uri": str(tmp_path / "a.db")})
     assert parse_store("milvus:http://host:19530") == ("milvus", {"uri": "http://host:19530"})
+    named = {"uri": "https://host:19530/shop", "alias": "photos"}
+    assert parse_store("milvus:https://host:19530/shop#photos") == ("milvus", named)
+    assert parse_store("milvus:./a#b.db") == ("milvus", {"uri": str(tmp_path / "a#b.db")})
     assert parse_store("milvus") == ("milvus", {})
     with pytest.raises(ConfigError, match="takes no address"):
         parse_store("lance:x")

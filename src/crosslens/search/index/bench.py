@@ -67,7 +67,7 @@ def bench_index(index: Index, queries: int = 200, most: int = 200_000) -> dict[s
             target = Path(folder) / str(number)
             seqs = np.arange(1, len(vectors) + 1)
             build_structure(
-                target, iter([(seqs, vectors)]), seqs, index.fingerprint.dim, 0, index.similarity, settings
+                target, iter([(seqs, vectors)]), seqs, None, index.fingerprint.dim, 0, index.similarity, settings
             )
             structure = Structure.open(target, index.fingerprint.dim, settings)
             growth = (len(index) / len(vectors)) ** power

@@ -37,7 +37,9 @@ STORES: dict[str, StoreKind] = {
     "lance": StoreKind("crosslens.search.stores.lance:LanceStore", "files, up to millions"),
     "exact": StoreKind("crosslens.search.stores.exact:ExactStore", "plain files, thousands"),
     "milvus": StoreKind(
-        "crosslens.search.stores.milvus:MilvusStore", "one file or a server", ("FILE.db", "http://HOST:19530")
+        "crosslens.search.stores.milvus:MilvusStore",
+        "one file or a server",
+        ("FILE.db", "http://HOST:19530[#ALIAS]"),
     ),
 }
 DEFAULT = "lance"
@@ -55,8 +57,10 @@ def parse_store(text: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"the store {kind!r} takes no address; leave out {uri!r}")
     if uri and "://" not in uri:
         # Found again from whatever folder the index is opened.
-        uri = str(Path(uri).resolve())
-    return kind, {"uri": uri} if uri else {}
+        return kind, {"uri": str(Path(uri).resolve())}
+    uri, _, alias = uri.partition("#")
+    given = {"uri": uri, "alias": alias}
+    return kind, {name: value for name, value in given.items() if value}
 
 
 def store_class(kind: str) -> type[Store]:

@@ -144,6 +144,10 @@ class OpenStore(Protocol):
         """Do what makes searching fast and the files small again; says what was done, as plain values."""
         ...
 
+    def publish(self) -> None:
+        """Let other programs find this index under the name given for it, where the kind has such names."""
+        ...
+
     def refresh(self) -> bool:
         """Take over what other processes committed; True when something changed."""
         ...

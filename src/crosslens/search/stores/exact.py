@@ -123,6 +123,9 @@ class ExactStore:
         self._clean()
         return {"items": self.count()}
 
+    def publish(self) -> None:
+        """Nothing: who reads its files finds it by its folder."""
+
     def refresh(self) -> bool:
         """Read the current generation when it is another one."""
         if _number(self._context) == self._current.number:

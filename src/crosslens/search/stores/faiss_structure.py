@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -23,15 +24,18 @@ from crosslens.search.stores.scoring import best, exact_top, rescored
 from crosslens.search.stores.settings import LanceSettings
 from crosslens.search.stores.snapshot import save_tensors
 from crosslens.search.stores.structure_files import (
+    ITEMS,
     LISTS,
     MANIFEST,
     ROWS,
     VECTORS,
     Manifest,
     check_files,
+    map_items,
     map_vectors,
     mark,
     read_manifest,
+    write_items,
 )
 from crosslens.support.errors import StoreError
 from crosslens.support.files import atomic_path, write_json
@@ -56,6 +60,7 @@ class Structure:
         seqs: ``(M,)`` rising.
         vectors: ``(M, d)`` in mapped memory.
         lists: inverted lists, where there are some.
+        items: of the M rows, in mapped memory; None in a structure of an older version.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, settings: LanceSettings) -> None:
@@ -69,6 +74,7 @@ class Structure:
             # A plain view: a memmap makes another memmap of every part that is taken from it.
             self.vectors: Array = np.asarray(map_vectors(folder / VECTORS, manifest.rows, manifest.dim))
             self.lists = InvertedLists.read(folder / LISTS, rows["list"]) if manifest.kind == "ivf" else None
+            self.items = map_items(folder / ITEMS, manifest.rows)
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise StoreError(f"{folder} cannot be read: {error}") from error
         if len(self.seqs) != manifest.rows:
@@ -141,6 +147,7 @@ def build_structure(
     target: Path,
     blocks: Iterator[tuple[NDArray[np.int64], Array]],
     seqs: NDArray[np.int64],
+    items: pa.Table | None,
     dim: int,
     table_version: int,
     similarity: Similarity,
@@ -154,6 +161,7 @@ def build_structure(
         target: the folder.
         blocks: all rows in any order, as seqs ``(n,)`` and vectors ``(n, d)``.
         seqs: of all rows ``(M,)``, rising.
+        items: M rows of ``ITEM_SCHEMA`` in this order; None for vectors alone.
         dim: d.
         table_version: noted in the manifest.
         similarity: the form queries come in, for measuring.
@@ -195,6 +203,8 @@ def build_structure(
                 tensors["list"] = lists.list_of
                 manifest = manifest.model_copy(update={"kind": "ivf", "lists": count, "probes": probes})
         save_tensors(tensors, temporary / ROWS)
+        if items is not None:
+            write_items(temporary / ITEMS, items)
         files = {file.name: mark(file) for file in sorted(temporary.iterdir())}
         seconds = round(time.perf_counter() - started, 3)
         manifest = manifest.model_copy(update={"files": files, "seconds": seconds})

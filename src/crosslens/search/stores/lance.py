@@ -35,6 +35,8 @@ from crosslens.support.progress import note
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    _Parts = tuple[NDArray[np.int64], pa.Table, NDArray[np.float32]]
+
 SERVING = "serving"
 _MOST_GONE = 0.5
 """Share of a structure's rows that may be gone before it is made again."""
@@ -81,7 +83,7 @@ class LanceStore:
             view = self._view
             is_there = bool((view.rows_of_ids(items.column("id").to_pylist()) >= 0).any())
             self._table.add(items, vectors, self._last_seq(), replace=is_there)
-            self._after_change()
+            self._after_change(items.num_rows)
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items by id or filter, in one version of the table; says how many."""
@@ -137,6 +139,9 @@ class LanceStore:
             removed = remove_old(self._serving) if self._serving.is_dir() else 0
             return {"rebuilt": not current, "structures_removed": removed, **self.stats()}
 
+    def publish(self) -> None:
+        """Nothing: who reads its files finds it by its folder."""
+
     def refresh(self) -> bool:
         """Read what changed in the table since the version held."""
         with self._changing:
@@ -186,18 +191,23 @@ class LanceStore:
             empty = np.empty((0, self._context.dim), np.float32)
             self._view = View(view.version, view.seqs[:0], view.items[:0], None, empty, self._context.folder)
 
-    def _after_change(self) -> None:
+    def _after_change(self, added: int = 0) -> None:
         # The change is done; what follows makes searching faster and may fail without harm.
-        self._view = self._load(self._view)
+        many = len(self._view.tail) + added > self._most_newer()
+        if not many:
+            self._view = self._load(self._view)
         try:
             if self._table.fragments() > self._settings.most_fragments:
                 self._table.optimize()
-                self._view = self._load(self._view)
-            if self._stale():
+                if not many:
+                    self._view = self._load(self._view)
+            # The vectors of many rows pass from the table into the structure, and are never held.
+            if many or self._stale():
                 self._rebuild()
                 remove_old(self._serving)
         except CrosslensError as error:
             note(f"the change is kept, but searching stays slower: {error}")
+            self._view = self._load(self._view)
 
     def _last_seq(self) -> int:
         view = self._view
@@ -206,9 +216,17 @@ class LanceStore:
 
     def _stale(self) -> bool:
         view = self._view
-        held = 0 if view.structure is None else view.structure.manifest.rows
-        limit = max(self._settings.tail_rows, self._settings.tail_share * held)
-        return len(view.tail) > limit or view.gone > max(_MOST_GONE * held, self._settings.tail_rows)
+        return len(view.tail) > self._most_newer() or view.gone > max(
+            _MOST_GONE * self._structured(), self._settings.tail_rows
+        )
+
+    def _most_newer(self) -> float:
+        """Rows that may be newer than the structure before it is made again."""
+        return max(self._settings.tail_rows, self._settings.tail_share * self._structured())
+
+    def _structured(self) -> int:
+        structure = self._view.structure
+        return 0 if structure is None else structure.manifest.rows
 
     def _rebuild_if_free(self) -> None:
         """Make a new structure unless another process is writing or this one may not."""
@@ -224,16 +242,18 @@ class LanceStore:
             note(f"the index has no up-to-date serving structure, so searching takes longer: {error}")
 
     def _rebuild(self) -> None:
-        view = self._view
-        if not len(view):
+        newest, view = self._table.newest(), self._view
+        seqs, items = (view.seqs, view.items) if view.version == newest else self._table.all_items()
+        if not len(seqs):
             return
         number = max(numbers(self._serving), default=0) + 1
         build_structure(
             folder_of(self._serving, number),
             self._table.blocks(),
-            view.seqs,
+            seqs,
+            items,
             self._context.dim,
-            view.version,
+            newest,
             self._context.similarity,
             self._settings,
             numbered=self._context.numbered,
@@ -272,13 +292,35 @@ class LanceStore:
 
     def _read(self, before: View | None, structure: Structure | None) -> View:
         last = 0 if structure is None else structure.manifest.last_seq
-        parts = None if before is None else self._changed(before, last)
+        parts = None
+        if structure is not None and structure.items is not None and structure is not _structure_of(before):
+            parts = self._beside(structure, structure.items)
+        elif before is not None:
+            parts = self._changed(before, last)
         if parts is None:
             seqs, items = self._table.all_items()
             parts = seqs, items, self._table.vectors_after(last)[1]
         return View(self._table.version, *parts[:2], structure, parts[2], self._context.folder)
 
-    def _changed(self, before: View, last: int) -> tuple[NDArray[np.int64], pa.Table, NDArray[np.float32]] | None:
+    def _beside(self, structure: Structure, items: pa.Table) -> _Parts | None:
+        """Seqs, items and tail, read of the table as far as a structure and its items do not hold them.
+
+        None where the structure lacks rows of the table.
+        """
+        held, manifest = structure.seqs, structure.manifest
+        if manifest.table_version == self._table.version and self._table.is_made_of(held):
+            return held, items, np.empty((0, self._context.dim), np.float32)
+        alive = self._table.seqs()
+        kept = _are_in(held, alive)
+        seqs, newer, tail = self._table.rows_after(manifest.last_seq)
+        if int(kept.sum()) + len(seqs) != len(alive):
+            return None
+        # Mapped as they are where nothing changed.
+        old = items if kept.all() else items.filter(pa.array(kept))
+        joined = pa.concat_tables([old, newer]).combine_chunks() if len(seqs) else old
+        return np.concatenate([held[kept], seqs]), joined, tail
+
+    def _changed(self, before: View, last: int) -> _Parts | None:
         """Seqs, items and tail after ``last``, from what ``before`` holds and what is new.
 
         None where that is not enough: the structure holds less than the one before, or the table was replaced.
@@ -286,7 +328,7 @@ class LanceStore:
         if last < (0 if before.structure is None else before.structure.manifest.last_seq):
             return None
         alive = self._table.seqs()
-        kept = np.isin(before.seqs, alive, assume_unique=True)
+        kept = _are_in(before.seqs, alive)
         newest = int(before.seqs[-1]) if len(before) else 0
         seqs, items, vectors = self._table.rows_after(newest)
         if int(kept.sum()) + len(seqs) != len(alive):
@@ -296,6 +338,18 @@ class LanceStore:
         all_seqs, tail = np.concatenate([old_seqs, seqs]), np.concatenate([old_tail, vectors])
         newer = int((all_seqs > last).sum())
         return all_seqs, pa.concat_tables([old_items, items]).combine_chunks(), tail[len(tail) - newer :]
+
+
+def _are_in(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some rising numbers ``(n,)`` are among others, rising too."""
+    places = np.searchsorted(others, some)
+    found = places < len(others)
+    found[found] = others[places[found]] == some[found]
+    return found
+
+
+def _structure_of(view: View | None) -> Structure | None:
+    return None if view is None else view.structure
 
 
 def _settings(context: StoreContext) -> LanceSettings:

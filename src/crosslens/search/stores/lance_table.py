@@ -98,6 +98,19 @@ class LanceTable:
         with self._reading():
             return np.sort(self._read(["seq"]).column("seq").to_numpy())
 
+    def is_made_of(self, seqs: Seqs) -> bool:
+        """Whether the rows seem to be those of ``seqs`` (N,), rising: as many, the first and the last among them.
+
+        For a table of the version that ``seqs`` was read from, which may be another table all the same.
+        """
+        with self._reading():
+            count = self._table.count_rows()
+            if count != len(seqs) or not count:
+                return bool(count == len(seqs))
+            ends = self._table.take([0, count - 1], columns=["seq"]).column("seq").to_numpy()
+        places = np.searchsorted(seqs, ends)
+        return bool((places < count).all() and (seqs[np.minimum(places, count - 1)] == ends).all())
+
     def rows_after(self, seq: int) -> tuple[Seqs, pa.Table, Array]:
         """The rows with a larger seq: seqs ``(n,)`` rising, items, vectors ``(n, d)``."""
         with self._reading():
@@ -108,8 +121,10 @@ class LanceTable:
         """All N rows without vectors: seqs ``(N,)`` rising, and items."""
         with self._reading():
             table = self._read([*ITEM_SCHEMA.names, "seq"])
-        order = np.argsort(table.column("seq").to_numpy())
-        table = table.take(pa.array(order)).combine_chunks()
+        seqs = table.column("seq").to_numpy()
+        if (np.diff(seqs) < 0).any():
+            table = table.take(pa.array(np.argsort(seqs)))
+        table = table.combine_chunks()
         return table.column("seq").to_numpy(), as_items(table)
 
     def vectors_after(self, seq: int) -> tuple[Seqs, Array]:

@@ -2,9 +2,11 @@
 
     I/milvus.json    a number that rises with every change, so that readers see that something changed
 
-``milvus:FILE.db`` needs pymilvus and milvus-lite; ``milvus:http://HOST:19530`` needs pymilvus and a server. A
-change of more rows than one message holds is several messages: on this store alone, such a change may be kept in
-part when the process dies in the middle of it.
+``milvus:FILE.db`` needs pymilvus and milvus-lite; ``milvus:http://HOST:19530`` needs pymilvus and a server.
+``#NAME`` behind the address is an alias by which other programs find the collection: it stays where it is while a
+new version is built beside, and goes over in one step (``index switch``). The domain is the partition key, so a
+filter by domain looks at that domain's partition alone. A change of more rows than one message holds is several
+messages: on this store alone, such a change may be kept in part when the process dies in the middle of it.
 """
 
 from __future__ import annotations
@@ -68,10 +70,16 @@ class MilvusStore:
         client, uri = _connect(context)
         with _store_errors(uri):
             if client.has_collection(context.name):
+                # A server drops no collection that an alias names.
+                for alias in client.list_aliases(context.name)["aliases"]:
+                    client.drop_alias(alias)
                 client.drop_collection(context.name)
             _make_collection(client, context, uri)
         write_json(_counter(context), {"changes": 0})
-        return cls(context, client, uri)
+        made = cls(context, client, uri)
+        if not made._holder_of_alias():
+            made.publish()
+        return made
 
     @classmethod
     def open(cls, context: StoreContext) -> Self:
@@ -170,6 +178,17 @@ class MilvusStore:
                 self._client.compact(self._context.name)
         return self.stats()
 
+    def publish(self) -> None:
+        """Point the alias, where one was given, to this collection, in one step."""
+        alias = self._alias
+        if alias is None:
+            return
+        with _store_errors(self._uri):
+            if self._holder_of_alias():
+                self._client.alter_alias(self._context.name, alias)
+            else:
+                self._client.create_alias(self._context.name, alias)
+
     def refresh(self) -> bool:
         """Whether something changed; what is read is always the newest."""
         newest = self._newest()
@@ -184,7 +203,9 @@ class MilvusStore:
     def stats(self) -> dict[str, Any]:
         """Kind, address and structure."""
         structure = "exact" if self._is_flat else "chosen by Milvus"
-        return {"kind": self.kind, "structure": structure, "uri": self._uri, "collection": self._context.name}
+        told = {"kind": self.kind, "structure": structure, "uri": self._uri, "collection": self._context.name}
+        alias = self._alias
+        return told if alias is None else {**told, "alias": alias, "alias_is": self._holder_of_alias()}
 
     def snapshot(self, target: Path) -> None:
         """Write all items to a new folder."""
@@ -203,6 +224,21 @@ class MilvusStore:
         if entity.get("own") is not None:
             entity["own"] = json.loads(entity["own"])
         return entity
+
+    @property
+    def _alias(self) -> str | None:
+        alias: str | None = self._context.settings.get("alias")
+        return alias
+
+    def _holder_of_alias(self) -> str:
+        """The collection that the alias names; empty where it names none, or there is no alias."""
+        alias = self._alias
+        if alias is None:
+            return ""
+        with _store_errors(self._uri):
+            if alias not in self._client.list_aliases()["aliases"]:
+                return ""
+            return str(self._client.describe_alias(alias)["collection_name"])
 
     @property
     def _fields(self) -> list[str]:
@@ -359,7 +395,13 @@ def _make_collection(client: Any, context: StoreContext, uri: str) -> None:
         if column.name == "own":
             schema.add_field(column.name, types.JSON, nullable=True)
         elif column.type == pa.string():
-            schema.add_field(column.name, types.VARCHAR, max_length=_LONGEST, nullable=column.nullable)
+            schema.add_field(
+                column.name,
+                types.VARCHAR,
+                max_length=_LONGEST,
+                nullable=column.nullable,
+                is_partition_key=column.name == "domain",
+            )
         else:
             schema.add_field(column.name, types.INT64, nullable=column.nullable)
     schema.add_field("vector", types.FLOAT_VECTOR, dim=context.dim)

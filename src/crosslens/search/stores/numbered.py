@@ -95,6 +95,10 @@ class NumberedStore:
         """Make searching fast and the files small again."""
         return self.inner.optimize()
 
+    def publish(self) -> None:
+        """Let other programs find it under its name."""
+        self.inner.publish()
+
     def refresh(self) -> bool:
         """Take over what other processes committed."""
         return self.inner.refresh()

@@ -24,6 +24,7 @@ SHARES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 K = 10
 _QUERIES = 200
 _EQUAL = 1e-6
+_BLOCK = 65_536
 
 
 class HeldQueries(NamedTuple):
@@ -143,12 +144,19 @@ def _fewest(trial: _Trial, low: int, recall: float) -> int:
 
 def _truth(held: HeldQueries, vectors: Array, allowed: Allowed | None) -> list[float]:
     """The score of each query's tenth best row, its own left out."""
-    positions = None if allowed is None else allowed.positions
+    positions = np.arange(len(vectors)) if allowed is None else allowed.positions
+    found: list[list[Array]] = [[] for _ in held.left_out]
+    # By blocks, each for all queries: a pass over millions of vectors for every query would wait for memory.
+    for start in range(0, len(positions), _BLOCK):
+        block = positions[start : start + _BLOCK]
+        rows = vectors[start : start + _BLOCK] if allowed is None else vectors[block]
+        for parts, (near, scores), barred in zip(
+            found, exact_top(held.vectors, rows, K + 1), held.left_out, strict=True
+        ):
+            parts.append(scores[block[near] != barred])
     cuts = []
-    for (rows, scores), barred in zip(
-        exact_top(held.vectors, vectors, K + 1, positions), held.left_out, strict=True
-    ):
-        others = scores[rows != barred]
+    for parts in found:
+        others = np.sort(np.concatenate(parts))[::-1] if parts else np.empty(0)
         cuts.append(float(others[min(K, len(others)) - 1]) if len(others) else np.inf)
     return cuts
 

@@ -16,7 +16,7 @@ class LanceSettings(BaseModel):
         recall: of the best 10 that inverted lists must find when they are made.
         most_lists: share of the lists; where a query must look into more of them, the matrix alone is kept.
         refine: candidates from the lists a result wanted, scored again with exact vectors.
-        checked_bytes: read of each file of a structure when it is opened, to see whether it is whole.
+        checked_bytes: read of the files of a structure when it is opened, to see whether they are whole.
         touched_bytes: mapped files no larger are brought into memory when a structure is opened.
         most_fragments: small files of the table before they are joined.
     """

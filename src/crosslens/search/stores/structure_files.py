@@ -4,12 +4,14 @@
     I/serving/000003/rows.safetensors  seq (M,) int64, rising; for inverted lists also list (M,) int32
     I/serving/000003/vectors.f32       M rows of d float32, mapped into memory
     I/serving/000003/lists.faiss       inverted lists, where there are some
+    I/serving/000003/items.arrow       the items of the rows, mapped too; structures of older versions lack it
 
 A structure is never changed: a new one is written beside it, all or nothing, under the next number.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -17,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.support.errors import StoreError
 from crosslens.support.files import read_json, remove
 
@@ -29,6 +33,7 @@ MANIFEST = "manifest.json"
 ROWS = "rows.safetensors"
 VECTORS = "vectors.f32"
 LISTS = "lists.faiss"
+ITEMS = "items.arrow"
 BLOCK = 2**22
 KEPT = 2
 """Structures kept: the newest, and the one before, which a reader may be about to open."""
@@ -110,18 +115,19 @@ def check_files(folder: Path, manifest: Manifest, most: int) -> None:
     Args:
         folder: of the structure.
         manifest: of the structure.
-        most: bytes read of each file; of a larger one evenly spread blocks are checked, not all.
+        most: bytes read of all files together; where they hold more, evenly spread blocks of each are checked.
 
     Raises:
         StoreError: naming the first file that is missing, has another size, or other bytes.
     """
+    share = min(1.0, most / max(1, sum(file.bytes for file in manifest.files.values())))
     for name, expected in manifest.files.items():
         file = folder / name
         size = file.stat().st_size if file.is_file() else -1
         if size != expected.bytes:
             raise StoreError(f"{file} has {size} bytes instead of {expected.bytes}")
         count = len(expected.crc32)
-        checked = range(count) if count * BLOCK <= most else np.linspace(0, count - 1, most // BLOCK).astype(int)
+        checked = range(count) if share == 1 else np.linspace(0, count - 1, math.ceil(share * count)).astype(int)
         with open(file, "rb") as handle:
             for number in checked:
                 handle.seek(int(number) * BLOCK)
@@ -164,6 +170,29 @@ def map_vectors(file: Path, rows: int, dim: int, *, new: bool = False) -> NDArra
     if not rows:
         return np.empty((0, dim), np.float32)
     return np.memmap(file, np.float32, "r+" if new else "r", shape=(rows, dim))
+
+
+def write_items(file: Path, items: pa.Table) -> None:
+    """Write M items of ``ITEM_SCHEMA`` to be mapped into memory, in as few batches as Arrow allows."""
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, ITEM_SCHEMA) as writer:
+        writer.write_table(items.combine_chunks())
+
+
+def map_items(file: Path, rows: int) -> pa.Table | None:
+    """The items of a structure in mapped memory; None where it has none, or those of another version of crosslens.
+
+    Raises:
+        ValueError: when the file is damaged, or does not hold so many rows.
+    """
+    if not file.is_file():
+        return None
+    items = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+    if items.schema != ITEM_SCHEMA:
+        return None
+    items.validate()
+    if items.num_rows != rows:
+        raise ValueError(f"{file} holds {items.num_rows} items instead of {rows}")
+    return items
 
 
 def _blocks(file: Path) -> Iterator[bytes]:

@@ -69,8 +69,9 @@ class View:
         self.version = version
         self.seqs = seqs
         self.items = items
-        # One batch is taken from several times faster than a table.
-        self._batch = items.combine_chunks().to_batches()[0] if len(seqs) else items
+        # One batch is taken from several times faster than a table; texts of more than 2 GiB do not fit into one.
+        batches = items.combine_chunks().to_batches() if len(seqs) else []
+        self._batch = batches[0] if len(batches) == 1 else items
         self.structure = structure
         self.tail = tail
         self._folder = folder
@@ -167,11 +168,11 @@ class View:
         if self.structure is None:
             return np.empty(0, np.int64), None
         held, wanted = self.structure.seqs, self.seqs[: self._base]
+        if np.array_equal(held, wanted):
+            return np.arange(len(held)), None
         positions = np.searchsorted(held, wanted)
         if len(wanted) and (positions[-1] >= len(held) or not np.array_equal(held[positions], wanted)):
             raise UnfitError(f"{self.structure.folder} was made from another table")
-        if len(held) == len(wanted):
-            return positions, None
         row_of = np.full(len(held), -1, np.int64)
         row_of[positions] = np.arange(len(wanted))
         return positions, row_of
