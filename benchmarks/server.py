@@ -3,9 +3,14 @@
 The server runs in a process of its own; sixteen clients send one image each, over and over, from another one, as
 prepared bytes on plain sockets. The clients take their share of the same cores, so the server's own share is a
 little higher than the one told. The encoder alone gets the same encoded images in one call, in a process of its
-own. The two take turns. Processor time is told too: it says the same on a machine that has other work.
+own. The two take turns, round after round. Processor time is told too, of the encoder, the server and the clients:
+it says about the same on a machine that has other work.
+
+The index is made of the pictures, or is one that is there (``--index``). With ``--items`` it is copied first, and
+gets as many items by further ones, which are those that are there with a little noise.
 
     python benchmarks/server.py PICTURES --images 512 --clients 16 --json server.json
+    python benchmarks/server.py PICTURES --index pictures.index --items 100000
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -25,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 BOUNDARY = "crosslens-benchmark"
 
@@ -147,6 +154,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--encoder", default="lite")
+    parser.add_argument("--index", type=Path, help="search this one instead of one of the pictures")
+    parser.add_argument("--items", type=int, default=0, help="items to search through, by copies with noise")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -162,10 +171,33 @@ def main() -> None:
         options.json.write_text(json.dumps(measured, indent=2) + "\n")
 
 
+def grow(folder: Path, items: int) -> None:
+    """Add items to an index until there are so many, those that are there with a little noise."""
+    from crosslens.search.index.index import Index
+
+    index = Index.open(folder)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(index), max(0, items - len(index)))
+    vectors = index.vectors[drawn]
+    vectors += rng.normal(0, 0.5 / vectors.shape[1] ** 0.5, vectors.shape).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    domains = index.items.column("domain").take(drawn)
+    ids = [f"copies/{number:07d}.jpg" for number in range(len(drawn))]
+    copies = pa.table({"id": ids, "path": [f"/copies/{name}" for name in ids], "domain": domains})
+    index.upsert(copies, vectors, index.fingerprint)
+    index.optimize()
+    index.close()
+
+
 def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> dict[str, Any]:
     crosslens = [sys.executable, "-m", "crosslens"]
-    build = ["index", "build", str(options.root), "--encoder", options.encoder, "--out", str(folder), "--quiet"]
-    subprocess.run([*crosslens, *build], check=True)
+    if options.index is None:
+        build = [*crosslens, "index", "build", str(options.root), "--encoder", options.encoder]
+        subprocess.run([*build, "--out", str(folder), "--quiet"], check=True)
+    else:
+        shutil.copytree(options.index, folder)
+    if options.items:
+        grow(folder, options.items)
     port = free_port()
     serve = ["serve", str(folder), "--port", str(port), "--rate", "1000000", "--workers", str(options.workers)]
     server = subprocess.Popen([*crosslens, *serve], stdout=subprocess.DEVNULL)
@@ -179,15 +211,16 @@ def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> di
         requests = [request(path.read_bytes(), port, folder.name, options.top) for path in chosen]
         over_http(requests[:64], port, options.clients)
         own, served, latencies = [], [], []
-        work = {"encoder": 0.0, "server": 0.0}
+        work = {"encoder": 0.0, "server": 0.0, "clients": 0.0}
         for _ in range(options.repeats):
             before = processor_seconds(encoder.pid)
             encoder.stdin.write("\n")
             encoder.stdin.flush()
             own.append(float(encoder.stdout.readline()))
             work["encoder"] += processor_seconds(encoder.pid) - before
-            before = processor_seconds(server.pid)
+            before, of_clients = processor_seconds(server.pid), time.process_time()
             rate, seconds = over_http(requests, port, options.clients)
+            work["clients"] += time.process_time() - of_clients
             work["server"] += processor_seconds(server.pid) - before
             served.append(rate)
             latencies += seconds
@@ -207,6 +240,7 @@ def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> di
         "shares": [a / b for a, b in zip(served, own, strict=True)],
         "encoder_processor_ms_per_image": 1e3 * work["encoder"] / options.repeats / len(chosen),
         "server_processor_ms_per_search": 1e3 * work["server"] / options.repeats / len(chosen),
+        "clients_processor_ms_per_search": 1e3 * work["clients"] / options.repeats / len(chosen),
         "p50_ms": 1e3 * statistics.median(latencies),
         "p99_ms": 1e3 * statistics.quantiles(latencies, n=100)[98],
         "one_client_p50_ms": 1e3 * statistics.median(single),

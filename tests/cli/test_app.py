@@ -94,7 +94,7 @@ def test_embed_reports_rates_and_skips(cli, pictures, tmp_path):
     value = json.loads(out.read_text())
     assert value["embedded"] == 95
     assert value["skipped"][0]["id"] == "photo/circle/00.png"
-    assert set(value["images_per_second"]) == {"total", "decode", "augment", "infer", "write"}
+    assert set(value["images_per_second"]) == {"total", "read", "decode", "augment", "infer", "write"}
     assert "00.png: " in err
     assert "embedded now\t95" in text
     status, _, err = fit(cli, pictures, tmp_path / "run", "--features", tmp_path / "f")
@@ -150,7 +150,7 @@ class TestExitStatus:
             (["evaluate", "NOWHERE", "PICTURES"], "no run, no encoder folder and no backbone"),
             (["search", "NOWHERE", "--image", "x.png"], "holds no index"),
             (["index", "build", "EMPTY", "--out", "OUT"], "no image below"),
-            (["fit", "ucdir", "ONE", "--out", "OUT", "--backbone", "tiny"], "exactly two domains"),
+            (["fit", "uem", "ONE", "--out", "OUT", "--backbone", "tiny"], "at least 2 domains"),
             (["report", "NOWHERE"], "no run folder"),
             (["embed", "PICTURES", "--out", "OUT", "--backbone", "moco-v2:/none.pth"], "none.pth"),
         ],

@@ -177,15 +177,28 @@ def test_the_reference_is_made_once_and_beside_other_requests(own_index, monkeyp
 
 
 def test_the_reference_asks_nothing_of_other_hosts(served):
-    for place in ("/", "/docs", "/docs.css"):
+    for place in ("/", "/docs", "/docs.css", "/docs.js"):
         text = served.client.get(place).text
         assert not re.search(r"(src|href)=[\"']?(https?:)?//", text)
         assert "url(" not in text
-        assert "<script" not in text or place == "/"
+        assert "<script" not in text or place in ("/", "/docs")
     docs = served.client.get("/docs").text
     for path in served.client.get("/openapi.json").json()["paths"]:
         assert path.replace("{", "{") in docs
     assert 'id="problem-404"' in docs
+    # Descriptions are CommonMark, of which the page knows code.
+    assert "`" not in docs.split("<h2>Documents</h2>")[0]
+    assert "<code>images</code>" in docs
+    # What sends requests comes from this server, as its Content-Security-Policy asks.
+    assert docs.count("<script") == docs.count('<script src="docs.js"') == 1
+    assert served.client.get("/docs.js").headers["content-type"].startswith("text/javascript")
+
+
+def test_operations_have_short_names(served):
+    api = served.client.get("/openapi.json").json()
+    named = [operation["operationId"] for ways in api["paths"].values() for operation in ways.values()]
+    assert len(set(named)) == len(named)
+    assert {"search", "collections", "facets", "item", "jobs"} <= set(named)
 
 
 def test_openapi_is_complete(served):

@@ -32,7 +32,7 @@ def picture(searcher):
 
 @pytest.fixture(autouse=True)
 def calibrated(centred):
-    centred.service.collections["centred.index"].calibrate()
+    centred.service.collections["centred.index"].prepare()
 
 
 def told(answer):

@@ -36,6 +36,9 @@ class ToyStore:
     def open(cls, context):
         return cls(context)
 
+    def quicken(self) -> None:
+        pass
+
     def publish(self):
         pass
 

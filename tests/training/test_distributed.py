@@ -141,3 +141,60 @@ def test_processes_share_each_batch_without_overlap():
     assert torch.equal(torch.cat([part.queries[0] for part in parts]), whole.queries[0])
     assert torch.equal(torch.cat([part.keys[1] for part in parts]), whole.keys[1])
     assert all(torch.equal(part.index[0], whole.index[0]) for part in parts)
+
+
+OWN_FILES = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from testing.tiny_backbone import register_tiny
+register_tiny()
+import crosslens
+from crosslens.training import order, views
+order.BLOCK, order.WINDOW = 4, 3
+
+def note(path):
+    with open({out!r} + "-read-" + os.environ["RANK"], "a") as file:
+        print(path, file=file)
+
+view, centres = views.ImageViews._view, views.ImageViews.centres
+def _view(self, pair):
+    note(self.paths[pair[0]])
+    return view(self, pair)
+def read_centres(self, rows=None, chunk=2048):
+    for row in rows.tolist():
+        note(self.paths[row])
+    return centres(self, rows, chunk)
+views.ImageViews._view, views.ImageViews.centres = _view, read_centres
+crosslens.fit(
+    "ucdir", {pictures!r}, out={out!r}, backbone="tiny", tune="full", features={features!r},
+    settings=dict(epochs=2, batch_size=16, head=[32, 16], clusters=[3], cluster_epoch=1, align_epoch=1,
+                  members=1, bank_rows=20),
+)
+"""
+
+
+@pytest.mark.slow
+def test_each_process_reads_only_its_own_range_of_the_images(tmp_path, pictures):
+    """``--tune full`` with more images than the bank has rows: batches, banks and clusters by two processes."""
+    from crosslens.data.catalog import Catalog
+    from crosslens.features.embed import embed_catalog
+    from crosslens.training.run import Run
+    from testing.tiny_backbone import TinyBackbone
+
+    features, out = tmp_path / "features", tmp_path / "run"
+    catalog = Catalog.open(pictures)
+    embed_catalog(catalog, TinyBackbone(), features)
+    script = tmp_path / "fit.py"
+    tests = str(Path(__file__).resolve().parents[1])
+    script.write_text(OWN_FILES.format(tests=tests, pictures=str(pictures), out=str(out), features=str(features)))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run([*torchrun, str(script)], env=environment, capture_output=True, timeout=500)
+    assert finished.returncode == 0, finished.stderr.decode()[-3000:]
+    assert all(np.isfinite(entry["losses"]["total"]) for entry in Run(out).read_log())
+    read = [set(Path(f"{out}-read-{rank}").read_text().split("\n")) - {""} for rank in (0, 1)]
+    assert not read[0] & read[1]
+    for domain in catalog.domains:
+        paths = [str(path) for path in catalog.select(domains=[domain]).paths]
+        assert read[0] & set(paths) == set(paths[:24])
+        assert read[1] & set(paths) == set(paths[24:])

@@ -179,7 +179,10 @@ def _start(folder: Path, resolved: dict[str, Any], kind: type[Method[Any]], *, r
         config = config | {"auto": resolved.get("auto")}
         if config.get("method") != kind.name:
             return config
-        return config | {"settings": without_removed(kind.Config, config.get("settings") or {}, kind.name)}
+        # What came since a run began has its default there.
+        since = kind.Config.model_construct().model_dump(mode="json")
+        settings = without_removed(kind.Config, config.get("settings") or {}, kind.name)
+        return config | {"settings": since | settings}
 
     if world.is_main:
         run = Run.start(folder, resolved, resume=resume, renewed=renewed)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crosslens.cli.early import require_encoders, require_sources
 from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Backbone,
@@ -88,6 +89,8 @@ def embed(
     In parts: crosslens embed photos/ --out features/ --part 1/2; the same with --part 2/2, at the same time or
     later; then crosslens embed --join features/
     """
+    require_sources(root)
+    require_encoders(backbone)
     from crosslens import api
     from crosslens.data.splits import select_splits
     from crosslens.features.parts import Part

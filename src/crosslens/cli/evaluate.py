@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crosslens.cli.early import require_encoders, require_name, require_sources
 from crosslens.cli.options import (
     Device,
     Domains,
@@ -130,6 +131,11 @@ def evaluate(
 
     Example: crosslens evaluate runs/first        crosslens evaluate lite pictures/ --domains sketch,photo
     """
+    from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
+
+    require_name("protocol", protocol, PROTOCOL_NAMES)
+    require_encoders(encoder)
+    require_sources(root)
     from crosslens.api.evaluate_request import EvaluateRequest
     from crosslens.api.evaluating import measure
     from crosslens.api.seeds import runs_of
@@ -198,6 +204,11 @@ def compare(
 
     Example: crosslens compare lite runs/first --on pictures/ --domains sketch,photo
     """
+    from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
+
+    require_name("protocol", protocol, PROTOCOL_NAMES)
+    require_encoders(*runs)
+    require_sources(root)
     from crosslens.api.evaluate_request import EvaluateRequest
     from crosslens.api.evaluating import measure_and_compare
     from crosslens.api.seeds import runs_of, spread_of

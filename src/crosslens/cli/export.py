@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crosslens.cli.early import require_encoders, require_name
 from crosslens.cli.options import Json, Quiet, emit_json, is_shown
 from crosslens.support.terminal import echo
 
@@ -28,6 +29,8 @@ def export(
 
     Example: crosslens export runs/first --format onnx --domain sketch --out sketch-encoder
     """
+    require_name("format", format, ("onnx", "safetensors", "torchscript"))
+    require_encoders(encoder)
     from crosslens.encoder import load_encoder
     from crosslens.encoder.export import export_encoder
 

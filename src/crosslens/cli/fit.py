@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from crosslens.cli.early import require_encoders, require_name, require_sources
 from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Backbone,
@@ -32,7 +33,7 @@ from crosslens.cli.options import (
     scenario_draw,
     split_names,
 )
-from crosslens.methods import METHODS
+from crosslens.methods import METHODS, known_methods
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo
 
@@ -42,7 +43,7 @@ class FitCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """As every command's, with the methods at its end."""
-        from crosslens.methods import known_methods, method_class
+        from crosslens.methods import method_class
 
         lines = (f"{name}: {method_class(name).summary}." for name in known_methods())
         auto = "auto: one of these, chosen by what there is, and centred where training does not seem to help."
@@ -143,6 +144,10 @@ def fit(
 
     Example: crosslens fit auto pictures/ --out runs/first
     """
+    if method != "auto":
+        require_name("method", method, known_methods())
+    require_sources(root, classes)
+    require_encoders(backbone)
     from crosslens.api.auto.choice import AUTO
     from crosslens.api.auto.train_chosen import choose_for
     from crosslens.api.fit_request import FitRequest

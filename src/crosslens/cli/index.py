@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crosslens.cli.early import require_encoders, require_sources
 from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Decode,
@@ -26,7 +27,7 @@ from crosslens.cli.options import (
     split_names,
     tell_skipped,
 )
-from crosslens.search.stores import describe_stores
+from crosslens.search.stores import describe_stores, parse_store
 from crosslens.support.addresses import place_of
 from crosslens.support.terminal import echo, in_bytes, print_table
 
@@ -96,6 +97,9 @@ def build(
 
     Example: crosslens index build pictures/ --domains photo --encoder runs/first --out photos.index
     """
+    parse_store(store)
+    require_sources(root, queries)
+    require_encoders(encoder)
     from crosslens.data.source import open_catalog
     from crosslens.search.index.index import Index
     from crosslens.search.index.index_request import BuildRequest

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crosslens.cli.early import require_sources
 from crosslens.cli.options import (
     Device,
     Features,
@@ -85,6 +86,7 @@ def match(
 
     Example: crosslens match icons/ --domains line,flat --min-match 0.9 --out pairs/
     """
+    require_sources(a, b)
     from crosslens.api.match_request import MatchRequest
     from crosslens.api.matches import check_place
     from crosslens.api.matching import match_pictures

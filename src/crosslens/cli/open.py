@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from crosslens.cli.browser import show_in_browser
+from crosslens.cli.early import require_sources
 from crosslens.cli.options import Device, MaxPixels, Quiet
 from crosslens.cli.serve import require_extra
 from crosslens.support.terminal import echo
@@ -44,6 +45,7 @@ def open_pictures(
     Example: crosslens open ~/Pictures
     """
     require_extra()
+    require_sources(pictures)
     from crosslens.api.opening import index_pictures, is_index
     from crosslens.server.listening import PortTakenError
     from crosslens.server.run import absolute, serve

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crosslens.cli.early import require_encoders, require_run, require_sources
 from crosslens.cli.evaluate import Convention
 from crosslens.cli.options import (
     Device,
@@ -55,6 +56,9 @@ def report(
 
     Example: crosslens report runs/first        crosslens report runs/first --against lite --against runs/second
     """
+    require_run(run)
+    require_sources(root)
+    require_encoders(*(against or ()))
     from crosslens.api.reporting import report as write_report
 
     made = write_report(

@@ -14,6 +14,7 @@ from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.catalog import Catalog
 from crosslens.features.embed import embed_catalog
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
+from crosslens.features.stored import StoredRows
 from crosslens.images.augment import Augmentation
 from crosslens.images.decode import REVISION
 from crosslens.support.addresses import Place, place_of
@@ -61,10 +62,37 @@ class Features:
         Raises:
             FeatureError: when no image of that domain has features.
         """
-        mask = np.array([value == domain for value in self.catalog.column("domain")], dtype=bool)
-        if not mask.any():
-            raise FeatureError(f"no image of the domain {domain!r} could be embedded")
-        return self.where(mask)
+        return self.where(_of_domain(self.catalog, domain))
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Features of the images of a catalog that stay on disk.
+
+    Attributes:
+        catalog: the N images that have features; skipped ones are left out.
+        rows: of each image.
+        fingerprint: of the backbone.
+        skipped: images of the catalog asked for that have none as they are now.
+    """
+
+    catalog: Catalog
+    rows: StoredRows
+    fingerprint: Fingerprint
+    skipped: tuple[Skipped, ...] = ()
+
+    def of_domain(self, domain: str) -> StoredFeatures:
+        """The rows of one domain.
+
+        Raises:
+            FeatureError: when no image of that domain has features.
+        """
+        mask = _of_domain(self.catalog, domain)
+        return StoredFeatures(self.catalog.where(mask), self.rows.where(mask), self.fingerprint, self.skipped)
+
+    def load(self) -> Features:
+        """The same in memory."""
+        return Features(self.catalog, self.rows.load(), self.fingerprint, self.skipped)
 
 
 def features_of(
@@ -95,6 +123,37 @@ def features_of(
         FingerprintError: when ``folder`` holds another backbone's vectors.
         FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
+    store, kept, skipped = _embedded(catalog, backbone, views, augmentation, seed, folder, workers, device)
+    return Features(kept, store.gather(kept.ids, views), backbone.fingerprint, skipped)
+
+
+def stored_features_of(
+    catalog: Catalog,
+    backbone: Backbone,
+    *,
+    views: int = 0,
+    augmentation: Augmentation | None = None,
+    seed: int | None = 0,
+    folder: Place | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+) -> StoredFeatures:
+    """What ``features_of`` gives, with vectors that stay on disk; arguments and errors are the same."""
+    store, kept, skipped = _embedded(catalog, backbone, views, augmentation, seed, folder, workers, device)
+    return StoredFeatures(kept, store.stored(kept.ids, views), backbone.fingerprint, skipped)
+
+
+def _embedded(
+    catalog: Catalog,
+    backbone: Backbone,
+    views: int,
+    augmentation: Augmentation | None,
+    seed: int | None,
+    folder: Place | None,
+    workers: int | None,
+    device: str | None,
+) -> tuple[FeatureStore, Catalog, tuple[Skipped, ...]]:
+    """A folder with the features of all images that can be embedded, these images, and the others."""
     wanted = FeatureConfig.of(backbone, views, augmentation, seed or 0)
     place = _cache_place(catalog, wanted) if folder is None else place_of(folder)
     config = FeatureStore.open(place).config if (place / "features.json").exists() else wanted
@@ -130,8 +189,14 @@ def features_of(
             f"none of the {len(catalog)} images could be embedded{reason}",
             {entry.id: entry.reason for entry in report.skipped},
         )
-    kept = catalog.where(has)
-    return Features(kept, store.gather(kept.ids, views), backbone.fingerprint, tuple(report.skipped))
+    return store, catalog.where(has), tuple(report.skipped)
+
+
+def _of_domain(catalog: Catalog, domain: str) -> NDArray[np.bool_]:
+    mask = np.array([value == domain for value in catalog.column("domain")], dtype=bool)
+    if not mask.any():
+        raise FeatureError(f"no image of the domain {domain!r} could be embedded")
+    return mask
 
 
 def _drawn_by(config: FeatureConfig) -> str:

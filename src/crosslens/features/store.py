@@ -27,6 +27,7 @@ from safetensors.numpy import save_file
 
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.fingerprint import Fingerprint
+from crosslens.features.stored import StoredRows, stored_file
 from crosslens.images.augment import Augmentation
 from crosslens.support.addresses import Place
 from crosslens.support.errors import FeatureError
@@ -186,23 +187,12 @@ class FeatureStore:
         Raises:
             FeatureError: naming an id that is not here, or a damaged shard.
         """
-        if self.damaged:
-            raise FeatureError(
-                f"{self.damaged[0]} and its .safetensors do not fit together ({len(self.damaged)} damaged shards);"
-                f" run the same 'crosslens embed' again to make them anew"
-            )
-        count = 1 + (self.config.views if views is None else views)
-        if count > 1 + self.config.views:
-            raise FeatureError(
-                f"{self.folder} holds {self.config.views} views an image, not {count - 1}; make it with"
-                f" 'crosslens embed --views {count - 1}' in a new folder"
-            )
+        self._require_whole()
+        count = self._views_wanted(views) + 1
         result = np.empty((len(ids), count, self.config.fingerprint.dim), dtype=np.float16)
         wanted: dict[int, list[tuple[int, int]]] = {}
         for position, image in enumerate(ids):
-            if image not in self._rows:
-                raise FeatureError(f"{self.folder} has no features of {image!r}; run 'crosslens embed' again")
-            index, row = self._rows[image]
+            index, row = self._place(image)
             wanted.setdefault(index, []).append((position, row))
         for index, pairs in wanted.items():
             positions, rows = np.array(pairs).T
@@ -210,6 +200,38 @@ class FeatureStore:
                 part = tensors.get_slice("features")[:, :count]
             result[positions] = part[rows]
         return result
+
+    def stored(self, ids: Sequence[str], views: int | None = None) -> StoredRows:
+        """The features of ``ids`` in that order, left on disk; arguments and errors as of ``gather``."""
+        self._require_whole()
+        count = self._views_wanted(views)
+        shards, rows = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
+        for position, image in enumerate(ids):
+            shards[position], rows[position] = self._place(image)
+        used = np.unique(shards)
+        files = [stored_file(self._shards[number].file) for number in used]
+        numbers = np.searchsorted(used, shards).astype(np.int32)
+        return StoredRows(files, numbers, rows, 1 + self.config.views, count, self.config.fingerprint.dim)
+
+    def _require_whole(self) -> None:
+        if self.damaged:
+            raise FeatureError(
+                f"{self.damaged[0]} and its .safetensors do not fit together ({len(self.damaged)} damaged shards);"
+                f" run the same 'crosslens embed' again to make them anew"
+            )
+
+    def _views_wanted(self, views: int | None) -> int:
+        if views is not None and views > self.config.views:
+            raise FeatureError(
+                f"{self.folder} holds {self.config.views} views an image, not {views}; make it with"
+                f" 'crosslens embed --views {views}' in a new folder"
+            )
+        return self.config.views if views is None else views
+
+    def _place(self, image: str) -> tuple[int, int]:
+        if image not in self._rows:
+            raise FeatureError(f"{self.folder} has no features of {image!r}; run 'crosslens embed' again")
+        return self._rows[image]
 
     @property
     def next_number(self) -> int:

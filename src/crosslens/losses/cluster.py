@@ -59,7 +59,8 @@ def cluster_contrast(
         bank: memory bank ``(N, d)`` of this domain, with the batch's keys already written.
         cluster: row of ``members`` that is the own cluster, ``(B,)`` or ``(K, B)``.
         gate: 0/1 or bool, shaped like ``cluster``: who is sure enough (``gate_probability > threshold``).
-        members: ``cluster_members(...)`` of this domain, ``(C, N)``; of K clusterings one below the other.
+        members: ``cluster_members(...)`` of this domain, ``(C, N)``; of K clusterings one below the other. Rows of
+            the bank that it has no column for are in the denominator alone.
         temperature: T > 0.
         log_total: ``logsumexp(bank_logits(q, bank, temperature))`` of each query ``(B,)`` when already at hand;
             several cluster counts share it.
@@ -69,7 +70,7 @@ def cluster_contrast(
     """
     if log_total is None:
         log_total = torch.logsumexp(bank_logits(q, bank, temperature), dim=1)
-    means = members.to(bank.dtype) @ bank.detach()
+    means = members.to(bank.dtype) @ bank[: members.shape[1]].detach()
     attraction = (q * means[cluster]).sum(-1) / temperature
     weight = gate.to(q.dtype)
     return ((weight * (log_total - attraction)).sum(-1) / (weight.sum(-1) + 1e-8)).mean()

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
-from crosslens.features.load import Features, features_of
+from crosslens.features.load import Features, StoredFeatures, features_of, stored_features_of
 from crosslens.images.augment import Augmentation
 from crosslens.methods.oracle import Oracle
+from crosslens.ops.sampling import drawn_rows
 from crosslens.support.errors import ConfigError, TrainingError
 from crosslens.support.near_names import did_you_mean
+from crosslens.support.progress import note
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 
@@ -96,18 +99,39 @@ class FitJob:
         Raises:
             FeatureError: when a domain has no image that can be embedded.
         """
-        together = features_of(
-            self.catalog,
-            self.backbone,
-            views=views,
-            augmentation=augmentation,
-            # A folder that was given may hold views of any seed: no setting of a fit speaks of it.
-            seed=0 if self.features is None else None,
-            folder=self.features,
-            workers=self.workers,
-            device=self.device,
-        )
+        together = features_of(self.catalog, self.backbone, **self._embedding(views, augmentation))
         return {domain: together.of_domain(domain) for domain in self.domains}
+
+    def stored_by_domain(
+        self, views: int = 0, augmentation: Augmentation | None = None
+    ) -> dict[str, StoredFeatures]:
+        """The same, left on disk."""
+        together = stored_features_of(self.catalog, self.backbone, **self._embedding(views, augmentation))
+        return {domain: together.of_domain(domain) for domain in self.domains}
+
+    def _embedding(self, views: int, augmentation: Augmentation | None) -> dict[str, Any]:
+        return {
+            "views": views,
+            "augmentation": augmentation,
+            # A folder that was given may hold views of any seed: no setting of a fit speaks of it.
+            "seed": 0 if self.features is None else None,
+            "folder": self.features,
+            "workers": self.workers,
+            "device": self.device,
+        }
+
+    def with_at_most(self, images: int) -> FitJob:
+        """The same fit on a sample of so many images a domain, where a domain has more; says so."""
+        domains = np.array(self.catalog.column("domain"), dtype=object)
+        kept = np.zeros(len(domains), dtype=bool)
+        for domain in self.domains:
+            own = np.flatnonzero(domains == domain)
+            kept[own[drawn_rows(len(own), images, self.seed)]] = True
+            if len(own) > images:
+                note(f"learning from {images} of the {len(own)} images of {domain}, drawn at random (bank_rows)")
+        if kept.all():
+            return self
+        return replace(self, catalog=self.catalog.where(kept))
 
 
 class Method(ABC, Generic[C]):

@@ -68,7 +68,7 @@ class ProtoNCELosses(Objective):
             total = total + own / len(parts)
             if clusterings:
                 terms = [
-                    prototype_contrast(part.q, prototypes, assignments[part.index], temperatures)
+                    prototype_contrast(part.q, prototypes, part.clusters(assignments, prototypes), temperatures)
                     for assignments, prototypes, temperatures in clusterings
                 ]
                 losses[f"prototype_{name}"] = torch.stack(terms).mean()

@@ -11,6 +11,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -21,15 +22,16 @@ from torch.nn import functional as F
 
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
-from crosslens.features.load import Features
+from crosslens.features.load import Features, StoredFeatures
 from crosslens.images.augment import Augmentation
 from crosslens.methods.base import FitJob, Method, MethodConfig, Tune
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward
 from crosslens.support.errors import ConfigError
-from crosslens.training.distributed import require_same_in_parts
-from crosslens.training.views import CachedViews, ImageViews, Views
+from crosslens.training.bank import BankSample
+from crosslens.training.distributed import World, require_same_in_parts
+from crosslens.training.views import CachedViews, ImageViews, StoredViews, Views
 
 
 class TunedConfig(MethodConfig):
@@ -66,6 +68,10 @@ class TunedConfig(MethodConfig):
     """Subtract each domain's mean from its features first (``--tune head``); the encoder keeps the means."""
     order: Literal["independent", "joint"] = "independent"
     """``independent`` shuffles each domain alone; ``joint`` is the loader of UCDIR's authors."""
+    bank_rows: int = Field(131_072, ge=2)
+    """Images of a domain up to which its features are held in memory and each has a row in the memory bank. Beyond
+    it features stay on disk and are read in shuffled blocks, the bank holds a fixed sample of so many images, and
+    clusters are learned on that; ``uem`` and ``clair`` then learn from the sample alone."""
     amp: bool = True
     """Compute an image tower that is trained in bfloat16 on a GPU."""
 
@@ -80,6 +86,7 @@ class Tuned(ABC):
         views: inputs of the network, domain by domain.
 
     Attributes:
+        catalogs: the readable images of every domain.
         joins: whether several trained networks make one encoder.
         keeps_features: whether the backbone's features stay what they were, so that more can be built on them.
         serves_text: whether the trained vectors stay in the space shared with text.
@@ -92,11 +99,21 @@ class Tuned(ABC):
     means: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(
-        self, job: FitJob, config: TunedConfig, features: Mapping[str, Features], views: Sequence[Views]
+        self,
+        job: FitJob,
+        config: TunedConfig,
+        features: Mapping[str, Features | StoredFeatures],
+        views: Sequence[Views],
     ) -> None:
         self.job, self.config = job, config
-        self.features = tuple(features[domain] for domain in job.domains)
+        self._features = tuple(features[domain] for domain in job.domains)
+        self.catalogs = tuple(found.catalog for found in self._features)
         self.views = tuple(views)
+
+    @cached_property
+    def features(self) -> tuple[Features, ...]:
+        """Features of ``catalogs`` from the frozen backbone, in memory."""
+        return tuple(found if isinstance(found, Features) else found.load() for found in self._features)
 
     @abstractmethod
     def new_network(self, seed: int) -> nn.Module:
@@ -124,11 +141,19 @@ class Tuned(ABC):
         """Unit rows ``(B, d)`` of one domain's centre views, of a network in evaluation."""
 
     @torch.no_grad()
-    def centre_features(self, network: nn.Module, domain: int) -> Tensor:
-        """Unit rows ``(N, d)`` of every centre view of a domain, in evaluation."""
+    def centre_features(self, network: nn.Module, domain: int, images: Tensor | None = None) -> Tensor:
+        """Unit rows ``(N, d)`` of the centre views of a domain, in evaluation.
+
+        Args:
+            network: as it is now.
+            domain: its number.
+            images: positions ``(R,)`` of some, of which every process embeds an equal part; all by default.
+        """
+        world = self.job.world
         with _evaluating(network):
-            chunks = self.views[domain].centres()
-            return torch.cat([self.forward_centre(network, inputs, domain) for inputs in chunks])
+            chunks = self.views[domain].centres(None if images is None else images[world.part(len(images))])
+            rows = torch.cat([self.forward_centre(network, inputs, domain) for inputs in chunks])
+        return rows if images is None else world.gather(rows)
 
     def features_before_training(self, domain: int, rows: Tensor) -> Tensor:
         """What is known of a domain's images before anything is learned, as unit rows ``(N, ...)``.
@@ -167,7 +192,7 @@ class TunedTogether(Tuned):
         self,
         job: FitJob,
         config: TunedConfig,
-        features: Mapping[str, Features],
+        features: Mapping[str, Features | StoredFeatures],
         views: Sequence[Views],
         widths: Sequence[int],
     ) -> None:
@@ -227,13 +252,13 @@ class TunedHead(TunedTogether):
         *,
         serves_text: bool = False,
     ) -> None:
-        features = job.features_by_domain(config.views, config.augmentation)
+        features: dict[str, Features | StoredFeatures] = {
+            domain: found if len(found.catalog) > config.bank_rows else found.load()
+            for domain, found in job.stored_by_domain(config.views, config.augmentation).items()
+        }
         if config.centre:
-            self.means = {domain: torch.from_numpy(f.centre).mean(0) for domain, f in features.items()}
-        views = [
-            CachedViews(features[domain].values, self.means.get(domain), job.torch_device)
-            for domain in job.domains
-        ]
+            self.means = {domain: _mean_of(found, config, job) for domain, found in features.items()}
+        views = [_cached(features[domain], self.means.get(domain), job) for domain in job.domains]
         super().__init__(job, config, features, views, config.head if head is None else head)
         self.serves_text = serves_text
 
@@ -258,7 +283,7 @@ class TunedBackbone(TunedTogether):
         if config.centre:
             raise ConfigError("centre works on cached features; with --tune full leave it out")
         # Embedding them once finds the images that cannot be read before hours of training do.
-        features = job.features_by_domain()
+        features = job.stored_by_domain()
         preprocess, device = job.backbone.preprocess, job.torch_device
         views = [
             ImageViews(features[domain].catalog.paths, preprocess, config.augmentation, device, job.workers)
@@ -364,6 +389,22 @@ def new_head(job: FitJob, config: TunedConfig, widths: Sequence[int]) -> Head:
 def weighted_total(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     """``sum_i w_i L_i`` over the terms whose weight is not 0."""
     return torch.stack([weight * loss for weight, loss in terms if weight]).sum()
+
+
+def _mean_of(found: Features | StoredFeatures, config: TunedConfig, job: FitJob) -> Tensor:
+    """The mean ``(D,)`` of a domain's centre views; of many, that of the sample of the memory bank."""
+    if isinstance(found, Features):
+        return torch.from_numpy(found.centre).mean(0)
+    sample = BankSample.draw(len(found.catalog), config.bank_rows, job.seed, World())
+    assert sample is not None
+    chunks = StoredViews(found.rows, None, torch.device("cpu")).centres(sample.images)
+    return torch.stack([chunk.sum(0) for chunk in chunks]).sum(0) / len(sample.images)
+
+
+def _cached(found: Features | StoredFeatures, mean: Tensor | None, job: FitJob) -> Views:
+    if isinstance(found, Features):
+        return CachedViews(found.values, mean, job.torch_device)
+    return StoredViews(found.rows, mean, job.torch_device)
 
 
 def _copied_head(network: nn.Module) -> Head:

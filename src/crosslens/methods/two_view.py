@@ -20,6 +20,7 @@ from crosslens.methods.base import FitJob, Method
 from crosslens.methods.best_epoch import BestEpoch
 from crosslens.methods.tuned import HEAD_OR_BACKBONE, Member, Tuned, TunedConfig, members_of
 from crosslens.nn.momentum import momentum_copy, momentum_update
+from crosslens.training.bank import BankSample
 from crosslens.training.batches import DomainBatches, generator_for
 from crosslens.training.letters import domain_letters
 from crosslens.training.loop import train
@@ -48,13 +49,28 @@ class Embedded:
         q: query features ``(B, d)``, unit rows, with gradient.
         keys: key features ``(B, d)``, unit rows.
         index: bank slots ``(B,)``.
-        bank: ``(N, d)`` with the keys written.
+        bank: ``(N, d)`` with the keys written. Of a bank that holds a sample, the keys of the batch's other images
+            stand behind it for this step, so that every image has a slot.
+        held: which images the bank itself holds ``(B,)``; None where it holds all.
     """
 
     q: Tensor
     keys: Tensor
     index: Tensor
     bank: Tensor
+    held: Tensor | None = None
+
+    def clusters(self, assignments: Tensor, centroids: Tensor) -> Tensor:
+        """Each image's own cluster ``(B,)``; that of the centroid nearest to its key where the bank has it not.
+
+        Args:
+            assignments: cluster of every slot of the bank itself.
+            centroids: ``(C, d)``.
+        """
+        if self.held is None:
+            return assignments[self.index]
+        nearest = torch.cdist(self.keys, centroids).argmin(1)
+        return torch.where(self.held, assignments[self.index.clamp_max(len(assignments) - 1)], nearest)
 
 
 class Objective:
@@ -100,7 +116,8 @@ class TwoViewTraining(Generic[Goal]):
         network: what is trained.
         slow: its momentum encoder, which becomes the encoder.
         letters: of the domains in the log, ``a`` the first.
-        banks: memory banks ``(N, d)`` of each domain.
+        banks: memory banks ``(N, d)`` of each domain; of more than ``bank_rows`` images, of a sample.
+        samples: of the images in each bank; None where it holds all.
     """
 
     def __init__(
@@ -116,7 +133,13 @@ class TwoViewTraining(Generic[Goal]):
         self.config: TwoViewConfig = method.config
         config = self.config
         self.batches = DomainBatches(
-            tuned.views, config.batch_size, seed, config.order, job.world, least_steps=config.least_steps
+            tuned.views,
+            config.batch_size,
+            seed,
+            config.order,
+            job.world,
+            least_steps=config.least_steps,
+            shuffled_whole=config.bank_rows,
         )
         self.epochs = self.config.epochs
         self.steps = min(self.batches.steps, self.config.most_steps or self.batches.steps)
@@ -124,8 +147,9 @@ class TwoViewTraining(Generic[Goal]):
         self.slow = momentum_copy(self.network)
         self.momentum = step_momentum(config.ema, self.epochs * self.steps)
         self.optimizer = tuned.optimizer(self.network)
-        self.best = BestEpoch(job, [features.catalog for features in tuned.features])
+        self.best = BestEpoch(job, tuned.catalogs)
         self.letters = domain_letters(len(job.domains))
+        self.samples = [BankSample.draw(len(views), config.bank_rows, seed, job.world) for views in tuned.views]
         self.banks = [self.centre_features(domain) for domain in range(len(job.domains))]
         self.undo: list[Callable[[], object]] = []
         self.objective = objective(self)
@@ -147,8 +171,9 @@ class TwoViewTraining(Generic[Goal]):
         return self.banks[0].device
 
     def centre_features(self, domain: int) -> Tensor:
-        """Momentum-encoder features ``(N, d)`` of every centre view, in evaluation mode."""
-        return self.tuned.centre_features(self.slow, domain)
+        """Momentum-encoder features ``(N, d)`` of the centre view of every image in the bank, in evaluation."""
+        sample = self.samples[domain]
+        return self.tuned.centre_features(self.slow, domain, None if sample is None else sample.images)
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """See ``Objective``."""
@@ -156,7 +181,7 @@ class TwoViewTraining(Generic[Goal]):
 
     def end_epoch(self, epoch: int) -> Mapping[str, float]:
         """With an oracle, score the epoch; returns numbers for the log."""
-        return self.best.observe(self.centre_features, self.encoder)
+        return self.best.observe(partial(self.tuned.centre_features, self.slow), self.encoder)
 
     def step(self, epoch: int, step: int) -> dict[str, Tensor]:
         """One step's losses; writes the banks and moves the momentum encoder on."""
@@ -169,14 +194,30 @@ class TwoViewTraining(Generic[Goal]):
         with torch.no_grad():
             generator = generator_for(self.seed + 1, epoch, step)
             keys = self.tuned.forward_keys(self.slow, batch.keys, generator)
-        parts = []
-        for domain, bank in enumerate(self.banks):
-            whole_keys = world.gather(keys[domain])
-            index = batch.index[domain].to(whole_keys.device)
-            self.undo.append(partial(bank.index_copy_, 0, index, bank[index]))
-            bank.index_copy_(0, index, whole_keys)
-            parts.append(Embedded(world.gather(q[domain]), whole_keys, index, bank))
+        parts = [
+            self._write(domain, world.gather(q[domain]), world.gather(keys[domain]), batch.index[domain])
+            for domain in range(len(self.banks))
+        ]
         return self.objective.losses(epoch, parts)
+
+    def _write(self, domain: int, q: Tensor, keys: Tensor, images: Tensor) -> Embedded:
+        """Write a domain's keys to its bank; gives its part of the step."""
+        bank, sample = self.banks[domain], self.samples[domain]
+        if sample is None:
+            index = images.to(keys.device)
+            self._write_rows(bank, index, keys)
+            return Embedded(q, keys, index, bank)
+        slots, held = (found.to(keys.device) for found in sample.slots(images))
+        self._write_rows(bank, slots[held], keys[held])
+        # An image that is in the batch twice has one slot behind the bank, as it has one within.
+        others, places = torch.unique(images.to(keys.device)[~held], return_inverse=True)
+        behind = keys.new_empty(len(others), keys.shape[1]).index_copy_(0, places, keys[~held])
+        slots[~held] = len(bank) + places
+        return Embedded(q, keys, slots, torch.cat([bank, behind]), held)
+
+    def _write_rows(self, bank: Tensor, index: Tensor, rows: Tensor) -> None:
+        self.undo.append(partial(bank.index_copy_, 0, index, bank[index]))
+        bank.index_copy_(0, index, rows)
 
     def _begin_undo(self) -> None:
         """Keep what the step changes before the optimiser does, apart from bank rows."""
@@ -203,6 +244,8 @@ class TwoViewTraining(Generic[Goal]):
             "network": self.tuned.state(self.network),
             "slow": self.tuned.state(self.slow),
             "banks": list(self.banks),
+            "images": [len(views) for views in self.tuned.views],
+            "processes": self.job.world.size,
             "optimizer": self.optimizer.state_dict(),
             "best_score": self.best.score,
             "extra": self.objective.state(),
@@ -210,6 +253,14 @@ class TwoViewTraining(Generic[Goal]):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
+        images = [len(views) for views in self.tuned.views]
+        if state.get("images", images) != images:
+            raise ValueError(f"the domains had {state['images']} images and have {images} now")
+        size = self.job.world.size
+        if any(sample is not None for sample in self.samples) and state.get("processes", size) != size:
+            raise ValueError(
+                f"{state['processes']} processes drew the sample of its banks, and there are {size} now"
+            )
         self.tuned.load_state(self.network, state["network"])
         self.tuned.load_state(self.slow, state["slow"])
         load_banks(self.banks, state["banks"])

@@ -98,6 +98,10 @@ class UCDIRLosses(Objective):
     def __init__(self, training: TwoViewTraining[Any], config: UCDIRConfig) -> None:
         super().__init__(training)
         self.config = config
+        if config.several == "cumulative" and any(sample is not None for sample in training.samples):
+            raise ConfigError(
+                "several=cumulative needs every image in the memory bank: use several=mean, or raise bank_rows"
+            )
         self.clusterings: list[list[Clustering]]
         self.members: list[Tensor]
         # Of each domain, once they are chosen.
@@ -157,9 +161,10 @@ class UCDIRLosses(Objective):
         temperature = self.config.temperature
         sure, positives, offset = [], [], 0
         for clustering in clusterings:
-            own = clustering.assignments[part.index]
+            own = part.clusters(clustering.assignments, clustering.centroids)
             sure.append(gate_probability(part.keys, clustering.prototypes, own, temperature) > self.config.gate)
-            positives.append(clustering.positives[part.index] + offset)
+            # With one set of clusters a positive shares the cluster; several at once need every image in the bank.
+            positives.append((clustering.positives[part.index] if part.held is None else own) + offset)
             offset += len(clustering.members)
         gates = torch.stack(sure)
         return cluster_contrast(part.q, part.bank, torch.stack(positives), gates, members, temperature, log_total)

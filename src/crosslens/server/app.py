@@ -56,6 +56,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         lifespan=lifespan,
+        # The names of the functions, ``search``: what generated clients call the operations.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
     problems.install(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -47,7 +48,7 @@ class Batcher:
     """Threads that take what is waiting, up to ``size`` images, and run the network once on it.
 
     A batch begins when it is full, when no further image is on its way, or ``wait`` seconds after its first one.
-    While all threads are busy, images gather by themselves.
+    While all threads are busy, images gather by themselves; a thread leaves the others their share of them.
 
     Args:
         run: squares ``(N, H, W, 3)`` uint8 to features ``(N, D)``; several threads call it at once.
@@ -160,7 +161,8 @@ class Batcher:
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            taken = [self._queue.popleft() for _ in range(min(self.size, len(self._queue)))]
+            share = math.ceil(len(self._queue) / len(self._threads))
+            taken = [self._queue.popleft() for _ in range(min(self.size, share))]
             self._meter.queued_images.set(len(self._queue))
             self._changed.notify_all()
         return [waiting for waiting in taken if waiting.done.set_running_or_notify_cancel()]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
-_CPU_BATCH = 2
+_CPU_BATCH = 4
 
 
 class Embedding:
@@ -153,7 +153,8 @@ class Embedding:
             if key not in self._batchers:
                 engine = encoder.engine_of(domain, frozen=frozen)
                 # A GPU runs one large batch after the other. On a CPU each core runs its own, and an image takes
-                # as long in a small one as in a large one, so nothing is gained by waiting for more.
+                # as long in a small one as in a large one, so nothing is gained by waiting for more. Those that
+                # come together are searched for together.
                 on_cpu = engine.name == "onnxruntime"
                 self._batchers[key] = Batcher(
                     engine.run,

@@ -20,7 +20,17 @@ from crosslens.support.terminal import VisibleFormatter
 log = logging.getLogger(__name__)
 ID_HEADER = "X-Request-ID"
 _ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
-_ROUTINE = ("/thumbnail", "/image", "/health", "/ready", "/metrics", "/assets/{path:path}", "/docs.css", "/{name}")
+_ROUTINE = (
+    "/thumbnail",
+    "/image",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/assets/{path:path}",
+    "/docs.css",
+    "/docs.js",
+    "/{name}",
+)
 """Ends of routes that are asked so often that their success is worth a line with ``debug`` alone."""
 _request: ContextVar[str | None] = ContextVar("crosslens_request", default=None)
 

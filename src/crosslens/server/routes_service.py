@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from crosslens.server.access import looking
 from crosslens.server.held import is_held
 from crosslens.server.problems import Problem, busy, responses
-from crosslens.server.reference import STYLE, Reference
+from crosslens.server.reference import SCRIPT, STYLE, Reference
 from crosslens.server.schemas import Health
 from crosslens.server.service import service_of
 
@@ -81,6 +81,12 @@ async def docs(request: Request) -> Response:
 async def docs_style() -> Response:
     """How the reference looks."""
     return Response(STYLE, media_type=_MEDIA[".css"], headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/docs.js", include_in_schema=False)
+async def docs_script() -> Response:
+    """What sends the requests that are tried in the reference."""
+    return Response(SCRIPT, media_type=_MEDIA[".js"], headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/", include_in_schema=False)

@@ -99,8 +99,8 @@ class Service:
             raise Problem(404, f"there is no collection {name[:100]!r}; see /api/v1/collections")
         return self.collections[name]
 
-    def _keep_calibrated(self, every: float = 2.0) -> None:
-        """Calibrate each collection whose version has not changed since the last look.
+    def _keep_prepared(self, every: float = 2.0) -> None:
+        """Prepare each collection whose version has not changed since the last look.
 
         The encoder of an index that took another's place is run once, so that its first search need not wait.
         """
@@ -118,7 +118,7 @@ class Service:
                     self.meter.items.labels(name).set(len(collection.index))
                     if seen.get(name, version) == version != tried.get(name):
                         tried[name] = version
-                        collection.calibrate()
+                        collection.prepare()
                     seen[name] = version
                 except CrosslensError as error:
                     log.warning("%s has no probability of a match: %s", name, error)
@@ -133,7 +133,7 @@ class Service:
             gc.collect()
             gc.freeze()
             self.ready.set()
-            self._keep_calibrated()
+            self._keep_prepared()
         except (CrosslensError, Problem) as error:
             log.error("the server does not become ready: %s", error)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from crosslens.support.errors import TrainingError
 from crosslens.training.distributed import World
+from crosslens.training.order import BlockOrder
 from crosslens.training.views import Views
 
 Order = Literal["independent", "joint"]
@@ -42,6 +43,10 @@ class DomainBatches:
     at least. ``order='joint'`` takes the domains by one shuffled position, as the authors do, which leaks class
     rank where files are sorted by class; ``independent`` shuffles each domain alone.
 
+    Where the largest domain has more than ``shuffled_whole`` images, all domains come in shuffled blocks
+    (``BlockOrder``), every process draws from its own range of them, and smaller domains are repeated, in another
+    order each time, instead of being filled up.
+
     Args:
         views: of each domain.
         batch_size: B, per domain; less with more than ``MOST_BATCHES`` domains, so that a step's cost is bounded,
@@ -51,12 +56,13 @@ class DomainBatches:
         world: the processes that share each batch.
         views_per_image: 2, or 1 where a method needs no second view.
         least_steps: of an epoch.
+        shuffled_whole: images of a domain that are shuffled as a whole at most; None for any number.
 
     Attributes:
         steps: of an epoch.
 
     Raises:
-        TrainingError: when a domain is empty, or none holds two images a process.
+        TrainingError: when a domain is empty, or none holds two images a process; for a joint order in blocks.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class DomainBatches:
         world: World | None = None,
         views_per_image: int = 2,
         least_steps: int = 1,
+        shuffled_whole: int | None = None,
     ) -> None:
         self.world = world or World()
         largest = max(len(v) for v in views)
@@ -86,6 +93,9 @@ class DomainBatches:
         self._steps_of_pass = largest // self.batch_size
         self.steps = max(self._steps_of_pass, least_steps)
         self._part = self.world.part(self.batch_size)
+        self._blocks: list[BlockOrder] = []
+        if shuffled_whole is not None and largest > shuffled_whole:
+            self._blocks = self._block_orders()
         self._pass: tuple[int, int] | None = None
         self._orders: list[Tensor] = []
         self._pool = ThreadPoolExecutor(1)
@@ -102,12 +112,31 @@ class DomainBatches:
             self._ahead[(epoch, step + 1)] = self._pool.submit(self._make, epoch, step + 1)
         return batch
 
-    def _make(self, epoch: int, step: int) -> DomainBatch:
+    def _block_orders(self) -> list[BlockOrder]:
+        if self.order == "joint":
+            raise TrainingError(
+                "order=joint pairs the images of domains that are shuffled as a whole; these are too many for"
+                " that: use order=independent, or raise bank_rows"
+            )
+        if min(map(len, self.views)) < self.world.size:
+            raise TrainingError("a domain has fewer images than there are processes; use fewer of them")
+        return [
+            BlockOrder(len(views), self.seed, domain, self.world, views.read_ahead)
+            for domain, views in enumerate(self.views)
+        ]
+
+    def _index(self, epoch: int, step: int) -> tuple[Tensor, ...]:
+        """The images of a step, domain by domain."""
+        if self._blocks:
+            return tuple(order.batch(epoch, step, self.batch_size) for order in self._blocks)
         number, place = divmod(step, self._steps_of_pass)
         if (epoch, number) != self._pass:
             self._orders, self._pass = self._draw_orders(epoch, number), (epoch, number)
         rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
-        index = tuple(order[rows] for order in self._orders)
+        return tuple(order[rows] for order in self._orders)
+
+    def _make(self, epoch: int, step: int) -> DomainBatch:
+        index = self._index(epoch, step)
         generator = generator_for(self.seed, epoch, step)
         queries, keys = [], []
         for views, chosen in zip(self.views, index, strict=True):

@@ -243,9 +243,22 @@ class Run:
         return list(entries.values())
 
     def save_checkpoint(self, state: dict[str, Any], name: str = "last") -> None:
-        """Write tensors and plain values to ``checkpoints/<name>.pt`` atomically."""
+        """Write tensors and plain values to ``checkpoints/<name>.pt`` atomically.
+
+        Raises:
+            CrosslensError: when it cannot be written, as on a full disk; the one before it stays.
+        """
         with atomic_path(self.folder / "checkpoints" / f"{name}.pt") as temporary:
-            torch.save(state, temporary)
+            try:
+                with open(temporary, "wb") as file:
+                    torch.save(state, file)
+            except RuntimeError as error:
+                # torch's archive fails in its own words, whatever the system said of the disk.
+                cause = error.__context__
+                if not isinstance(cause, OSError):
+                    raise
+                advice = "make room and go on with --resume: the checkpoint before this one is whole"
+                raise OSError(cause.errno, f"{cause.strerror}; {advice}") from error
 
     def load_checkpoint(self, name: str = "last") -> dict[str, Any] | None:
         """Read a checkpoint; None when there is none yet.

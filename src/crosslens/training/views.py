@@ -30,8 +30,26 @@ class Views(Protocol):
         """One random view of each image of ``index (b,)``; each depends on its seed ``(b,)`` alone."""
         ...
 
-    def centres(self, chunk: int = 2048) -> Iterator[Tensor]:
-        """The centre view of every image in order, in chunks."""
+    def centres(self, rows: Tensor | None = None, chunk: int = 2048) -> Iterator[Tensor]:
+        """The centre view of the images at ``rows``, of every image by default, in order and in chunks."""
+        ...
+
+    def read_ahead(self, start: int, end: int) -> None:
+        """Told that images ``start .. end - 1`` are drawn soon."""
+        ...
+
+
+class Rows(Protocol):
+    """Features of N images that lie somewhere else than in memory."""
+
+    shape: tuple[int, int, int]
+
+    def read(self, index: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.float16]:
+        """One view ``(b, D)`` of each image of ``index (b,)``."""
+        ...
+
+    def read_ahead(self, start: int, end: int) -> None:
+        """Told that images ``start .. end - 1`` are read soon."""
         ...
 
 
@@ -54,18 +72,57 @@ class CachedViews:
 
     def draw(self, index: Tensor, seeds: Tensor) -> Tensor:
         """``(b, D)`` float32."""
-        return self._ready(self.values[index, seeds % self.values.shape[1]])
+        return _ready(self.values[index, seeds % self.values.shape[1]], self.mean, self.device)
 
-    def centres(self, chunk: int = 2048) -> Iterator[Tensor]:
+    def centres(self, rows: Tensor | None = None, chunk: int = 2048) -> Iterator[Tensor]:
         """``(<= chunk, D)`` float32 each."""
-        for start in range(0, len(self), chunk):
-            yield self._ready(self.values[start : start + chunk, 0])
+        centres = self.values[:, 0] if rows is None else self.values[rows, 0]
+        for start in range(0, len(centres), chunk):
+            yield _ready(centres[start : start + chunk], self.mean, self.device)
 
-    def _ready(self, rows: Tensor) -> Tensor:
-        rows = rows.float()
-        if self.mean is not None:
-            rows = rows - self.mean
-        return rows.to(self.device)
+    def read_ahead(self, start: int, end: int) -> None:
+        """Nothing to do: all are in memory."""
+
+
+class StoredViews:
+    """The same features where they do not fit into memory: each is read when it is drawn.
+
+    Args:
+        rows: of the N images.
+        mean: ``(D,)`` subtracted from every row, or None.
+        device: where batches go.
+    """
+
+    def __init__(self, rows: Rows, mean: Tensor | None, device: torch.device) -> None:
+        self.rows, self.mean, self.device = rows, mean, device
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    def draw(self, index: Tensor, seeds: Tensor) -> Tensor:
+        """``(b, D)`` float32, those of ``CachedViews``."""
+        return self._read(index, seeds % self.rows.shape[1])
+
+    def centres(self, rows: Tensor | None = None, chunk: int = 2048) -> Iterator[Tensor]:
+        """``(<= chunk, D)`` float32 each."""
+        for start in range(0, len(self) if rows is None else len(rows), chunk):
+            if rows is None:
+                part = torch.arange(start, min(start + chunk, len(self)))
+            else:
+                part = rows[start : start + chunk]
+            yield self._read(part, torch.zeros_like(part))
+
+    def read_ahead(self, start: int, end: int) -> None:
+        """Have these rows at hand."""
+        self.rows.read_ahead(start, end)
+
+    def _read(self, index: Tensor, view: Tensor) -> Tensor:
+        return _ready(torch.from_numpy(self.rows.read(index.numpy(), view.numpy())), self.mean, self.device)
+
+
+def _ready(rows: Tensor, mean: Tensor | None, device: torch.device) -> Tensor:
+    rows = rows.float()
+    return (rows if mean is None else rows - mean).to(device)
 
 
 class ImageViews:
@@ -101,11 +158,15 @@ class ImageViews:
         pairs = zip(index.tolist(), seeds.tolist(), strict=True)
         return self._ready(list(self._pool.map(self._view, pairs)))
 
-    def centres(self, chunk: int = 2048) -> Iterator[Tensor]:
+    def centres(self, rows: Tensor | None = None, chunk: int = 2048) -> Iterator[Tensor]:
         """``(<= 64, 3, crop, crop)`` float32 each."""
         step = min(chunk, 64)
-        for start in range(0, len(self), step):
-            yield self._ready(list(self._pool.map(self.preprocess.pixels, self.paths[start : start + step])))
+        paths = self.paths if rows is None else [self.paths[row] for row in rows.tolist()]
+        for start in range(0, len(paths), step):
+            yield self._ready(list(self._pool.map(self.preprocess.pixels, paths[start : start + step])))
+
+    def read_ahead(self, start: int, end: int) -> None:
+        """Nothing: images come one file at a time."""
 
     def _view(self, pair: tuple[int, int]) -> NDArray[np.uint8]:
         position, seed = pair

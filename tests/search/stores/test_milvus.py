@@ -7,6 +7,7 @@ import pytest
 
 from crosslens.search.filters.conditions import Eq, In, Not, Prefix, Range
 from crosslens.search.stores import parse_store
+from crosslens.search.stores.base import StoreContext
 from crosslens.search.stores.milvus import MilvusStore, compile_filter
 from crosslens.support.errors import ConfigError, FingerprintError, StoreError
 from testing.stores import Place, items, needs_milvus, unit
@@ -122,3 +123,27 @@ def test_addresses(tmp_path, monkeypatch):
     assert parse_store("milvus") == ("milvus", {})
     with pytest.raises(ConfigError, match="takes no address"):
         parse_store("lance:x")
+    with pytest.raises(ConfigError, match="CROSSLENS_MILVUS_TOKEN"):
+        parse_store("milvus:http://anna:secret@host:19530")
+
+
+@pytest.mark.parametrize("token", [None, "root:Milvus"])
+def test_credentials_come_from_the_environment(token, tmp_path, monkeypatch):
+    failure = pytest.importorskip("pymilvus").MilvusException
+    asked = []
+
+    def refuse(uri, **given):
+        asked.append((uri, given))
+        raise failure(message="auth check failure")
+
+    monkeypatch.setattr("pymilvus.MilvusClient", refuse)
+    monkeypatch.delenv("CROSSLENS_MILVUS_TOKEN", raising=False)
+    if token:
+        monkeypatch.setenv("CROSSLENS_MILVUS_TOKEN", token)
+        monkeypatch.setenv("CROSSLENS_MILVUS_CERTIFICATE", "server.pem")
+    context = StoreContext(tmp_path, "photos", 4, settings={"uri": "https://host:19530"})
+    told = "TOKEN is set; TLS" if token else "where it wants a token, set CROSSLENS_MILVUS_TOKEN"
+    with pytest.raises(StoreError, match=f"auth check failure .*{told}") as refused:
+        MilvusStore.create(context)
+    assert asked == [("https://host:19530", {"token": token, "server_pem_path": "server.pem"} if token else {})]
+    assert "root:Milvus" not in str(refused.value)

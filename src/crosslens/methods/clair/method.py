@@ -102,6 +102,8 @@ class Clair(Method[ClairConfig]):
         # First of all: names that cannot be read are told before any image is embedded.
         texts = domain_texts(job, self.config)
         members = members_of(self, job, kind)
+        # Every image has a label of its own, refined along the whole set.
+        job = job.with_at_most(self.config.bank_rows)
         tuned = kind(job, self.config)
         labels = first_labels(job, self.config, tuned.features, texts)
         networks, learned = [], []

@@ -82,6 +82,8 @@ class UEM(Method[UEMConfig]):
         """
         kind = HEAD_OR_BACKBONE[job.tune]
         members = members_of(self, job, kind)
+        # The second view of an image is its own row of the bank.
+        job = job.with_at_most(self.config.bank_rows)
         tuned = kind(job, self.config)
         networks, facts = [], {}
         for member in members:

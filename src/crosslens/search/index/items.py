@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import from_json
 
 from crosslens.data.catalog import Catalog
 from crosslens.ops.sampling import drawn_rows
@@ -61,7 +61,7 @@ def make_hits(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
     """Rows of ``ITEM_SCHEMA`` with their scores as hits."""
     names = [entry.name for entry in fields(Hit) if entry.name not in ("score", "columns")]
     columns = [rows.column(name).to_pylist() for name in names]
-    own = [json.loads(text or "{}") for text in rows.column("own").to_pylist()]
+    own = [from_json(text) if text else {} for text in rows.column("own").to_pylist()]
     return [Hit(image, float(score), *values) for score, image, *values in zip(scores, *columns, own, strict=True)]
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -32,7 +34,8 @@ _FORMAT = 1
 _ARRAYS = ("gallery", "prototypes", "reference", "drawn", "numbers")
 
 
-class Calibrated(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Calibrated:
     """A calibration for one version of the index.
 
     Attributes:
@@ -49,6 +52,11 @@ class Calibrated(NamedTuple):
     mean: Array | None
     items: pa.Table
     ids: frozenset[str] = frozenset()
+
+    @cached_property
+    def domains(self) -> list[str]:
+        """Of the items."""
+        return self.items.column("domain").unique().to_pylist()
 
 
 def write_calibrated(index: Index, made: Calibrated, **made_from: Any) -> None:

@@ -81,14 +81,20 @@ class MatchEstimator:
         return made is not None and made.version == self.index.version
 
     def prepare(self) -> None:
-        """Calibrate for the index as it is, in every way that a query may ask for.
+        """Calibrate for the index as it is, in every way that a query may ask for, and for many queries.
 
         Raises:
             StoreError, FeatureError: as ``probability``.
         """
-        for goal in self.index.goals:
-            self._calibrated(False, goal)
-        self._calibrated(True, DEFAULT_GOAL)
+        kinds: list[tuple[bool, Goal]] = [(False, goal) for goal in self.index.goals]
+        for pictures, goal in (*kinds, (True, DEFAULT_GOAL)):
+            made = self._calibrated(pictures, goal)
+            if made.calibration.screen is None:
+                quick = replace(made, calibration=made.calibration.quickened())
+                kind = self._kind_of(pictures, goal)
+                with self._making:
+                    if self._made[kind] is made:
+                        self._made[kind] = quick
 
     @property
     def has_queries(self) -> bool:
@@ -101,7 +107,7 @@ class MatchEstimator:
         made = self._calibrated(question.features is not None, question.goal)
         if made.calibration.source == "queries" or question.of_items:
             return False
-        return question.domain not in made.items.column("domain").unique().to_pylist()
+        return question.domain not in made.domains
 
     def __call__(self, question: Question, course: Course, nearest: Sequence[Hit] = ()) -> float:
         """The step of a query's way: ``probability`` of a question; ``nearest`` is what its own vector found."""
@@ -177,7 +183,8 @@ class MatchEstimator:
         if not ids:
             return 0.0
         made = self._calibrated(False, goal).calibration
-        among = replace(made, gallery=self.index.store.get(ids)[1], numbers=self._numbers_of(ids, goal))
+        numbers = self._numbers_of(ids, goal)
+        among = replace(made, gallery=self.index.store.get(ids)[1], numbers=numbers, screen=None)
         return float(among.probability(vector[None])[0])
 
     def _numbers_of(self, ids: Sequence[str], goal: Goal) -> Array | None:

@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from crosslens.support.errors import ConfigError
 from crosslens.support.near_names import did_you_mean
@@ -55,6 +56,11 @@ def parse_store(text: str) -> tuple[str, dict[str, Any]]:
     addresses = _known(kind).addresses
     if uri and not addresses:
         raise ConfigError(f"the store {kind!r} takes no address; leave out {uri!r}")
+    if "@" in urlsplit(uri).netloc:
+        raise ConfigError(
+            "an address with a password would be kept in the index; leave out what stands before @, and set"
+            " CROSSLENS_MILVUS_TOKEN to USER:PASSWORD"
+        )
     if uri and "://" not in uri:
         # Found again from whatever folder the index is opened.
         return kind, {"uri": str(Path(uri).resolve())}

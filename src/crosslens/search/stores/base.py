@@ -144,6 +144,11 @@ class OpenStore(Protocol):
         """Do what makes searching fast and the files small again; says what was done, as plain values."""
         ...
 
+    def quicken(self) -> None:
+        """Spend memory and a moment on answering many queries of the version that is read faster, where a store
+        can; answers stay what they are."""
+        ...
+
     def publish(self) -> None:
         """Let other programs find this index under the name given for it, where the kind has such names."""
         ...

@@ -123,6 +123,9 @@ class ExactStore:
         self._clean()
         return {"items": self.count()}
 
+    def quicken(self) -> None:
+        """Nothing: this store is the plain one."""
+
     def publish(self) -> None:
         """Nothing: who reads its files finds it by its folder."""
 

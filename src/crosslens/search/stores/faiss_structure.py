@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from crosslens.nn.similarity import Similarity
+from crosslens.ops.screen import Screen, make_screen
 from crosslens.search.stores.inverted_lists import Allowed, InvertedLists, list_count
 from crosslens.search.stores.probes import choose_probes
 from crosslens.search.stores.scoring import best, exact_top, rescored
@@ -76,6 +77,7 @@ class Structure:
             self.vectors: Array = np.asarray(map_vectors(folder / VECTORS, manifest.rows, manifest.dim))
             self.lists = InvertedLists.read(folder / LISTS, rows["list"]) if manifest.kind == "ivf" else None
             self.items = map_items(folder / ITEMS, manifest.rows)
+            self._screen: Screen | None = None
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise StoreError(f"{folder} cannot be read: {error}") from error
         if len(self.seqs) != manifest.rows:
@@ -111,7 +113,7 @@ class Structure:
         positions = None if allowed is None else allowed.positions
         few = positions is not None and len(positions) <= self._settings.exact_rows
         if self.lists is None or exact or few:
-            return exact_top(queries, self.vectors, k, positions, names)
+            return exact_top(queries, self.vectors, k, positions, names, self._screen)
         wanted = min(k, self.manifest.rows if positions is None else len(positions))
         probes = self._probes(1.0 if allowed is None else allowed.share)
         candidates = self.lists.candidates(queries, max(wanted * self._settings.refine, 20), probes, allowed)
@@ -127,6 +129,11 @@ class Structure:
                 ranked = exact_top(query[None], self.vectors, k, positions, names)[0]
             nearest.append(ranked)
         return nearest
+
+    def quicken(self) -> None:
+        """Hold codes of the vectors in memory, where all are looked at for a query; see ``ops/screen.py``."""
+        if self.lists is None and self._screen is None:
+            self._screen = make_screen(self.vectors)
 
     def _touch(self) -> None:
         """Bring the mapped files in where they are not too large, so that no query waits for their pages.

@@ -139,6 +139,10 @@ class LanceStore:
             removed = remove_old(self._serving) if self._serving.is_dir() else 0
             return {"rebuilt": not current, "structures_removed": removed, **self.stats()}
 
+    def quicken(self) -> None:
+        """Hold 8-bit codes of the vectors in memory where every query looks at all of them."""
+        self._view.quicken()
+
     def publish(self) -> None:
         """Nothing: who reads its files finds it by its folder."""
 

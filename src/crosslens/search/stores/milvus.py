@@ -2,7 +2,8 @@
 
     I/milvus.json    a number that rises with every change, so that readers see that something changed
 
-``milvus:FILE.db`` needs pymilvus and milvus-lite; ``milvus:http://HOST:19530`` needs pymilvus and a server.
+``milvus:FILE.db`` needs pymilvus and milvus-lite; ``milvus:http://HOST:19530`` needs pymilvus and a server, whose
+credentials are taken from the environment each time and never written down.
 ``#NAME`` behind the address is an alias by which other programs find the collection: it stays where it is while a
 new version is built beside, and goes over in one step (``index switch``). The domain is the partition key, so a
 filter by domain looks at that domain's partition alone. A change of more rows than one message holds is several
@@ -15,6 +16,7 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +45,10 @@ _WINDOW = 16_384
 _MESSAGE = 2**24
 _LONGEST = 65_535
 _PRINT = "crosslens.fingerprint"
+TOKEN = "CROSSLENS_MILVUS_TOKEN"
+"""Variable with the token of a server: ``USER:PASSWORD``, or an API key."""
+CERTIFICATE = "CROSSLENS_MILVUS_CERTIFICATE"
+"""Variable with a PEM file, the certificate of a server whose authority this machine does not know."""
 
 
 class MilvusStore:
@@ -177,6 +183,9 @@ class MilvusStore:
             if "://" in self._uri:
                 self._client.compact(self._context.name)
         return self.stats()
+
+    def quicken(self) -> None:
+        """Nothing: Milvus answers."""
 
     def publish(self) -> None:
         """Point the alias, where one was given, to this collection, in one step."""
@@ -429,8 +438,18 @@ def _connect(context: StoreContext) -> tuple[Any, str]:
         ) from error
     # What goes wrong is raised too; the log would repeat it with a traceback.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    with _store_errors(uri):
-        return pymilvus.MilvusClient(uri), uri
+    given: dict[str, str] = {}
+    if "://" in uri:
+        named = {"token": os.environ.get(TOKEN), "server_pem_path": os.environ.get(CERTIFICATE)}
+        given = {name: value for name, value in named.items() if value}
+    try:
+        with _store_errors(uri):
+            return pymilvus.MilvusClient(uri, **given), uri
+    except StoreError as error:
+        if "://" not in uri:
+            raise
+        told = f"{TOKEN} is set" if "token" in given else f"where it wants a token, set {TOKEN} to it"
+        raise StoreError(f"{error} ({told}; TLS takes an address with https://)") from error
 
 
 def _counter(context: StoreContext) -> Path:

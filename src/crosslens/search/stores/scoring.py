@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from crosslens.ops.screen import Screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +19,8 @@ _CHUNK_SCORES = 2**22
 _BLOCKS = 16
 # Up to this share of the matrix, rows are copied out and scored alone; above it, all are scored and some masked.
 _GATHERED = 0.25
+# Where a screen leaves a larger share of the rows, reading them one by one takes longer than a product with all.
+_LEFT = 0.05
 
 
 def rescored(query: Array, rows: Array) -> Array:
@@ -34,11 +38,12 @@ def exact_top(
     k: int,
     among: Positions | None = None,
     names: Callable[[Positions], list[str]] | None = None,
+    screen: Screen | None = None,
 ) -> list[tuple[Positions, Array]]:
     """The k best rows of ``matrix`` for each query, exactly; ties by name, or by position without names.
 
-    A fast float32 product finds everything that can be among the best, its rounding error allowed for; the few
-    candidates are scored again by ``rescored``.
+    A screen, or else a float32 product, finds everything that can be among the best, its rounding error allowed
+    for; the few candidates are scored again by ``rescored``.
 
     Args:
         queries: ``(Q, d)``.
@@ -46,6 +51,7 @@ def exact_top(
         k: at most this many a query.
         among: rising positions ``(m,)`` of the rows allowed; all by default.
         names: gives the names of positions, by which ties are ordered.
+        screen: of the matrix; it saves time and changes nothing.
 
     Returns:
         For each query positions ``(k',)`` and scores ``(k',)``, best first.
@@ -59,6 +65,11 @@ def exact_top(
     if among is not None and not gathered:
         hidden = np.ones(len(matrix), dtype=bool)
         hidden[among] = False
+    if screen is not None and not gathered and k <= _LEFT * allowed:
+        return [
+            best(near, rescored(query, matrix[near]), k, names)
+            for query, near in zip(queries, _screened(queries, matrix, k, hidden, screen), strict=True)
+        ]
     longest = float(np.sqrt(np.einsum("nd,nd->n", queries, queries).max(initial=0)))
     nearest: list[tuple[Positions, Array]] = []
     step = max(1, _CHUNK_SCORES // len(part))
@@ -88,6 +99,24 @@ def best(
         order = order[sorted(range(len(order)), key=lambda row: (-ranked[row], called[row]))]
     order = order[:k]
     return positions[order], scores[order]
+
+
+def _screened(
+    queries: Array, matrix: Array, k: int, hidden: NDArray[np.bool_] | None, screen: Screen
+) -> Iterator[Positions]:
+    """For each query the positions of all rows that can be among the best k, by a screen."""
+    for query, (scores, most) in zip(queries, screen.bounds(queries), strict=True):
+        if hidden is not None:
+            scores[hidden] = most[hidden] = -np.inf
+        likely = _candidates(scores, k, 0, 0.0)
+        # So much the k-th best has at least.
+        near = np.flatnonzero(most >= _largest(rescored(query, matrix[likely]), k))
+        if len(near) > _LEFT * len(matrix):
+            scores = np.einsum("nd,d->n", matrix, query)
+            if hidden is not None:
+                scores[hidden] = -np.inf
+            near = _candidates(scores, k, matrix.shape[1], float(np.linalg.norm(query)))
+        yield near
 
 
 def _candidates(scores: Array, k: int, dim: int, longest: float) -> Positions:

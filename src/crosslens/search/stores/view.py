@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crosslens.ops.screen import Screen, make_screen
 from crosslens.search.filters.conditions import Filter
 from crosslens.search.stores.base import Nearest, missing_item
 from crosslens.search.stores.faiss_structure import Structure
@@ -79,6 +80,7 @@ class View:
         self._positions, self._row_of = self._joined()
         self._masks: dict[Filter, Filtered] = {}
         self._everything = self._split(np.ones(len(seqs), dtype=bool))
+        self._screen: Screen | None = None
 
     def __len__(self) -> int:
         return len(self.seqs)
@@ -99,7 +101,7 @@ class View:
                 nearest if row_of is None else [(row_of[positions], scores) for positions, scores in nearest]
             )
         if len(self.tail) and (left.tail is None or len(left.tail)):
-            nearest = exact_top(queries, self.tail, k, left.tail, self._names_of_tail)
+            nearest = exact_top(queries, self.tail, k, left.tail, self._names_of_tail, self._screen)
             parts.append([(rows + self._base, scores) for rows, scores in nearest])
         if not parts:
             parts.append([(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries))
@@ -111,6 +113,13 @@ class View:
             scores = np.concatenate([scores for _, scores in both])
             answers.append(Nearest(self._batch, *best(rows, scores, k, self.names)))
         return answers
+
+    def quicken(self) -> None:
+        """Hold codes of the vectors in memory; see ``ops/screen.py``."""
+        if self.structure is not None:
+            self.structure.quicken()
+        if self._screen is None:
+            self._screen = make_screen(self.tail)
 
     def filtered(self, where: Filter) -> Filtered:
         """What a filter leaves; remembered for the filters asked last."""
