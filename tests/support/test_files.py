@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from crosslens.support.errors import CrosslensError
 from crosslens.support.files import atomic_path, write_json, write_text
@@ -88,3 +90,22 @@ def test_text_that_is_no_utf8_is_kept_in_json(tmp_path):
     assert json.loads((tmp_path / "a.json").read_bytes()) == value
     write_json(tmp_path / "b.json", {"path": "é"})
     assert "é" in (tmp_path / "b.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_what_libraries_write_for_their_owner_alone_has_the_usual_mode(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            save_file({"a": np.zeros(3)}, temporary / "a.safetensors")
+            (temporary / "program").write_text("run")
+            (temporary / "program").chmod(0o750)
+        with atomic_path(tmp_path / "b.safetensors") as temporary:
+            save_file({"b": np.zeros(3)}, temporary)
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.rglob("*") if file.is_file()}
+    usual = 0o666 & ~umask
+    assert modes == {"a.safetensors": usual, "b.safetensors": usual, "program": 0o750}

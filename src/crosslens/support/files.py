@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -49,6 +50,7 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _let_others_read(temporary)
         if temporary.is_dir():
             _replace_folder(temporary, target)
         else:
@@ -168,6 +170,23 @@ def remove(path: Place) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _let_others_read(written: Path) -> None:
+    """Give files that only their owner may read, as safetensors writes them, the mode that new files have here.
+
+    A server often runs as another user than who built what it serves. Secrets are not written this way.
+    """
+    files = [written] if written.is_file() else [file for file in written.rglob("*") if file.is_file()]
+    private = [file for file in files if stat.S_IMODE(file.stat().st_mode) == 0o600 and not file.is_symlink()]
+    if not private:
+        return
+    usual = written.with_name(f"{written.name}.mode")
+    os.close(os.open(usual, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    mode = stat.S_IMODE(usual.stat().st_mode)
+    usual.unlink()
+    for file in private:
+        file.chmod(mode)
 
 
 def _replace_folder(new: Path, target: Path) -> None:

@@ -35,6 +35,7 @@ from crosslens.search.stores.structure_files import (
     map_items,
     map_vectors,
     mark,
+    read_ahead,
     read_manifest,
     write_items,
 )
@@ -135,10 +136,16 @@ class Structure:
             self._screen = make_screen(self.vectors)
 
     def _touch(self) -> None:
-        """Bring the mapped files in where they are not too large, so that no query waits for their pages."""
+        """Bring the mapped files in where they are not too large, so that no query waits for their pages.
+
+        Behind lists a query reads a few vectors alone, so these are asked for and not waited for.
+        """
         sizes = {name: file.bytes for name, file in self.manifest.files.items()}
         if sizes.get(VECTORS, 0) <= self._settings.touched_bytes:
-            self.vectors.reshape(-1)[:: _PAGE // 4].max(initial=0)
+            if self.lists is None:
+                self.vectors.reshape(-1)[:: _PAGE // 4].max(initial=0)
+            else:
+                read_ahead(self.folder / VECTORS)
         if self.lists is not None and sizes[LISTS] <= self._settings.touched_bytes:
             self.lists.touch()
 

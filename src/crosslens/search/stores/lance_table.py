@@ -37,6 +37,7 @@ NAME = "items"
 _NEWER = ("stamp", "own")
 """Columns that tables of older formats lack."""
 _READ_AT_ONCE = 65_536
+_WRITTEN_AT_ONCE = 16_384
 _OLD_VERSIONS = timedelta(minutes=10)
 
 
@@ -168,7 +169,9 @@ class LanceTable:
                 change = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
                 change.execute(rows)
             else:
-                self._table.insert(rows)
+                # In small batches: of a large one Lance holds another copy while it writes.
+                batches = rows.to_batches(max_chunksize=_WRITTEN_AT_ONCE)
+                self._table.insert(pa.RecordBatchReader.from_batches(rows.schema, batches))
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete rows by id or filter in one step; says how many.

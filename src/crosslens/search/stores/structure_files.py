@@ -172,6 +172,13 @@ def map_vectors(file: Path, rows: int, dim: int, *, new: bool = False) -> NDArra
     return np.memmap(file, np.float32, "r+" if new else "r", shape=(rows, dim))
 
 
+def read_ahead(file: Path) -> None:
+    """Ask the system to bring a file into its cache, where it can, without waiting for it."""
+    if hasattr(os, "posix_fadvise"):
+        with open(file, "rb") as handle:
+            os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
 def write_items(file: Path, items: pa.Table) -> None:
     """Write M items of ``ITEM_SCHEMA`` to be mapped into memory, in as few batches as Arrow allows."""
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, ITEM_SCHEMA) as writer:
