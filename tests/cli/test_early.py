@@ -24,7 +24,7 @@ finally:
     [
         ("fit UNKNOWN . --out run", "there is no method 'UNKNOWN'"),
         ("fit ucdir gone --out run", "gone does not exist"),
-        ("fit ucdir . --backbone ./gone --out run", "./gone does not exist"),
+        ("fit ucdir . --backbone ./gone --out run", "./gone is no run, no encoder folder and no backbone"),
         ("evaluate lite . --protocol pears", "there is no protocol 'pears'"),
         ("evaluate lite gone", "gone does not exist"),
         ("compare lite centred --on gone", "gone does not exist"),
@@ -32,7 +32,7 @@ finally:
         ("index build gone --out a.index", "gone does not exist"),
         ("report gone", "gone is no run folder"),
         ("export lite --format typo --out e", "there is no format 'typo'"),
-        ("export ./gone --out e", "./gone does not exist"),
+        ("export ./gone --out e", "./gone is no run, no encoder folder and no backbone"),
         ("embed gone --out f", "gone does not exist"),
         ("match gone", "gone does not exist"),
         ("open gone", "gone does not exist"),

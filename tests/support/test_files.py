@@ -102,10 +102,16 @@ def test_what_libraries_write_for_their_owner_alone_has_the_usual_mode(tmp_path,
             save_file({"a": np.zeros(3)}, temporary / "a.safetensors")
             (temporary / "program").write_text("run")
             (temporary / "program").chmod(0o750)
+            (temporary / "secret").write_text("key")
+            (temporary / "secret").chmod(0o600)
         with atomic_path(tmp_path / "b.safetensors") as temporary:
             save_file({"b": np.zeros(3)}, temporary)
+        with atomic_path(tmp_path / "keys.json") as temporary:
+            temporary.write_text("key")
+            temporary.chmod(0o600)
     finally:
         os.umask(before)
     modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.rglob("*") if file.is_file()}
     usual = 0o666 & ~umask
-    assert modes == {"a.safetensors": usual, "b.safetensors": usual, "program": 0o750}
+    private = {"secret": 0o600, "keys.json": 0o600}
+    assert modes == {"a.safetensors": usual, "b.safetensors": usual, "program": 0o750} | private

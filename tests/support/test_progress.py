@@ -43,7 +43,7 @@ def test_slow_work_says_that_it_goes_on(told):
         for _ in range(3):
             now[0] += 61
             advance()
-    assert text.getvalue().splitlines()[0] == "embedding: 1 of 1000, 0.0164/s, about 17 h left"
+    assert text.getvalue().splitlines()[0] == "embedding: 1 of 1000, 0.0164/s, about 16 h 56 min left"
     assert len(text.getvalue().splitlines()) == 3
 
 
@@ -54,3 +54,8 @@ def test_quiet_says_nothing(told):
         now[0] = 100
         advance()
     assert text.getvalue() == ""
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(4, "4 s"), (600, "10 min"), (12000, "3 h 20 min")])
+def test_durations(seconds, words):
+    assert module.duration(seconds) == words

@@ -104,7 +104,8 @@ def _show_plan(request: BenchmarkRequest, json: Path | None) -> None:
 
     from crosslens.api.benchmarking import plan_of
     from crosslens.api.benchmarking.job import is_done
-    from crosslens.api.benchmarking.running import Estimates, tell_duration
+    from crosslens.api.benchmarking.running import Estimates
+    from crosslens.support.progress import duration
 
     _, planned = plan_of(request)
     estimate = Estimates(request.out)
@@ -118,14 +119,14 @@ def _show_plan(request: BenchmarkRequest, json: Path | None) -> None:
     emit_json(json, {"jobs": jobs, "seconds_left": round(left), "left_out": dict(planned.left_out)})
     if is_free(json):
         rows = [
-            (str(job.cell), str(len(job.parts)), "done" if done else tell_duration(seconds))
+            (str(job.cell), str(len(job.parts)), "done" if done else duration(seconds))
             for job, done, seconds in told
         ]
         print_table(f"{len(rows)} jobs", ("job", "fits", "time"), rows)
         for name, reason in planned.left_out.items():
             echo(f"left out: {name}: {reason}", err=True)
         words = f"{len(jobs)} jobs, {sum(done for _, done, _ in told)} done"
-        echo(f"{words}; about {tell_duration(left)} left with {processes} process(es), embedding not counted")
+        echo(f"{words}; about {duration(left)} left with {processes} process(es), embedding not counted")
 
 
 def _show(results: SuiteResults) -> None:

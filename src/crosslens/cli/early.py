@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crosslens.support.errors import CatalogError, ConfigError, RunError
+from crosslens.support.errors import BackboneError, CatalogError, ConfigError, RunError
 
 _PATTERN = "*?[{"
 
@@ -53,8 +53,8 @@ def require_encoders(*names: str) -> None:
     """Check that what can only be a path is there; names of backbones are left to who loads them.
 
     Raises:
-        ConfigError: naming the first that is not.
+        BackboneError: naming the first that is not.
     """
     for name in names:
         if name.startswith(("/", "./", "../", "~")) and not Path(name).expanduser().exists():
-            raise ConfigError(f"{name} does not exist; give a run, an encoder folder or the name of a backbone")
+            raise BackboneError(f"{name} is no run, no encoder folder and no backbone: there is no such place")

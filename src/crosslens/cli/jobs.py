@@ -15,7 +15,7 @@ from crosslens.cli.options import Json, Quiet, emit_json, is_free, is_shown
 from crosslens.support.addresses import Place, place_of
 from crosslens.support.jobs import cancel_job, command_again, find_job, list_jobs, recorded
 from crosslens.support.progress import duration, rate_of
-from crosslens.support.terminal import echo, print_table
+from crosslens.support.terminal import echo, flush, print_table
 
 app = typer.Typer(help="See, stop and resume what runs for long.", invoke_without_command=True)
 
@@ -95,5 +95,5 @@ def resume(name: Name) -> None:
     job = find_job(name)
     command = command_again(job)
     os.chdir(job.folder)
-    sys.stdout.flush()
+    flush()
     os.execv(sys.executable, [sys.executable, "-m", "crosslens", *command])

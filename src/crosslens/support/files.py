@@ -18,6 +18,8 @@ from crosslens.support.errors import CrosslensError
 from crosslens.support.remote import PlaceError, Remote
 from crosslens.support.utf8 import is_utf8
 
+_TENSORS = ".safetensors"
+
 
 @contextmanager
 def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
@@ -50,7 +52,7 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _let_others_read(temporary)
+        _let_others_read(temporary, target.suffix)
         if temporary.is_dir():
             _replace_folder(temporary, target)
         else:
@@ -172,13 +174,16 @@ def remove(path: Place) -> None:
         path.unlink(missing_ok=True)
 
 
-def _let_others_read(written: Path) -> None:
-    """Give files that only their owner may read, as safetensors writes them, the mode that new files have here.
+def _let_others_read(written: Path, suffix: str) -> None:
+    """Give tensor files, which safetensors writes for their owner alone, the mode that new files have here.
 
-    A server often runs as another user than who built what it serves. Secrets are not written this way.
+    A server often runs as another user than who built what it serves. Whatever else is private was meant to be.
     """
-    files = [written] if written.is_file() else [file for file in written.rglob("*") if file.is_file()]
-    private = [file for file in files if stat.S_IMODE(file.stat().st_mode) == 0o600 and not file.is_symlink()]
+    if written.is_file():
+        tensors = [written] if suffix == _TENSORS else []
+    else:
+        tensors = [file for file in written.rglob(f"*{_TENSORS}") if file.is_file() and not file.is_symlink()]
+    private = [file for file in tensors if stat.S_IMODE(file.stat().st_mode) == 0o600]
     if not private:
         return
     usual = written.with_name(f"{written.name}.mode")

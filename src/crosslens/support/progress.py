@@ -191,10 +191,11 @@ def rate_of(steps: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``40 s``, ``12 min`` or ``5 h``."""
+    """A duration as people read it: ``40 s``, ``12 min``, ``3 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

@@ -108,6 +108,11 @@ def print_document(text: str) -> None:
     print(text, end="")
 
 
+def flush() -> None:
+    """Hand on what was printed, before another program takes this one's place."""
+    sys.stdout.flush()
+
+
 def accept_every_letter() -> None:
     """Let standard output and error write an escape for a letter that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):

@@ -14,7 +14,7 @@ from filelock import FileLock
 import crosslens
 from crosslens.api.benchmarking import benchmarking
 from crosslens.api.benchmarking.job import is_done, run_job
-from crosslens.api.benchmarking.running import Estimates, Running, tell_duration
+from crosslens.api.benchmarking.running import Estimates, Running
 from crosslens.evaluation.suite_results import SuiteResults
 from crosslens.support.errors import RunError
 from testing.tiny_pictures import make_pictures
@@ -79,11 +79,6 @@ def test_estimates_learn_from_what_is_done(planned, tmp_path):
     fixed = Estimates(tmp_path / "none")(planned(methods=["frozen"])[1].jobs[0])
     assert after != before
     assert after - fixed == pytest.approx(facts["seconds"]["fit"], abs=0.5)
-
-
-@pytest.mark.parametrize(("seconds", "told"), [(4, "4 s"), (600, "10 min"), (12000, "3 h 20 min")])
-def test_durations(seconds, told):
-    assert tell_duration(seconds) == told
 
 
 def test_a_second_call_does_what_is_missing(planned, tmp_path, monkeypatch):

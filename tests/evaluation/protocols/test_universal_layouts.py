@@ -1,5 +1,6 @@
 """The universal protocols from folders as they are published, and galleries larger than their cuts."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_both_conventions_on_a_gallery_larger_than_the_cuts(monkeypatch):
     patched = "crosslens.evaluation.protocols.universal."
     monkeypatch.setattr(patched + "features_of", lambda c, *a, **k: SimpleNamespace(catalog=c, skipped=[]))
     monkeypatch.setattr(patched + "encode_domain", encode)
-    catalog = Catalog.from_rows(rows, "root")
+    catalog = Catalog.from_rows(rows, Path("root"))
     result = crosslens.evaluate(Encoder(TinyBackbone()), catalog, protocol="uccdr")
 
     expected = {key: [] for key in result.metrics}

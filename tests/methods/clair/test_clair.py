@@ -219,7 +219,7 @@ def test_names_that_match_no_image(pictures, tmp_path, capsys):
 
 
 def test_needs_two_domains_and_settings_that_fit(pictures, tmp_path):
-    with pytest.raises(TrainingError, match="exactly two domains"):
+    with pytest.raises(TrainingError, match="exactly 2 domains"):
         fit(pictures, tmp_path / "one", domains=["photo"])
     with pytest.raises(ConfigError, match="no look 'cubist'"):
         fit(pictures, tmp_path / "look", {"looks": {"photo": "cubist"}})

@@ -20,7 +20,7 @@ from crosslens.api.auto.choice import AUTO
 from crosslens.api.benchmarking.job import is_done
 from crosslens.api.benchmarking.plan import Job
 from crosslens.support.files import read_json
-from crosslens.support.progress import note, progress
+from crosslens.support.progress import duration, note, progress
 
 COMMAND = (sys.executable, "-m", "crosslens.api.benchmarking.job")
 _POLL = 0.1
@@ -80,7 +80,7 @@ class Running:
                         jobs = [*waiting, *(one for one, _, _ in active.values())]
                         left = sum(map(estimate, jobs)) / self.processes * spent / max(expected, 1e-9)
                         told = f"failed: {reason}" if reason else f"{seconds:.0f} s"
-                        wait = f"; about {tell_duration(left)} left" if jobs else ""
+                        wait = f"; about {duration(left)} left" if jobs else ""
                         advance(1, str(job.cell))
                         note(f"{job.cell}: {told}{wait}", "yellow" if reason else "")
                     time.sleep(_POLL)
@@ -150,11 +150,3 @@ class Estimates:
         guess = _TRAINED if job.method == AUTO or "epochs" in job.settings else _UNTRAINED
         rate = self._rates.get(job.cell.method, guess)
         return _START + _MEASURE * len(job.parts) + rate * job.images / 1000
-
-
-def tell_duration(seconds: float) -> str:
-    """A duration as people read it: ``40 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
