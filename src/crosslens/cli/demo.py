@@ -34,6 +34,6 @@ def demo(
     echo("Search your own pictures, without training:")
     echo("  crosslens open PICTURES")
     echo("Train on two looks of your own, and search with what it learned:")
-    echo("  crosslens fit ucdir PICTURES --domains sketch,photo --out runs/mine    (PICTURES/<domain>/...)")
+    echo("  crosslens fit auto PICTURES --out runs/mine    (PICTURES/<domain>/...)")
     echo("  crosslens index build PICTURES --domains photo --encoder runs/mine --out photos.index")
     echo("  crosslens search photos.index --image my-sketch.png --domain sketch")
