@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from statistics import geometric_mean
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +30,7 @@ from crosslens.methods.base import FitJob, Method
 from crosslens.methods.cluster_setting import ClusterSetting
 from crosslens.methods.tuned import HEAD_OR_BACKBONE, weighted_total
 from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, TwoViewTraining, fit_two_views
-from crosslens.ops.cluster_count import count_ladder, estimate_clusters
+from crosslens.ops.cluster_count import shared_ladder
 from crosslens.ops.kmeans import kmeans
 from crosslens.ops.sinkhorn import transport_codes
 
@@ -167,8 +166,7 @@ class ProtoOTLosses(Objective):
             return [max(oracle.classes[domain] for domain in self.training.job.domains)]
         if self.config.clusters != "auto":
             return sorted(self.config.clusters)
-        estimate = geometric_mean(estimate_clusters(own) for own in rows)
-        return count_ladder(round(estimate), min(map(len, rows)))
+        return shared_ladder(rows)
 
     def _placed(self, prototypes: Sequence[Sequence[Sequence[Tensor]]]) -> list[list[Prototypes]]:
         device = self.training.device

@@ -15,7 +15,6 @@ clustered at once and their losses averaged, which needs no label and steadies t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -34,7 +33,7 @@ from crosslens.methods.base import FitJob, Method
 from crosslens.methods.cluster_setting import ClusterSetting
 from crosslens.methods.tuned import HEAD_OR_BACKBONE, weighted_total
 from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, TwoViewTraining, fit_two_views
-from crosslens.ops.cluster_count import count_ladder, estimate_clusters
+from crosslens.ops.cluster_count import shared_ladder
 from crosslens.ops.kmeans import kmeans
 from crosslens.support.errors import ConfigError
 from crosslens.training.schedules import linear_ramp
@@ -220,12 +219,7 @@ class UCDIRLosses(Objective):
         if self.training.job.oracle is not None:
             return [[self.training.job.oracle.classes[domain]] for domain in self.training.job.domains]
         if self.config.clusters == "auto":
-            with ThreadPoolExecutor(len(features)) as pool:
-                count = partial(estimate_clusters, method=self.config.count_method)
-                estimates = list(pool.map(count, features))
-            # The domains show the same classes, so they share one ladder, around the geometric mean.
-            middle = round(math.prod(estimates) ** (1 / len(estimates)))
-            return [count_ladder(middle, min(map(len, features)))] * len(features)
+            return [shared_ladder(features, self.config.count_method)] * len(features)
         counts = sorted(self.config.clusters)
         if counts[-1] > min(map(len, features)):
             raise ConfigError(f"{counts[-1]} clusters cannot be made of {min(map(len, features))} images")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,6 +122,18 @@ def count_ladder(centre: int, images: int, steps: Sequence[float] = (0.5, 0.7, 1
     """
     limit = max(2, images // 5)
     return sorted({min(limit, max(2, round(centre * step))) for step in steps})
+
+
+def shared_ladder(domains: Sequence[Tensor], method: str = "two-segments") -> list[int]:
+    """One ladder for domains ``(N_i, d)`` of the same classes, around the geometric mean of their estimates.
+
+    Raises:
+        ConfigError, TrainingError: as ``estimate_clusters``.
+    """
+    with ThreadPoolExecutor(len(domains)) as pool:
+        estimates = list(pool.map(partial(estimate_clusters, method=method), domains))
+    middle = round(math.prod(estimates) ** (1 / len(estimates)))
+    return count_ladder(middle, min(map(len, domains)))
 
 
 def _fit(points: Any, count: int, seed: int) -> float:
