@@ -3,8 +3,9 @@
 Each takes turns over the same images, after a round that warms it up: starting Ray and loading the network in its
 workers are left out, which takes the longer the more nodes there are. On one machine threads and Ray have the same
 processors. A node is a raylet of its own with one processor, which it is pinned to; the process that embeds, and
-the head of the cluster, live on the first node's, as in a cluster whose first machine is its head. Beside the clock stands the processor time that everything took, which
-says what Ray costs on a machine that others use too. At last a node is killed in the middle of a run.
+the head of the cluster, live on the first node's, as in a cluster whose first machine is its head. Beside the
+clock stands the processor time that everything took, which says what Ray costs on a machine that others use too.
+At last a node is killed in the middle of a run.
 
     python benchmarks/ray_embed.py PICTURES --images 512 --repeats 3 --json ray.json
 """
