@@ -223,8 +223,8 @@ def test_where_all_have_clear_partners_the_probability_is_the_share():
 
 
 def test_doubt_is_what_a_dense_table_gives():
-    a = unit_rows(60, 24, 0)
-    found, shares, pairs = paired(a, np.concatenate([noisy_copies(a[:12], 1.0), unit_rows(40, 24, 5)]))
+    a = unit_rows(120, 24, 0)
+    found, shares, pairs = paired(a, np.concatenate([noisy_copies(a[:12], 1.0), unit_rows(100, 24, 5)]))
     table = np.zeros(found.shape)
     table[found.rows, found.columns] = shares
     ratios, decoys, strange = [], [], []
