@@ -7,10 +7,10 @@
     python benchmarks/match.py --size 20000                       # seconds and memory of the pairing, random rows
 
 Labels say which pairs are right; nothing that is measured sees them. ``partners`` is the share of either side's
-things that the other side has too, all others being drawn apart. Of a collection with many photos of a thing, one to
-one takes one photo of each at random; ``many`` takes all. Small collections are drawn five times over. ``assumed``
-is the probability under the assumption that everything has a partner, the plan's own share; ``told`` is what
-``match`` says.
+things that the other side has too, all others being drawn apart. Of a collection with many photos of a thing, one
+to one takes one photo of each at random; ``many`` takes all. Small collections are drawn five times over.
+``assumed`` is the probability under the assumption that everything has a partner, the plan's own share; ``told``
+is what ``match`` says.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Runs, encoders and indexes that earlier versions wrote are read, and mean what they meant.
 
 ``tests/golden/saved`` was written by the commands ``fit centred``, ``fit ucdir`` and ``index build`` on eighteen
-drawn pictures; ``numbered.index`` later, on twenty-four, with the same encoder, ``--columns`` and ``--goal thing``.
-``expected.json`` holds what those versions answered.
+drawn pictures; ``numbered.index`` later, on twenty-four, with the same encoder, ``--columns`` and
+``--goal thing``. ``expected.json`` holds what those versions answered.
 """
 
 from __future__ import annotations
@@ -121,9 +121,8 @@ def test_a_numbered_index_is_changed_and_keeps_its_numbers(numbered: Path) -> No
     index = Index.open(numbered)
     vectors = crosslens.load_encoder(SAVED / "ucdir").encode_features(seeded_features(2), "line")
     before = {goal: index.search(vectors, 24, goal=goal) for goal in ("kind", "thing")}
-    index.upsert(
-        pa.table({"id": ["new"], "path": ["/new.png"], "domain": ["line"]}), vectors[:1], index.fingerprint
-    )
+    new = pa.table({"id": ["new"], "path": ["/new.png"], "domain": ["line"]})
+    index.upsert(new, vectors[:1], index.fingerprint)
     again = Index.open(numbered)
     assert json.loads((numbered / "index.json").read_text())["format"] == 5
     for goal, hits in before.items():

@@ -189,10 +189,10 @@ def doubt_shares(
     between the second and the third (Renyi, 1953), so the decoy of a pair stands as far above the second best of
     its row and column. Where shares are calibrated among partners, they have there those of strangers weighted by
     g = 1 / (1 - p) over its mean among strangers. That mean is the decoys', each counted by how likely its pair
-    is one of strangers (1 - p), and a standard error more, so that chance counts for nothing. All pairs are a mixture,
-    with a share r of pictures that have a partner, and r has the greatest likelihood ``sum log(1 - r + r g)`` over
-    the pairs that are the best of their row and column. A pair then is right with ``p r g / (1 - r + r g)``: with p
-    where all have partners, with 0 where none stands out more than decoys do.
+    is one of strangers (1 - p), and a standard error more, so that chance counts for nothing. All pairs are a
+    mixture, with a share r of pictures that have a partner, and r has the greatest likelihood
+    ``sum log(1 - r + r g)`` over the pairs that are the best of their row and column. A pair then is right with
+    ``p r g / (1 - r + r g)``: with p where all have partners, with 0 where none stands out more than decoys do.
 
     Args:
         candidates: E pairs.
@@ -225,7 +225,7 @@ def doubt_shares(
 def _largest_three(
     side: NDArray[np.int64], shares: NDArray[np.floating[Any]], chosen: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Candidates ``(P, 3)`` with the largest shares of each chosen one's row, or column; -1 where there are fewer."""
+    """Candidates ``(P, 3)`` of the largest shares in each chosen one's row, or column; -1 where there is none."""
     order = np.lexsort((-shares, side))
     starts = np.searchsorted(side[order], side[chosen])[:, None] + np.arange(3)
     found = order[np.minimum(starts, len(order) - 1)]
