@@ -158,6 +158,9 @@ def read_yaml(file: Path, error: type[CrosslensError] = CrosslensError) -> dict[
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error(f"{file} is missing") from None
+    except yaml.MarkedYAMLError as cause:
+        line = cause.problem_mark.line + 1 if cause.problem_mark else 1
+        raise error(f"{file} cannot be read as YAML: {cause.problem} in line {line}") from cause
     except (OSError, ValueError, yaml.YAMLError) as cause:
         raise error(f"{file} cannot be read as YAML: {cause}") from cause
     if not isinstance(value, dict):
