@@ -9,7 +9,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from crosslens.api.auto.choice import AUTO
 from crosslens.api.auto.train_chosen import train_chosen
 from crosslens.api.fit_request import FitRequest
 from crosslens.api.training_images import TrainingImages, select_images
@@ -22,7 +21,7 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, Looks
 from crosslens.features.looks import looks_of
 from crosslens.labels.wording import same_class
-from crosslens.methods import method_class
+from crosslens.methods import AUTO, method_class
 from crosslens.methods.base import FitJob, Method, make_config, torch_device, without_removed
 from crosslens.methods.oracle import Oracle
 from crosslens.support.errors import ConfigError, RunError

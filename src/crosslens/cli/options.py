@@ -112,9 +112,22 @@ Unseen = Annotated[
         " which 'crosslens data benchmarks' lists. A class called 3 is '3,'.",
     ),
 ]
+
+
+def _require_mode(name: str) -> str:
+    from crosslens.backbones import require_decode_mode
+
+    require_decode_mode(name)
+    return name
+
+
 Decode = Annotated[
     str,
-    typer.Option("--decode", help="exact, or fast: scaled JPEG decoding, several times faster on large photos."),
+    typer.Option(
+        "--decode",
+        callback=_require_mode,
+        help="exact, or fast: scaled JPEG decoding, several times faster on large photos.",
+    ),
 ]
 
 

@@ -27,6 +27,8 @@ METHODS: dict[str, str] = {
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 
+AUTO = "auto"
+"""In place of a name: chosen by what there is; see ``crosslens.api.auto``."""
 
 PLUG_INS = "crosslens.methods"
 """The entry point group under which other packages name their methods."""

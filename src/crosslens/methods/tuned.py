@@ -24,7 +24,8 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.features.load import Features, StoredFeatures
 from crosslens.images.augment import Augmentation
-from crosslens.methods.base import FitJob, Method, MethodConfig, Tune
+from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.methods.tune import Tune
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward

@@ -18,7 +18,6 @@ from html import escape
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 
@@ -248,6 +247,8 @@ class Run:
         Raises:
             CrosslensError: when it cannot be written, as on a full disk; the one before it stays.
         """
+        import torch
+
         with atomic_path(self.folder / "checkpoints" / f"{name}.pt") as temporary:
             try:
                 with open(temporary, "wb") as file:
@@ -269,6 +270,8 @@ class Run:
         file = self.folder / "checkpoints" / f"{name}.pt"
         if not file.is_file():
             return None
+        import torch
+
         try:
             return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:

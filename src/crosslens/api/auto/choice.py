@@ -8,11 +8,10 @@ from typing import Any
 
 from crosslens.api.auto.facts import Facts
 from crosslens.evaluation.without_labels import LEAST, Agreement
+from crosslens.methods import AUTO
 from crosslens.support.errors import ConfigError, RunError
 from crosslens.training.run import Run
 
-AUTO = "auto"
-"""What a request calls the method that is to be chosen."""
 KEPT = "centred"
 """What is taken where nothing that is trained would be better, or can be shown to be."""
 LEAST_NAMES = 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crosslens.methods.base import FitJob, Tune
+from crosslens.methods.base import FitJob
 from crosslens.methods.clair.config import ClairConfig
 from crosslens.methods.clair.prompts import TunedPrompts
+from crosslens.methods.tune import Tune
 from crosslens.methods.tuned import TunedHead
 
 
