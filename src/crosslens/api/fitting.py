@@ -64,10 +64,10 @@ def fit(
 def train(request: FitRequest) -> Run:
     """What ``fit`` does, for a request."""
     asked = request.with_recipe()
-    return train_chosen(asked, train_method) if asked.method == AUTO else train_method(asked)
+    return train_chosen(asked, _train_method) if asked.method == AUTO else _train_method(asked)
 
 
-def train_method(
+def _train_method(
     asked: FitRequest, selected: TrainingImages | None = None, chosen_because: Mapping[str, Any] | None = None
 ) -> Run:
     """Train the method that a request names.

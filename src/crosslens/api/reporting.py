@@ -29,7 +29,7 @@ from crosslens.support.errors import ConfigError, EvaluationError, RunError
 from crosslens.support.progress import progress
 from crosslens.training.run import Run
 
-BASELINES = ("frozen", "centred")
+_BASELINES = ("frozen", "centred")
 """Names that stand for the run's own backbone: as it is, and with each domain's mean taken away."""
 
 
@@ -112,7 +112,7 @@ def report(
     chosen = list(catalog.domains_named(chosen)) if chosen else None
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
-    names = [name for name in BASELINES if name != own.encoder.method] if against is None else against
+    names = [name for name in _BASELINES if name != own.encoder.method] if against is None else against
     entries = [_beside(name, own.encoder, config["backbone"], catalog, place, device) for name in names]
     if (record.oracle_folder / "config.json").is_file():
         best = Encoder.load(record.oracle_folder)
@@ -216,7 +216,7 @@ def _beside(
     name: str, own: Encoder, backbone: str, catalog: Catalog, features: Path | None, device: str | None
 ) -> _Entry:
     """What ``--against NAME`` means."""
-    if name not in BASELINES:
+    if name not in _BASELINES:
         return _read(name)
     network = own.backbone
     if own.part(TrainedTower):

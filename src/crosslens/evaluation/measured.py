@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 WITH_CODA = " and CoDA"
-CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
+_CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
 
 
 @dataclass(frozen=True, repr=False)
@@ -176,7 +176,7 @@ def describe_convention(convention: str) -> str:
     """One sentence on how a convention divides and averages."""
     if convention.endswith(WITH_CODA):
         known = convention.removesuffix(WITH_CODA)
-        return f"{describe_convention(known)} {CODA_DESCRIPTION}"
+        return f"{describe_convention(known)} {_CODA_DESCRIPTION}"
     return CONVENTIONS[convention].description if convention in CONVENTIONS else convention
 
 

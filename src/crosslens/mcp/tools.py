@@ -24,7 +24,7 @@ from crosslens.support.errors import ConfigError
 
 MOST_SHOWN = 60
 """Pictures of one contact sheet."""
-MOST_COUNTED = 200
+_MOST_COUNTED = 200
 """Values of one field that ``facets`` lists."""
 MOST_BYTES = 24 << 20
 """Of one picture that is sent with a request."""
@@ -196,8 +196,8 @@ class IndexTools:
         unlabelled = labels.pop(None, 0)
         return Facets(
             items=sum(domains.values()),
-            domains=dict(domains.most_common(MOST_COUNTED)),
-            labels={str(name): count for name, count in labels.most_common(MOST_COUNTED)},
+            domains=dict(domains.most_common(_MOST_COUNTED)),
+            labels={str(name): count for name, count in labels.most_common(_MOST_COUNTED)},
             unlabelled=unlabelled,
         )
 

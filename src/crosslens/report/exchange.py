@@ -69,12 +69,12 @@ def write_exchange(
     """
     kind = exchange_format(file)
     if isinstance(found, Answer):
-        examples = answer_examples(found)
+        examples = _answer_examples(found)
     elif images is None:
         raise ConfigError("an evaluation does not know where its images lie; give them too (images=)")
     else:
-        examples = evaluation_examples(found, images)
-    value = to_fiftyone(examples, name) if kind == FIFTYONE else to_label_studio(examples)
+        examples = _evaluation_examples(found, images)
+    value = _to_fiftyone(examples, name) if kind == FIFTYONE else _to_label_studio(examples)
     write_json(Path(file), value)
 
 
@@ -90,7 +90,7 @@ def exchange_format(file: str | Path) -> str:
     raise ConfigError(f"{str(file)!r} must end in {FIFTYONE} or {LABEL_STUDIO}, which tells the format")
 
 
-def answer_examples(answer: Answer) -> list[Example]:
+def _answer_examples(answer: Answer) -> list[Example]:
     """The hits of a search, best first; the class of an indexed image is its own, not proposed."""
     return [
         Example(
@@ -103,7 +103,7 @@ def answer_examples(answer: Answer) -> list[Example]:
     ]
 
 
-def evaluation_examples(evaluation: Evaluation, images: Catalog) -> list[Example]:
+def _evaluation_examples(evaluation: Evaluation, images: Catalog) -> list[Example]:
     """The queries of an evaluation, once for each direction, with the class of the best hit as the proposed one.
 
     Raises:
@@ -137,7 +137,7 @@ def evaluation_examples(evaluation: Evaluation, images: Catalog) -> list[Example
     return examples
 
 
-def to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
+def _to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
     """A data set as ``fiftyone.Dataset.from_dict`` takes it."""
     samples: list[dict[str, Any]] = []
     kinds: dict[str, type] = {"score": float}
@@ -160,7 +160,7 @@ def to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
     return {"name": name, "media_type": "image", "sample_fields": fields | labels, "info": {}, "samples": samples}
 
 
-def to_label_studio(examples: Iterable[Example]) -> list[dict[str, Any]]:
+def _to_label_studio(examples: Iterable[Example]) -> list[dict[str, Any]]:
     """Tasks as Label Studio imports them; a class that is known or proposed is a prediction to be confirmed."""
     tasks = []
     for example in examples:

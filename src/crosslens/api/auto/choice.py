@@ -14,7 +14,7 @@ from crosslens.training.run import Run
 
 KEPT = "centred"
 """What is taken where nothing that is trained would be better, or can be shown to be."""
-LEAST_NAMES = 2
+_LEAST_NAMES = 2
 _SAME_PICTURES = 0.5
 """Share of a domain's pictures that another one has too, from which there is no look between them."""
 _THINGS, _NAMED_THINGS = 0.7, 0.8
@@ -107,10 +107,10 @@ def choose(facts: Facts) -> Choice:
 
 def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
     if not facts.pictures:
-        if facts.names < LEAST_NAMES:
+        if facts.names < _LEAST_NAMES:
             raise ConfigError(
                 "auto needs something to choose by: pictures (crosslens fit auto PICTURES), or at least"
-                f" {LEAST_NAMES} class names (--classes FILE)"
+                f" {_LEAST_NAMES} class names (--classes FILE)"
             )
         return "tki", "there are class names and no picture", ["pictures of two looks would, even unlabelled"]
     labels = f"{facts.labelled:.0%} of the pictures have labels, which 'fit supervised' alone learns from"
@@ -129,7 +129,7 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
             " to overcome",
             ["domains that show different looks would", *others],
         )
-    is_named = facts.names >= LEAST_NAMES and facts.reads_words
+    is_named = facts.names >= _LEAST_NAMES and facts.reads_words
     if facts.goal is None and facts.paired >= (_NAMED_THINGS if is_named else _THINGS):
         return (
             KEPT,
@@ -167,7 +167,7 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
 def _no_names(facts: Facts) -> str:
     if not facts.names:
         return "no class names (--classes FILE), with which clair gains most for two domains"
-    if facts.names < LEAST_NAMES:
+    if facts.names < _LEAST_NAMES:
         return "1 class name, which tells nothing apart"
     if not facts.reads_words:
         return "class names that the backbone cannot read"

@@ -30,9 +30,9 @@ from crosslens.support.file_stamp import stamps_of
 from crosslens.support.near_names import near_folder
 from crosslens.support.version import __version__
 
-OUTCOME = 1
+_OUTCOME = 1
 """Raise it when a cell is measured in another way under the same request: jobs done before are then done again."""
-FIRST_DRAW = 2024
+_FIRST_DRAW = 2024
 """Of a scenario's classes, with seed 0."""
 
 
@@ -102,7 +102,7 @@ class Job:
         del told["measured"], told["judged"]
         # A goal is one of measuring, but for who chooses a method by it.
         told |= {"goal": self.cell.goal} if self.method == AUTO and self.cell.goal else {}
-        decides = [OUTCOME, __version__, self.method, self.settings, self.tune, self.digest, fingerprint]
+        decides = [_OUTCOME, __version__, self.method, self.settings, self.tune, self.digest, fingerprint]
         return _digest([*decides, told, self.cell.seed, self.classes])
 
 
@@ -252,7 +252,7 @@ class _Planner:
         classes = tuple(catalog.classes) if named else ()
         digest = self._digests[cell.data]
         fingerprint = backbone.fingerprint.digest
-        told = [OUTCOME, __version__, DIGITS, name, settings, tune, digest, fingerprint, classes]
+        told = [_OUTCOME, __version__, DIGITS, name, settings, tune, digest, fingerprint, classes]
         told += [cell.protocol, cell.goal, cell.seed, [asdict(part) for part in parts], self.suite.metrics]
         key = _digest(told)
         source = self.sources[cell.data]
@@ -331,7 +331,7 @@ def parts_of(
 
 
 def _scenario_part(catalog: Catalog, kind: str, pair: tuple[str, str], seed: int) -> Part:
-    scenario = Scenario.draw_for(catalog, kind, *pair, seed=FIRST_DRAW + seed)
+    scenario = Scenario.draw_for(catalog, kind, *pair, seed=_FIRST_DRAW + seed)
     chosen = catalog.select(domains=pair)
     judged = scenario.to_json()
     if len(scenario.restrict(catalog, *pair)) == len(chosen):

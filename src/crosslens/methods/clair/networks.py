@@ -11,7 +11,7 @@ from crosslens.methods.tune import Tune
 from crosslens.methods.tuned import TunedHead
 
 
-class ClairHead(TunedHead):
+class _ClairHead(TunedHead):
     """A head that has the width of the space shared with text, or with ``space=free`` its own."""
 
     def __init__(self, job: FitJob, config: ClairConfig) -> None:
@@ -26,4 +26,4 @@ class ClairHead(TunedHead):
         return config.space == "joint"
 
 
-NETWORKS: Mapping[Tune, type[ClairHead] | type[TunedPrompts]] = {"head": ClairHead, "prompts": TunedPrompts}
+NETWORKS: Mapping[Tune, type[_ClairHead] | type[TunedPrompts]] = {"head": _ClairHead, "prompts": TunedPrompts}
