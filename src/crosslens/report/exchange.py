@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,17 @@ _FIELDS: dict[type, str] = {
     bool: "fiftyone.core.fields.BooleanField",
     int: "fiftyone.core.fields.IntField",
     float: "fiftyone.core.fields.FloatField",
+    list: "fiftyone.core.fields.ListField(fiftyone.core.fields.StringField)",
 }
+_TAKEN_FIFTYONE = frozenset(
+    {
+        "id", "filepath", "filename", "tags", "metadata", "media_type", "created_at", "last_modified_at", "frames",
+        "dataset", "dataset_id", "field_names", "score", "rank", "crosslens_id", "domain", "gallery",
+        "ground_truth", "prediction",
+    }
+)  # fmt: skip
+_TAKEN_LABEL_STUDIO = frozenset({"image", "score", "rank", "id", "domain", "gallery"})
+"""What a column of people's own cannot be called in these programs, or in these files."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Example:
         predicted: the class that is proposed for it, where there is one.
         score: of the hit, or of what the proposal comes from.
         values: what else is known.
+        columns: of people's own.
     """
 
     path: str
@@ -47,6 +59,7 @@ class Example:
     predicted: str | None = None
     score: float | None = None
     values: Mapping[str, str | int | float] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_exchange(
@@ -97,7 +110,8 @@ def _answer_examples(answer: Answer) -> list[Example]:
             shown.hit.path,
             label=shown.hit.label,
             score=shown.hit.score,
-            values=shown.hit.columns | {"rank": rank, "id": shown.hit.id, "domain": shown.hit.domain},
+            values={"rank": rank, "id": shown.hit.id, "domain": shown.hit.domain},
+            columns=shown.hit.columns,
         )
         for rank, shown in enumerate(answer.hits, start=1)
     ]
@@ -141,6 +155,7 @@ def _to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
     """A data set as ``fiftyone.Dataset.from_dict`` takes it."""
     samples: list[dict[str, Any]] = []
     kinds: dict[str, type] = {"score": float}
+    names = _own_names(examples, _TAKEN_FIFTYONE, _field_name)
     for example in examples:
         sample: dict[str, Any] = {"filepath": example.path, "tags": [], "_media_type": "image"}
         if example.label is not None:
@@ -151,6 +166,7 @@ def _to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
             sample["score"] = example.score
         # Samples have an id of their own in FiftyOne.
         values = {"crosslens_id" if key == "id" else key: value for key, value in example.values.items()}
+        values |= {names[key]: value for key, value in example.columns.items()}
         for key, value in values.items():
             # Of whole and other numbers in one column all are numbers.
             kinds[key] = float if {kinds.get(key, type(value)), type(value)} == {int, float} else type(value)
@@ -160,14 +176,16 @@ def _to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
     return {"name": name, "media_type": "image", "sample_fields": fields | labels, "info": {}, "samples": samples}
 
 
-def _to_label_studio(examples: Iterable[Example]) -> list[dict[str, Any]]:
+def _to_label_studio(examples: Sequence[Example]) -> list[dict[str, Any]]:
     """Tasks as Label Studio imports them; a class that is known or proposed is a prediction to be confirmed."""
     tasks = []
+    names = _own_names(examples, _TAKEN_LABEL_STUDIO, str)
     for example in examples:
         choice = example.predicted or example.label
         data: dict[str, Any] = {
             "image": "/data/local-files/?d=" + quote(example.path.lstrip("/").encode("utf-8", "surrogateescape")),
             **example.values,
+            **{names[key]: value for key, value in example.columns.items()},
         }
         task: dict[str, Any] = {"data": data}
         if example.score is not None:
@@ -190,6 +208,19 @@ def _classification(label: str, confidence: float | None = None) -> dict[str, An
     return value if confidence is None else value | {"confidence": confidence}
 
 
+def _own_names(
+    examples: Sequence[Example], taken: AbstractSet[str], named: Callable[[str], str]
+) -> dict[str, str]:
+    """What each column of people's own is called in another program, no two alike and none like what is there."""
+    found: dict[str, str] = {}
+    for key in dict.fromkeys(key for example in examples for key in example.columns):
+        name = named(key)
+        while name in taken or name in found.values():
+            name = f"own_{name}"
+        found[key] = name
+    return found
+
+
 def _field_name(key: str) -> str:
-    """A metric's key as the name of a field: ``map@all`` becomes ``map_all``."""
-    return re.sub(r"\W+", "_", key)
+    """A text as the name of a field: ``map@all`` becomes ``map_all``."""
+    return re.sub(r"\W+", "_", key).lstrip("_") or "column"
