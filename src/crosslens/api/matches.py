@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosslens.search.grid import Tile, tiles_as_html, write_pairs
+from crosslens.search.grid import Tile, picture_tile, tiles_as_html, write_pairs
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import atomic_path, write_json
 from crosslens.support.tables import SUFFIXES, Table, to_pandas
@@ -235,5 +235,4 @@ def _guessed(pair: Pair, is_a: bool, linked: bool) -> Tile:
 
 
 def _tile(picture: Picture, caption: str, linked: bool) -> Tile:
-    path = Path(picture.path)
-    return Tile(path, "image is gone", (caption, picture.id), path.absolute().as_uri() if linked else "")
+    return picture_tile(picture.path, (caption, picture.id), linked=linked)

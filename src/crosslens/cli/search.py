@@ -221,7 +221,7 @@ def _check_saved(file: Path) -> None:
 
 def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer, *, linked: bool = False) -> None:
     from crosslens.images.decode import decode
-    from crosslens.search.grid import Tile, make_tile, write_grid
+    from crosslens.search.grid import Tile, make_tile, picture_tile, write_grid
 
     tiles = []
     for part in request.parts:
@@ -229,7 +229,7 @@ def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer, *, l
         weight = "" if part.weight == 1 else f"weight {part.weight:g}"
         if part.kind == "like":
             hit, _ = index.get(value)
-            tiles.append(Tile(Path(hit.path), "image is gone", (f"like {value}", weight)))
+            tiles.append(picture_tile(hit.path, (f"like {value}", weight)))
         elif part.kind == "text":
             tiles.append(Tile(None, value, ("text", weight)))
         else:

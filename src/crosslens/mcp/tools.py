@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from crosslens.images.decode import ImageSource
 from crosslens.ops.hubs import Goal
 from crosslens.search.filters.text import parse_filter
-from crosslens.search.grid import Tile, draw_grid
+from crosslens.search.grid import draw_grid, picture_tile
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import MOST
 from crosslens.search.query.search_request import SearchRequest
@@ -215,11 +215,10 @@ class IndexTools:
     ) -> bytes:
         """Show indexed images side by side in one picture, each with its id."""
         self._index.refresh()
-        tiles = []
-        for image in ids:
-            hit, _ = self._index.get(image)
-            tiles.append(Tile(Path(hit.path), "image is gone", (Path(hit.id).name, hit.label or hit.domain)))
-        return draw_grid((), tiles)
+        hits = [self._index.get(image)[0] for image in ids]
+        return draw_grid(
+            (), [picture_tile(hit.path, (Path(hit.id).name, hit.label or hit.domain)) for hit in hits]
+        )
 
     def _allowed(self, path: str) -> Path:
         file = Path(path).expanduser().resolve()
