@@ -288,15 +288,14 @@ def _copy(answer: Answer, folder: Path) -> list[Path]:
 
 
 def _table(answer: Answer) -> Table:
-    """The hits with all that is known of them, own columns among it; lists and duplicates are joined by ``; ``."""
+    """The hits with all that is known of them, own columns among it."""
     from crosslens.support.tables import Table
 
     names = ("score", "id", "path", "domain", "label", "size", "modified")
     own = list(dict.fromkeys(name for found in answer.hits for name in found.hit.columns))
     rows = []
     for rank, found in enumerate(answer.hits, start=1):
-        values = (found.hit.columns.get(name) for name in own)
-        told = ["; ".join(map(str, value)) if isinstance(value, list) else value for value in values]
+        told = [found.hit.columns.get(name) for name in own]
         fixed = (getattr(found.hit, name) for name in names)
         rows.append((rank, *fixed, "; ".join(found.duplicates), *told))
     return Table(("rank", *names, "duplicates", *own), tuple(rows))
