@@ -32,9 +32,9 @@ _FIELDS: dict[type, str] = {
 }
 _TAKEN_FIFTYONE = frozenset(
     {
-        "id", "filepath", "filename", "tags", "metadata", "media_type", "created_at", "last_modified_at", "frames",
-        "dataset", "dataset_id", "field_names", "score", "rank", "crosslens_id", "domain", "gallery",
-        "ground_truth", "prediction",
+        "id", "pk", "filepath", "filename", "tags", "metadata", "media_type", "media_reference", "created_at",
+        "last_modified_at", "frames", "groups", "field_names", "meta", "objects", "clean", "copy", "delete", "merge",
+        "reload", "save", "score", "rank", "crosslens_id", "domain", "gallery", "ground_truth", "prediction",
     }
 )  # fmt: skip
 _TAKEN_LABEL_STUDIO = frozenset({"image", "score", "rank", "id", "domain", "gallery"})
