@@ -34,7 +34,8 @@ _TAKEN_FIFTYONE = frozenset(
     {
         "id", "pk", "filepath", "filename", "tags", "metadata", "media_type", "media_reference", "created_at",
         "last_modified_at", "frames", "groups", "field_names", "meta", "objects", "clean", "copy", "delete",
-        "merge", "reload", "save", "score", "rank", "crosslens_id", "domain", "gallery", "ground_truth", "prediction",
+        "merge", "reload", "save", "score", "rank", "crosslens_id", "domain", "gallery", "ground_truth",
+        "prediction",
     }
 )  # fmt: skip
 _TAKEN_LABEL_STUDIO = frozenset({"image", "score", "rank", "id", "domain", "gallery"})
