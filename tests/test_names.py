@@ -103,7 +103,6 @@ def test_what_nobody_else_uses_is_private():
 def test_every_name_of_the_package_is_in_the_reference():
     import crosslens
 
-    reference = (ROOT / "docs" / "reference.md").read_text()
-    assert not [
-        name for name in crosslens.__all__ if name != "__version__" and f"crosslens.{name}" not in reference
-    ]
+    told = set(WORD.findall((ROOT / "docs" / "reference.md").read_text()))
+    # Errors stand there as one module.
+    assert set(crosslens.__all__) - told == {"CrosslensError", "__version__"}
