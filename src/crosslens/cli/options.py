@@ -231,7 +231,8 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
     if not left_out:
         return ""
     each = ", ".join(f"{suffix} {count}" for suffix, count in left_out.items())
-    return f", {sum(left_out.values())} files left out, being of formats that are not read ({each})"
+    count = sum(left_out.values())
+    return f", {count} file{'s' * (count != 1)} left out, being of formats that are not read ({each})"
 
 
 def left_out_of(root: str) -> dict[str, int]:
