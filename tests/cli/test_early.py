@@ -51,7 +51,7 @@ finally:
         ("benchmark wrong.yaml --out b", "(1) methods.ucdir: ucdir has no setting 'typo'; it has epochs"),
         ("evaluate lite . --protocol pears", "there is no protocol 'pears'"),
         ("evaluate lite gone", "gone does not exist"),
-        ("compare lite centred --on gone", "gone does not exist"),
+        ("compare lite lite --on gone", "gone does not exist"),
         ("index build . --store typo --out a.index", "there is no store 'typo'"),
         ("index build gone --out a.index", "gone does not exist"),
         ("report gone", "gone is no run folder"),
