@@ -55,12 +55,14 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
     """Print every setting of METHOD with default, type and meaning, and leave."""
     if not wanted:
         return
+    method = ctx.params["method"]
+    if method == AUTO:
+        raise ConfigError("auto has no settings: it chooses them with the method; see what it takes by --explain")
+    require_name("method", method, known_methods())
     from crosslens.methods import method_class
     from crosslens.methods.settings import settings_of
 
-    if ctx.params["method"] == AUTO:
-        raise ConfigError("auto has no settings: it chooses them with the method; see what it takes by --explain")
-    for setting in settings_of(method_class(ctx.params["method"]).Config):
+    for setting in settings_of(method_class(method).Config):
         echo(f"{setting.name}={setting.default}  ({setting.kind})")
         echo(indent(fill(setting.meaning, 106, break_on_hyphens=False), "    "))
     raise typer.Exit

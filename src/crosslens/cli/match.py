@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosslens.cli.early import require_sources
+from crosslens.cli.early import require_encoders, require_sources
 from crosslens.cli.options import (
     Device,
     Features,
@@ -87,9 +87,9 @@ def match(
     Example: crosslens match icons/ --domains line,flat --min-match 0.9 --out pairs/
     """
     require_sources(a, b)
+    require_encoders(encoder)
     from crosslens.api.match_request import MatchRequest
     from crosslens.api.matches import check_place
-    from crosslens.api.matching import match_pictures
 
     for place in out or []:
         check_place(place)
@@ -103,6 +103,8 @@ def match(
         features=features,
         device=device,
     )
+    from crosslens.api.matching import match_pictures
+
     found = match_pictures(request)
     for place in out or []:
         found.write(place)
