@@ -27,6 +27,8 @@ METHODS: dict[str, str] = {
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 
+UNTRAINED = ("frozen", "centred")
+"""Those that need no training, which others are held against."""
 AUTO = "auto"
 """In place of a name: chosen by what there is; see ``crosslens.api.auto``."""
 
