@@ -29,8 +29,6 @@ from crosslens.support.errors import ConfigError, EvaluationError, RunError
 from crosslens.support.progress import progress
 from crosslens.training.run import Run
 
-"""Names that stand for the run's own backbone: as it is, and with each domain's mean taken away."""
-
 
 @dataclass(frozen=True)
 class RunReport:
@@ -214,7 +212,7 @@ def _read(place: str | Path) -> _Entry:
 def _beside(
     name: str, own: Encoder, backbone: str, catalog: Catalog, features: Path | None, device: str | None
 ) -> _Entry:
-    """What ``--against NAME`` means."""
+    """What ``--against NAME`` means; untrained methods are made with the own backbone of the run."""
     if name not in UNTRAINED:
         return _read(name)
     network = own.backbone
