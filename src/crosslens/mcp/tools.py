@@ -74,12 +74,15 @@ class Found(BaseModel):
 
 
 class Facets(BaseModel):
-    """How many items have which domain and label."""
+    """How many items have which domain, label and own values."""
 
     items: int
     domains: dict[str, int]
     labels: dict[str, int] = Field(description="The most frequent ones.")
     unlabelled: int
+    columns: dict[str, dict[str, Any]] = Field(
+        description="Of own columns: the most frequent values with how many items have each, or min and max."
+    )
 
 
 class IndexTools:
@@ -186,11 +189,12 @@ class IndexTools:
         )
 
     def facets(self, where: Where = None) -> Facets:
-        """Count items by domain and label, of all or of those that match a filter."""
+        """Count items by domain, label and own columns, of all or of those that match a filter."""
         self._index.refresh()
+        wanted = None if where is None else parse_filter(where)
         domains: Counter[str] = Counter()
         labels: Counter[str | None] = Counter()
-        for table, _ in self._index.scan(None if where is None else parse_filter(where)):
+        for table, _ in self._index.scan(wanted):
             domains.update(table.column("domain").to_pylist())
             labels.update(table.column("label").to_pylist())
         unlabelled = labels.pop(None, 0)
@@ -199,6 +203,7 @@ class IndexTools:
             domains=dict(domains.most_common(_MOST_COUNTED)),
             labels={str(name): count for name, count in labels.most_common(_MOST_COUNTED)},
             unlabelled=unlabelled,
+            columns={name: vars(found) for name, found in self._index.facets(wanted).items()},
         )
 
     def item(self, id: Annotated[str, Field(description="Of an indexed image.")]) -> dict[str, Any]:
