@@ -87,12 +87,12 @@ def match(
     Example: crosslens match icons/ --domains line,flat --min-match 0.9 --out pairs/
     """
     require_sources(a, b)
-    require_encoders(encoder)
     from crosslens.api.match_request import MatchRequest
     from crosslens.api.matches import check_place
 
     for place in out or []:
         check_place(place)
+    require_encoders(encoder)
     request = MatchRequest.of(
         a=a,
         b=b,
