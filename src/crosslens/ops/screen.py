@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -283,7 +283,7 @@ def _open(
     nodes: list[bytes],
     codes: NDArray[Any],
     kind: int,
-    given: dict[str, tuple[int, tuple[str | int, ...]]],
+    given: Mapping[str, tuple[int, tuple[str | int, ...]]],
     made: tuple[str | int, ...],
 ) -> Any:
     """A session of a graph over ``codes`` and ``zero``, the code of 0 plus 128.

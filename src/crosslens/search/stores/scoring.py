@@ -113,8 +113,10 @@ def _screened(
         if hidden is not None:
             scores[hidden] = most[hidden] = -np.inf
         likely = _candidates(scores, min(_LIKELY * k, len(scores)), 0, 0.0)
-        # So much the k-th best has at least.
-        floor = _largest(rescored(query, matrix[likely]), k)
+        rows = matrix[likely]
+        # So much the k-th best has at least, whatever float32 rounds away.
+        longest = float(np.linalg.norm(query) * np.linalg.norm(rows, axis=1).max())
+        floor = _largest(rows @ query, k) - rows.shape[1] * float(np.finfo(np.float32).eps) * longest
         near = np.flatnonzero(most >= floor)
         if len(near) > _MANY * k:
             near = screen.narrow(query, near, floor)
