@@ -73,8 +73,10 @@ class MatchEstimator:
 
     @property
     def ready(self) -> bool:
-        """Whether the index as it is now was calibrated already, so that asking costs nothing."""
-        return any(made.version == self.index.version for made in list(self._made.values()))
+        """Whether the index as it is now was calibrated already for what most ask: pictures, and its own goal."""
+        goal = self.index.goal if self.index.goal in self.index.goals else DEFAULT_GOAL
+        made = self._made.get(self._kind_of(True, goal))
+        return made is not None and made.version == self.index.version
 
     def is_ready(self, question: Question) -> bool:
         """Whether asking for the probability of this question costs nothing."""
