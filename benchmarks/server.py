@@ -130,7 +130,7 @@ def processor_seconds(pid: int) -> float:
 def wait_until_ready(port: int, pid: int) -> None:
     """Wait until the server answers and has done what it does once for a version of the index.
 
-    That goes on after the first collection is calibrated, and would count as work for searches: it is over when the
+    That goes on after the collections are calibrated, and would count as work for searches: it is over when the
     server is idle.
     """
     for _ in range(600):
