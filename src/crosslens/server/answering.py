@@ -23,7 +23,7 @@ from crosslens.server.service import Service
 from crosslens.support.errors import ConfigError, StoreError
 
 Made = TypeVar("Made")
-MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
+_MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
 """Stages of the searcher, and the names they are measured under."""
 
 
@@ -138,7 +138,7 @@ def _checked(due: _Due, items: int) -> tuple[Sequence[QueryPart], SearchOptions,
 
 
 def _json(due: _Due, result: Answer, items: int, version: str) -> bytes:
-    for stage, name in MEASURED.items():
+    for stage, name in _MEASURED.items():
         if stage in result.seconds:
             due.meter.took(name, result.seconds[stage])
     for stage, duration in result.seconds.items():
