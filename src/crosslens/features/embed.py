@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -12,7 +13,7 @@ from filelock import Timeout
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
-from crosslens.features.runner import OnThreads, Runner
+from crosslens.features.runner import Crew, OnThreads, Runner
 from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
@@ -114,7 +115,8 @@ def embed_catalog(
                 items = list(items_of(catalog))
                 todo = _todo(items, store, retry)
                 if todo:
-                    _run(todo, backbone, store, report, shard_size, runner or OnThreads(workers, device))
+                    with (runner or OnThreads(workers, device)).start(backbone, store.config) as crew:
+                        _run(todo, crew, store, report, shard_size)
         except Timeout:
             raise FeatureError(
                 f"another process is writing to {folder}; wait for it or choose another folder"
@@ -136,7 +138,7 @@ def embed_in_turn(
 ) -> EmbedReport:
     """Embed catalogs one after the other, such as the parts of a table that is larger than memory.
 
-    Of every image its id and stamp are held, nothing else.
+    Of every image its id and stamp are held, nothing else. The runner is started once for all of them.
 
     Args:
         catalogs: are taken as they come; ids must not repeat.
@@ -151,42 +153,29 @@ def embed_in_turn(
     _require_whole(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with lock_of(folder).acquire(timeout=0):
+        with lock_of(folder).acquire(timeout=0), ExitStack() as started_once:
             store = FeatureStore.create(folder, FeatureConfig.of(backbone, views))
             if store.drop_damaged():
                 note("damaged shards were dropped; their images are embedded again")
+            crew: Crew | None = None
             for catalog in catalogs:
                 if repeated := seen.intersection(catalog.ids):
                     raise CatalogError(f"the id {min(repeated)!r} occurs twice; every image needs one of its own")
                 seen.update(catalog.ids)
-                _embed_one(catalog, backbone, store, report, shard_size, runner or OnThreads())
+                items = list(items_of(catalog))
+                todo = _todo(items, store, retry=True)
+                if todo:
+                    crew = crew or started_once.enter_context(
+                        (runner or OnThreads()).start(backbone, store.config)
+                    )
+                    _run(todo, crew, store, report, shard_size)
+                report.skipped += [entry for item in items if (entry := _failure(item, store)) is not None]
                 note(f"{len(seen)} images seen, {report.embedded} of them embedded now")
     except Timeout:
         raise FeatureError(f"another process is writing to {folder}; wait for it or choose another") from None
+    report.reused = len(seen) - report.embedded - len(report.skipped)
     report.seconds = time.perf_counter() - started
     return report
-
-
-def _embed_one(
-    catalog: Catalog,
-    backbone: Backbone,
-    store: FeatureStore,
-    report: EmbedReport,
-    shard_size: int,
-    runner: Runner,
-) -> None:
-    """Embed one of several catalogs, and count it in the report of all."""
-    items = list(items_of(catalog))
-    own = EmbedReport(report.folder)
-    if todo := _todo(items, store, retry=True):
-        _run(todo, backbone, store, own, shard_size, runner)
-    skipped = [entry for item in items if (entry := _failure(item, store)) is not None]
-    report.embedded += own.embedded
-    report.reused += len(items) - own.embedded - len(skipped)
-    report.skipped += skipped
-    report.stages = {
-        name: report.stages.get(name, 0.0) + spent for name, spent in own.stages.items()
-    } or report.stages
 
 
 def _require_whole(folder: Place) -> None:
@@ -217,26 +206,23 @@ def _failure(item: Item, store: FeatureStore) -> Skipped | None:
     return Skipped(item.id, str(item.path), f"{item.path} was changed meanwhile", item.stamp)
 
 
-def _run(
-    todo: list[Item], backbone: Backbone, store: FeatureStore, report: EmbedReport, shard_size: int, runner: Runner
-) -> None:
-    with runner.start(backbone, store.config) as crew:
-        step = max(1, crew.batch_size // (1 + store.config.views))
-        batches = [todo[start : start + step] for start in range(0, len(todo), step)]
-        shards = _Shards(store, len(batches), ceil(shard_size / step), report, crew.stages)
-        skipped = 0
-        with progress(len(todo), "embedding") as advance:
-            try:
-                for number, batch in crew.run(batches):
-                    shards.add(number, batch)
-                    skipped += len(batch.skipped)
-                    for entry in batch.skipped:
-                        tell_skip(reason_of(entry.reason, entry.path))
-                    advance(len(batch), f"{skipped} skipped" if skipped else "")
-            finally:
-                # An interrupt keeps what is finished: shards are written as far as they are there.
-                shards.write_all()
-                report.stages = dict(crew.stages.seconds)
+def _run(todo: list[Item], crew: Crew, store: FeatureStore, report: EmbedReport, shard_size: int) -> None:
+    step = max(1, crew.batch_size // (1 + store.config.views))
+    batches = [todo[start : start + step] for start in range(0, len(todo), step)]
+    shards = _Shards(store, len(batches), ceil(shard_size / step), report, crew.stages)
+    skipped = 0
+    with progress(len(todo), "embedding") as advance:
+        try:
+            for number, batch in crew.run(batches):
+                shards.add(number, batch)
+                skipped += len(batch.skipped)
+                for entry in batch.skipped:
+                    tell_skip(reason_of(entry.reason, entry.path))
+                advance(len(batch), f"{skipped} skipped" if skipped else "")
+        finally:
+            # An interrupt keeps what is finished: shards are written as far as they are there.
+            shards.write_all()
+            report.stages = dict(crew.stages.seconds)
 
 
 class _Shards:

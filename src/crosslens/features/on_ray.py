@@ -363,6 +363,7 @@ class _OnGpus(_OnCluster):
     def dismiss(self) -> None:
         for tower in self._load:
             self.ray.kill(tower)
+        self._load.clear()
 
     def window(self) -> int:
         return super().window() + 2 * self.count("GPU")
