@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +103,36 @@ def test_a_node_that_dies_in_the_middle_costs_no_picture_and_none_comes_twice(
     assert [first.stamp(image) for image in kept_ids] == [second.stamp(image) for image in kept_ids]
     assert np.array_equal(first.gather(kept_ids), second.gather(kept_ids))
     assert first.skipped == second.skipped
+
+
+@pytest.mark.parametrize("batches", [1, 7, 12, 31, 64, 100, 999])
+@pytest.mark.parametrize("processors", [0, 1, 2, 16])
+def test_every_worker_gets_several_pieces_where_a_job_is_small(batches, processors):
+    class Idle(on_ray._OnCpus):
+        def submit(self, piece):
+            handed.append(piece)
+            return piece.first
+
+        def _taken(self, ref, piece):
+            return on_ray._Done([None] * len(piece.batches), "", [], {})
+
+    handed = []
+    fake = SimpleNamespace(
+        remote=lambda **options: lambda function: None,
+        cluster_resources=lambda: {"CPU": processors},
+        wait=lambda refs, **options: (refs[:1], refs[1:]),
+        cancel=lambda ref: None,
+    )
+    work = [[number] for number in range(batches)]
+    assert [number for number, _ in Idle(fake, None, None).run(work)] == list(range(batches))
+    # Each batch once, as it was; only how many go together differs.
+    assert [batch for piece in handed for batch in piece.batches] == work
+    assert [piece.first for piece in handed] == [piece.batches[0][0] for piece in handed]
+    assert max(len(piece.batches) for piece in handed) <= 8
+    assert len(handed) >= min(batches, 4 * processors)
+    # Where there is enough for all, pieces are as large as they may be.
+    if batches >= 2 * 32 * max(1, processors):
+        assert len(handed) == -(-batches // 8)
 
 
 @pytest.mark.slow
