@@ -290,7 +290,6 @@ def _copy(answer: Answer, folder: Path) -> list[Place]:
 
 def _table(answer: Answer) -> Table:
     """The hits with all that is known of them, own columns among it; lists and duplicates are joined by ``; ``."""
-    from crosslens.support.addresses import Place
     from crosslens.support.tables import Table
 
     names = ("score", "id", "path", "domain", "label", "size", "modified")

@@ -17,7 +17,8 @@ from crosslens.support.near_names import near_folder
 def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = None) -> Encoder:
     """An encoder from a run folder, an encoder folder, or a backbone's name; an Encoder is returned as it is.
 
-    A run or an encoder at an address is read from a copy in the cache. A backbone's name gives the frozen encoder; ``lite:joint`` gives its space shared with text.
+    A run or an encoder at an address is read from a copy in the cache. A backbone's name gives the frozen encoder;
+    ``lite:joint`` gives its space shared with text.
 
     Args:
         source: an Encoder, a run, an encoder folder or a name.

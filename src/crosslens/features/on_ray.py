@@ -41,7 +41,7 @@ _GPU_BATCH = 128
 _PIECE = 64
 """Squares that a task gets: about a second of a processor, beside which handing it out is little."""
 _SHARES = 4
-"""Pieces that every worker gets at least, as far as there are batches: with fewer the last ones keep all waiting."""
+"""Pieces that every worker gets at least, as far as there are batches: with one each, the slowest keeps all."""
 _RETRIES = 5
 """How often the work of a lost worker is given to another one; what kills every worker must come to an end."""
 _PATIENCE = 5.0

@@ -66,8 +66,8 @@ def path_here(source: str | Path) -> Path:
     place = place_of(source)
     if isinstance(place, Remote) or is_unread(source):
         raise ConfigError(
-            f"{place} is an address, and this is made on a disk: name a path of this machine, and copy it there when"
-            " it is done; runs and encoders are read from addresses"
+            f"{place} is an address, and this is made on a disk: name a path of this machine, and copy it there"
+            " when it is done; runs and encoders are read from addresses"
         )
     return place
 
