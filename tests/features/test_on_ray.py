@@ -182,6 +182,35 @@ def test_a_cluster_of_no_node_is_waited_for_and_said(cluster, node, catalog, tmp
 
 
 @pytest.mark.slow
+def test_a_cluster_that_shrinks_to_nothing_in_the_middle_is_waited_for(
+    cluster, node, catalog, tmp_path, monkeypatch
+):
+    only = node(num_cpus=1)
+    told, written, original = [], [], FeatureStore.add_shard
+
+    def add_shard(self, *arguments, **options):
+        original(self, *arguments, **options)
+        if not written:
+            cluster.remove_node(only, allow_graceful=False)
+        written.append(len(self))
+
+    def note(text, style=""):
+        told.append(text)
+        if len(told) == 1:
+            node(num_cpus=1)
+
+    monkeypatch.setattr(on_ray, "_PIECE", 8)
+    monkeypatch.setattr(on_ray, "note", note)
+    monkeypatch.setattr(FeatureStore, "add_shard", add_shard)
+    for name in ("_TICK", "_TELL", "_PATIENCE"):
+        monkeypatch.setattr(on_ray, name, 1.0)
+    report = embed_catalog(catalog, TinyBackbone(), tmp_path / "f", shard_size=16, runner=OnRay("tiny"))
+    assert (report.embedded, len(report.skipped)) == (95, 1)
+    assert "no processor left; a node that joins it goes on" in told[0]
+    assert sorted(ids_written(tmp_path / "f")) == sorted(set(catalog.ids) - {"photo/circle/00.png"})
+
+
+@pytest.mark.slow
 def test_what_differs_on_a_node_is_said(node, catalog, pictures, tmp_path, monkeypatch):
     node(num_cpus=1)
     with pytest.raises(FeatureError, match=r"on the node .*: the backbone tiny:1 is another there than here"):

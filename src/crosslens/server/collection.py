@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -122,14 +123,21 @@ class Collection:
             raise StoreError(f"{self.folder} holds another index now, which cannot be opened: {error}") from error
         return Searcher(index)
 
+    @property
+    def writable(self) -> bool:
+        """Whether items can be added and deleted: not in object storage, nor in a folder that is only read."""
+        return isinstance(self.place, Path) and os.access(self.folder, os.W_OK)
+
     def require_writable(self) -> None:
         """Refuse changes to an index that is only read.
 
         Raises:
-            Problem: 403 when it lies in object storage.
+            Problem: 403 when it lies in object storage, or in a folder that the server may not write to.
         """
         if isinstance(self.place, Remote):
             raise Problem(403, f"{self.name} lies in object storage, where it is read and not changed")
+        if not self.writable:
+            raise Problem(403, f"{self.name} lies where the server may read and not write")
 
     def item(self, image: str) -> Hit:
         """One item by id.
@@ -199,7 +207,7 @@ class Collection:
         described, searcher = self._described, self.searcher
         if described is None or described.version != version_of(searcher.index):
             described = self._described = self._describe(searcher)
-        return described.model_copy(update={"calibrated": searcher.calibrated})
+        return described.model_copy(update={"calibrated": searcher.calibrated, "writable": self.writable})
 
     def shown(self, hit: Hit) -> dict[str, Any]:
         """An item as clients see it, the fields of ``Item``: without paths of this machine."""
@@ -243,6 +251,7 @@ class Collection:
             goal=index.goal,
             goals=list(index.goals),
             calibrated=False,
+            writable=self.writable,
             store=str(index.store.stats().get("kind", "")),
         )
 
