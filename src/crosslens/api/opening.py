@@ -11,7 +11,7 @@ from crosslens.data.source import open_catalog
 from crosslens.search.index.adding import AddReport, add_images
 from crosslens.search.index.index import Index
 from crosslens.search.index.index_request import AddRequest, BuildRequest
-from crosslens.support.addresses import place_of
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import TooManyGoneError
 from crosslens.support.places import cache_folder
 from crosslens.support.progress import note
@@ -28,7 +28,7 @@ def place_of_index(pictures: str | Path) -> Path:
     return cache_folder() / "indexes" / key / name_or(whole.name, "pictures")
 
 
-def is_index(folder: str | Path) -> bool:
+def is_index(folder: str | Place) -> bool:
     """Whether a folder is an index."""
     return (place_of(folder) / "index.json").is_file()
 

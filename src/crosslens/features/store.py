@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ from crosslens.support.remote import ExistingError, NoObjectError, PlaceError, R
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Ids = Sequence[str] | pa.Array | pa.ChunkedArray
+Ids: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 """Some ids; a column of them is taken as it is."""
 
 FORMAT = 1
