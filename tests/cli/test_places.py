@@ -125,13 +125,11 @@ def test_results_are_written_to_addresses(cli, away, run, storage, tmp_path, mon
     for options in (
         ("evaluate", run, "--json", f"{away}/out/m.json", "--per-query", f"{away}/out/q.csv"),
         ("report", run, "--out", f"{away}/out/page.html"),
-        ("export", run, "--out", f"{away}/out/exported"),
     ):
         status, _, err = cli(*options)
         assert status == 0, err
     keys = storage.keys(away.removeprefix("s3://"))
     assert {"out/m.json", "out/q.csv", "out/page.html"} <= set(keys)
-    assert any(key.startswith("out/exported/") for key in keys)
     assert not list(tmp_path.glob("s3:*"))
 
 
@@ -141,6 +139,8 @@ def test_results_are_written_to_addresses(cli, away, run, storage, tmp_path, mon
         (("fit", "centred", "data", "--out", "s3://b/run"), "name a path of this machine"),
         (("fit", "auto", "data", "--out", "https://host/run"), "name a path of this machine"),
         (("benchmark", "suite.yaml", "--out", "s3://b/suite"), "name a path of this machine"),
+        (("export", "tiny", "--out", "s3://b/exported"), "name a path of this machine"),
+        (("match", "data/sketch", "data/photo", "--out", "s3://b/pairs"), "name a path of this machine"),
         (("demo", "--out", "s3://b/demo"), "name a path of this machine"),
         (("serve", "keys", "add", "anna", "--file", "s3://b/keys.json"), "name a path of this machine"),
         (("index", "build", "data", "--encoder", "AWAY/none", "--out", "x"), "holds no run and no encoder"),
