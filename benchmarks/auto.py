@@ -98,16 +98,12 @@ def measure(catalog: Catalog, pair: tuple[str, str], draw: int, place: Path, opt
     for row, given in (("auto", {}), ("auto, names", {"classes": names})):
         run = crosslens.fit("auto", images, out=place / row, goal=options.goal, **given, **asked)
         took = run.config()["auto"]
-        tried = took.get("instead_of")
-        found[row] = scored(run, images, scenario, options) | {"took": took["method"], "tried": tried}
-        # The same fit under the method's own name would come out alike.
-        trained = run if tried is None else Run(run.tried(tried))
-        found[tried or took["method"]] = scored(trained, images, scenario, options) | judged(trained, options)
+        found[row] = scored(run, images, scenario, options)
+        found[row] |= {"took": took["method"], "tried": took.get("instead_of")}
     for row in options.rows.split(","):
-        if row not in found:
-            given = {"classes": names} if row in NAMED else {}
-            run = crosslens.fit(row, images, out=place / row, **given, **asked)
-            found[row] = scored(run, images, scenario, options) | judged(run, options)
+        given = {"classes": names} if row in NAMED else {}
+        run = crosslens.fit(row, images, out=place / row, **given, **asked)
+        found[row] = scored(run, images, scenario, options) | judged(run, options)
     return found
 
 

@@ -3,8 +3,9 @@
 Each takes turns over the same images, after a round that warms it up: starting Ray and loading the network in its
 workers are left out, which takes the longer the more nodes there are. On one machine threads and Ray have the same
 processors. A node is a raylet of its own with one processor, which it is pinned to; the process that embeds, and
-the head of the cluster, have all of them. Beside the clock stands the processor time that everything took, which
-says what Ray costs on a machine that others use too. At last a node is killed in the middle of a run.
+the head of the cluster, live on the first node's, as in a cluster whose first machine is its head. Beside the
+clock stands the processor time that everything took, which says what Ray costs on a machine that others use too.
+At last a node is killed in the middle of a run.
 
     python benchmarks/ray_embed.py PICTURES --images 512 --repeats 3 --json ray.json
 """
@@ -96,6 +97,12 @@ def ratios(rates: dict[str, list[Rates]], one: str, other: str) -> dict[str, Any
     return result
 
 
+def pin_this_process(core: int) -> None:
+    """To one processor, with all that it starts from now on."""
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
 def pinned_node(cluster: Cluster, core: int) -> Any:
     node = cluster.add_node(num_cpus=1)
     # Workers come from the raylet, and take its processors over.
@@ -119,6 +126,7 @@ def one_machine(catalog: Catalog, backbone: Backbone, repeats: int) -> dict[str,
 
 def two_nodes(catalog: Catalog, backbone: Backbone, repeats: int) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))[:2]
+    pin_this_process(cores[0])
     on_cluster, warm = OnRay(backbone.name), catalog.take(range(0, len(catalog), 4))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     ray.init(address=cluster.address, log_to_driver=False)

@@ -18,12 +18,10 @@ from crosslens.encoder.opening import compile_in_place, open_query_encoder
 from crosslens.encoder.parts import Centre, Joint, Looks
 from crosslens.support.errors import BackboneError, ConfigError
 from crosslens.support.places import cache_folder
-from testing.encoder_kinds import DOMAINS, KINDS, Draw
+from testing.encoder_kinds import CURVED, DOMAINS, KINDS, Draw
 from testing.reading_backbone import register_talker
 from testing.tiny_backbone import TinyBackbone
 
-CURVED = {"tki, mobius", "tki, hnnpp", "tki, euclid_exp", "tki, ranked by cosine", "tki, centred"}
-"""Points of the ball take a network whose steps depend on its values."""
 QUICK = ("joint, centred", "heads that serve text, maps with shifts, whitened")
 LITE = ("frozen", "joint", "joint of lite:blend", "centred", "looks", "heads, centred", "head and whitened")
 NAMES = ("photo", "sketch", None, "Photo", "clip art")

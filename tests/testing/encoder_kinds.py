@@ -14,6 +14,7 @@ from crosslens.encoder.parts import (
     ProjectionHead,
     Prompts,
     TrainedTower,
+    Untrained,
     Whitened,
 )
 from crosslens.nn.heads import Head, HeadGroup
@@ -122,6 +123,12 @@ def whitened(folder):
     return Encoder(former_lite(), [Heads(draw.heads(1280, 5)), part], method="clair")
 
 
+def beside(folder):
+    draw, backbone = Draw(13), load_backbone("talker")
+    heads = draw.heads(64, 8, members=2)
+    return Encoder(backbone, [Heads(heads), Untrained(backbone, draw.each(64), 0.4, 16)], method="uem")
+
+
 def tki(**settings):
     def make(folder):
         backbone, head = load_backbone("talker"), ProjectionHead(Draw(10).projection(**settings))
@@ -160,4 +167,9 @@ KINDS = {
     "tki, ranked by cosine": tki(ranking="cosine"),
     "tki, centred": tki_centred,
     "prompts and a map": prompted,
+    "heads beside untrained features": beside,
 }
+
+CURVED = {"tki, mobius", "tki, hnnpp", "tki, euclid_exp", "tki, ranked by cosine", "tki, centred"}
+"""Those whose vectors are points of the ball: they take a network whose steps depend on its values, and near the
+ball's edge float32 leaves them three digits, which differ between processors."""

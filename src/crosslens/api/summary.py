@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from crosslens.features.of_encoder import features_of_encoder, folder_for
 from crosslens.methods import method_class
 from crosslens.support.errors import CrosslensError
 from crosslens.training.run import Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SAMPLE = 500
 """Images of each domain that are looked at."""
@@ -56,15 +60,40 @@ def judge_run(run: Run, features: Path | None = None, device: str | None = None)
     """A run held against ``centred`` without labels.
 
     Returns:
-        None for a run that learned nothing, on fewer than two domains, on less than 20 images of one, or one whose
-        backbone it changed: then there are no features of both to compare.
+        None for a run of which ``look_at_run`` gives nothing.
+
+    Raises:
+        CrosslensError: of the kind that fits when its images cannot be read or embedded.
+    """
+    encoder = Encoder.load(run.encoder_folder)
+    sides = look_at_run(run, encoder, features, device)
+    if sides is None:
+        return None
+    plain = centred_encoder(encoder.backbone, sides, joint=encoder.part(Joint) is not None)
+    vectors = [[one.encode_features(rows, domain) for domain, rows in sides.items()] for one in (encoder, plain)]
+    return agree_without_labels(list(sides.values()), *vectors)
+
+
+def look_at_run(
+    run: Run, encoder: Encoder, features: Path | None = None, device: str | None = None
+) -> dict[str, NDArray[np.float32]] | None:
+    """Features of at most ``SAMPLE`` images of every domain that a run learned from, drawn without their labels.
+
+    Args:
+        run: finished.
+        encoder: the run's.
+        features: a feature folder of the run's backbone; the cache by default.
+        device: where to embed what is not there.
+
+    Returns:
+        The frozen backbone's ``(N, D)`` by domain. None for a run that learned nothing, on fewer than two domains,
+        on less than 20 images of one, or one whose backbone it changed: then it has no such features.
 
     Raises:
         CrosslensError: of the kind that fits when its images cannot be read or embedded.
     """
     config = run.config()
     domains = config["domains"]
-    encoder = Encoder.load(run.encoder_folder)
     if config["method"] in _UNTRAINED or len(domains) < 2 or "source" not in config:
         return None
     if encoder.part(TrainedTower) is not None or encoder.embeds_by_domain:
@@ -78,11 +107,7 @@ def judge_run(run: Run, features: Path | None = None, device: str | None = None)
     place = folder_for(encoder, features)
     found = features_of_encoder(catalog.take(sorted(drawn)), encoder, folder=place, device=device)
     sides = {domain: found.of_domain(domain).centre for domain in domains}
-    if min(map(len, sides.values())) < LEAST:
-        return None
-    plain = centred_encoder(encoder.backbone, sides, joint=encoder.part(Joint) is not None)
-    vectors = [[one.encode_features(rows, domain) for domain, rows in sides.items()] for one in (encoder, plain)]
-    return agree_without_labels(list(sides.values()), *vectors)
+    return sides if min(map(len, sides.values())) >= LEAST else None
 
 
 def _learned(run: Run) -> str:

@@ -373,9 +373,10 @@ class Encoder:
             trained=self.trained,
         )
 
-    def _on_texts(self, rows: Tensor) -> Tensor:
+    def _on_texts(self, texts: Tensor) -> Tensor:
+        rows = texts
         if self.backbone.holds_text and not any(part.leaves_features for part in self.parts):
             rows = self.backbone.among_features(rows)
         for part in self.parts:
-            rows = part.on_texts(rows)
+            rows = part.apply_to_texts(rows, texts)
         return rows

@@ -20,7 +20,7 @@ class Request(BaseModel):
     """Base of every verb's request: frozen and checked. An option's name, default and meaning stand here alone."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True, defer_build=True
     )
 
     earlier: ClassVar[Mapping[str, str]] = {}

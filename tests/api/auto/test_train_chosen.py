@@ -7,6 +7,7 @@ from pydantic import create_model
 
 import crosslens
 from crosslens.api.auto import train_chosen as training
+from crosslens.encoder.parts import Untrained
 from crosslens.evaluation.without_labels import Agreement
 from crosslens.methods.uem.method import UEM, UEMConfig
 from crosslens.support.errors import CatalogError, ConfigError, RunError
@@ -37,6 +38,7 @@ def test_what_seems_better_is_kept(quick, pictures, tmp_path, monkeypatch):
     assert config["auto"]["facts"]["pictures"] == {"photo": 48, "sketch": 48}
     assert config["auto"]["agreement"]["verdict"] == "better"
     assert not (run.folder / "tried").exists()
+    assert crosslens.load_encoder(run.folder).part(Untrained) is not None
     # It is a run as any: measured, and gone on with under either name.
     assert crosslens.evaluate(run.folder).metrics["map@all"] > 0
     for method in ("auto", "uem"):

@@ -1,4 +1,4 @@
-"""Train what was chosen, hold it against ``centred``, and keep that unless training seems to have helped."""
+"""Train what was chosen beside the untrained features, and take ``centred`` where that seems no worse."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crosslens.api.auto.choice import AUTO, KEPT, Choice, choose
+from crosslens.api.auto.keeping import keep_untrained
 from crosslens.api.auto.observation import observe
 from crosslens.api.fit_request import FitRequest
 from crosslens.api.summary import judge_run
@@ -70,6 +71,9 @@ def train_chosen(asked: FitRequest, train: TrainMethod) -> Run:
     if choice.instead_of is None:
         train(_request(asked, choice), selected, choice.to_json())
         if choice.method != KEPT and choice.agreement is None:
+            share = keep_untrained(run, asked.features, asked.device)
+            if share is not None:
+                note(f"the untrained features keep {share:.0%} of every score: they find what training loses")
             choice = _judged(run, choice, asked)
     if choice.instead_of is not None:
         run.set_aside(choice.instead_of)

@@ -11,6 +11,7 @@ from crosslens.encoder.parts.looks import Looks
 from crosslens.encoder.parts.projection_head import ProjectionHead
 from crosslens.encoder.parts.prompts import Prompts
 from crosslens.encoder.parts.trained_tower import TrainedTower
+from crosslens.encoder.parts.untrained import Untrained
 from crosslens.encoder.parts.whitened import Whitened
 
 PARTS: tuple[type[AnyPart], ...] = (
@@ -23,5 +24,6 @@ PARTS: tuple[type[AnyPart], ...] = (
     ProjectionHead,
     DomainMap,
     Whitened,
+    Untrained,
 )
 """All known parts, in the order in which a picture passes them."""

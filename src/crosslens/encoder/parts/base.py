@@ -141,6 +141,10 @@ class Part(Generic[S]):
         """Rows of texts ``(T, d)`` to the rows ``(T, dim_after(d))`` that images' rows are compared with."""
         return rows
 
+    def apply_to_texts(self, rows: Tensor, texts: Tensor) -> Tensor:
+        """``on_texts``; a part beside those before it starts from the unit ``texts (T, J)`` instead."""
+        return self.on_texts(rows)
+
     def dim_after(self, dim: int) -> int:
         """The length of its rows when those that come in have length ``dim``."""
         return dim
