@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -156,8 +156,7 @@ class FeatureStore:
             raise FeatureError(f"{folder}/features.json is damaged: {error}") from error
         shards, damaged = [], []
         marks: list[Place] = sorted((folder / "shards").glob("*.json"), key=str)
-        for mark, read in read_ahead(lambda mark: _read_shard(mark, config), marks):
-            shard = read.result()
+        for mark, shard in _read_shards(marks, config):
             if shard is None:
                 damaged.append(mark)
             else:
@@ -386,6 +385,14 @@ class FeatureStore:
     def _take(self, shard: _Shard) -> None:
         self._failures.update((entry.id, entry) for entry in shard.skipped)
         self._shards.append(shard)
+
+
+def _read_shards(marks: Sequence[Place], config: FeatureConfig) -> Iterator[tuple[Place, _Shard | None]]:
+    """Each mark with its shard: many at once in object storage; on a disk one, whose names Python holds."""
+    here = [mark for mark in marks if isinstance(mark, Path)]
+    yield from ((mark, _read_shard(mark, config)) for mark in here)
+    away = [mark for mark in marks if isinstance(mark, Remote)]
+    yield from ((mark, read.result()) for mark, read in read_ahead(lambda mark: _read_shard(mark, config), away))
 
 
 def _read_shard(mark: Place, config: FeatureConfig) -> _Shard | None:
