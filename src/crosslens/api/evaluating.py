@@ -16,7 +16,7 @@ from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.evaluation.caveats import copied_queries
-from crosslens.evaluation.compare import Comparisons, compare_evaluations
+from crosslens.evaluation.compare import Comparisons, compare_evaluations, require_metric
 from crosslens.evaluation.coverage import unmatched_marks
 from crosslens.evaluation.goals import MARK as GOAL_MARK
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
@@ -129,8 +129,13 @@ def measure_and_compare(
         "only": frozenset.intersection(*kept) if kept else None,
     }
     plans = [_plan(run, request.model_copy(update=alike)) for run in runs]
-    measured = [_measured(load_encoder(place), plan) for place, plan in zip(encoders, plans, strict=True)]
+    measured = [_measured(load_encoder(encoders[0]), plans[0])]
     keys = list(measured[0].directions[0].per_query)
+    if metric is not None:
+        # Before the others are measured, which may take minutes each.
+        require_metric(measured[0].directions[0], metric)
+    more = zip(encoders[1:], plans[1:], strict=True)
+    measured += [_measured(load_encoder(place), plan) for place, plan in more]
     chosen = metric or ("map@all" if "map@all" in keys else keys[0])
     names = [place.name if isinstance(place, Encoder) else str(place) for place in encoders]
     others = [

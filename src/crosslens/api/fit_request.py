@@ -13,7 +13,7 @@ from crosslens.data.catalog import Catalog
 from crosslens.data.source import Source
 from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
 from crosslens.images.decode import DecodeMode
-from crosslens.methods.base import Tune
+from crosslens.methods.tune import Tune
 from crosslens.ops.hubs import Goal
 from crosslens.recipes import read_recipe
 from crosslens.support.addresses import PathHere, place_of

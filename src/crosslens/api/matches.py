@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosslens.search.grid import Tile, tiles_as_html, write_pairs
+from crosslens.search.grid import Tile, picture_tile, tiles_as_html, write_pairs
 from crosslens.support.addresses import path_here
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import atomic_path, write_json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 SHOWN = 12
 """Pairs that a result shows of itself."""
-DRAWN = 100
+_DRAWN = 100
 """Pairs, and pictures without a partner, that a sheet shows of each kind; the tables have them all."""
 _COLUMNS = ("status", "a", "b", "probability", "score", "path_a", "path_b")
 _STARTS = {".csv": ",".join(_COLUMNS).encode(), ".json": b'{\n  "format": 1,\n  "pairs": ['}
@@ -163,9 +163,9 @@ class Matches:
             file: replaced in one step.
             linked: whether pictures lead to their files; for pages that stay on this machine.
         """
-        tiles = [_tiles(pair, linked) for pair in self.pairs[:DRAWN]]
+        tiles = [_tiles(pair, linked) for pair in self.pairs[:_DRAWN]]
         for alone, is_a in ((self.alone_a, True), (self.alone_b, False)):
-            for one in alone[:DRAWN]:
+            for one in alone[:_DRAWN]:
                 own = _tile(one.picture, f"only in {'A' if is_a else 'B'}", linked)
                 other = Tile(None, "no partner") if one.guess is None else _guessed(one.guess, is_a, linked)
                 tiles.append((own, other) if is_a else (other, own))
@@ -176,7 +176,7 @@ class Matches:
         rough = ", probabilities are rough" if self.rough else ""
         counts = f"{len(self.pairs)} pairs, {len(self.alone_a)} only in A, {len(self.alone_b)} only in B"
         largest = max(len(self.pairs), len(self.alone_a), len(self.alone_b))
-        return f"{counts}{rough}" + (f"; the first {DRAWN} of each shown" if largest > DRAWN else "")
+        return f"{counts}{rough}" + (f"; the first {_DRAWN} of each shown" if largest > _DRAWN else "")
 
     def __repr__(self) -> str:
         rough = ", probabilities are rough" if self.rough else ""
@@ -237,5 +237,4 @@ def _guessed(pair: Pair, is_a: bool, linked: bool) -> Tile:
 
 
 def _tile(picture: Picture, caption: str, linked: bool) -> Tile:
-    path = Path(picture.path)
-    return Tile(path, "image is gone", (caption, picture.id), path.absolute().as_uri() if linked else "")
+    return picture_tile(picture.path, (caption, picture.id), linked=linked)

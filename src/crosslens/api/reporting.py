@@ -20,7 +20,7 @@ from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
-from crosslens.methods import known_methods, method_class
+from crosslens.methods import UNTRAINED, known_methods, method_class
 from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
@@ -29,9 +29,6 @@ from crosslens.support.errors import ConfigError, EvaluationError, RunError
 from crosslens.support.progress import progress
 from crosslens.support.remote import Remote
 from crosslens.training.run import Run
-
-BASELINES = ("frozen", "centred")
-"""Names that stand for the run's own backbone: as it is, and with each domain's mean taken away."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def report(
     chosen = list(catalog.domains_named(chosen)) if chosen else None
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
-    names = [name for name in BASELINES if name != own.encoder.method] if against is None else against
+    names = [name for name in UNTRAINED if name != own.encoder.method] if against is None else against
     entries = [_beside(name, own.encoder, config["backbone"], catalog, place, device) for name in names]
     if (record.oracle_folder / "config.json").is_file():
         best = Encoder.load(record.oracle_folder)
@@ -218,8 +215,8 @@ def _read(place: str | Path) -> _Entry:
 def _beside(
     name: str, own: Encoder, backbone: str, catalog: Catalog, features: Path | None, device: str | None
 ) -> _Entry:
-    """What ``--against NAME`` means."""
-    if name not in BASELINES:
+    """What ``--against NAME`` means; untrained methods are made with the own backbone of the run."""
+    if name not in UNTRAINED:
         return _read(name)
     network = own.backbone
     if own.part(TrainedTower):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosslens.cli.early import require_sources
+from crosslens.cli.early import require_encoders, require_sources
 from crosslens.cli.options import (
     Device,
     Features,
@@ -89,10 +89,10 @@ def match(
     require_sources(a, b)
     from crosslens.api.match_request import MatchRequest
     from crosslens.api.matches import check_place
-    from crosslens.api.matching import match_pictures
 
     for place in out or []:
         check_place(place)
+    require_encoders(encoder)
     request = MatchRequest.of(
         a=a,
         b=b,
@@ -103,6 +103,8 @@ def match(
         features=features,
         device=device,
     )
+    from crosslens.api.matching import match_pictures
+
     found = match_pictures(request)
     for place in out or []:
         found.write(place)

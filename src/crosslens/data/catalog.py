@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
         pa.field("role", pa.string(), nullable=False),
     ]
 )
-ROLES = ("query", "gallery", "both")
+_ROLES = ("query", "gallery", "both")
 _AT_ONCE = 1 << 16
 """Rows that are held as Python's own at a time."""
 _SHOWN = 60
@@ -514,12 +514,12 @@ def _check_rows(table: pa.Table) -> None:
             number = empty.to_pylist().index(True) + 1
             raise CatalogError(f"row {number}: the column {name!r} is empty")
     _check_ids(table)
-    known = pc.is_in(table.column("role"), value_set=pa.array(ROLES))
+    known = pc.is_in(table.column("role"), value_set=pa.array(_ROLES))
     if pc.all(known).as_py() is False:  # null for no row at all
         number = known.to_pylist().index(False) + 1
         value = table.column("role")[number - 1].as_py()
         raise CatalogError(
-            f"row {number}: the role {value!r} is none of {', '.join(ROLES)}{did_you_mean(value, ROLES)}"
+            f"row {number}: the role {value!r} is none of {', '.join(_ROLES)}{did_you_mean(value, _ROLES)}"
         )
 
 

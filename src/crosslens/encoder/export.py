@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _TOLERANCE = 1e-3
 
 
-class PixelEncoder(nn.Module):
+class _PixelEncoder(nn.Module):
     """An encoder for the images of one domain, as a network: ``(N, H, W, 3)`` uint8 to unit rows ``(N, d)``.
 
     Args:
@@ -78,7 +78,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
         return folder
     if kind == "onnx" and encoder.similarity.kind == "lorentz":
         raise ExportError("a hyperbolic projection cannot be written as ONNX; use --format torchscript")
-    network = PixelEncoder(encoder, domain).eval()
+    network = _PixelEncoder(encoder, domain).eval()
     side = encoder.backbone.preprocess.crop
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     with torch.no_grad():

@@ -107,7 +107,7 @@ def decode(
         raise ImageError(f"{name} is {width} x {height} pixels, {_too_large(limit)}{also}")
     try:
         pixels = picture.load(mode, min_side)
-        return upright(to_rgb(pixels.image, pixels.profile), pixels.orientation)
+        return upright(_to_rgb(pixels.image, pixels.profile), pixels.orientation)
     except Exception as error:
         # Damaged files bring out every kind of error from the readers (struct.error, KeyError, …), and one
         # bad file must not end a job of a million.
@@ -169,7 +169,7 @@ def _opened(content: bytes, kind: Format) -> Picture:
         raise ImageError(f"the header of the {kind.name} is damaged{reason}") from error
 
 
-def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
+def _to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
     """Convert any Pillow mode to RGB: transparency onto white or black, deep samples scaled to 8 bits.
 
     Args:

@@ -18,6 +18,7 @@ from crosslens.encoder import Encoder
 from crosslens.features.load import Features, StoredFeatures, features_of, stored_features_of
 from crosslens.images.augment import Augmentation
 from crosslens.methods.oracle import Oracle
+from crosslens.methods.tune import Tune
 from crosslens.ops.sampling import drawn_rows
 from crosslens.support.errors import ConfigError, TrainingError
 from crosslens.support.near_names import did_you_mean
@@ -25,7 +26,6 @@ from crosslens.support.progress import note
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 
-Tune = Literal["head", "full", "prompts"]
 Lesson = Literal["images", "names", "labels"]
 
 

@@ -98,7 +98,7 @@ class Clustering(NamedTuple):
         return placed if placed.sizes.dim() == 1 else placed._replace(sizes=torch.bincount(placed.positives))
 
 
-class UCDIRLosses(Objective):
+class _UCDIRLosses(Objective):
     """The clusters of an epoch and the four losses over them."""
 
     def __init__(self, training: TwoViewTraining[Any], config: UCDIRConfig) -> None:
@@ -245,7 +245,7 @@ class UCDIR(Method[UCDIRConfig]):
 
     def fit(self, job: FitJob) -> Encoder:
         """See ``fit_two_views``."""
-        return fit_two_views(self, job, partial(UCDIRLosses, config=self.config))
+        return fit_two_views(self, job, partial(_UCDIRLosses, config=self.config))
 
 
 def cluster_weight(config: UCDIRConfig, epoch: int) -> float:

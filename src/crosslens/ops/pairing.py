@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SHARPNESS = 5.0
 """How many temperatures one standard deviation of all scores is: T = deviation / 5. Of 4 to 8, 5 and 6 had the
 smallest errors of calibration on emoji and groceries; 5 is better on all emoji and on many photos of a product."""
-CANDIDATES = 150
+_CANDIDATES = 150
 """Nearest rows of the other side that are looked at. With 20 the plan lacks what the many others would take, and
 shares are too large."""
 _SAMPLED = 2000
@@ -58,7 +58,7 @@ class Candidates(NamedTuple):
 
 
 def find_candidates(
-    a: Array, b: Array, most: int = CANDIDATES, *, on_progress: Callable[[int], Any] = lambda rows: None
+    a: Array, b: Array, most: int = _CANDIDATES, *, on_progress: Callable[[int], Any] = lambda rows: None
 ) -> Candidates:
     """The ``most`` nearest rows of B for every row of A, and of A for every row of B.
 

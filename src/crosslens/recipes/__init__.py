@@ -14,7 +14,7 @@ _FOLDER = Path(__file__).parent
 _KEYS = {"method", "tune", "settings"}
 
 
-def recipe_names() -> list[str]:
+def _recipe_names() -> list[str]:
     """The names of the recipes in the package."""
     return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
 
@@ -30,8 +30,8 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         file = _FOLDER / f"{name}.yaml"
     if not file.is_file():
         raise ConfigError(
-            f"there is no recipe {str(name)!r}; known: {', '.join(recipe_names())}, or give a YAML file"
-            f"{did_you_mean(str(name), recipe_names())}"
+            f"there is no recipe {str(name)!r}; known: {', '.join(_recipe_names())}, or give a YAML file"
+            f"{did_you_mean(str(name), _recipe_names())}"
         )
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))

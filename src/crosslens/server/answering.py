@@ -21,7 +21,7 @@ from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPar
 from crosslens.server.service import Service
 from crosslens.support.errors import ConfigError, StoreError
 
-MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
+_MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
 """Stages of the searcher, and the names they are measured under."""
 
 
@@ -91,7 +91,7 @@ def _answered(
         place = "sort" if str(error).startswith("sort") else "where"
         raise Problem(422, str(error), errors=[{"where": place, "what": str(error)}]) from None
     result = _result(collection.name, searcher, request)
-    for stage, name in MEASURED.items():
+    for stage, name in _MEASURED.items():
         if stage in result.seconds:
             service.meter.took(name, result.seconds[stage])
     for stage, duration in result.seconds.items():

@@ -20,7 +20,7 @@ from crosslens.support.errors import ImageError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MOST_JSON = 1 << 20
+_MOST_JSON = 1 << 20
 """Bytes of one JSON document."""
 DEEPEST = 80
 """Brackets that may stand inside one another: a filter takes two a level, and may have 32 levels."""
@@ -46,8 +46,8 @@ def parse_json(content: bytes, model: type[Model]) -> Model:
     Raises:
         Problem: 413 when it is too large, 400 when it is no JSON or too deep, 422 when a value is not allowed.
     """
-    if len(content) > MOST_JSON:
-        raise Problem(413, f"JSON of {len(content):,} bytes is above the limit of {MOST_JSON:,}")
+    if len(content) > _MOST_JSON:
+        raise Problem(413, f"JSON of {len(content):,} bytes is above the limit of {_MOST_JSON:,}")
     depth = 0
     for token in _TOKENS.finditer(content):
         first = token.group()[:1]
@@ -76,8 +76,8 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > MOST_JSON:
-            raise Problem(413, f"the JSON is above the limit of {MOST_JSON:,} bytes")
+        if len(content) > _MOST_JSON:
+            raise Problem(413, f"the JSON is above the limit of {_MOST_JSON:,} bytes")
     return parse_json(bytes(content), model)
 
 
@@ -111,7 +111,7 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> F
         raise Problem(415, "send multipart/form-data")
     try:
         form = await request.form(
-            max_files=files + len(fields), max_fields=len(fields) + 4, max_part_size=MOST_JSON
+            max_files=files + len(fields), max_fields=len(fields) + 4, max_part_size=_MOST_JSON
         )
     except HTTPException as error:
         detail = str(error.detail)
@@ -136,9 +136,9 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> F
 
 
 async def _text_of(name: str, file: UploadFile) -> str:
-    content = await file.read(MOST_JSON + 1)
-    if len(content) > MOST_JSON:
-        raise Problem(413, f"the field {name!r} is above the limit of {MOST_JSON:,} bytes")
+    content = await file.read(_MOST_JSON + 1)
+    if len(content) > _MOST_JSON:
+        raise Problem(413, f"the field {name!r} is above the limit of {_MOST_JSON:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError:

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 FOLDERS = 500
 _AT_ONCE = 1 << 16
 _PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
-REFRESH_SECONDS = 1.0
-REFRESH_AWAY = 30.0
+_REFRESH_SECONDS = 1.0
+_REFRESH_AWAY = 30.0
 """The same of an index in object storage, where looking costs requests."""
 
 
@@ -91,7 +91,7 @@ class Collection:
     @property
     def due(self) -> bool:
         """Whether ``refresh`` would read the index again, which blocks."""
-        seconds = REFRESH_AWAY if isinstance(self.place, Remote) else REFRESH_SECONDS
+        seconds = _REFRESH_AWAY if isinstance(self.place, Remote) else _REFRESH_SECONDS
         return time.monotonic() - self._refreshed >= seconds and not self._refreshing.locked()
 
     def refresh(self, now: bool = False) -> None:

@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-Cell = str | int | float | Estimate | None
+Cell = str | int | float | Estimate | list[str] | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Table:
 
     Attributes:
         columns: names, C of them.
-        rows: C cells each; None is an empty one.
+        rows: C cells each; None is an empty one, a list is one cell whose texts are joined by ``; ``.
         title: over the table, where the format has a place for it.
     """
 
@@ -110,7 +110,7 @@ class Table:
                     values += cell
                 else:
                     values += [cell, None, None] if column in spans else [cell]
-            lines.append(_csv_line(["" if _is_missing(value) else value for value in values]))
+            lines.append(_csv_line(["" if _is_missing(value) else _joined(value) for value in values]))
         return "".join(lines)
 
     def to_markdown(self) -> str:
@@ -174,7 +174,7 @@ class Table:
     @property
     def _is_number(self) -> list[bool]:
         return [
-            any(not isinstance(row[column], str | None) for row in self.rows)
+            any(not isinstance(row[column], str | list | None) for row in self.rows)
             for column in range(len(self.columns))
         ]
 
@@ -230,7 +230,12 @@ def _text(cell: Cell) -> str:
         return ""
     if isinstance(cell, Estimate):
         return f"{cell.value:.{_DIGITS}f} [{cell.low:.{_DIGITS}f}, {cell.high:.{_DIGITS}f}]"
-    return f"{cell:.{_DIGITS}f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.{_DIGITS}f}" if isinstance(cell, float) else str(_joined(cell))
+
+
+def _joined(cell: object) -> object:
+    """A list as one text; anything else as it is."""
+    return "; ".join(map(str, cell)) if isinstance(cell, list) else cell
 
 
 def _csv_line(values: Sequence[object]) -> str:

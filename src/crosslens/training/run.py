@@ -18,7 +18,6 @@ from html import escape
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 
@@ -36,7 +35,7 @@ from crosslens.support.terminal import visible
 FORMAT = 1
 IMAGES = "images.parquet"
 """Manifest in a run folder of what a Catalog object held, which no path would find again."""
-TRIED = "tried"
+_TRIED = "tried"
 """Folder in a run folder of what was trained and set aside, a run each."""
 _BEFORE_LEARNING = frozenset({"config.yaml", IMAGES, "held_out.json", "labels.json", "labels.parquet"})
 
@@ -158,7 +157,7 @@ class Run:
 
     def tried(self, name: str) -> Path:
         """Where a run that was set aside lies."""
-        return self.folder / TRIED / name
+        return self.folder / _TRIED / name
 
     def set_aside(self, name: str) -> None:
         """Move what was learned to ``tried/<name>``, so that another run may begin here; may be done again.
@@ -169,7 +168,7 @@ class Run:
         place.mkdir(parents=True, exist_ok=True)
         for entry in sorted(self.folder.iterdir()):
             target = place / entry.name
-            if entry.name in (".lock", TRIED):
+            if entry.name in (".lock", _TRIED):
                 continue
             if entry.name in ("config.yaml", IMAGES):
                 shutil.copyfile(entry, target)
@@ -193,7 +192,7 @@ class Run:
 
     def _is_untouched(self) -> bool:
         """Whether the folder holds no more than what is written before learning begins, and nobody works in it."""
-        entries = {entry.name for entry in self.folder.iterdir()} - {".lock", TRIED}
+        entries = {entry.name for entry in self.folder.iterdir()} - {".lock", _TRIED}
         if not entries <= _BEFORE_LEARNING or (entries and not self._is_own()):
             return False
         try:
@@ -266,6 +265,8 @@ class Run:
         Raises:
             CrosslensError: when it cannot be written, as on a full disk; the one before it stays.
         """
+        import torch
+
         with atomic_path(self.folder / "checkpoints" / f"{name}.pt") as temporary:
             try:
                 with open(temporary, "wb") as file:
@@ -287,6 +288,8 @@ class Run:
         file = self.folder / "checkpoints" / f"{name}.pt"
         if not file.is_file():
             return None
+        import torch
+
         try:
             return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones.efficientnet import EfficientNetLite0, InvertedResidual
 
-TAPPED = {4: 40, 7: 80, 10: 112, 11: 192, 14: 192, 15: 320}
+_TAPPED = {4: 40, 7: 80, 10: 112, 11: 192, 14: 192, 15: 320}
 """Blocks whose output is read, with its channels."""
 
 
@@ -72,7 +72,7 @@ class LiteTower(nn.Module):
         seen = []
         for at, block in enumerate(photo._blocks):
             before, x = x, block(x)
-            if at in TAPPED:
+            if at in _TAPPED:
                 side = x.shape[3]
                 # Quarters of the picture; where the side is odd they share a row.
                 seen.append(F.avg_pool2d(x, (side + 1) // 2, side // 2).flatten(1))
@@ -105,7 +105,7 @@ class DrawingReader(nn.Module):
 
     def __init__(self, hidden: tuple[int, int], words: int) -> None:
         super().__init__()
-        inputs = EfficientNetLite0.dim + 5 * sum(TAPPED.values())
+        inputs = EfficientNetLite0.dim + 5 * sum(_TAPPED.values())
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         self.layers = nn.Sequential(

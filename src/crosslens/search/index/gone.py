@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from crosslens.support.errors import TooManyGoneError
 from crosslens.support.presence import is_gone
 
-MOST_LOST = 0.5
+_MOST_LOST = 0.5
 """Share of a domain's items that may be deleted at once because their images are gone."""
 _FILE = ["size", "modified", "stamp"]
 
@@ -52,7 +52,7 @@ def refuse_loss(indexed: pa.Table, gone: Sequence[str], items: pa.Table, root: s
     Files that have another name below the root now, as when a folder was renamed, are not lost.
 
     Raises:
-        TooManyGoneError: when more than one item, and more than ``MOST_LOST`` of a domain's, would be deleted.
+        TooManyGoneError: when more than one item, and more than ``_MOST_LOST`` of a domain's, would be deleted.
     """
     if not gone:
         return
@@ -62,7 +62,7 @@ def refuse_loss(indexed: pa.Table, gone: Sequence[str], items: pa.Table, root: s
     total = Counter(row["domain"] for row in rows)
     missing = Counter(row["domain"] for row in rows if row["id"] in lost and _identities(row)[0] not in renamed)
     for domain, count in sorted(missing.items()):
-        if count > max(1, MOST_LOST * total[domain]):
+        if count > max(1, _MOST_LOST * total[domain]):
             raise TooManyGoneError(
                 f"the images of {count} of the {total[domain]} items of {domain!r} are gone from {root}; nothing"
                 " was changed. Is a disk not mounted, or a folder not synchronised? If they are to go, add again"

@@ -123,7 +123,7 @@ def make_index(
         write_json(folder / _DRAFT, description)
         encoder.save(folder / ENCODER)
         if uploads is not None and uploads.is_dir():
-            copy_files(uploads, folder / UPLOADS)
+            _copy_files(uploads, folder / UPLOADS)
         if queries is not None:
             write_queries(folder, queries, encoder.fingerprint)
         if items is not None and vectors is not None and items.num_rows:
@@ -315,7 +315,7 @@ def embed_items(
     return take_items(items, [ids[row] for row in kept]), vectors[kept], skipped
 
 
-def copy_files(source: Path, target: Path) -> None:
+def _copy_files(source: Path, target: Path) -> None:
     """Copy the files below a folder, links left out, to a new folder, all or nothing.
 
     Raises:

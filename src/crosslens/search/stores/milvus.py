@@ -47,7 +47,7 @@ _LONGEST = 65_535
 _PRINT = "crosslens.fingerprint"
 TOKEN = "CROSSLENS_MILVUS_TOKEN"
 """Variable with the token of a server: ``USER:PASSWORD``, or an API key."""
-CERTIFICATE = "CROSSLENS_MILVUS_CERTIFICATE"
+_CERTIFICATE = "CROSSLENS_MILVUS_CERTIFICATE"
 """Variable with a PEM file, the certificate of a server whose authority this machine does not know."""
 
 
@@ -454,7 +454,7 @@ def _connect(context: StoreContext) -> tuple[Any, str]:
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     given: dict[str, str] = {}
     if "://" in uri:
-        named = {"token": os.environ.get(TOKEN), "server_pem_path": os.environ.get(CERTIFICATE)}
+        named = {"token": os.environ.get(TOKEN), "server_pem_path": os.environ.get(_CERTIFICATE)}
         given = {name: value for name, value in named.items() if value}
     try:
         with _store_errors(uri):
