@@ -148,6 +148,28 @@ def read_json(path: Place, error: type[CrosslensError] = CrosslensError) -> dict
     return cast(dict[str, Any], value)
 
 
+def read_yaml(file: Path, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
+    """Read a YAML file of key: value pairs.
+
+    Raises:
+        CrosslensError: (or the subclass given) when the file is missing, unreadable or holds anything else.
+    """
+    import yaml
+
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{file} is missing") from None
+    except yaml.MarkedYAMLError as cause:
+        line = cause.problem_mark.line + 1 if cause.problem_mark else 1
+        raise error(f"{file} cannot be read as YAML: {cause.problem} in line {line}") from cause
+    except (OSError, ValueError, yaml.YAMLError) as cause:
+        raise error(f"{file} cannot be read as YAML: {cause}") from cause
+    if not isinstance(value, dict):
+        raise error(f"{file} must hold key: value pairs")
+    return value
+
+
 def require_known_format(
     description: Mapping[str, Any], place: Place, newest: int, error: type[CrosslensError]
 ) -> None:

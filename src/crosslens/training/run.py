@@ -26,7 +26,15 @@ from crosslens.encoder.folders import folder_here
 from crosslens.support.addresses import Place, joined, place_of
 from crosslens.support.curves import draw_curves
 from crosslens.support.errors import RunError
-from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
+from crosslens.support.files import (
+    atomic_path,
+    read_json,
+    read_yaml,
+    remove,
+    require_known_format,
+    write_json,
+    write_text,
+)
 from crosslens.support.progress import note
 from crosslens.support.remote import Remote
 from crosslens.support.tables import Cell, Table
@@ -211,16 +219,11 @@ class Run:
             RunError: when it is missing, damaged, or of a newer crosslens.
         """
         file = self.folder / "config.yaml"
-        try:
-            value = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"{self.place} is no run folder (no config.yaml)") from None
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RunError(f"{file} cannot be read: {error}") from error
-        if not isinstance(value, dict):
-            raise RunError(f"{file} must hold key: value pairs")
+        if not file.exists():
+            raise RunError(f"{self.place} is no run folder (no config.yaml)")
+        value = read_yaml(file, RunError)
         require_known_format(value, self.folder, FORMAT, RunError)
-        return cast(dict[str, Any], value)
+        return value
 
     def catalog(self) -> Catalog:
         """All images that the run was started on, its own domains and others, with labels where there are any.
