@@ -3,11 +3,11 @@ FROM python:3.11-slim
 
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
-COPY requirements/cpu.txt requirements/cpu.txt
+COPY requirements requirements
 COPY src src
-# "serve" alone does without PyTorch, and serves what was indexed elsewhere.
-ARG EXTRAS=train,serve
-RUN pip install --no-cache-dir -c requirements/cpu.txt ".[${EXTRAS}]"
+# "--no-deps -r requirements/search.txt ." does without PyTorch, and serves what was indexed elsewhere.
+ARG INSTALL="-c requirements/cpu.txt .[train,serve]"
+RUN pip install --no-cache-dir ${INSTALL}
 
 RUN useradd --create-home --uid 10001 crosslens && mkdir /cache && chown crosslens /cache
 USER crosslens

@@ -55,10 +55,11 @@ $(READY): pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(READY)
 
-# The versions of this environment become the lock; torch stays the CPU build.
+# The versions of this environment become the lock, torch the CPU build; search.txt is the part without torch.
 lock: $(READY)
 	{ echo "--extra-index-url $(TORCH)"; \
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\([^+]*\).*/torch==\1/'; } > $(LOCK)
+	$(BIN)/python requirements/search.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

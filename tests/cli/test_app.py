@@ -137,7 +137,7 @@ class TestExitStatus:
         assert cli("search", tmp_path, "--top", 0)[0] == 2
         status, _, err = fit(cli, pictures, tmp_path / "r", "--set", "epoch=3")
         assert status == 2
-        assert "Keys of ucdir" in err
+        assert "ucdir has no setting 'epoch'; it has epochs" in err
         assert fit(cli, pictures, tmp_path / "r", "--set", "nonsense")[0] == 2
         assert cli("evaluate", "tiny")[0] == 2
         assert cli("evaluate", "tiny", pictures, "--k", "0,1")[0] == 2

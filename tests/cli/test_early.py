@@ -8,7 +8,7 @@ import pytest
 from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
 from crosslens.evaluation.protocols import PROTOCOLS
 
-HEAVY = ("torch", "transformers", "onnxruntime", "scipy", "sklearn")
+HEAVY = ("torch", "transformers", "onnxruntime", "scipy", "sklearn", "faiss")
 RUN = f"""
 import sys
 from crosslens.cli import main
@@ -24,10 +24,34 @@ finally:
     [
         ("fit UNKNOWN . --out run", "there is no method 'UNKNOWN'"),
         ("fit ucdir gone --out run", "gone does not exist"),
-        ("fit ucdir . --backbone ./gone --out run", "./gone is no run, no encoder folder and no backbone"),
+        ("fit ucdir . --backbone ./gone --out run", "there is no backbone './gone'"),
+        ("fit ucdir . --set typo=1 --out run", "ucdir has no setting 'typo'; it has epochs"),
+        ("fit ucdir . --set epcohs=3 --out run", "did you mean 'epochs'"),
+        ("fit tki --set typo=1 --out run", "tki has no setting 'typo'"),
+        ("fit ucdir . --set epochs --out run", "--set takes key=value, not 'epochs'"),
+        ("fit ucdir .", "name the run folder to make"),
+        ("fit ucdir . --recipe ucdir-offic --out run", "there is no recipe 'ucdir-offic'"),
+        ("fit ucdir . --tune hed --out run", "did you mean 'head'"),
+        ("fit ucdir . --backbone lit --out run", "there is no backbone 'lit'; did you mean 'lite'"),
+        ("fit ucdir . --backbone vit:./gone --out run", "vit needs what ./gone names, and nothing is there"),
+        ("fit ucdr --settings", "there is no method 'ucdr'"),
+        ("embed . --backbone lit --out f", "there is no backbone 'lit'"),
+        ("embed . --runner rya --out f", "there is no runner 'rya'"),
+        ("embed . --decode quick --out f", "there is no way to decode called 'quick'"),
+        ("embed .", "give ROOT and --out FOLDER"),
+        ("evaluate lit .", "lit is no run, no encoder folder and no backbone"),
+        ("evaluate lite . --convention foo", "there is no convention 'foo'"),
+        ("evaluate lite . --ties foo", "foo"),
+        ("evaluate lite . --goal foo", "goal = 'foo'"),
+        ("evaluate lite . --k a,b", "--k takes whole numbers"),
+        ("compare lite centred --on .", "it is a method; make a run with 'crosslens fit centred"),
+        ("index build . --encoder lit --out a.index", "lit is no run, no encoder folder and no backbone"),
+        ("match . --encoder lit", "lit is no run, no encoder folder and no backbone"),
+        ("benchmark gone.yaml --out b", "there is no suite gone.yaml"),
+        ("benchmark wrong.yaml --out b", "(1) methods.ucdir: ucdir has no setting 'typo'; it has epochs"),
         ("evaluate lite . --protocol pears", "there is no protocol 'pears'"),
         ("evaluate lite gone", "gone does not exist"),
-        ("compare lite centred --on gone", "gone does not exist"),
+        ("compare lite lite --on gone", "gone does not exist"),
         ("index build . --store typo --out a.index", "there is no store 'typo'"),
         ("index build gone --out a.index", "gone does not exist"),
         ("report gone", "gone is no run folder"),
@@ -39,6 +63,9 @@ finally:
     ],
 )
 def test_said_before_heavy_imports(command, told, tmp_path):
+    (tmp_path / "wrong.yaml").write_text(
+        "{name: a, methods: {ucdir: {settings: {typo: 1}}}, data: {b: {path: .}}, backbones: [lit]}"
+    )
     code = [sys.executable, "-c", RUN, *command.split()]
     finished = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode in (1, 2)

@@ -181,7 +181,7 @@ def test_build_names_what_it_skips_and_what_it_does_not_read(cli, pictures, tmp_
     assert status == 0, err
     said = " ".join((out + err).split())
     assert "96 images indexed" in said
-    assert "2 skipped, 1 files left out, being of formats that are not read (.psd 1)" in said
+    assert "2 skipped, 1 file left out, being of formats that are not read (.psd 1)" in said
     for reason in ("dot.png is 1 x 1 pixels", "broken.png is not an image"):
         assert f"skipped: {pictures}/photo/{reason}" in said
 

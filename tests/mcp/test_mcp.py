@@ -113,6 +113,8 @@ def test_a_client_asks_everything(world, way):
             assert [hit["id"] for hit in like["hits"]] == [one.hit.id for one in plain.hits]
 
             counted = await ask("facets", where="label = 'circle'")
+            shape = counted.pop("columns")["orientation"]
+            assert (shape["type"], shape["values"]) == ("text", [["square", 8]])
             assert counted == {
                 "items": 8, "domains": {"photo": 4, "sketch": 4}, "labels": {"circle": 8}, "unlabelled": 0,
             }  # fmt: skip

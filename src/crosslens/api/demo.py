@@ -25,19 +25,19 @@ from crosslens.search.query.searcher import Searcher
 from crosslens.support.progress import counted_progress
 
 QUERY: Look = "line"
-GALLERY: Look = "flat"
+_GALLERY: Look = "flat"
 GROUPS = ("Animals & Nature", "Food & Drink", "Travel & Places", "Objects", "Activities")
 """Unicode groups of things one can draw; faces, people and symbols differ by more than their look."""
-LEAST_MEMBERS = 10
-SEARCHES = ("1F3B8", "1F34E", "1F408")
+_LEAST_MEMBERS = 10
+_SEARCHES = ("1F3B8", "1F34E", "1F408")
 """Guitar, red apple, cat: line drawings asked for at the end; the last is one that it loses."""
 
-CATEGORY_TEXT = (
+_CATEGORY_TEXT = (
     "The label is the Unicode subgroup (animal-mammal, food-fruit, transport-ground, ...). UCDIR saw no label: it"
     " clusters each look by itself and lets the two looks agree on how pictures group. That is what this table"
     " measures."
 )
-IDENTITY_TEXT = (
+_IDENTITY_TEXT = (
     "The label is the very same concept, so each query has one right answer. Training that pulls all mammals"
     " together makes it harder to tell the cat from the dog: category-level training lifts categories and costs"
     " identity, as it should. Where you look for the same thing rather than the same kind, take 'centred'."
@@ -103,7 +103,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
     clock.stop("embed")
 
     say("3. Learn without labels: UCDIR, a small head on the frozen features.")
-    run = api.fit("ucdir", catalog, out=folder / "run", domains=(QUERY, GALLERY), resume=_begun(folder))
+    run = api.fit("ucdir", catalog, out=folder / "run", domains=(QUERY, _GALLERY), resume=_begun(folder))
     clock.stop("fit")
 
     encoders = {"frozen": Encoder(backbone), "centred": _centred(catalog, backbone)}
@@ -126,7 +126,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
     say(
         f"5. Index the flat pictures with {finder}, which finds the same thing most often; ask with line drawings:"
     )
-    index = _index(folder / "flat.index", catalog.select(domains=[GALLERY]), encoders[finder])
+    index = _index(folder / "flat.index", catalog.select(domains=[_GALLERY]), encoders[finder])
     searches = _searches(index, catalog, concepts)
     for name, hits in searches:
         say(f"   {name:12} -> {', '.join(hit.label or hit.id for hit in hits)}")
@@ -135,8 +135,8 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
 
     write_report(
         [
-            Section("Categories", categories, CATEGORY_TEXT),
-            Section("The same concept", identities, IDENTITY_TEXT),
+            Section("Categories", categories, _CATEGORY_TEXT),
+            Section("The same concept", identities, _IDENTITY_TEXT),
         ],
         folder / "report.html",
         title="crosslens demo: line drawings and flat colour",
@@ -144,7 +144,7 @@ def run_demo(folder: Path, say: Callable[[str], None] = print) -> Demo:
         embeddings=Embeddings.of({name: encoders[name] for name in ("frozen", "ucdir")}, catalog),
         log=run.read_log(),
         settings=run.config(),
-        credits=list(dict.fromkeys(ATTRIBUTION[look] for look in (QUERY, GALLERY))),
+        credits=list(dict.fromkeys(ATTRIBUTION[look] for look in (QUERY, _GALLERY))),
     )
     clock.stop("report")
     return Demo(folder, catalog, categories, identities, gain, searches, clock.seconds)
@@ -154,11 +154,11 @@ def demo_catalog(level: Literal["subgroup", "concept"] = "subgroup") -> Catalog:
     """The demo's pictures: drawable things of subgroups of ten or more, labelled by subgroup or concept."""
     with counted_progress("drawing") as show:
         catalog = emoji_catalog(
-            "subgroup", (QUERY, GALLERY), groups=GROUPS, min_members=LEAST_MEMBERS, on_progress=show
+            "subgroup", (QUERY, _GALLERY), groups=GROUPS, min_members=_LEAST_MEMBERS, on_progress=show
         )
     if level == "subgroup":
         return catalog
-    return emoji_catalog("concept", (QUERY, GALLERY), groups=GROUPS).with_ids(set(catalog.ids))
+    return emoji_catalog("concept", (QUERY, _GALLERY), groups=GROUPS).with_ids(set(catalog.ids))
 
 
 class _Clock:
@@ -178,7 +178,7 @@ def _begun(folder: Path) -> bool:
 
 def _centred(catalog: Catalog, backbone: Any) -> Encoder:
     features = features_of(catalog, backbone)
-    return centred_encoder(backbone, {look: features.of_domain(look).centre for look in (QUERY, GALLERY)})
+    return centred_encoder(backbone, {look: features.of_domain(look).centre for look in (QUERY, _GALLERY)})
 
 
 def _index(folder: Path, catalog: Catalog, encoder: Encoder) -> Index:
@@ -192,7 +192,7 @@ def _searches(index: Index, catalog: Catalog, concepts: Catalog) -> list[tuple[s
     paths = dict(zip(catalog.ids, catalog.paths, strict=True))
     found: list[tuple[str, list[Hit]]] = []
     searcher = Searcher(index)
-    for code in SEARCHES:
+    for code in _SEARCHES:
         image = f"{QUERY}/{code}"
         answer = SearchRequest.made_of(images=[paths[image]], domain=QUERY, top=5).put_to(searcher)
         hits = _named([found.hit for found in answer.hits], names)

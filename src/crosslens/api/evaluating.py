@@ -16,7 +16,7 @@ from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.evaluation.caveats import copied_queries
-from crosslens.evaluation.compare import Comparisons, compare_evaluations
+from crosslens.evaluation.compare import Comparisons, compare_evaluations, require_metric
 from crosslens.evaluation.coverage import unmatched_marks
 from crosslens.evaluation.goals import MARK as GOAL_MARK
 from crosslens.evaluation.label_accuracy import LABELS, label_accuracy
@@ -89,7 +89,7 @@ def compare(
 
 def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluation:
     """What ``evaluate`` does, for a request."""
-    run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
+    run = None if isinstance(encoder, Encoder) else _run_at(encoder)
     plan = _plan(run, request)
     result = _measured(load_encoder(encoder), plan)
     if plan.catalog.left_out:
@@ -113,7 +113,7 @@ def measure_and_compare(
     """What ``compare`` does, for a request."""
     if len(encoders) < 2:
         raise ConfigError("compare takes at least two runs, encoders or backbones")
-    runs = [None if isinstance(place, Encoder) else _run_at(Path(place)) for place in encoders]
+    runs = [None if isinstance(place, Encoder) else _run_at(place) for place in encoders]
     first = next((run for run in runs if run is not None), None)
     if request.on is None and first is None:
         raise ConfigError("give the images to compare on; only a run remembers its own")
@@ -129,8 +129,13 @@ def measure_and_compare(
         "only": frozenset.intersection(*kept) if kept else None,
     }
     plans = [_plan(run, request.model_copy(update=alike)) for run in runs]
-    measured = [_measured(load_encoder(place), plan) for place, plan in zip(encoders, plans, strict=True)]
+    measured = [_measured(load_encoder(encoders[0]), plans[0])]
     keys = list(measured[0].directions[0].per_query)
+    if metric is not None:
+        # Before the others are measured, which may take minutes each.
+        require_metric(measured[0].directions[0], metric)
+    more = zip(encoders[1:], plans[1:], strict=True)
+    measured += [_measured(load_encoder(place), plan) for place, plan in more]
     chosen = metric or ("map@all" if "map@all" in keys else keys[0])
     names = [place.name if isinstance(place, Encoder) else str(place) for place in encoders]
     others = [
@@ -285,8 +290,9 @@ def _place(encoder: Encoder | Run | str | Path) -> Encoder | str | Path:
     return encoder.folder if isinstance(encoder, Run) else encoder
 
 
-def _run_at(path: Path) -> Run | None:
-    return Run(path) if (path / "config.yaml").is_file() else None
+def _run_at(place: str | Path) -> Run | None:
+    run = Run.at(place)
+    return run if (run.folder / "config.yaml").is_file() else None
 
 
 def run_marks(run: Run) -> list[str]:

@@ -13,10 +13,10 @@ from crosslens.data.catalog import Catalog
 from crosslens.data.source import Source
 from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
 from crosslens.images.decode import DecodeMode
-from crosslens.methods.base import Tune
+from crosslens.methods.tune import Tune
 from crosslens.ops.hubs import Goal
 from crosslens.recipes import read_recipe
-from crosslens.support.addresses import place_of
+from crosslens.support.addresses import PathHere, place_of
 from crosslens.support.errors import ConfigError, RunError
 from crosslens.support.request import Request
 from crosslens.training.run import IMAGES, Run
@@ -31,7 +31,7 @@ class FitRequest(Request):
     source: Source | None = None
     """The images: a folder, a manifest or a Catalog; methods that learn from texts alone need none."""
 
-    out: Path
+    out: PathHere
     """The run folder; must be new unless ``resume``."""
 
     domains: tuple[str, ...] | None = None

@@ -9,7 +9,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from crosslens.api.auto.choice import AUTO
 from crosslens.api.auto.train_chosen import train_chosen
 from crosslens.api.fit_request import FitRequest
 from crosslens.api.training_images import TrainingImages, select_images
@@ -22,7 +21,7 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Joint, Looks
 from crosslens.features.looks import looks_of
 from crosslens.labels.wording import same_class
-from crosslens.methods import method_class
+from crosslens.methods import AUTO, method_class
 from crosslens.methods.base import FitJob, Method, make_config, torch_device, without_removed
 from crosslens.methods.oracle import Oracle
 from crosslens.support.errors import ConfigError, RunError
@@ -65,10 +64,10 @@ def fit(
 def train(request: FitRequest) -> Run:
     """What ``fit`` does, for a request."""
     asked = request.with_recipe()
-    return train_chosen(asked, train_method) if asked.method == AUTO else train_method(asked)
+    return train_chosen(asked, _train_method) if asked.method == AUTO else _train_method(asked)
 
 
-def train_method(
+def _train_method(
     asked: FitRequest, selected: TrainingImages | None = None, chosen_because: Mapping[str, Any] | None = None
 ) -> Run:
     """Train the method that a request names.

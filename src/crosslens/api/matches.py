@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from crosslens.search.grid import Tile, tiles_as_html, write_pairs
+from crosslens.search.grid import Tile, picture_tile, tiles_as_html, write_pairs
+from crosslens.support.addresses import path_here
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import atomic_path, write_json
-from crosslens.support.tables import SUFFIXES, Table, to_pandas
+from crosslens.support.tables import SUFFIXES, Table, Tabled
 from crosslens.support.terminal import visible
-
-if TYPE_CHECKING:
-    import pandas
-    import pyarrow
 
 FORMAT = 1
 SHOWN = 12
 """Pairs that a result shows of itself."""
-DRAWN = 100
+_DRAWN = 100
 """Pairs, and pictures without a partner, that a sheet shows of each kind; the tables have them all."""
 _COLUMNS = ("status", "a", "b", "probability", "score", "path_a", "path_b")
 _STARTS = {".csv": ",".join(_COLUMNS).encode(), ".json": b'{\n  "format": 1,\n  "pairs": ['}
@@ -66,7 +63,7 @@ class Alone:
 
 
 @dataclass(frozen=True, repr=False)
-class Matches:
+class Matches(Tabled):
     """Which picture of A is which of B.
 
     Attributes:
@@ -101,18 +98,6 @@ class Matches:
             _row("only b", one.guess.a if one.guess else None, one.picture, one.guess) for one in self.alone_b
         ]
         return Table(_COLUMNS, tuple(rows))
-
-    def to_arrow(self) -> pyarrow.Table:
-        """``table`` as an Arrow table."""
-        return self.table().to_arrow()
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """``table`` as a data frame.
-
-        Raises:
-            ConfigError: where pandas is not installed.
-        """
-        return to_pandas(self.to_arrow())
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values."""
@@ -162,9 +147,9 @@ class Matches:
             file: replaced in one step.
             linked: whether pictures lead to their files; for pages that stay on this machine.
         """
-        tiles = [_tiles(pair, linked) for pair in self.pairs[:DRAWN]]
+        tiles = [_tiles(pair, linked) for pair in self.pairs[:_DRAWN]]
         for alone, is_a in ((self.alone_a, True), (self.alone_b, False)):
-            for one in alone[:DRAWN]:
+            for one in alone[:_DRAWN]:
                 own = _tile(one.picture, f"only in {'A' if is_a else 'B'}", linked)
                 other = Tile(None, "no partner") if one.guess is None else _guessed(one.guess, is_a, linked)
                 tiles.append((own, other) if is_a else (other, own))
@@ -175,7 +160,7 @@ class Matches:
         rough = ", probabilities are rough" if self.rough else ""
         counts = f"{len(self.pairs)} pairs, {len(self.alone_a)} only in A, {len(self.alone_b)} only in B"
         largest = max(len(self.pairs), len(self.alone_a), len(self.alone_b))
-        return f"{counts}{rough}" + (f"; the first {DRAWN} of each shown" if largest > DRAWN else "")
+        return f"{counts}{rough}" + (f"; the first {_DRAWN} of each shown" if largest > _DRAWN else "")
 
     def __repr__(self) -> str:
         rough = ", probabilities are rough" if self.rough else ""
@@ -197,8 +182,9 @@ def check_place(place: Path) -> None:
     """Whether a result of ``match`` may be written there: nothing else is written over.
 
     Raises:
-        ConfigError: for an unknown ending, or a file or folder that holds something else.
+        ConfigError: for an unknown ending, an address, or a file or folder that holds something else.
     """
+    path_here(place)
     suffix = place.suffix.lower()
     if place.is_dir():
         others = sorted({file.name for file in place.iterdir()} - set(_FILES))
@@ -235,5 +221,4 @@ def _guessed(pair: Pair, is_a: bool, linked: bool) -> Tile:
 
 
 def _tile(picture: Picture, caption: str, linked: bool) -> Tile:
-    path = Path(picture.path)
-    return Tile(path, "image is gone", (caption, picture.id), path.absolute().as_uri() if linked else "")
+    return picture_tile(picture.path, (caption, picture.id), linked=linked)

@@ -20,17 +20,15 @@ from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.features.load import features_of
 from crosslens.features.of_encoder import folder_for
-from crosslens.methods import known_methods, method_class
+from crosslens.methods import UNTRAINED, known_methods, method_class
 from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.report.maps import Embeddings
 from crosslens.report.page import write_report
 from crosslens.report.tables import Section
 from crosslens.support.errors import ConfigError, EvaluationError, RunError
 from crosslens.support.progress import progress
+from crosslens.support.remote import Remote
 from crosslens.training.run import Run
-
-BASELINES = ("frozen", "centred")
-"""Names that stand for the run's own backbone: as it is, and with each domain's mean taken away."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,10 @@ def report(
         EvaluationError: when no image is left that none of the encoders saw a label of.
         CrosslensError: of the kind that fits when an encoder cannot be loaded or measured.
     """
-    record = run if isinstance(run, Run) else Run(Path(run))
+    record = run if isinstance(run, Run) else Run.at(run)
     config = record.config()
+    if out is None and isinstance(record.place, Remote):
+        raise ConfigError(f"{record.place} is read and not changed: name the page to write with --out FILE")
     target = record.folder / "report.html" if out is None else Path(out)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder; name the file to write, such as {target / 'report.html'}")
@@ -112,7 +112,7 @@ def report(
     chosen = list(catalog.domains_named(chosen)) if chosen else None
     catalog = catalog.select(domains=chosen) if chosen else catalog
     own = _read(record.folder)
-    names = [name for name in BASELINES if name != own.encoder.method] if against is None else against
+    names = [name for name in UNTRAINED if name != own.encoder.method] if against is None else against
     entries = [_beside(name, own.encoder, config["backbone"], catalog, place, device) for name in names]
     if (record.oracle_folder / "config.json").is_file():
         best = Encoder.load(record.oracle_folder)
@@ -198,16 +198,16 @@ def _read(place: str | Path) -> _Entry:
     marks = (
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []
     )
-    folder = Path(place)
-    run = None
+    there = Run.at(place)
+    folder, run = there.folder, None
     if (folder / "config.yaml").is_file():
-        run = Run(folder)
+        run = there
         marks += [mark for mark in run_marks(run) if not mark.startswith("oracle")]
         if scenario := run.config().get("scenario"):
             marks.append(f"trained on the classes of its {scenario['kind']} scenario only; measured here on all")
     name = encoder.name
     if folder.is_dir():
-        own = folder.resolve().name
+        own = there.place.resolve().name
         name = encoder.method if own == encoder.method else f"{encoder.method} ({own})"
     return _Entry(name, encoder, tuple(marks), run)
 
@@ -215,8 +215,8 @@ def _read(place: str | Path) -> _Entry:
 def _beside(
     name: str, own: Encoder, backbone: str, catalog: Catalog, features: Path | None, device: str | None
 ) -> _Entry:
-    """What ``--against NAME`` means."""
-    if name not in BASELINES:
+    """What ``--against NAME`` means; untrained methods are made with the own backbone of the run."""
+    if name not in UNTRAINED:
         return _read(name)
     network = own.backbone
     if own.part(TrainedTower):

@@ -12,7 +12,7 @@ from crosslens.encoder.parts import Joint, TrainedTower
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.without_labels import LEAST, Agreement, agree_without_labels
 from crosslens.features.of_encoder import features_of_encoder, folder_for
-from crosslens.methods import method_class
+from crosslens.methods import UNTRAINED, method_class
 from crosslens.support.errors import CrosslensError
 from crosslens.training.run import Run
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 500
 """Images of each domain that are looked at."""
-_UNTRAINED = ("frozen", "centred")
 
 
 def summarise_fit(
@@ -94,7 +93,7 @@ def look_at_run(
     """
     config = run.config()
     domains = config["domains"]
-    if config["method"] in _UNTRAINED or len(domains) < 2 or "source" not in config:
+    if config["method"] in UNTRAINED or len(domains) < 2 or "source" not in config:
         return None
     if encoder.part(TrainedTower) is not None or encoder.embeds_by_domain:
         return None
@@ -115,7 +114,7 @@ def _learned(run: Run) -> str:
     kind = method_class(config["method"])
     images = config.get("images") or 0
     taught = f"{images} images of {', '.join(config['domains'])}" if images else "class names alone"
-    if config["method"] in _UNTRAINED:
+    if config["method"] in UNTRAINED:
         return f"{config['method']} learns nothing; it was made of {taught}"
     how = "with their labels" if "labels" in kind.learns_from else "without labels"
     if config.get("classes"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from crosslens.images.picture import DecodeMode
 from crosslens.support.errors import BackboneError, ConfigError
-from crosslens.support.near_names import did_you_mean
+from crosslens.support.near_names import did_you_mean, near_folder
 
 if TYPE_CHECKING:
     from crosslens.backbones.base import Backbone
@@ -141,19 +142,46 @@ def load_backbone(name: str, *, decode: DecodeMode = "exact") -> Backbone:
         ConfigError: for another way to decode.
         BackboneError: for an unknown kind, listing the known ones, or weights that do not fit.
     """
-    if decode not in _DECODE_MODES:
-        raise ConfigError(f"there is no way to decode called {decode!r}; there are {', '.join(_DECODE_MODES)}")
+    require_decode_mode(decode)
+    require_kind(name)
     kind, _, source = name.partition(":")
-    if kind not in BACKBONES:
-        near = did_you_mean(kind, BACKBONES)
-        raise BackboneError(f"there is no backbone {name!r}{near}; known are:\n{describe_backbones()}")
     backbone = BACKBONES[kind](source)
     backbone.preprocess = backbone.preprocess.model_copy(update={"decode": decode})
     return backbone
 
 
+def require_decode_mode(name: str) -> None:
+    """Check the name of a way to decode.
+
+    Raises:
+        ConfigError: listing those there are.
+    """
+    if name not in _DECODE_MODES:
+        raise ConfigError(f"there is no way to decode called {name!r}; there are {', '.join(_DECODE_MODES)}")
+
+
+def require_kind(name: str) -> None:
+    """Check what a backbone's name begins with, and that a path in it leads somewhere; nothing is loaded.
+
+    Raises:
+        BackboneError: for an unknown kind, listing the known ones, or a path where nothing is.
+    """
+    kind, _, source = name.partition(":")
+    if kind not in BACKBONES:
+        raise BackboneError(
+            f"there is no backbone {name!r}{did_you_mean(kind, BACKBONES)}; known: {describe_backbones()}"
+        )
+    # Anything else may be an id of the hub.
+    if is_place(source) and not Path(source.partition("?")[0]).exists():
+        raise BackboneError(f"{kind} needs what {source} names, and nothing is there{near_folder(source)}")
+
+
+def is_place(text: str) -> bool:
+    """Whether a text can only be a path."""
+    return text.startswith(("/", "./", "../", "~"))
+
+
 def describe_backbones() -> str:
-    """One line a kind, as ``load_backbone`` takes it and what it is; FOLDER may also be a Hugging Face hub id."""
+    """Every kind, as ``load_backbone`` takes it and what it is; FOLDER may also be a Hugging Face hub id."""
     forms = {kind: f"{kind}:{entry.source}" if entry.source else kind for kind, entry in BACKBONES.items()}
-    width = max(map(len, forms.values()))
-    return "\n".join(f"  {forms[kind]:<{width}}  {entry.about}" for kind, entry in BACKBONES.items())
+    return "; ".join(f"{forms[kind]} ({entry.about})" for kind, entry in BACKBONES.items())

@@ -32,7 +32,7 @@ class ImageTower(nn.Module):
         return embedding
 
 
-class TextTower(nn.Module):
+class _TextTower(nn.Module):
     """A text transformer of transformers' CLIP or SigLIP, with the projection into the joint space."""
 
     def __init__(self, text: nn.Module, projection: nn.Module) -> None:
@@ -67,7 +67,9 @@ class ClipBackbone(VisionLanguageBackbone):
         # SigLIP's towers end in the joint space, CLIP's need a linear map each.
         is_siglip = model.config.model_type == "siglip"
         self.tower = ImageTower(model.vision_model, nn.Identity() if is_siglip else model.visual_projection).eval()
-        self.text_tower = TextTower(model.text_model, nn.Identity() if is_siglip else model.text_projection).eval()
+        self.text_tower = _TextTower(
+            model.text_model, nn.Identity() if is_siglip else model.text_projection
+        ).eval()
         self.dim = vision.hidden_size if is_siglip else model.config.projection_dim
         self.joint_dim = self.dim
         self._make_tokens = tokens

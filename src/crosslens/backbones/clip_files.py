@@ -21,7 +21,7 @@ from crosslens.backbones.open_clip_settings import OpenClipSettings
 from crosslens.backbones.weights import read_state
 from crosslens.support.errors import BackboneError
 
-ACTIVATIONS = ("gelu", "quick_gelu")
+_ACTIVATIONS = ("gelu", "quick_gelu")
 
 # Width of one attention head, where it is not 64: open_clip's ViT-H, ViT-g, ViT-G and ViT-e by their width.
 _HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104, 1792: 112}
@@ -85,7 +85,7 @@ def load_clip_file(kind: str, source: str) -> ClipBackbone:
     path, _, wanted = source.partition("?act=")
     if not path:
         raise BackboneError(f"{kind} needs a weights file: {kind}:FILE")
-    if wanted and wanted not in ACTIVATIONS:
+    if wanted and wanted not in _ACTIVATIONS:
         raise BackboneError(f"there is no activation {wanted!r}; use {kind}:{path}?act=gelu or ?act=quick_gelu")
     file = Path(path)
     state = _plain_names(read_state(file))

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones import TEXT_READERS
 from crosslens.backbones.base import Backbone, load_weights
-from crosslens.backbones.drawings.reader import LiteTower
+from crosslens.backbones.drawings.reader import LiteTower, weave
 from crosslens.backbones.efficientnet import EfficientNetLite0
 from crosslens.backbones.reading import Reading
 from crosslens.backbones.sentences import SentenceReader, sentence_key
@@ -36,9 +36,9 @@ from crosslens.images.preprocess import Preprocess
 from crosslens.support.files import atomic_path
 from crosslens.support.places import cache_folder
 
-JOINT_TEMPERATURE = 2.0
+_JOINT_TEMPERATURE = 2.0
 """Temperature of the softmax over ImageNet logits; higher mixes more class names into an image's vector."""
-CLASS_WORDING = {"": "a photo of a {}", "blend": "{}"}
+_CLASS_WORDING = {"": "a photo of a {}", "blend": "{}"}
 """How ImageNet's classes are put to the text tower, by joint space. The sentence labels PACS better than the bare
 name (photos 77 % instead of 73 %, cartoons 31 % instead of 26 %; ``benchmarks/lite.py``); what learns from bare
 names gains less from it (``benchmarks/tki.py``)."""
@@ -111,7 +111,7 @@ class PhotoBackbone(SentenceBackbone):
         from safetensors import SafetensorError
         from safetensors.torch import load_file, save_file
 
-        wording = CLASS_WORDING[self.joint_kind]
+        wording = _CLASS_WORDING[self.joint_kind]
         sentences = [wording.format(name) for name in imagenet_names()]
         # Another release of the class names is as much another cache as another text tower.
         parts = [sentence_key(), *sentences]
@@ -168,8 +168,7 @@ class PhotoBackbone(SentenceBackbone):
 
     def to_joint(self, features: Tensor) -> Tensor:
         """Features ``(N, 1280)`` to unit rows ``(N, 384)``: class texts weighted by the softmax, centred."""
-        weights = torch.softmax(self.logits(features) / JOINT_TEMPERATURE, dim=1)
-        woven = F.normalize(weights @ self.class_texts - self.text_centre, dim=1)
+        woven = weave(self.logits(features), self.class_texts, self.text_centre, _JOINT_TEMPERATURE)
         if not self.joint_kind:
             return woven
         regressed = F.normalize(features.float() @ self._regression, dim=1)

@@ -84,7 +84,7 @@ def word_prompts(
     """
     place = device or torch.device("cpu")
     if isinstance(backbone, SentenceBackbone):
-        return SentencePrompts(backbone, texts, place, holes)
+        return _SentencePrompts(backbone, texts, place, holes)
     if isinstance(backbone, ClipBackbone) and backbone.is_causal:
         return CausalPrompts(backbone, texts, place, holes)
     raise BackboneError(
@@ -124,7 +124,7 @@ class MeanPrompts(WordPrompts):
         return " ".join(one.tokens for one in self._templates)
 
 
-class SentencePrompts(WordPrompts):
+class _SentencePrompts(WordPrompts):
     """Prompts of MiniLM (``lite``), which looks both ways: only padding can be left out."""
 
     def __init__(

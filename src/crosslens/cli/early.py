@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from crosslens.support.addresses import is_address
 from crosslens.support.errors import BackboneError, CatalogError, ConfigError, RunError
 
 _PATTERN = "*?[{"
@@ -16,7 +17,7 @@ def require_sources(*sources: str | Path | None) -> None:
     Raises:
         CatalogError: naming the first that is not.
     """
-    from crosslens.support.addresses import is_address, place_of
+    from crosslens.support.addresses import place_of
     from crosslens.support.members import container_of
 
     for source in sources:
@@ -40,21 +41,47 @@ def require_name(kind: str, name: str | None, known: Sequence[str]) -> None:
 
 
 def require_run(folder: str) -> None:
-    """Check that a folder is a run's.
+    """Check that a folder of this machine is a run's.
 
     Raises:
         RunError: where it has no settings.
     """
-    if not (Path(folder) / "config.yaml").is_file():
+    from crosslens.support.addresses import place_of
+    from crosslens.support.remote import Remote
+
+    place = place_of(folder)
+    if not isinstance(place, Remote) and not (place / "config.yaml").is_file():
         raise RunError(f"{folder} is no run folder (no config.yaml)")
 
 
+def require_backbones(*names: str) -> None:
+    """Check the names of backbones; see ``crosslens.backbones.require_kind``."""
+    from crosslens.backbones import require_kind
+
+    for name in names:
+        require_kind(name)
+
+
 def require_encoders(*names: str) -> None:
-    """Check that what can only be a path is there; names of backbones are left to who loads them.
+    """Check that each is a place that is there, or may be a backbone's name.
 
     Raises:
         BackboneError: naming the first that is not.
     """
+    from crosslens.backbones import is_place, require_kind
+    from crosslens.methods import METHODS
+    from crosslens.support.near_names import near_folder
+
     for name in names:
-        if name.startswith(("/", "./", "../", "~")) and not Path(name).expanduser().exists():
-            raise BackboneError(f"{name} is no run, no encoder folder and no backbone: there is no such place")
+        if is_address(name) or Path(name).expanduser().exists():
+            continue
+        told = f"{name} is no run, no encoder folder and no backbone"
+        if is_place(name):
+            raise BackboneError(f"{told}: there is no such place{near_folder(name)}")
+        if name in METHODS:
+            fitted = f"'crosslens fit {name} PICTURES --out RUN'"
+            raise BackboneError(f"{told}: it is a method; make a run with {fitted} and name that")
+        try:
+            require_kind(name)
+        except BackboneError as error:
+            raise BackboneError(f"{told}{near_folder(name)}: {error}") from error

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crosslens.cli.early import require_encoders, require_sources
+from crosslens.cli.early import require_backbones, require_name, require_sources
 from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Backbone,
@@ -90,21 +90,22 @@ def embed(
     later; then crosslens embed --join features/
     """
     require_sources(root)
-    require_encoders(backbone)
+    require_backbones(backbone)
+    require_name("runner", runner, ("threads", "ray"))
+    alone = root is None and out is None and join is not None and len(join) == 1 and part is None
+    if not alone and (root is None or out is None):
+        raise ConfigError("give ROOT and --out FOLDER; or --join FOLDER alone, to join the parts in a folder")
+    if part is not None and join:
+        raise ConfigError("--join takes no vectors into a part: leave --part or --join out")
     from crosslens import api
     from crosslens.data.splits import select_splits
     from crosslens.features.parts import Part
 
-    if root is None and out is None and join is not None and len(join) == 1 and part is None:
-        with as_job("embed", join[0]):
-            _join(join[0], json, quiet)
-        return
     if root is None or out is None:
-        raise ConfigError("give ROOT and --out FOLDER; or --join FOLDER alone, to join the parts in a folder")
-    if part is not None and join:
-        raise ConfigError("--join takes no vectors into a part: leave --part or --join out")
-    if runner not in ("threads", "ray"):
-        raise ConfigError(f"a runner is threads or ray, not {runner!r}")
+        folder = (join or [])[0]
+        with as_job("embed", folder):
+            _join(folder, json, quiet)
+        return
     chosen = None if part is None else Part.parse(part)
     with as_job("embed", chosen.place(place_of(out)) if chosen else out):
         result = api.embed(

@@ -131,13 +131,10 @@ def evaluate(
 
     Example: crosslens evaluate runs/first        crosslens evaluate lite pictures/ --domains sketch,photo
     """
-    from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
-
-    require_name("protocol", protocol, PROTOCOL_NAMES)
+    _require_names(protocol, convention)
     require_encoders(encoder)
     require_sources(root)
     from crosslens.api.evaluate_request import EvaluateRequest
-    from crosslens.api.evaluating import measure
     from crosslens.api.seeds import runs_of
 
     numbers = (shared, private_query, private_gallery, draw)
@@ -158,6 +155,8 @@ def evaluate(
         ties=ties,
         goal=goal,
     )
+    from crosslens.api.evaluating import measure
+
     runs = runs_of(encoder)
     results = [measure(run, request) for run in runs]
     if per_query is not None:
@@ -204,13 +203,10 @@ def compare(
 
     Example: crosslens compare lite runs/first --on pictures/ --domains sketch,photo
     """
-    from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
-
-    require_name("protocol", protocol, PROTOCOL_NAMES)
+    _require_names(protocol, convention)
     require_encoders(*runs)
     require_sources(root)
     from crosslens.api.evaluate_request import EvaluateRequest
-    from crosslens.api.evaluating import measure_and_compare
     from crosslens.api.seeds import runs_of, spread_of
     from crosslens.data.catalog import Catalog
     from crosslens.data.source import open_catalog
@@ -230,6 +226,8 @@ def compare(
     )
     groups = {place: runs_of(place) for place in runs}
     places = [run for place in runs for run in groups[place]]
+    from crosslens.api.evaluating import measure_and_compare
+
     compared = measure_and_compare(places, request, metric)
     measured, metric = compared.evaluations, compared.metric
     if per_query is not None:
@@ -262,6 +260,14 @@ def compare(
     else:
         _show_comparisons(compared, spreads, groups)
     _tell([f"{name}: {mark}" for name, m in zip(places, measured, strict=True) for mark in m.marks] + told)
+
+
+def _require_names(protocol: str | None, convention: str) -> None:
+    from crosslens.evaluation.conventions import CONVENTIONS
+    from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
+
+    require_name("protocol", protocol, PROTOCOL_NAMES)
+    require_name("convention", convention, list(CONVENTIONS))
 
 
 def _intervals(result: Evaluation, metric: str) -> list[dict[str, Any]]:

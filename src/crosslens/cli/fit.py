@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from crosslens.cli.early import require_encoders, require_name, require_sources
+from crosslens.cli.early import require_backbones, require_name, require_sources
 from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
     Backbone,
@@ -33,7 +33,7 @@ from crosslens.cli.options import (
     scenario_draw,
     split_names,
 )
-from crosslens.methods import METHODS, known_methods
+from crosslens.methods import AUTO, METHODS, known_methods
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo
 
@@ -55,12 +55,14 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
     """Print every setting of METHOD with default, type and meaning, and leave."""
     if not wanted:
         return
+    method = ctx.params["method"]
+    if method == AUTO:
+        raise ConfigError("auto has no settings: it chooses them with the method; see what it takes by --explain")
+    require_name("method", method, known_methods())
     from crosslens.methods import method_class
     from crosslens.methods.settings import settings_of
 
-    if ctx.params["method"] == "auto":
-        raise ConfigError("auto has no settings: it chooses them with the method; see what it takes by --explain")
-    for setting in settings_of(method_class(ctx.params["method"]).Config):
+    for setting in settings_of(method_class(method).Config):
         echo(f"{setting.name}={setting.default}  ({setting.kind})")
         echo(indent(fill(setting.meaning, 106, break_on_hyphens=False), "    "))
     raise typer.Exit
@@ -144,18 +146,14 @@ def fit(
 
     Example: crosslens fit auto pictures/ --out runs/first
     """
-    if method != "auto":
+    if method != AUTO:
         require_name("method", method, known_methods())
     require_sources(root, classes)
-    require_encoders(backbone)
-    from crosslens.api.auto.choice import AUTO
-    from crosslens.api.auto.train_chosen import choose_for
+    require_backbones(backbone)
+    given = parse_settings(settings or [])
     from crosslens.api.fit_request import FitRequest
-    from crosslens.api.fitting import train
-    from crosslens.api.seeds import seed_folder
-    from crosslens.api.summary import summarise_fit
     from crosslens.evaluation.scenarios import KINDS
-    from crosslens.support.progress import note
+    from crosslens.methods.declared import require_settings
 
     scenario = scenario_draw(protocol, shared, private_query, private_gallery, draw)
     if protocol is not None and scenario is None:
@@ -174,7 +172,7 @@ def fit(
         backbone=backbone,
         tune=tune,
         seed=seed,
-        settings=parse_settings(settings or []),
+        settings=given,
         recipe=recipe,
         decode=decode,
         features=features,
@@ -188,6 +186,13 @@ def fit(
         split=split,
         scenario=scenario,
     )
+    require_settings(method, (request.with_recipe().settings or {}).keys())
+    from crosslens.api.auto.train_chosen import choose_for
+    from crosslens.api.fitting import train
+    from crosslens.api.seeds import seed_folder
+    from crosslens.api.summary import summarise_fit
+    from crosslens.support.progress import note
+
     if explain:
         choice = choose_for(request)
         emit_json(json, choice.to_json())

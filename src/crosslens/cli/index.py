@@ -101,7 +101,6 @@ def build(
     require_sources(root, queries)
     require_encoders(encoder)
     from crosslens.data.source import open_catalog
-    from crosslens.search.index.index import Index
     from crosslens.search.index.index_request import BuildRequest
 
     catalog = open_catalog(root)
@@ -124,6 +123,8 @@ def build(
         decode=decode if typed is not None and typed.name == "COMMANDLINE" else None,
         device=device,
     )
+    from crosslens.search.index.index import Index
+
     with as_job("index build", out):
         made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosslens.cli.early import require_sources
+from crosslens.cli.early import require_encoders, require_sources
 from crosslens.cli.options import (
     Device,
     Features,
@@ -79,8 +79,9 @@ def match(
     For a catalogue and photos of a shop, two icon sets, drawings and what they were drawn from. Nothing is trained
     and no labels are needed. Each picture has one partner at most; --many lets several of A share one of B.
 
-    A probability says how sure a pair is, given that most pictures of the smaller side do have a partner. Folders
-    that share little get too high ones: look at the pairs (--open) before you trust them.
+    A probability says how sure a pair is. How many pictures have a partner is estimated, so that folders that
+    share nothing get hardly any pair. With --many it is not: most pictures of A are taken to have one, and where
+    they have none the probabilities are too high.
 
     Example: crosslens match shop/ catalogue/ --many --out pairs.csv --open
 
@@ -89,10 +90,10 @@ def match(
     require_sources(a, b)
     from crosslens.api.match_request import MatchRequest
     from crosslens.api.matches import check_place
-    from crosslens.api.matching import match_pictures
 
     for place in out or []:
         check_place(place)
+    require_encoders(encoder)
     request = MatchRequest.of(
         a=a,
         b=b,
@@ -103,6 +104,8 @@ def match(
         features=features,
         device=device,
     )
+    from crosslens.api.matching import match_pictures
+
     found = match_pictures(request)
     for place in out or []:
         found.write(place)

@@ -112,9 +112,22 @@ Unseen = Annotated[
         " which 'crosslens data benchmarks' lists. A class called 3 is '3,'.",
     ),
 ]
+
+
+def _require_mode(name: str) -> str:
+    from crosslens.backbones import require_decode_mode
+
+    require_decode_mode(name)
+    return name
+
+
 Decode = Annotated[
     str,
-    typer.Option("--decode", help="exact, or fast: scaled JPEG decoding, several times faster on large photos."),
+    typer.Option(
+        "--decode",
+        callback=_require_mode,
+        help="exact, or fast: scaled JPEG decoding, several times faster on large photos.",
+    ),
 ]
 
 
@@ -218,7 +231,8 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
     if not left_out:
         return ""
     each = ", ".join(f"{suffix} {count}" for suffix, count in left_out.items())
-    return f", {sum(left_out.values())} files left out, being of formats that are not read ({each})"
+    count = sum(left_out.values())
+    return f", {count} file{'s' * (count != 1)} left out, being of formats that are not read ({each})"
 
 
 def left_out_of(root: str) -> dict[str, int]:

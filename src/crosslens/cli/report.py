@@ -22,6 +22,7 @@ from crosslens.cli.options import (
     is_shown,
     split_names,
 )
+from crosslens.methods import UNTRAINED
 from crosslens.support.terminal import echo
 
 
@@ -58,7 +59,7 @@ def report(
     """
     require_run(run)
     require_sources(root)
-    require_encoders(*(against or ()))
+    require_encoders(*(name for name in against or () if name not in UNTRAINED))
     from crosslens.api.reporting import report as write_report
 
     made = write_report(

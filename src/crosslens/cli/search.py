@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crosslens.search.index.index import Index
     from crosslens.search.query.query import Answer
     from crosslens.search.query.search_request import SearchRequest
+    from crosslens.support.addresses import Place
     from crosslens.support.tables import Table
 
 
@@ -221,7 +222,7 @@ def _check_saved(file: Path) -> None:
 
 def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer, *, linked: bool = False) -> None:
     from crosslens.images.decode import decode
-    from crosslens.search.grid import Tile, make_tile, write_grid
+    from crosslens.search.grid import Tile, make_tile, picture_tile, write_grid
 
     tiles = []
     for part in request.parts:
@@ -229,7 +230,7 @@ def _draw(file: Path, index: Index, request: SearchRequest, answer: Answer, *, l
         weight = "" if part.weight == 1 else f"weight {part.weight:g}"
         if part.kind == "like":
             hit, _ = index.get(value)
-            tiles.append(Tile(Path(hit.path), "image is gone", (f"like {value}", weight)))
+            tiles.append(picture_tile(hit.path, (f"like {value}", weight)))
         elif part.kind == "text":
             tiles.append(Tile(None, value, ("text", weight)))
         else:
@@ -255,7 +256,7 @@ def _show_sheet(index: Index, request: SearchRequest, answer: Answer) -> None:
         note(f"there is no browser with windows here; the hits are drawn in {file}")
 
 
-def _copy(answer: Answer, folder: Path) -> list[Path]:
+def _copy(answer: Answer, folder: Path) -> list[Place]:
     """The hits' pictures in a folder, the rank in front of each name; nothing there is written over."""
     import shutil
 
@@ -264,14 +265,14 @@ def _copy(answer: Answer, folder: Path) -> list[Path]:
     from crosslens.support.members import read_bytes
     from crosslens.support.progress import note
 
-    width = len(str(len(answer.hits)))
-    copied = []
+    width, there = len(str(len(answer.hits))), place_of(folder)
+    copied: list[Place] = []
     for rank, found in enumerate(answer.hits, start=1):
         source = place_of(found.hit.path)
-        target = folder / f"{rank:0{width}}-{source.name}"
+        target = there / f"{rank:0{width}}-{source.name}"
         again = 2
         while target.exists():
-            target = folder / f"{rank:0{width}}-{source.stem} ({again}){source.suffix}"
+            target = there / f"{rank:0{width}}-{source.stem} ({again}){source.suffix}"
             again += 1
         try:
             content = None if isinstance(source, Path) and source.is_file() else read_bytes(source)
@@ -288,15 +289,14 @@ def _copy(answer: Answer, folder: Path) -> list[Path]:
 
 
 def _table(answer: Answer) -> Table:
-    """The hits with all that is known of them, own columns among it; lists and duplicates are joined by ``; ``."""
+    """The hits with all that is known of them, own columns among it."""
     from crosslens.support.tables import Table
 
     names = ("score", "id", "path", "domain", "label", "size", "modified")
     own = list(dict.fromkeys(name for found in answer.hits for name in found.hit.columns))
     rows = []
     for rank, found in enumerate(answer.hits, start=1):
-        values = (found.hit.columns.get(name) for name in own)
-        told = ["; ".join(map(str, value)) if isinstance(value, list) else value for value in values]
+        told = [found.hit.columns.get(name) for name in own]
         fixed = (getattr(found.hit, name) for name in names)
         rows.append((rank, *fixed, "; ".join(found.duplicates), *told))
     return Table(("rank", *names, "duplicates", *own), tuple(rows))

@@ -15,7 +15,7 @@ from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_table
 
 
-class ServeGroup(TyperGroup):
+class _ServeGroup(TyperGroup):
     """``serve I`` starts a server; ``serve keys`` looks after keys."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -23,7 +23,7 @@ class ServeGroup(TyperGroup):
         return super().parse_args(ctx, args if args[:1] == ["keys"] else ["start", *args])
 
 
-app = typer.Typer(cls=ServeGroup, help="Serve indexes over HTTP, with a page to search in.")
+app = typer.Typer(cls=_ServeGroup, help="Serve indexes over HTTP, with a page to search in.")
 keys = typer.Typer(help="Keys that let programs and people in. An index folder called 'keys' is ./keys.")
 app.add_typer(keys, name="keys")
 KeyFileOption = Annotated[Path, typer.Option("--file", "-f", help="The key file; made when missing.")]

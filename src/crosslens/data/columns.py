@@ -27,7 +27,7 @@ from crosslens.support.errors import CatalogError
 from crosslens.support.utf8 import is_utf8
 
 ColumnType = Literal["text", "number", "date", "boolean", "list"]
-RESERVED = frozenset({"id", "path", "root", "domain", "label", "size", "modified", "score"})
+_RESERVED = frozenset({"id", "path", "root", "domain", "label", "size", "modified", "score"})
 """What every item and hit has already; a column of people's own is called otherwise."""
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 """``007`` is a number of a thing, not an amount, and stays text."""
@@ -51,7 +51,7 @@ def tidy_columns(table: pa.Table, *, cells: bool) -> tuple[pa.Table, list[str]]:
         called = nfc(str(name).strip())
         if not called or not is_utf8(called):
             notes.append("a column without a name is not kept")
-        elif called.casefold() in RESERVED:
+        elif called.casefold() in _RESERVED:
             notes.append(f"the column {called!r} is not kept: every image has one of that name; rename it")
         elif called in kept:
             notes.append(f"the column {called!r} is there twice; the first one is kept")

@@ -19,7 +19,7 @@ from crosslens.support.errors import CatalogError
 from crosslens.support.members import read_bytes
 from crosslens.support.remote import Remote
 
-SYSTEM_FOLDERS = frozenset(
+_SYSTEM_FOLDERS = frozenset(
     {
         "#recycle", "#snapshot", "@__thumb", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@snapshot",
         "@synoresource", "@tmp", "$recycle.bin", "recycled", "recycler", "system volume information", "config.msi",
@@ -39,23 +39,23 @@ _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
 def read(source: Place) -> Listing:
-    """Read a folder, one image, a table, a tar archive, or a ``path label`` list.
+    """Read a folder, one image, a text table, a tar archive, or a ``path label`` list.
 
     Raises:
         CatalogError: when ``source`` does not exist or holds no image.
     """
     suffix = source.suffix.lower()
-    if suffix == ".lance" or (suffix in MANIFEST_SUFFIXES and source.is_file()):
+    if suffix in MANIFEST_SUFFIXES and source.is_file():
         return read_manifest(source)
     if suffix == ".tar" and source.is_file():
         return read_archives([source], source.parent)
     if suffix not in (".txt", *SUFFIXES) and source.is_dir():
         manifest = manifest_in(source)
-        return read_folder(source) if manifest is None else read_manifest(manifest)
+        return _read_folder(source) if manifest is None else read_manifest(manifest)
     if not source.exists():
         raise CatalogError(f"{source} does not exist; give a folder of images, a manifest or a list file")
     if source.is_dir():
-        return read_folder(source)
+        return _read_folder(source)
     if suffix == ".txt":
         return read_list(source)
     if suffix in SUFFIXES:
@@ -90,7 +90,7 @@ def manifest_in(folder: Place) -> Place | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def read_folder(root: Place) -> Listing:
+def _read_folder(root: Place) -> Listing:
     """Read ``root/<domain>/<class>/*`` with labels, or ``root/<domain>/*`` without.
 
     A folder that holds only images is one domain named after itself. Deeper folders keep the class of their
@@ -138,7 +138,7 @@ def read_list(
         CatalogError: naming the line that is wrong: no number, a number without a class name, no domain.
     """
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(_read_lines(path), start=1):
         if not line.strip():
             continue
         match = _LIST_LINE.fullmatch(line.strip())
@@ -166,7 +166,7 @@ def read_class_numbers(path: Place) -> dict[int, str]:
         CatalogError: naming the line without a number, or whose number already stands for another class.
     """
     names: dict[int, str] = {}
-    for position, line in enumerate(read_lines(path), start=1):
+    for position, line in enumerate(_read_lines(path), start=1):
         if not line.strip():
             continue
         match = _LIST_LINE.fullmatch(line.strip())
@@ -181,7 +181,7 @@ def read_class_numbers(path: Place) -> dict[int, str]:
     return names
 
 
-def read_lines(path: Place) -> list[str]:
+def _read_lines(path: Place) -> list[str]:
     """The lines of a UTF-8 text file; only a line feed ends one, so any other character may occur in a name.
 
     Raises:
@@ -203,7 +203,7 @@ def list_images(folder: Place, notes: list[str], left_out: Counter[str] | None =
 
     Links are followed; a link back to a folder that holds it, a broken link, a file that is no image and a name
     that is no UTF-8 are left out and noted, one sentence a folder. Names that start with a dot are skipped, and
-    so are ``SYSTEM_FOLDERS``, with one sentence about all of them. In object storage names alone are looked at: a
+    so are ``_SYSTEM_FOLDERS``, with one sentence about all of them. In object storage names alone are looked at: a
     picture that is not called like one is left out without a word of its content.
 
     Raises:
@@ -249,8 +249,8 @@ def _list_objects(
 
 
 def is_system_folder(name: str) -> bool:
-    """Whether a folder of this name is a system's own, not the user's: hidden, or one of ``SYSTEM_FOLDERS``."""
-    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+    """Whether a folder of this name is a system's own, not the user's: hidden, or one of ``_SYSTEM_FOLDERS``."""
+    return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS
 
 
 def _walk(

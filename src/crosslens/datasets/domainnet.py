@@ -21,7 +21,7 @@ from crosslens.datasets.layout import (
 )
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
-UCDIR_CLASSES = read_classes("domainnet_ucdir")
+_UCDIR_CLASSES = read_classes("domainnet_ucdir")
 LAYOUT = "<domain>/<class>/* with the domains clipart, infograph, painting, quickdraw, real and sketch"
 
 _HEADLINE = Headline(("map@200", "p@200"), "sempcyc")
@@ -59,13 +59,13 @@ def read(root: Path) -> Catalog:
     return catalog_of(rows, found.base, notes, LAYOUT)
 
 
-def read_seven(root: Path) -> Catalog:
+def _read_seven(root: Path) -> Catalog:
     """Read the seven classes of UCDIR, train and test lists together.
 
     Raises:
         CatalogError: as ``read``, or when a class is missing altogether.
     """
-    return read(root).select(labels=UCDIR_CLASSES)
+    return read(root).select(labels=_UCDIR_CLASSES)
 
 
 def _with_groundtruth(found: DomainFolders) -> DomainFolders:
@@ -112,9 +112,9 @@ DOMAINNET_7 = Benchmark(
     name="domainnet-7",
     title="DomainNet, 7 classes",
     domains=DOMAINS,
-    classes=UCDIR_CLASSES,
+    classes=_UCDIR_CLASSES,
     counts=read_counts("domainnet_ucdir"),
-    reader=read_seven,
+    reader=_read_seven,
     layout=LAYOUT,
     aliases=("domainnet-ucdir",),
     pairs={

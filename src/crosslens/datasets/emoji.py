@@ -28,21 +28,19 @@ Level = Literal["concept", "subgroup", "group"]
 
 DOMAINS: tuple[Look, ...] = ("line", "color", "flat")
 
-OPENMOJI_LICENSE = "CC BY-SA 4.0"
-OPENMOJI_ATTRIBUTION = (
+_OPENMOJI_ATTRIBUTION = (
     "All emojis designed by OpenMoji – the open-source emoji and icon project (https://openmoji.org)."
     " License: CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/)."
     " Changes: strokes and fillings drawn separately, rasterised."
 )
-TWEMOJI_LICENSE = "CC BY 4.0"
-TWEMOJI_ATTRIBUTION = (
+_TWEMOJI_ATTRIBUTION = (
     "Twemoji graphics copyright 2019 Twitter, Inc and other contributors (https://github.com/jdecked/twemoji)."
     " License: CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). Changes: rasterised."
 )
 ATTRIBUTION: Mapping[str, str] = {
-    "line": OPENMOJI_ATTRIBUTION,
-    "color": OPENMOJI_ATTRIBUTION,
-    "flat": TWEMOJI_ATTRIBUTION,
+    "line": _OPENMOJI_ATTRIBUTION,
+    "color": _OPENMOJI_ATTRIBUTION,
+    "flat": _TWEMOJI_ATTRIBUTION,
 }
 """Whom to credit for each domain; also written beside the pictures."""
 

@@ -14,10 +14,10 @@ from crosslens.data.names import spelling_key as key
 from crosslens.data.readers import is_system_folder, list_images
 from crosslens.support.errors import CatalogError
 
-MAX_DEPTH = 2
+_MAX_DEPTH = 2
 """How many folders an archive may wrap around the domains, as in ``OfficeHomeDataset_10072016/Art``."""
 
-SPLIT_FOLDERS = {
+_SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -28,7 +28,7 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 """Names of folders, folded, and the split that each stands for."""
-WRAPPERS = SPLIT_FOLDERS.keys() | {"images"}
+_WRAPPERS = _SPLIT_FOLDERS.keys() | {"images"}
 
 SKETCHES_AND_PHOTOS = {"sketches": "sketch", "images": "photo", "photos": "photo"}
 """Plain names of the folders of two domains, and the domain each holds."""
@@ -76,7 +76,7 @@ def class_rows(
     """Rows of ``base/folder/<class>/*``; paths are relative to ``base``.
 
     The class is the first folder that is called as one; what archives put above it is stepped over. Where none is,
-    it is the first folder that is none of ``WRAPPERS``. A name of ``SPLIT_FOLDERS`` above the class gives the
+    it is the first folder that is none of ``_WRAPPERS``. A name of ``_SPLIT_FOLDERS`` above the class gives the
     split, unless a class is called so (DomainNet and TU-Berlin have a class ``train``).
 
     Raises:
@@ -86,10 +86,12 @@ def class_rows(
     for path in list_images(base / folder, notes):
         above = path.parts[:-1]
         named = [place for place, name in enumerate(above) if name in classes]
-        named = named or [place for place, name in enumerate(above) if caseless(name) not in WRAPPERS]
+        named = named or [place for place, name in enumerate(above) if caseless(name) not in _WRAPPERS]
         place = named[0] if named else len(above)
         label = classes(above[place]) if named else None
-        split = next((SPLIT_FOLDERS[name] for name in map(caseless, above[:place]) if name in SPLIT_FOLDERS), None)
+        split = next(
+            (_SPLIT_FOLDERS[name] for name in map(caseless, above[:place]) if name in _SPLIT_FOLDERS), None
+        )
         outside += label is None
         yield {"path": f"{folder}/{path.as_posix()}", "domain": domain, "label": label, "split": split}
     if outside:
@@ -148,7 +150,7 @@ def absent_domains(found: DomainFolders, domains: Sequence[str]) -> list[str]:
     absent = [domain for domain in domains if domain not in found.folders]
     if not absent:
         return []
-    read = {folder.split("/")[0] for folder in found.folders.values()} | WRAPPERS
+    read = {folder.split("/")[0] for folder in found.folders.values()} | _WRAPPERS
     others = [
         child.name
         for child in subfolders(found.base)
@@ -175,13 +177,13 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def levels(root: Path) -> Iterator[list[Path]]:
-    """The folder ``root``, then the folders in it, and so on down to ``MAX_DEPTH``; lazily.
+    """The folder ``root``, then the folders in it, and so on down to ``_MAX_DEPTH``; lazily.
 
     Raises:
         CatalogError: when a folder cannot be listed.
     """
     level = [root]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(_MAX_DEPTH + 1):
         if not level:
             return
         yield level
@@ -206,7 +208,7 @@ def _match(base: Path, spelling: Spelling) -> dict[str, str]:
 def _require_only(best: DomainFolders, candidates: Sequence[DomainFolders], layout: str) -> None:
     """Domains that lie in two places are not half of them read."""
     for other in candidates:
-        halves = {caseless(best.base.name), caseless(other.base.name)} <= SPLIT_FOLDERS.keys()
+        halves = {caseless(best.base.name), caseless(other.base.name)} <= _SPLIT_FOLDERS.keys()
         tied = len(other.folders) == len(best.folders)
         if other is not best and other.folders and (halves or tied):
             held, more = (", ".join(sorted(found.folders)) for found in (best, other))

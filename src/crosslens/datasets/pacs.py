@@ -24,7 +24,7 @@ ALIASES = {"art": "art_painting", "painting": "art_painting", "photos": "photo",
 LAYOUT = "kfold/<domain>/<class>/* or <domain>/<class>/* with the domains art_painting, cartoon, photo and sketch"
 
 # The official lists, then those of TLlib. Both count classes from 1; the test and all lists name every image.
-SPLIT_LISTS = {"train_kfold": "train", "crossval_kfold": "val", "train": "train", "val": "val"}
+_SPLIT_LISTS = {"train_kfold": "train", "crossval_kfold": "val", "train": "train", "val": "val"}
 
 
 def read(root: Path) -> Catalog:
@@ -50,7 +50,7 @@ def _splits(root: Path, found: DomainFolders, domain: str) -> dict[str, str]:
     """The split of each ``<class>/<file>`` of a domain; empty without list files."""
     splits: dict[str, str] = {}
     numbers = dict(enumerate(CLASSES, start=1))
-    for suffix, split in SPLIT_LISTS.items():
+    for suffix, split in _SPLIT_LISTS.items():
         path = find_file(root, found.base, f"{domain}_{suffix}.txt")
         if path is None:
             continue

@@ -22,7 +22,7 @@ LAYOUT = (
     "256x256/sketch/tx_000000000000/<class>/*.png, 256x256/photo/tx_000000000000/<class>/*.jpg and"
     " EXTEND_image_sketchy/<class>/*.jpg"
 )
-VARIANTS = ("tx_000000000000", "tx_000000000000_ready")
+_VARIANTS = ("tx_000000000000", "tx_000000000000_ready")
 """The pictures stretched to 256 x 256, which every protocol uses (``tx_000100000000`` and others are centred)."""
 
 _SKETCHES = ("256x256/sketch", "sketch")
@@ -73,13 +73,14 @@ def _folder(base: Path, choices: tuple[str, ...]) -> str:
     if folder is None:
         raise CatalogError(f"{base} has none of the folders {', '.join(choices)}; expected {LAYOUT}")
     inside = [child.name for child in subfolders(base / folder)]
-    for variant in VARIANTS:
+    for variant in _VARIANTS:
         if variant in inside:
             return f"{folder}/{variant}"
     others = [name for name in inside if name.startswith("tx_")]
     if others:
         raise CatalogError(
-            f"{base / folder} holds only {', '.join(others)}; the protocols use {VARIANTS[0]} (stretched pictures)"
+            f"{base / folder} holds only {', '.join(others)};"
+            f" the protocols use {_VARIANTS[0]} (stretched pictures)"
         )
     return folder
 

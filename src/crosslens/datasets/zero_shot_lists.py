@@ -8,8 +8,8 @@ from crosslens.data.catalog import Catalog, concatenate
 from crosslens.data.readers import read_class_numbers, read_list
 from crosslens.support.errors import CatalogError
 
-SKETCH_STEMS = ("sketch", "png_ready")
-PHOTO_STEMS = ("all_photo", "ImageResized_ready")
+_SKETCH_STEMS = ("sketch", "png_ready")
+_PHOTO_STEMS = ("all_photo", "ImageResized_ready")
 
 # File names end in what the authors call the parts. Their "test" lists hold sketches of seen classes.
 PARTS = {"train": "train", "zero": "unseen", "test": "validation"}
@@ -41,12 +41,12 @@ def read_zero_shot_lists(root: str | Path, lists: str | Path) -> Catalog:
         catalogs.append(Catalog.from_listing(listing))
     if not catalogs:
         raise CatalogError(
-            f"{lists} holds no list such as {SKETCH_STEMS[0]}_train.txt or {PHOTO_STEMS[0]}_zero.txt"
+            f"{lists} holds no list such as {_SKETCH_STEMS[0]}_train.txt or {_PHOTO_STEMS[0]}_zero.txt"
         )
     return concatenate(catalogs)
 
 
 def _domain(stem: str) -> str | None:
-    if stem.startswith(SKETCH_STEMS):
+    if stem.startswith(_SKETCH_STEMS):
         return "sketch"
-    return "photo" if stem.startswith(PHOTO_STEMS) else None
+    return "photo" if stem.startswith(_PHOTO_STEMS) else None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from crosslens.backbones.engine import ExportError, PixelTower, export_onnx
 from crosslens.encoder import Encoder
+from crosslens.support.addresses import path_here
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import atomic_path, write_json
 
@@ -24,7 +25,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _TOLERANCE = 1e-3
 
 
-class PixelEncoder(nn.Module):
+class _PixelEncoder(nn.Module):
     """An encoder for the images of one domain, as a network: ``(N, H, W, 3)`` uint8 to unit rows ``(N, d)``.
 
     Args:
@@ -61,7 +62,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
         ConfigError: for another kind, a domain that the encoder does not know, or a target that exists.
         ExportError: when the network cannot be written, or computes other values than the encoder.
     """
-    folder = Path(target)
+    folder = path_here(target)
     if kind not in FORMATS:
         raise ConfigError(f"there is no format {kind!r}; use {', '.join(FORMATS)}")
     if folder.exists():
@@ -77,7 +78,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
         return folder
     if kind == "onnx" and encoder.similarity.kind == "lorentz":
         raise ExportError("a hyperbolic projection cannot be written as ONNX; use --format torchscript")
-    network = PixelEncoder(encoder, domain).eval()
+    network = _PixelEncoder(encoder, domain).eval()
     side = encoder.backbone.preprocess.crop
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     with torch.no_grad():

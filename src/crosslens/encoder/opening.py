@@ -47,7 +47,7 @@ def open_query_encoder(folder: Path) -> QueryEncoder:
             break
         if (found := _opened(place, facts, folder)) is not None:
             return found
-    require_torch(f"the encoder {folder} was not compiled yet")
+    _require_torch(f"the encoder {folder} was not compiled yet")
     from crosslens.encoder.encoder import Encoder
 
     encoder = Encoder.load(folder)
@@ -70,7 +70,7 @@ def compile_in_place(folder: Path) -> None:
         compile_folder(Encoder.load(folder), folder)
 
 
-def require_torch(reason: str) -> None:
+def _require_torch(reason: str) -> None:
     """Check that PyTorch is installed.
 
     Raises:
@@ -85,7 +85,7 @@ def require_torch(reason: str) -> None:
 
 def _opened(place: Path, facts: CompiledFacts, folder: Path) -> CompiledEncoder | None:
     def original() -> Encoder:
-        require_torch(f"this query of {folder} asks for more than its encoder was compiled for")
+        _require_torch(f"this query of {folder} asks for more than its encoder was compiled for")
         from crosslens.encoder.encoder import Encoder
 
         return Encoder.load(folder)

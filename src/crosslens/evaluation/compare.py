@@ -14,6 +14,7 @@ from crosslens.evaluation.results import RetrievalResults
 from crosslens.evaluation.significance import paired_randomisation
 from crosslens.evaluation.weighting import definition_of, query_weights
 from crosslens.support.errors import EvaluationError
+from crosslens.support.near_names import did_you_mean
 from crosslens.support.tables import Cell, Table
 
 if TYPE_CHECKING:
@@ -176,13 +177,24 @@ def compare_evaluations(
     )
 
 
+def require_metric(result: RetrievalResults, metric: str) -> None:
+    """Refuse a metric that a result does not have for each query.
+
+    Raises:
+        EvaluationError: naming those it has.
+    """
+    if metric not in result.per_query:
+        known = ", ".join(result.per_query)
+        near = did_you_mean(metric, result.per_query)
+        raise EvaluationError(f"there is no per-query {metric!r} to compare; there are {known}{near}")
+
+
 def _paired(first: RetrievalResults, second: RetrievalResults, metric: str) -> _Pair:
     route = f"{first.query_domain} -> {first.gallery_domain}"
     if not np.array_equal(first.query_ids, second.query_ids) or set(first.gallery_ids) != set(second.gallery_ids):
         raise EvaluationError(f"{route}: the two evaluations do not hold the same images")
-    if metric not in first.per_query or metric not in second.per_query:
-        known = ", ".join(first.per_query)
-        raise EvaluationError(f"there is no per-query {metric!r} to compare; there are {known}")
+    require_metric(first, metric)
+    require_metric(second, metric)
     weights = query_weights(first, metric)
     same = definition_of(first, metric) == definition_of(second, metric)
     if not same or not np.allclose(weights, query_weights(second, metric), rtol=0, atol=1e-12):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosslens.support.errors import EvaluationError
+from crosslens.support.near_names import did_you_mean
 
 Array = NDArray[Any]
 Name = Literal["AP", "P", "R", "CMC", "MRR", "nDCG", "R-precision"]
@@ -331,3 +332,16 @@ def choose_metrics(convention: str, metrics: Sequence[Metric] | None = None) -> 
     if known is not None:
         known.check(metrics)
     return list(metrics)
+
+
+def convention_metrics(convention: str, ks: Sequence[int], ties: Ties = "stable") -> list[Metric]:
+    """The metrics of a named convention at these cuts, with tied items as in ``Metric.ties``.
+
+    Raises:
+        EvaluationError: for an unknown convention, listing the known ones, or ``ties="expected"`` in one with a
+            metric that has no mean over orders in closed form.
+    """
+    if convention not in CONVENTIONS:
+        near = did_you_mean(convention, CONVENTIONS)
+        raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}{near}")
+    return [replace(metric, ties=ties) for metric in CONVENTIONS[convention].metrics(ks)]

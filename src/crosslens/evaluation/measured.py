@@ -12,7 +12,7 @@ import numpy as np
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
 from crosslens.evaluation.caveats import expected_over_ties
-from crosslens.evaluation.conventions import CONVENTIONS, Metric, Ties
+from crosslens.evaluation.conventions import CONVENTIONS, Metric
 from crosslens.evaluation.coverage import look_alikes
 from crosslens.evaluation.goals import aim_at_thing, flattered
 from crosslens.evaluation.results import RetrievalResults, evaluate_retrieval
@@ -23,7 +23,6 @@ from crosslens.features.load import Features
 from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.support.curves import draw_curves
 from crosslens.support.errors import EvaluationError
-from crosslens.support.near_names import did_you_mean
 from crosslens.support.tables import Estimate, Table, to_pandas
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 WITH_CODA = " and CoDA"
-CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
+_CODA_DESCRIPTION = "map@all-voc-class as CoDA's scorer has it: interpolated, and a mean over classes."
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,24 +172,11 @@ class Evaluation:
         }
 
 
-def convention_metrics(convention: str, ks: Sequence[int], ties: Ties = "stable") -> list[Metric]:
-    """The metrics of a named convention at these cuts, with tied items as in ``Metric.ties``.
-
-    Raises:
-        EvaluationError: for an unknown convention, listing the known ones, or ``ties="expected"`` in one with a
-            metric that has no mean over orders in closed form.
-    """
-    if convention not in CONVENTIONS:
-        near = did_you_mean(convention, CONVENTIONS)
-        raise EvaluationError(f"there is no convention {convention!r}; known: {', '.join(CONVENTIONS)}{near}")
-    return [replace(metric, ties=ties) for metric in CONVENTIONS[convention].metrics(ks)]
-
-
 def describe_convention(convention: str) -> str:
     """One sentence on how a convention divides and averages."""
     if convention.endswith(WITH_CODA):
         known = convention.removesuffix(WITH_CODA)
-        return f"{describe_convention(known)} {CODA_DESCRIPTION}"
+        return f"{describe_convention(known)} {_CODA_DESCRIPTION}"
     return CONVENTIONS[convention].description if convention in CONVENTIONS else convention
 
 

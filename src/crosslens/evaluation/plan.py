@@ -11,8 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from crosslens.backbones.devices import Device
 from crosslens.data.catalog import Catalog
-from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties
-from crosslens.evaluation.measured import convention_metrics
+from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties, convention_metrics
 from crosslens.evaluation.scenarios import Scenario
 from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.support.request import Request

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-RESAMPLES = 2000
+_RESAMPLES = 2000
 _ROWS = 250
 """Resamples drawn at once: some 4 MB of counts for 2,000 images."""
 
@@ -201,7 +201,7 @@ def estimate_of(parts: Sequence[Direction], metric: str, *, seed: int = 0) -> Es
     if not parts:
         return Estimate(float("nan"), float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
-    sums = np.zeros(RESAMPLES)
+    sums = np.zeros(_RESAMPLES)
     for domain in dict.fromkeys(one.query_domain for one in parts):
         own = [one for one in parts if one.query_domain == domain]
         images = {
@@ -215,8 +215,8 @@ def estimate_of(parts: Sequence[Direction], metric: str, *, seed: int = 0) -> Es
             counted = np.isfinite(values)
             tops[rows[counted], column] = values[counted]
             bottoms[rows[counted], column] = 1.0
-        for start in range(0, RESAMPLES, _ROWS):
-            draws = rng.integers(0, len(images), size=(min(_ROWS, RESAMPLES - start), len(images)))
+        for start in range(0, _RESAMPLES, _ROWS):
+            draws = rng.integers(0, len(images), size=(min(_ROWS, _RESAMPLES - start), len(images)))
             counts = np.stack([np.bincount(draw, minlength=len(images)) for draw in draws])
             with np.errstate(invalid="ignore"):
                 sums[start : start + len(draws)] += ((counts @ tops) / (counts @ bottoms)).sum(axis=1)

@@ -53,7 +53,7 @@ array of pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, uint8, in sRGB; the 
 
 
 def decode(
-    source: ImageSource,
+    source: ImageSource | Picture,
     *,
     mode: DecodeMode = "exact",
     min_side: int = 256,
@@ -65,7 +65,7 @@ def decode(
     Transparency falls on white; a drawing that would vanish there, light strokes on nothing, falls on black.
 
     Args:
-        source: see ``ImageSource``.
+        source: see ``ImageSource``; or what ``open_picture`` gives, which can be decoded once.
         mode: ``exact`` decodes every pixel. ``fast`` lets the JPEG decoder scale by 1/2, 1/4 or 1/8 as long as
             the shorter side stays at least ``min_side``: several times faster on camera pictures, but other
             pixels, hence part of an embedding's fingerprint.
@@ -88,7 +88,9 @@ def decode(
         name, source = str(place_of(source)), read_encoded(source)
     name = name or "the image"
     try:
-        if isinstance(source, Image.Image):
+        if isinstance(source, Picture):
+            picture = source
+        elif isinstance(source, Image.Image):
             picture = pillow_picture(source, None)
         else:
             if not source:
@@ -107,7 +109,7 @@ def decode(
         raise ImageError(f"{name} is {width} x {height} pixels, {_too_large(limit)}{also}")
     try:
         pixels = picture.load(mode, min_side)
-        return upright(to_rgb(pixels.image, pixels.profile), pixels.orientation)
+        return upright(_to_rgb(pixels.image, pixels.profile), pixels.orientation)
     except Exception as error:
         # Damaged files bring out every kind of error from the readers (struct.error, KeyError, …), and one
         # bad file must not end a job of a million.
@@ -169,7 +171,7 @@ def _opened(content: bytes, kind: Format) -> Picture:
         raise ImageError(f"the header of the {kind.name} is damaged{reason}") from error
 
 
-def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
+def _to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
     """Convert any Pillow mode to RGB: transparency onto white or black, deep samples scaled to 8 bits.
 
     Args:

@@ -13,7 +13,7 @@ from crosslens.images.formats import PNG
 from crosslens.images.picture import Picture, Pixels, load_pillow
 from crosslens.images.samples import to_eight_bits
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 # Beside the chunks that hold the pixels, these change how they are shown.
 _SHOWN = (b"tRNS", b"iCCP", b"eXIf")
@@ -67,7 +67,7 @@ def _cleaned(content: bytes) -> tuple[Image.Image, bytes]:
 
 
 def _joined(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    return SIGNATURE + b"".join(chunk for _, chunk in chunks)
+    return _SIGNATURE + b"".join(chunk for _, chunk in chunks)
 
 
 def _fits(chunk: bytes, colour: int) -> bool:
@@ -86,7 +86,7 @@ def _opens(content: bytes) -> bool:
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Name, bytes and soundness of every chunk that is there whole."""
-    place = len(SIGNATURE)
+    place = len(_SIGNATURE)
     while place + 12 <= len(content):
         stop = place + 12 + int.from_bytes(content[place : place + 4], "big")
         if stop > len(content):

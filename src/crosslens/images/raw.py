@@ -10,7 +10,7 @@ from crosslens.images.formats import RAW
 from crosslens.images.picture import Picture, Pixels
 from crosslens.support.errors import ImageError
 
-NOT_INSTALLED = "it holds a camera's raw data; install crosslens[raw] to read such files, or export it as JPEG"
+_NOT_INSTALLED = "it holds a camera's raw data; install crosslens[raw] to read such files, or export it as JPEG"
 
 
 def raw_picture(content: bytes) -> Picture:
@@ -21,7 +21,7 @@ def raw_picture(content: bytes) -> Picture:
         Exception: of any kind, when LibRaw cannot read it.
     """
     if not RAW.is_read:
-        raise ImageError(NOT_INSTALLED)
+        raise ImageError(_NOT_INSTALLED)
     import rawpy
 
     opened = rawpy.imread(io.BytesIO(content))

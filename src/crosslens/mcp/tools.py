@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from crosslens.images.decode import ImageSource
 from crosslens.ops.hubs import Goal
 from crosslens.search.filters.text import parse_filter
-from crosslens.search.grid import Tile, draw_grid
+from crosslens.search.grid import draw_grid, picture_tile
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import MOST
 from crosslens.search.query.search_request import SearchRequest
@@ -24,7 +24,7 @@ from crosslens.support.errors import ConfigError
 
 MOST_SHOWN = 60
 """Pictures of one contact sheet."""
-MOST_COUNTED = 200
+_MOST_COUNTED = 200
 """Values of one field that ``facets`` lists."""
 MOST_BYTES = 24 << 20
 """Of one picture that is sent with a request."""
@@ -74,12 +74,15 @@ class Found(BaseModel):
 
 
 class Facets(BaseModel):
-    """How many items have which domain and label."""
+    """How many items have which domain, label and own values."""
 
     items: int
     domains: dict[str, int]
     labels: dict[str, int] = Field(description="The most frequent ones.")
     unlabelled: int
+    columns: dict[str, dict[str, Any]] = Field(
+        description="Of own columns: the most frequent values with how many items have each, or min and max."
+    )
 
 
 class IndexTools:
@@ -186,19 +189,21 @@ class IndexTools:
         )
 
     def facets(self, where: Where = None) -> Facets:
-        """Count items by domain and label, of all or of those that match a filter."""
+        """Count items by domain, label and own columns, of all or of those that match a filter."""
         self._index.refresh()
+        wanted = None if where is None else parse_filter(where)
         domains: Counter[str] = Counter()
         labels: Counter[str | None] = Counter()
-        for table, _ in self._index.scan(None if where is None else parse_filter(where)):
+        for table, _ in self._index.scan(wanted):
             domains.update(table.column("domain").to_pylist())
             labels.update(table.column("label").to_pylist())
         unlabelled = labels.pop(None, 0)
         return Facets(
             items=sum(domains.values()),
-            domains=dict(domains.most_common(MOST_COUNTED)),
-            labels={str(name): count for name, count in labels.most_common(MOST_COUNTED)},
+            domains=dict(domains.most_common(_MOST_COUNTED)),
+            labels={str(name): count for name, count in labels.most_common(_MOST_COUNTED)},
             unlabelled=unlabelled,
+            columns={name: vars(found) for name, found in self._index.facets(wanted).items()},
         )
 
     def item(self, id: Annotated[str, Field(description="Of an indexed image.")]) -> dict[str, Any]:
@@ -215,11 +220,10 @@ class IndexTools:
     ) -> bytes:
         """Show indexed images side by side in one picture, each with its id."""
         self._index.refresh()
-        tiles = []
-        for image in ids:
-            hit, _ = self._index.get(image)
-            tiles.append(Tile(Path(hit.path), "image is gone", (Path(hit.id).name, hit.label or hit.domain)))
-        return draw_grid((), tiles)
+        hits = [self._index.get(image)[0] for image in ids]
+        return draw_grid(
+            (), [picture_tile(hit.path, (Path(hit.id).name, hit.label or hit.domain)) for hit in hits]
+        )
 
     def _allowed(self, path: str) -> Path:
         file = Path(path).expanduser().resolve()

@@ -27,8 +27,12 @@ METHODS: dict[str, str] = {
     "supervised": "crosslens.methods.supervised:Supervised",
 }
 
+UNTRAINED = ("frozen", "centred")
+"""Those that need no training, which others are held against."""
+AUTO = "auto"
+"""In place of a name: chosen by what there is; see ``crosslens.api.auto``."""
 
-PLUG_INS = "crosslens.methods"
+_PLUG_INS = "crosslens.methods"
 """The entry point group under which other packages name their methods."""
 
 
@@ -57,7 +61,7 @@ def method_class(name: str) -> type[Method[Any]]:
 
 def _plug_ins() -> dict[str, EntryPoint]:
     # A package cannot take the place of a method that is here: numbers would change under its name.
-    return {point.name: point for point in entry_points(group=PLUG_INS) if point.name not in METHODS}
+    return {point.name: point for point in entry_points(group=_PLUG_INS) if point.name not in METHODS}
 
 
 def _loaded(point: EntryPoint) -> type[Method[Any]]:

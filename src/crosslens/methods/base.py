@@ -18,6 +18,7 @@ from crosslens.encoder import Encoder
 from crosslens.features.load import Features, StoredFeatures, features_of, stored_features_of
 from crosslens.images.augment import Augmentation
 from crosslens.methods.oracle import Oracle
+from crosslens.methods.tune import Tune
 from crosslens.ops.sampling import drawn_rows
 from crosslens.support.errors import ConfigError, TrainingError
 from crosslens.support.near_names import did_you_mean
@@ -25,7 +26,6 @@ from crosslens.support.progress import note
 from crosslens.training.distributed import World
 from crosslens.training.run import Run
 
-Tune = Literal["head", "full", "prompts"]
 Lesson = Literal["images", "names", "labels"]
 
 
@@ -122,10 +122,9 @@ class FitJob:
 
     def with_at_most(self, images: int) -> FitJob:
         """The same fit on a sample of so many images a domain, where a domain has more; says so."""
-        domains = np.array(self.catalog.column("domain"), dtype=object)
-        kept = np.zeros(len(domains), dtype=bool)
+        kept = np.zeros(len(self.catalog), dtype=bool)
         for domain in self.domains:
-            own = np.flatnonzero(domains == domain)
+            own = np.flatnonzero(self.catalog.is_in("domain", [domain]))
             kept[own[drawn_rows(len(own), images, self.seed)]] = True
             if len(own) > images:
                 note(f"learning from {images} of the {len(own)} images of {domain}, drawn at random (bank_rows)")

@@ -14,7 +14,7 @@ from crosslens.methods.tuned import HEAD_OR_BACKBONE
 from crosslens.methods.two_view import Embedded, Objective, TwoViewConfig, fit_two_views
 
 
-class InstanceLoss(Objective):
+class _InstanceLoss(Objective):
     """Each image against every other image of its own domain (MoCo's InfoNCE on a full memory bank)."""
 
     def losses(self, epoch: int, parts: Sequence[Embedded]) -> dict[str, Tensor]:
@@ -35,4 +35,4 @@ class Instance(Method[TwoViewConfig]):
 
     def fit(self, job: FitJob) -> Encoder:
         """See ``fit_two_views``."""
-        return fit_two_views(self, job, InstanceLoss)
+        return fit_two_views(self, job, _InstanceLoss)

@@ -36,7 +36,7 @@ class ProtoNCEConfig(TwoViewConfig):
     """Of k-means."""
 
 
-class ProtoNCELosses(Objective):
+class _ProtoNCELosses(Objective):
     """Instance contrast plus a softmax over prototypes whose temperatures follow their clusters' concentration."""
 
     def __init__(self, training: TwoViewTraining[Any], config: ProtoNCEConfig) -> None:
@@ -111,4 +111,4 @@ class ProtoNCE(Method[ProtoNCEConfig]):
 
     def fit(self, job: FitJob) -> Encoder:
         """See ``fit_two_views``."""
-        return fit_two_views(self, job, partial(ProtoNCELosses, config=self.config))
+        return fit_two_views(self, job, partial(_ProtoNCELosses, config=self.config))

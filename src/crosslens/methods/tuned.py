@@ -24,7 +24,8 @@ from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Centre, Heads, TrainedTower
 from crosslens.features.load import Features, StoredFeatures
 from crosslens.images.augment import Augmentation
-from crosslens.methods.base import FitJob, Method, MethodConfig, Tune
+from crosslens.methods.base import FitJob, Method, MethodConfig
+from crosslens.methods.tune import Tune
 from crosslens.nn.batch_norm import SharedBatchNorm2d, replace_batch_norms, set_halves
 from crosslens.nn.heads import Head, TunedNetwork
 from crosslens.nn.momentum import halves_after_shuffle, shuffled_forward
@@ -228,7 +229,7 @@ class TunedTogether(Tuned):
         return rows.float()
 
     def _new_head(self) -> Head:
-        return new_head(self.job, self.config, self.widths)
+        return _head_for(self.job, self.config, self.widths)
 
 
 class TunedHead(TunedTogether):
@@ -276,7 +277,7 @@ class TunedHead(TunedTogether):
         return Encoder(self.job.backbone, [Centre(dict(self.means)), heads], method=method, trained=trained)
 
 
-class TunedBackbone(TunedTogether):
+class _TunedBackbone(TunedTogether):
     """The backbone's tower and a head behind it, on images that are decoded and augmented on the fly."""
 
     def __init__(self, job: FitJob, config: TunedConfig) -> None:
@@ -286,7 +287,7 @@ class TunedBackbone(TunedTogether):
         features = job.stored_by_domain()
         preprocess, device = job.backbone.preprocess, job.torch_device
         views = [
-            ImageViews(features[domain].catalog.paths, preprocess, config.augmentation, device, job.workers)
+            ImageViews(features[domain].catalog.places, preprocess, config.augmentation, device, job.workers)
             for domain in job.domains
         ]
         super().__init__(job, config, features, views, config.head)
@@ -315,7 +316,10 @@ class TunedBackbone(TunedTogether):
             return super()._rows(network, inputs)
 
 
-HEAD_OR_BACKBONE: Mapping[Tune, type[TunedHead] | type[TunedBackbone]] = {"head": TunedHead, "full": TunedBackbone}
+HEAD_OR_BACKBONE: Mapping[Tune, type[TunedHead] | type[_TunedBackbone]] = {
+    "head": TunedHead,
+    "full": _TunedBackbone,
+}
 """What most methods can change, by ``--tune``."""
 
 
@@ -367,7 +371,7 @@ def placed(network: nn.Module, job: FitJob) -> nn.Module:
     return network
 
 
-def new_head(job: FitJob, config: TunedConfig, widths: Sequence[int]) -> Head:
+def _head_for(job: FitJob, config: TunedConfig, widths: Sequence[int]) -> Head:
     """A new head of these hidden and output widths, or the one that came with the backbone.
 
     Raises:

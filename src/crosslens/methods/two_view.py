@@ -35,7 +35,7 @@ class TwoViewConfig(TunedConfig):
     steps that more than a twentieth of its untrained start would be left in it at the end."""
 
 
-LEFT_OF_START = 0.05
+_LEFT_OF_START = 0.05
 """Share of the untrained momentum encoder that may be left at the end of a training."""
 
 Goal = TypeVar("Goal", bound="Objective")
@@ -275,7 +275,7 @@ def step_momentum(ema: Literal["auto"] | float, steps: int) -> float:
     After n steps a share of m^n of the start is left. With MoCo's habit of a fixed m, a training of 20 steps would
     return an encoder that is untrained to 82 %.
     """
-    return min(0.99, LEFT_OF_START ** (1 / steps)) if ema == "auto" else ema
+    return min(0.99, _LEFT_OF_START ** (1 / steps)) if ema == "auto" else ema
 
 
 def load_banks(banks: Sequence[Tensor], saved: Sequence[Tensor]) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EDGE = {torch.float32: 4e-3, torch.float64: 1e-5}
-"""geoopt keeps points inside the radius (1 - EDGE) / sqrt(c)."""
+_EDGE = {torch.float32: 4e-3, torch.float64: 1e-5}
+"""geoopt keeps points inside the radius (1 - _EDGE) / sqrt(c)."""
 
 # Coincident points have no direction to move apart in; below this squared distance they count as this far apart,
 # which bounds the gradient of the root.
@@ -82,7 +82,7 @@ def clip_length(v: Tensor, radius: float | None) -> Tensor:
 
 def largest_radius(c: float, dtype: torch.dtype = torch.float32) -> float:
     """The longest tangent vector that ``exp0`` does not flatten onto the ball's edge: 3.1 / sqrt(c) in float32."""
-    return math.atanh(1 - EDGE[dtype]) / math.sqrt(c)
+    return math.atanh(1 - _EDGE[dtype]) / math.sqrt(c)
 
 
 def lorentz_coordinates(z: Tensor, c: float) -> Tensor:

@@ -112,7 +112,7 @@ class PromptedTower(nn.Module):
     def for_domain(self, domain: str | None) -> nn.Module:
         """The tower with one domain's prompts, as a network of images alone; it shares all weights."""
         place = self.domains.index(domain) if domain in self.domains else None
-        return DomainTower(self, place)
+        return _DomainTower(self, place)
 
     def learned(self) -> dict[str, Tensor]:
         """What training changes, by name, on the CPU."""
@@ -135,7 +135,7 @@ class PromptedTower(nn.Module):
         self.load_state_dict({name: state[name] for name in own}, strict=False)
 
 
-class DomainTower(nn.Module):
+class _DomainTower(nn.Module):
     """A prompted tower with the domain fixed: ``(N, 3, H, W)`` to ``(N, D)``."""
 
     def __init__(self, tower: PromptedTower, domain: int | None) -> None:

@@ -18,13 +18,13 @@ ROWS = 2
 WIDEST = 2.0
 """The largest ``sqrt(c) radius`` whose scores, in float32, still rank as distances do: points a tenth as far out
 as others keep distances apart that differ by 1e-4 / sqrt(c). At the ball's edge, 3.1, it would be 4e-3."""
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 """What float32 may take from a score: a unit row with itself gives 0.9999999 as often as 1."""
 
 
 def reaches(scores: Any, threshold: float) -> Any:
     """Whether scores, one or an array of them, are at least ``threshold``, up to rounding."""
-    return scores >= threshold - ROUNDING
+    return scores >= threshold - _ROUNDING
 
 
 class Similarity(BaseModel):

@@ -57,7 +57,7 @@ def largest_distance_to_chord(counts: Sequence[int], errors: Sequence[float]) ->
     return int(counts[int(np.argmax(1 - x - y))])
 
 
-ELBOWS: dict[str, Callable[[Sequence[int], Sequence[float]], int]] = {
+_ELBOWS: dict[str, Callable[[Sequence[int], Sequence[float]], int]] = {
     "two-segments": two_segments,
     "chord": largest_distance_to_chord,
 }
@@ -75,11 +75,11 @@ def _gap_statistic(points: Tensor, counts: Sequence[int], seed: int) -> int:
     return gap_statistic(points, counts, seed=seed)
 
 
-VALIDITIES: dict[str, Callable[[Tensor, Sequence[int], int], int]] = {
+_VALIDITIES: dict[str, Callable[[Tensor, Sequence[int], int], int]] = {
     "silhouette": _best_silhouette,
     "gap": _gap_statistic,
 }
-METHODS = (*ELBOWS, *VALIDITIES)
+METHODS = (*_ELBOWS, *_VALIDITIES)
 
 
 def estimate_clusters(
@@ -107,11 +107,11 @@ def estimate_clusters(
     if len(points) < LEAST_POINTS:
         raise TrainingError(f"{len(points)} images are too few to estimate a number of clusters; give it yourself")
     counts = candidate_counts(len(points), most)
-    if method in VALIDITIES:
+    if method in _VALIDITIES:
         assert not isinstance(points, np.ndarray)
-        return VALIDITIES[method](points.detach().float(), counts, seed)
+        return _VALIDITIES[method](points.detach().float(), counts, seed)
     errors = [_fit(points, count, seed) for count in counts]
-    return ELBOWS[method](counts, errors)
+    return _ELBOWS[method](counts, errors)
 
 
 def count_ladder(centre: int, images: int, steps: Sequence[float] = (0.5, 0.7, 1.0, 1.4, 2.0)) -> list[int]:

@@ -63,7 +63,7 @@ def kmeans(
     Raises:
         TrainingError: when C < 1, C > N, or a value is not finite.
     """
-    check_points(points, clusters)
+    _check_points(points, clusters)
     if start is None and first == "k-means++":
         generator = torch.Generator().manual_seed(seed)
         starts = [spread_start(points, clusters, generator) for _ in range(restarts)]
@@ -116,7 +116,7 @@ def lloyd(
 
     Empty clusters take the point farthest from its centroid. Same algorithm as faiss, other random numbers.
     """
-    check_points(points, clusters)
+    _check_points(points, clusters)
     points = points.detach().float()
     generator = torch.Generator().manual_seed(seed)
     if start is not None:
@@ -150,7 +150,7 @@ def lloyd(
     return Clusters(assignments[best], centroids[best], totals[best])
 
 
-def check_points(points: Tensor, clusters: int) -> None:
+def _check_points(points: Tensor, clusters: int) -> None:
     """Check that ``points (N, d)`` can be split into ``clusters``.
 
     Raises:

@@ -90,11 +90,11 @@ def detect_private(
     at_q = in_q[dissimilarity(queries, own_q).argmin(1)]
     at_g = in_g[dissimilarity(gallery, own_g).argmin(1)]
     unmerged = ~structure.merged[at_q]
-    far = far_queries(queries, gallery, at_q, at_g, structure, spread_quantile, chunk=chunk) & ~unmerged
+    far = _far_queries(queries, gallery, at_q, at_g, structure, spread_quantile, chunk=chunk) & ~unmerged
     return Detection(unmerged, far, (len(own_q), len(own_g)), structure.n_merged)
 
 
-def far_queries(
+def _far_queries(
     queries: Tensor,
     gallery: Tensor,
     at_q: Tensor,

@@ -24,7 +24,7 @@ Work = Callable[[slice, Array], tuple[Array, ...]]
 Made = tuple[slice, tuple[Array, ...]]
 
 DEFAULT_MEMORY = 256 * 2**20
-NO_LABEL = -1
+_NO_LABEL = -1
 NO_POSITION = np.iinfo(np.int32).max
 
 # BLAS picks its kernel by the shape of the product. Padding every product to one height, a multiple of this, gives
@@ -158,7 +158,7 @@ def relevance_of(order: Array, query_labels: Array, gallery_labels: Array) -> Ar
     Code -1 (no label) and index -1 (no item) are relevant to nothing.
     """
     # Index -1 then reads the appended "no label".
-    padded = np.append(gallery_labels, NO_LABEL)
+    padded = np.append(gallery_labels, _NO_LABEL)
     return np.asarray(np.take(padded, order, mode="wrap") == _wanted(query_labels))
 
 
@@ -333,7 +333,7 @@ def _codes(name: str, value: ArrayLike, count: int) -> Array:
 
 def _wanted(query_codes: Array) -> Array:
     """``(Q, 1)`` gallery code that is relevant to each query; no gallery item has that of an unlabelled query."""
-    return np.where(query_codes == NO_LABEL, NO_LABEL - 1, query_codes)[:, None]
+    return np.where(query_codes == _NO_LABEL, _NO_LABEL - 1, query_codes)[:, None]
 
 
 def _image(scores: Array) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,18 @@ _FIELDS: dict[type, str] = {
     bool: "fiftyone.core.fields.BooleanField",
     int: "fiftyone.core.fields.IntField",
     float: "fiftyone.core.fields.FloatField",
+    list: "fiftyone.core.fields.ListField(fiftyone.core.fields.StringField)",
 }
+_TAKEN_FIFTYONE = frozenset(
+    {
+        "id", "pk", "filepath", "filename", "tags", "metadata", "media_type", "media_reference", "created_at",
+        "last_modified_at", "frames", "groups", "field_names", "meta", "objects", "clean", "copy", "delete",
+        "merge", "reload", "save", "score", "rank", "crosslens_id", "domain", "gallery", "ground_truth",
+        "prediction",
+    }
+)  # fmt: skip
+_TAKEN_LABEL_STUDIO = frozenset({"image", "score", "rank", "id", "domain", "gallery"})
+"""What a column of people's own cannot be called in these programs, or in these files."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class Example:
         predicted: the class that is proposed for it, where there is one.
         score: of the hit, or of what the proposal comes from.
         values: what else is known.
+        columns: of people's own.
     """
 
     path: str
@@ -47,6 +60,7 @@ class Example:
     predicted: str | None = None
     score: float | None = None
     values: Mapping[str, str | int | float] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_exchange(
@@ -69,12 +83,12 @@ def write_exchange(
     """
     kind = exchange_format(file)
     if isinstance(found, Answer):
-        examples = answer_examples(found)
+        examples = _answer_examples(found)
     elif images is None:
         raise ConfigError("an evaluation does not know where its images lie; give them too (images=)")
     else:
-        examples = evaluation_examples(found, images)
-    value = to_fiftyone(examples, name) if kind == FIFTYONE else to_label_studio(examples)
+        examples = _evaluation_examples(found, images)
+    value = _to_fiftyone(examples, name) if kind == FIFTYONE else _to_label_studio(examples)
     write_json(Path(file), value)
 
 
@@ -90,20 +104,21 @@ def exchange_format(file: str | Path) -> str:
     raise ConfigError(f"{str(file)!r} must end in {FIFTYONE} or {LABEL_STUDIO}, which tells the format")
 
 
-def answer_examples(answer: Answer) -> list[Example]:
+def _answer_examples(answer: Answer) -> list[Example]:
     """The hits of a search, best first; the class of an indexed image is its own, not proposed."""
     return [
         Example(
             shown.hit.path,
             label=shown.hit.label,
             score=shown.hit.score,
-            values=shown.hit.columns | {"rank": rank, "id": shown.hit.id, "domain": shown.hit.domain},
+            values={"rank": rank, "id": shown.hit.id, "domain": shown.hit.domain},
+            columns=shown.hit.columns,
         )
         for rank, shown in enumerate(answer.hits, start=1)
     ]
 
 
-def evaluation_examples(evaluation: Evaluation, images: Catalog) -> list[Example]:
+def _evaluation_examples(evaluation: Evaluation, images: Catalog) -> list[Example]:
     """The queries of an evaluation, once for each direction, with the class of the best hit as the proposed one.
 
     Raises:
@@ -137,10 +152,11 @@ def evaluation_examples(evaluation: Evaluation, images: Catalog) -> list[Example
     return examples
 
 
-def to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
+def _to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
     """A data set as ``fiftyone.Dataset.from_dict`` takes it."""
     samples: list[dict[str, Any]] = []
     kinds: dict[str, type] = {"score": float}
+    names = _own_names(examples, _TAKEN_FIFTYONE, _field_name)
     for example in examples:
         sample: dict[str, Any] = {"filepath": example.path, "tags": [], "_media_type": "image"}
         if example.label is not None:
@@ -151,6 +167,7 @@ def to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
             sample["score"] = example.score
         # Samples have an id of their own in FiftyOne.
         values = {"crosslens_id" if key == "id" else key: value for key, value in example.values.items()}
+        values |= {names[key]: value for key, value in example.columns.items()}
         for key, value in values.items():
             # Of whole and other numbers in one column all are numbers.
             kinds[key] = float if {kinds.get(key, type(value)), type(value)} == {int, float} else type(value)
@@ -160,14 +177,16 @@ def to_fiftyone(examples: Sequence[Example], name: str) -> dict[str, Any]:
     return {"name": name, "media_type": "image", "sample_fields": fields | labels, "info": {}, "samples": samples}
 
 
-def to_label_studio(examples: Iterable[Example]) -> list[dict[str, Any]]:
+def _to_label_studio(examples: Sequence[Example]) -> list[dict[str, Any]]:
     """Tasks as Label Studio imports them; a class that is known or proposed is a prediction to be confirmed."""
     tasks = []
+    names = _own_names(examples, _TAKEN_LABEL_STUDIO, str)
     for example in examples:
         choice = example.predicted or example.label
         data: dict[str, Any] = {
             "image": "/data/local-files/?d=" + quote(example.path.lstrip("/").encode("utf-8", "surrogateescape")),
             **example.values,
+            **{names[key]: value for key, value in example.columns.items()},
         }
         task: dict[str, Any] = {"data": data}
         if example.score is not None:
@@ -190,6 +209,19 @@ def _classification(label: str, confidence: float | None = None) -> dict[str, An
     return value if confidence is None else value | {"confidence": confidence}
 
 
+def _own_names(
+    examples: Sequence[Example], taken: AbstractSet[str], named: Callable[[str], str]
+) -> dict[str, str]:
+    """What each column of people's own is called in another program, no two alike and none like what is there."""
+    found: dict[str, str] = {}
+    for key in dict.fromkeys(key for example in examples for key in example.columns):
+        name = named(key)
+        while name in taken or name in found.values():
+            name = f"own_{name}"
+        found[key] = name
+    return found
+
+
 def _field_name(key: str) -> str:
-    """A metric's key as the name of a field: ``map@all`` becomes ``map_all``."""
-    return re.sub(r"\W+", "_", key)
+    """A text as the name of a field: ``map@all`` becomes ``map_all``."""
+    return re.sub(r"\W+", "_", key).lstrip("_") or "column"

@@ -15,12 +15,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-STYLES = 8
+_STYLES = 8
 """Different looks of a line; a ninth series repeats the first."""
 
 # Colours that only mark where the style sheet's own go; the dashes tell lines apart without colour.
 _INK, _GRID = "#010203", "#040506"
-_SERIES = [f"#0a0b{index:02x}" for index in range(STYLES)]
+_SERIES = [f"#0a0b{index:02x}" for index in range(_STYLES)]
 _DASHES: list[Any] = [
     "-",
     (0, (5, 2)),
@@ -38,7 +38,7 @@ _LAYOUT: Any = {"svg.fonttype": "none", "svg.hashsalt": "crosslens", "font.size"
 
 @dataclass(frozen=True)
 class Line:
-    """One series: ``x (P,)``, ``y (P,)``; values that are not finite leave a gap. ``style`` in 0..STYLES-1."""
+    """One series: ``x (P,)``, ``y (P,)``; values that are not finite leave a gap. ``style`` in 0.._STYLES-1."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -74,7 +74,7 @@ def draw_lines(
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         for line in lines:
-            style = line.style % STYLES
+            style = line.style % _STYLES
             y = [value if math.isfinite(value) else math.nan for value in line.y]
             marker = "o" if len(line.x) == 1 else None
             axes.plot(
@@ -106,7 +106,7 @@ def draw_lines(
 
 def swatch(style: int) -> Markup:
     """A short stroke in the look of a line, for the legend beside its name."""
-    style %= STYLES
+    style %= _STYLES
     return Markup(
         '<svg class="swatch" viewBox="0 0 28 8" aria-hidden="true" focusable="false">'
         f'<path d="M1 4H27" fill="none" style="stroke:var(--series-{style})" stroke-width="2.5"'

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-SMALLEST_TSNE = 30
+_SMALLEST_TSNE = 30
 """Fewer points than this are laid out by their principal components: neighbourhoods need neighbours."""
-COMPONENTS = 50
-SPOTS = 150
+_COMPONENTS = 50
+_SPOTS = 150
 """Points of a map that show their pictures."""
 GROUPS = 10
 """Domains or classes with a colour of their own, the most frequent ones."""
@@ -35,7 +35,7 @@ COLOURS = (
 )  # fmt: skip
 OTHER = "#8a8a8a"
 _MARKERS = ("o", "^", "s", "D", "v")
-GLYPHS = ("●", "▲", "■", "◆", "▼")
+_GLYPHS = ("●", "▲", "■", "◆", "▼")
 """The markers as text, for legends."""
 
 
@@ -161,7 +161,7 @@ def draw_maps(
     # The same images on every map, so that each picture is in the page once.
     shown = {
         int(place): embeddings.ids[rows[place]]
-        for place in np.linspace(0, len(rows) - 1, min(SPOTS, len(rows))).round().astype(int)
+        for place in np.linspace(0, len(rows) - 1, min(_SPOTS, len(rows))).round().astype(int)
     }
     maps = []
     for encoder in encoders:
@@ -179,7 +179,7 @@ def draw_maps(
 def lay_out(vectors: Floats, seed: int) -> tuple[Floats, str]:
     """Place ``vectors (N, d)`` in the plane: ``(N, 2)`` and the name of the way it was done.
 
-    t-SNE on the first ``COMPONENTS`` principal components; these alone for small or degenerate sets. The same
+    t-SNE on the first ``_COMPONENTS`` principal components; these alone for small or degenerate sets. The same
     input and seed give the same map.
     """
     from sklearn.decomposition import PCA
@@ -188,14 +188,14 @@ def lay_out(vectors: Floats, seed: int) -> tuple[Floats, str]:
 
     count, width = vectors.shape
     places = np.zeros((count, 2))
-    keep = min(COMPONENTS, count, width)
+    keep = min(_COMPONENTS, count, width)
     # One thread is faster here: the steps are short, and on a busy machine the threads wait for each other.
     with threadpool_limits(1):
         if count < 2 or not np.ptp(vectors, axis=0).any():
             return places, "PCA"
         reduced = PCA(keep, svd_solver="auto", random_state=seed).fit_transform(vectors.astype(np.float64))
         places[:, : min(2, keep)] = reduced[:, :2]
-        if count < SMALLEST_TSNE or keep < 2:
+        if count < _SMALLEST_TSNE or keep < 2:
             return places, "PCA"
         start = places / places[:, 0].std() * 1e-4
         perplexity = min(30.0, (count - 1) / 3)
@@ -217,12 +217,12 @@ def _legend(names: Sequence[str]) -> tuple[tuple[Legend, ...], NDArray[np.int64]
     chosen = sorted(str(known[index]) for index in order)
     codes = np.array([chosen.index(name) if name in chosen else -1 for name in names], dtype=np.int64)
     legend = [
-        Legend(name, COLOURS[index], GLYPHS[index % len(GLYPHS)], int((codes == index).sum()))
+        Legend(name, COLOURS[index], _GLYPHS[index % len(_GLYPHS)], int((codes == index).sum()))
         for index, name in enumerate(chosen)
     ]
     others = int((codes == -1).sum())
     if others:
-        legend.append(Legend("all others", OTHER, GLYPHS[0], others))
+        legend.append(Legend("all others", OTHER, _GLYPHS[0], others))
     return tuple(legend), codes
 
 

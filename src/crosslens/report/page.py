@@ -28,8 +28,8 @@ PICTURES = 600
 """Pictures in the grids of a page: with ``thumbnails.MAX_BYTES`` at most 4.8 MB."""
 BEST_QUERIES, BEST_DEPTH = 3, 8
 """Queries of the first screen, and what is shown of what each finds."""
-MAX_CURVES = 30
-MAX_LISTED = 50
+_MAX_CURVES = 30
+_MAX_LISTED = 50
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ def write_report(
         spots=_spots(maps, thumbnails),
         credits=credits,
         training=read_training(log, (settings or {}).get("domains") or ()) if log else None,
-        skipped=skipped[:MAX_LISTED],
+        skipped=skipped[:_MAX_LISTED],
         skipped_count=max([len(skipped), *(e.skipped for section in chapters for e in section.all)]),
-        catalog_notes=catalog.notes[:MAX_LISTED],
+        catalog_notes=catalog.notes[:_MAX_LISTED],
         settings=list(_flat(settings or {})),
     )
     # A lone surrogate in a name has no place in a file.
@@ -184,7 +184,7 @@ def _view(section: Section, index: int, grids: Sequence[Grid]) -> _View:
 
 def _curves(section: Section, index: int) -> Iterator[_Curve]:
     recall = [point / 100 for point in range(101)]
-    for place, result in enumerate(section.base.directions[:MAX_CURVES]):
+    for place, result in enumerate(section.base.directions[:_MAX_CURVES]):
         lines, words = [], []
         for style, (name, evaluation) in enumerate(section.evaluations.items()):
             curve = evaluation.directions[place].curve

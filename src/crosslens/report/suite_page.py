@@ -23,7 +23,7 @@ from crosslens.support.version import __version__
 
 PICTURES = 600
 """Of a page: with ``thumbnails.MAX_BYTES`` at most 4.8 MB."""
-FLIPS = 2
+_FLIPS = 2
 """Queries shown at either end, of each data set."""
 MAX_CLASSES = 60
 
@@ -241,7 +241,7 @@ class _Drawer:
             return None
         try:
             ends = chapter.entries[base, data], chapter.entries[other, data]
-            found = compare_entries(*ends, chapter.metric, most=FLIPS)
+            found = compare_entries(*ends, chapter.metric, most=_FLIPS)
         except EvaluationError:
             return None
         examples = []

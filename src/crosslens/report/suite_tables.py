@@ -28,14 +28,14 @@ def suite_tables(results: SuiteResults) -> dict[str, Table]:
     for chapter in chapters:
         name = chapter_name(chapter, chapters)
         tables[name] = means_table(chapter)
-        tables[f"{name}-tests"] = tests_table(chapter, str(results.suite["base"]))
-        tables[f"{name}-seeds"] = seeds_table(chapter)
+        tables[f"{name}-tests"] = _tests_table(chapter, str(results.suite["base"]))
+        tables[f"{name}-seeds"] = _seeds_table(chapter)
         for data in chapter.data:
-            tables[f"{name}-{data}"] = directions_table(chapter, data)
-        judged = no_match_table(chapter)
+            tables[f"{name}-{data}"] = _directions_table(chapter, data)
+        judged = _no_match_table(chapter)
         if judged.rows:
             tables[f"{name}-no-match"] = judged
-    tables["cost"] = cost_table(chapters)
+    tables["cost"] = _cost_table(chapters)
     return {name: table for name, table in tables.items() if table.rows}
 
 
@@ -69,7 +69,7 @@ def means_table(chapter: Chapter) -> Table:
     )
 
 
-def tests_table(chapter: Chapter, base: str) -> Table:
+def _tests_table(chapter: Chapter, base: str) -> Table:
     """Every rival against the base on every data set: paired tests, and Holm's adjustment over the table."""
     if base not in chapter.rivals:
         base = chapter.rivals[0] if chapter.rivals else ""
@@ -92,7 +92,7 @@ def tests_table(chapter: Chapter, base: str) -> Table:
     return Table(columns, rows, f"{chapter.title}: {chapter.metric} against {base}")
 
 
-def seeds_table(chapter: Chapter) -> Table:
+def _seeds_table(chapter: Chapter) -> Table:
     """Each seed's mean, and the sample deviation over seeds; of what was measured with several."""
     rows: list[tuple[Cell, ...]] = []
     seeds = sorted({s for e in chapter.entries.values() for s in e.by_seed(chapter.metric)})
@@ -107,7 +107,7 @@ def seeds_table(chapter: Chapter) -> Table:
     return Table(columns, tuple(rows), f"{chapter.title}: {chapter.metric} by seed")
 
 
-def directions_table(chapter: Chapter, data: str) -> Table:
+def _directions_table(chapter: Chapter, data: str) -> Table:
     """Methods by directions on one data set, means over the seeds."""
     values = {
         method: chapter.entries[method, data].by_route(chapter.metric)
@@ -122,7 +122,7 @@ def directions_table(chapter: Chapter, data: str) -> Table:
     return Table(("method", *routes), rows, f"{chapter.title}, {data}: {chapter.metric} of each direction")
 
 
-def no_match_table(chapter: Chapter) -> Table:
+def _no_match_table(chapter: Chapter) -> Table:
     """How well queries without a counterpart are told from the others, where there are some."""
     rows: list[tuple[Cell, ...]] = []
     keys = ("AUROC", "balanced accuracy")
@@ -136,7 +136,7 @@ def no_match_table(chapter: Chapter) -> Table:
     return Table(("data", "method", *keys), tuple(rows), f"{chapter.title}: is there a counterpart at all?")
 
 
-def cost_table(chapters: Sequence[Chapter]) -> Table:
+def _cost_table(chapters: Sequence[Chapter]) -> Table:
     """Of the first chapter: seconds of one fit and of measuring, bytes of an encoder and of an indexed picture."""
     chapter = chapters[0]
     rows: list[tuple[Cell, ...]] = []

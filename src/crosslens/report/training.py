@@ -13,8 +13,8 @@ from markupsafe import Markup
 from crosslens.report.lines import Line, draw_lines, swatch
 from crosslens.training.letters import domain_letters
 
-MAX_PANELS = 24
-MAX_FAILURES = 10
+_MAX_PANELS = 24
+_MAX_FAILURES = 10
 _NOT_DRAWN = ("epoch", "seconds")
 # Terms of the single domains end like this and belong into one plot.
 _SIDE = re.compile(r"_([a-z]\d*)$")
@@ -38,7 +38,7 @@ class Training:
         panels: the plots.
         stages: names of the trainings in the log; each has a line of its own in every plot.
         joining: a sentence on the terms of the loss that join after the first epoch; empty where none does.
-        failures: a sentence for each of the last ``MAX_FAILURES`` times that training failed.
+        failures: a sentence for each of the last ``_MAX_FAILURES`` times that training failed.
         epochs: epochs that were logged, all trainings together.
         seconds: that they took.
         left_out: quantities that are not drawn, because there are so many.
@@ -87,13 +87,13 @@ def read_training(log: Iterable[Any], domains: Sequence[str] = ()) -> Training:
             curves.setdefault((side[1] if side else "", stage), {})[epoch] = value
     names = dict(zip(domain_letters(len(domains)), map(str, domains), strict=True))
     # A loss that joins in a later epoch still stands with the others.
-    drawn = sorted(quantities.items(), key=lambda item: not item[0].startswith("loss "))[:MAX_PANELS]
+    drawn = sorted(quantities.items(), key=lambda item: not item[0].startswith("loss "))[:_MAX_PANELS]
     panels = [_panel(index, title, curves, names) for index, (title, curves) in enumerate(drawn)]
     return Training(
         tuple(panels),
         tuple(stages),
         _joining(quantities),
-        tuple(failures[-MAX_FAILURES:]),
+        tuple(failures[-_MAX_FAILURES:]),
         epochs,
         seconds,
         len(quantities) - len(drawn),

@@ -9,7 +9,7 @@ from crosslens.evaluation.compare import compare_evaluations
 from crosslens.report.tables import Section
 from crosslens.support.errors import EvaluationError
 
-SURE = 0.05
+_SURE = 0.05
 """Largest p-value at which a difference counts as one."""
 
 
@@ -36,7 +36,7 @@ def judge(section: Section) -> str:
     rival = names[1]
     behind = value - _value(section, rival)
     p_value = _p_value(section, best, rival)
-    if p_value is not None and p_value > SURE:
+    if p_value is not None and p_value > _SURE:
         sentence = f"{best} and {rival} find alike well: {section.metric} {value:.3f} and {value - behind:.3f}"
     else:
         sentence = f"{best} finds best: {section.metric} {value:.3f}, {behind:.3f} above {rival}"

@@ -64,9 +64,14 @@ def make_tile(shown: Shown, *, linked: bool = False) -> Tile:
     """
     hit, more = shown.hit, len(shown.duplicates)
     first = f"{hit.score:.3f}  {hit.domain}" + (f"  +{more} alike" if more else "")
-    place = place_of(hit.path)
+    return picture_tile(hit.path, (first, hit.label or Path(hit.id).name), linked=linked)
+
+
+def picture_tile(path: str, caption: tuple[str, str], *, linked: bool = False) -> Tile:
+    """A picture by its path or address; ``linked`` leads to its file where it is one of this machine."""
+    place = place_of(path)
     link = Path(whole_name(place)).as_uri() if linked and isinstance(place, Path) else ""
-    return Tile(place, "image is gone", (first, hit.label or Path(hit.id).name), link)
+    return Tile(place, "image is gone", caption, link)
 
 
 def write_grid(file: Path, query: Sequence[Tile], hits: Sequence[Tile], title: str = "") -> None:

@@ -12,7 +12,7 @@ from crosslens.server.problems import Problem
 from crosslens.server.rate import RateLimit, client_of
 
 _HEADER = "X-API-Key"
-PICTURE_COST = 0.05
+_PICTURE_COST = 0.05
 
 
 class Access:
@@ -65,7 +65,7 @@ async def reading(request: Request) -> None:
 
 async def looking(request: Request) -> None:
     """Dependency of cheap operations, such as one thumbnail."""
-    _admit(request, "read", PICTURE_COST)
+    _admit(request, "read", _PICTURE_COST)
 
 
 async def writing(request: Request) -> None:

@@ -15,12 +15,13 @@ from starlette.exceptions import HTTPException
 
 from crosslens.images.decode import decode, open_picture
 from crosslens.images.formats import NAMES, Format
+from crosslens.images.picture import Picture
 from crosslens.server.problems import Problem, wrong_values
 from crosslens.support.errors import ImageError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MOST_JSON = 1 << 20
+_MOST_JSON = 1 << 20
 """Bytes of one JSON document."""
 DEEPEST = 80
 """Brackets that may stand inside one another: a filter takes two a level, and may have 32 levels."""
@@ -46,8 +47,8 @@ def parse_json(content: bytes, model: type[Model]) -> Model:
     Raises:
         Problem: 413 when it is too large, 400 when it is no JSON or too deep, 422 when a value is not allowed.
     """
-    if len(content) > MOST_JSON:
-        raise Problem(413, f"JSON of {len(content):,} bytes is above the limit of {MOST_JSON:,}")
+    if len(content) > _MOST_JSON:
+        raise Problem(413, f"JSON of {len(content):,} bytes is above the limit of {_MOST_JSON:,}")
     depth = 0
     for token in _TOKENS.finditer(content):
         first = token.group()[:1]
@@ -76,8 +77,8 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > MOST_JSON:
-            raise Problem(413, f"the JSON is above the limit of {MOST_JSON:,} bytes")
+        if len(content) > _MOST_JSON:
+            raise Problem(413, f"the JSON is above the limit of {_MOST_JSON:,} bytes")
     return parse_json(bytes(content), model)
 
 
@@ -111,7 +112,7 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> F
         raise Problem(415, "send multipart/form-data")
     try:
         form = await request.form(
-            max_files=files + len(fields), max_fields=len(fields) + 4, max_part_size=MOST_JSON
+            max_files=files + len(fields), max_fields=len(fields) + 4, max_part_size=_MOST_JSON
         )
     except HTTPException as error:
         detail = str(error.detail)
@@ -136,9 +137,9 @@ async def read_form(request: Request, *, files: int, fields: Sequence[str]) -> F
 
 
 async def _text_of(name: str, file: UploadFile) -> str:
-    content = await file.read(MOST_JSON + 1)
-    if len(content) > MOST_JSON:
-        raise Problem(413, f"the field {name!r} is above the limit of {MOST_JSON:,} bytes")
+    content = await file.read(_MOST_JSON + 1)
+    if len(content) > _MOST_JSON:
+        raise Problem(413, f"the field {name!r} is above the limit of {_MOST_JSON:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -164,15 +165,16 @@ def open_upload(content: bytes, position: int, max_pixels: int) -> tuple[ImageFi
     Raises:
         Problem: 413 when it is too large, 415 when it is no image that is taken, 422 when it is damaged.
     """
-    kind = checked_format(content, position, max_pixels)
+    picture = checked_picture(content, position, max_pixels)
+    assert picture.format is not None
     try:
-        return ImageFile(content, kind), decode(content, max_pixels=max_pixels)
+        return ImageFile(content, picture.format), decode(picture, max_pixels=max_pixels)
     except ImageError as error:
         raise Problem(422, f"image {position}: {error}") from None
 
 
-def checked_format(content: bytes, position: int, max_pixels: int) -> Format:
-    """The format of an upload, from its header alone.
+def checked_picture(content: bytes, position: int, max_pixels: int) -> Picture:
+    """An upload whose header was read, and none of its pixels.
 
     Raises:
         Problem: 413 when it has too many pixels, 415 when it is no image that is taken.
@@ -183,11 +185,10 @@ def checked_format(content: bytes, position: int, max_pixels: int) -> Format:
         raise _too_many_pixels(position, max_pixels) from None
     except ImageError as error:
         raise Problem(415, f"image {position} is none of {NAMES}: {error}") from None
-    assert picture.format is not None
     width, height = picture.size
     if width * height > max_pixels:
         raise _too_many_pixels(position, max_pixels)
-    return picture.format
+    return picture
 
 
 def _too_many_pixels(position: int, max_pixels: int) -> Problem:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crosslens.server.problems import Problem
 
 _PORTS = {"http": 80, "https": 443}
-CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SAFE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none';"
@@ -79,7 +79,7 @@ class KnownHosts:
         host = headers.get("host", "").lower()
         if self._hosts is not None and _name_of(host) not in self._hosts:
             return Problem(403, "this server is not known by that host name; start it with --allow-host NAME")
-        if method not in CHANGING:
+        if method not in _CHANGING:
             return None
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         foreign = origin is not None and not _is_same(origin.lower(), host, vouched=site == "same-origin")

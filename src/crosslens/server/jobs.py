@@ -25,7 +25,7 @@ from crosslens.support.errors import StoreError
 Kind = Literal["add", "delete"]
 MOST_WAITING = 100
 MOST_ENDED = 200
-ENDED = ("done", "failed", "cancelled")
+_ENDED = ("done", "failed", "cancelled")
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
@@ -82,7 +82,7 @@ class JobTable:
             table.execute(
                 "DELETE FROM jobs WHERE state IN (?, ?, ?) AND number NOT IN"
                 " (SELECT number FROM jobs WHERE state IN (?, ?, ?) ORDER BY number DESC LIMIT ?)",
-                (*ENDED, *ENDED, MOST_ENDED),
+                (*_ENDED, *_ENDED, MOST_ENDED),
             )
         job = self.get(values[0])
         assert job is not None

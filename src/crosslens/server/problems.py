@@ -19,7 +19,7 @@ from crosslens.support.errors import BackboneError, ConfigError, CrosslensError,
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
+_MEDIA_TYPE = "application/problem+json"
 EXPLAINED = {
     400: "The request cannot be read.",
     401: "A key is needed: send 'Authorization: Bearer KEY'.",
@@ -100,7 +100,7 @@ class Problem(Exception):  # noqa: N818 -- what it is called in RFC 9457
         }
         if self.errors:
             content["errors"] = self.errors
-        return JSONResponse(content, self.status, self.headers, MEDIA_TYPE)
+        return JSONResponse(content, self.status, self.headers, _MEDIA_TYPE)
 
 
 def busy(detail: str, seconds: int = 1) -> Problem:
@@ -122,7 +122,7 @@ def wrong_values(errors: list[Any]) -> Problem:
     return Problem(422, first, errors=faults)
 
 
-def of_error(error: CrosslensError) -> Problem:
+def _of_error(error: CrosslensError) -> Problem:
     """The problem that one of crosslens' own errors is to a client.
 
     Only errors about the request itself are passed on word by word; others name files of this machine.
@@ -138,7 +138,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": EXPLAINED[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+            "content": {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
         }
         for status in statuses
     }
@@ -200,7 +200,7 @@ def install(app: FastAPI) -> None:
 
     async def crosslens(request: Request, error: Exception) -> Response:
         assert isinstance(error, CrosslensError)
-        return of_error(error).response(request.scope)
+        return _of_error(error).response(request.scope)
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, of_framework)

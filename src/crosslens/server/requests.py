@@ -18,7 +18,7 @@ from crosslens.server.settings import ServerSettings
 from crosslens.support.terminal import VisibleFormatter
 
 log = logging.getLogger(__name__)
-ID_HEADER = "X-Request-ID"
+_ID_HEADER = "X-Request-ID"
 _ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _ROUTINE = (
     "/thumbnail",
@@ -46,7 +46,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get(ID_HEADER, "")
+        sent = Headers(scope=scope).get(_ID_HEADER, "")
         name = sent if _ID.fullmatch(sent) else uuid.uuid4().hex
         mark, status, started = _request.set(name), 499, time.perf_counter()
 
@@ -54,7 +54,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[ID_HEADER] = name
+                MutableHeaders(scope=message)[_ID_HEADER] = name
             await send(message)
 
         try:

@@ -30,8 +30,8 @@ Id = Annotated[
     Query(alias="id", min_length=1, description="Id of an item.", examples=["photo/dog/1.jpg"]),
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The `ETag` that is held already.")]
-PICTURE_CACHE = "private, max-age=3600, must-revalidate"
-MOST_NAME = 100
+_PICTURE_CACHE = "private, max-age=3600, must-revalidate"
+_MOST_NAME = 100
 """Letters of a domain or label that comes with uploads."""
 _ADDED: dict[str, Any] = {
     "requestBody": {
@@ -47,8 +47,8 @@ _ADDED: dict[str, Any] = {
                             "minItems": 1,
                             "items": {"type": "string", "format": "binary"},
                         },
-                        "domain": {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
-                        "label": {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
+                        "domain": {"type": "string", "minLength": 1, "maxLength": _MOST_NAME},
+                        "label": {"type": "string", "minLength": 1, "maxLength": _MOST_NAME},
                         "items": {
                             "type": "string",
                             "contentMediaType": "application/json",
@@ -112,7 +112,7 @@ def _thumbnail(service: Service, name: str, image: str, size: int, held: str | N
         try:
             known = service.thumbnails.tag(original, size)
             tag = f'"{known}"'
-            headers = {"ETag": tag, "Cache-Control": PICTURE_CACHE}
+            headers = {"ETag": tag, "Cache-Control": _PICTURE_CACHE}
             if is_held(tag, held):
                 return Response(status_code=304, headers=headers)
             return Response(
@@ -156,7 +156,7 @@ def _original(service: Service, name: str, image: str, held: str | None) -> Resp
     tag = f'"{hashlib.sha256(str(stamp).encode()).hexdigest()[:16]}"'
     headers = {
         "ETag": tag,
-        "Cache-Control": PICTURE_CACHE,
+        "Cache-Control": _PICTURE_CACHE,
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
     if is_held(tag, held):
@@ -254,12 +254,12 @@ def _name(value: str | None, field: str) -> str | None:
     """
     if value is None and field == "label":
         return None
-    what = f"1 to {MOST_NAME:,} letters are needed"
+    what = f"1 to {_MOST_NAME:,} letters are needed"
     try:
         name = "" if value is None else read_name(value)
     except ValueError as error:
         name, what = "", f"the name {error}; {what}"
-    if not 1 <= len(name) <= MOST_NAME:
+    if not 1 <= len(name) <= _MOST_NAME:
         raise Problem(422, f"{field}: {what}", errors=[{"where": field, "what": what}])
     return name
 

@@ -105,7 +105,7 @@ async def search(request: Request, name: CollectionName) -> Response:
                 asked = await read_json(request, SearchRequest)
             else:
                 raise Problem(415, "send multipart/form-data, or application/json when there is no image")
-        content = await unless_gone(request, answer(service, collection, asked, images, seconds))
+        content = await _unless_gone(request, answer(service, collection, asked, images, seconds))
     return Response(content, media_type="application/json")
 
 
@@ -132,7 +132,7 @@ def _facets(collection: Collection, asked: FacetsRequest) -> Facets:
     return Facets(items=index.count(asked.where), version=version_of(index), columns=found)
 
 
-async def unless_gone(request: Request, work: Awaitable[Made]) -> Made:
+async def _unless_gone(request: Request, work: Awaitable[Made]) -> Made:
     """Wait for ``work``, or cancel it when the client closes the connection: nobody would read the answer."""
     task = asyncio.current_task()
     assert task is not None

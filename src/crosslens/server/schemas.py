@@ -24,7 +24,7 @@ ItemId = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Fold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-MOST_JUDGED = 200
+_MOST_JUDGED = 200
 """Most items that one search may say were liked, or disliked."""
 
 
@@ -140,10 +140,10 @@ class SearchRequest(_Asked):
 
     include_self: bool = Field(False, description="Whether an item that is part of the query may be found.")
     liked: tuple[ItemId, ...] = Field(
-        (), max_length=MOST_JUDGED, description="Items that the query is moved towards; they may be found."
+        (), max_length=_MOST_JUDGED, description="Items that the query is moved towards; they may be found."
     )
     disliked: tuple[ItemId, ...] = Field(
-        (), max_length=MOST_JUDGED, description="Items that it is moved away from, and that are not found."
+        (), max_length=_MOST_JUDGED, description="Items that it is moved away from, and that are not found."
     )
 
     def put(self, parts: Sequence[QueryPart]) -> search_request.SearchRequest:
@@ -216,6 +216,7 @@ class CollectionInfo(BaseModel):
     goal: Goal = Field(description="What a search is for where it does not say.")
     goals: list[Goal] = Field(description="What it can be searched for.")
     calibrated: bool = Field(description="Whether answers carry the probability of a match.")
+    writable: bool = Field(description="Whether items can be added and deleted.")
     store: str
 
 

@@ -15,7 +15,7 @@ from crosslens.support.errors import CrosslensError
 from crosslens.support.file_stamp import stamp_of
 from crosslens.support.files import atomic_path
 
-QUALITY = 80
+_QUALITY = 80
 
 
 class Thumbnails:
@@ -36,7 +36,7 @@ class Thumbnails:
         Raises:
             OSError: when the original is gone.
         """
-        key = f"{original}\0{stamp_of(original)}\0{side}\0{QUALITY}\0{REVISION}"
+        key = f"{original}\0{stamp_of(original)}\0{side}\0{_QUALITY}\0{REVISION}"
         return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def get(self, original: Place, side: int, tag: str | None = None) -> bytes:
@@ -63,7 +63,7 @@ class Thumbnails:
         image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
         try:
             with atomic_path(file) as temporary:
-                image.save(temporary, "WEBP", quality=QUALITY, method=2)
+                image.save(temporary, "WEBP", quality=_QUALITY, method=2)
                 content = temporary.read_bytes()
         except CrosslensError:
             # A full disk must not keep anybody from looking.
@@ -106,5 +106,5 @@ def _encoded(image: Image.Image) -> bytes:
     import io
 
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=QUALITY, method=2)
+    image.save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()

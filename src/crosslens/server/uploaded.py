@@ -18,7 +18,7 @@ from crosslens.server.problems import Problem, wrong_values
 from crosslens.server.schemas import ItemId, Own
 from crosslens.support.errors import CatalogError
 
-FILE_NAME = "filename"
+_FILE_NAME = "filename"
 """The column that keeps what an uploaded file was called."""
 _LONGEST = 255
 
@@ -151,7 +151,7 @@ def _columns(
         if any(item.columns for item in items):
             raise _wrong("this collection was made before items had columns of their own, and keeps none")
         return {}, [{} for _ in items]
-    rows = [{FILE_NAME: _plain(name), **item.columns} for name, item in zip(names, items, strict=True)]
+    rows = [{_FILE_NAME: _plain(name), **item.columns} for name, item in zip(names, items, strict=True)]
     asked = dict.fromkeys(name for row in rows for name in row)
     try:
         table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in asked})

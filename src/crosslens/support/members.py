@@ -26,7 +26,7 @@ from crosslens.support.places import cache_folder
 from crosslens.support.remote import NoObjectError, ObjectState, PlaceError, Remote
 
 SUFFIXES = (".tar", ".parquet", ".lance")
-PICTURE_COLUMNS = ("image", "picture", "bytes", "content", "jpg", "jpeg", "png", "webp")
+_PICTURE_COLUMNS = ("image", "picture", "bytes", "content", "jpg", "jpeg", "png", "webp")
 """What the column of pictures may be called where a table has several columns of bytes."""
 _FRESH = 10.0
 """Seconds for which an archive or a table in object storage is taken not to change."""
@@ -142,7 +142,7 @@ def prepare(container: Place) -> None:
         OSError: when it cannot be read.
     """
     if container.suffix.lower() == ".tar":
-        spans_of(container)
+        _spans_of(container)
     else:
         _opened_table(container, state_of(container))
 
@@ -154,13 +154,13 @@ def span_of(archive: Place, name: str) -> Span:
         NoObjectError: when the archive has no such member.
         OSError: when it cannot be read.
     """
-    spans = spans_of(archive)
+    spans = _spans_of(archive)
     if name not in spans:
         raise NoObjectError(f"{archive} has no member {name!r}")
     return spans[name]
 
 
-def spans_of(archive: Place) -> dict[str, Span]:
+def _spans_of(archive: Place) -> dict[str, Span]:
     """The files in an archive, in its order, and where each lies; known from then on while it does not change."""
     return _spans(archive, state_of(archive))
 
@@ -203,7 +203,7 @@ def picture_column(schema: pa.Schema) -> str | None:
     ``datasets`` of Hugging Face keep a struct of ``bytes`` and ``path``; elsewhere it is a column of bytes.
     """
     found = [field.name for field in schema if _is_bytes(field.type)]
-    named = [name for name in found if name.strip().casefold() in PICTURE_COLUMNS]
+    named = [name for name in found if name.strip().casefold() in _PICTURE_COLUMNS]
     return next(iter(named), found[0] if len(found) == 1 else None)
 
 

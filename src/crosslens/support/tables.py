@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -41,7 +42,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-Cell = str | int | float | Estimate | None
+Cell = str | int | float | Estimate | list[str] | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Table:
 
     Attributes:
         columns: names, C of them.
-        rows: C cells each; None is an empty one.
+        rows: C cells each; None is an empty one, a list is one cell whose texts are joined by ``; ``.
         title: over the table, where the format has a place for it.
     """
 
@@ -110,7 +111,7 @@ class Table:
                     values += cell
                 else:
                     values += [cell, None, None] if column in spans else [cell]
-            lines.append(_csv_line(["" if _is_missing(value) else value for value in values]))
+            lines.append(_csv_line(["" if _is_missing(value) else _joined(value) for value in values]))
         return "".join(lines)
 
     def to_markdown(self) -> str:
@@ -174,7 +175,7 @@ class Table:
     @property
     def _is_number(self) -> list[bool]:
         return [
-            any(not isinstance(row[column], str | None) for row in self.rows)
+            any(not isinstance(row[column], str | list | None) for row in self.rows)
             for column in range(len(self.columns))
         ]
 
@@ -206,6 +207,26 @@ def table_format(file: str | Path) -> TableFormat:
     return SUFFIXES[suffix]
 
 
+class Tabled(ABC):
+    """A result that is shown as a table, and given as one."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """The result as a table."""
+
+    def to_arrow(self) -> pyarrow.Table:
+        """``table`` as an Arrow table."""
+        return self.table().to_arrow()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """``table`` as a data frame.
+
+        Raises:
+            ConfigError: where pandas is not installed.
+        """
+        return to_pandas(self.to_arrow())
+
+
 def to_pandas(table: pyarrow.Table) -> pandas.DataFrame:
     """An Arrow table as a data frame.
 
@@ -230,7 +251,12 @@ def _text(cell: Cell) -> str:
         return ""
     if isinstance(cell, Estimate):
         return f"{cell.value:.{_DIGITS}f} [{cell.low:.{_DIGITS}f}, {cell.high:.{_DIGITS}f}]"
-    return f"{cell:.{_DIGITS}f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.{_DIGITS}f}" if isinstance(cell, float) else str(_joined(cell))
+
+
+def _joined(cell: object) -> object:
+    """A list as one text; anything else as it is."""
+    return "; ".join(map(str, cell)) if isinstance(cell, list) else cell
 
 
 def _csv_line(values: Sequence[object]) -> str:

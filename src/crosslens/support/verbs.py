@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 
-class VerbModule(ModuleType):
+class _VerbModule(ModuleType):
     """A module that can be called as the function of its name in ``crosslens.api``."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
@@ -35,4 +35,4 @@ class VerbModule(ModuleType):
 
 def make_callable(module: str) -> None:
     """Let the module of this name be called as the verb; for the end of its ``__init__``."""
-    sys.modules[module].__class__ = VerbModule
+    sys.modules[module].__class__ = _VerbModule

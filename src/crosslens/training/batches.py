@@ -16,7 +16,7 @@ from crosslens.training.order import BlockOrder
 from crosslens.training.views import Views
 
 Order = Literal["independent", "joint"]
-MOST_BATCHES = 4
+_MOST_BATCHES = 4
 """Domains that take part in a step with a whole batch each; more of them share as many images."""
 
 
@@ -49,7 +49,7 @@ class DomainBatches:
 
     Args:
         views: of each domain.
-        batch_size: B, per domain; less with more than ``MOST_BATCHES`` domains, so that a step's cost is bounded,
+        batch_size: B, per domain; less with more than ``_MOST_BATCHES`` domains, so that a step's cost is bounded,
             and where the largest domain has fewer images.
         seed: of orders and views.
         order: see above.
@@ -78,7 +78,7 @@ class DomainBatches:
     ) -> None:
         self.world = world or World()
         largest = max(len(v) for v in views)
-        fitting = min(batch_size, largest, MOST_BATCHES * batch_size // len(views))
+        fitting = min(batch_size, largest, _MOST_BATCHES * batch_size // len(views))
         if fitting < batch_size:
             # Even halves for every process, since batch normalisation is split in two.
             fitting -= fitting % (2 * self.world.size)

@@ -18,36 +18,61 @@ from html import escape
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 
 from crosslens.data.catalog import Catalog
-from crosslens.support.addresses import joined, place_of
+from crosslens.encoder.folders import folder_here
+from crosslens.support.addresses import Place, joined, place_of
 from crosslens.support.curves import draw_curves
 from crosslens.support.errors import RunError
-from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
+from crosslens.support.files import (
+    atomic_path,
+    read_json,
+    read_yaml,
+    remove,
+    require_known_format,
+    write_json,
+    write_text,
+)
+from crosslens.support.progress import note
+from crosslens.support.remote import Remote
 from crosslens.support.tables import Cell, Table
 from crosslens.support.terminal import visible
 
 FORMAT = 1
 IMAGES = "images.parquet"
 """Manifest in a run folder of what a Catalog object held, which no path would find again."""
-TRIED = "tried"
+_TRIED = "tried"
 """Folder in a run folder of what was trained and set aside, a run each."""
 _BEFORE_LEARNING = frozenset({"config.yaml", IMAGES, "held_out.json", "labels.json", "labels.parquet"})
 
 
 class Run:
-    """One run folder."""
+    """One run folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of this machine.
+        place: where it was copied from; a run at an address is read and never changed.
+    """
+
+    def __init__(self, folder: Path, place: Place | None = None) -> None:
         self.folder = folder
+        self.place = place or folder
+
+    @classmethod
+    def at(cls, place: str | Path) -> Run:
+        """The run of a folder, or at an address.
+
+        Raises:
+            RunError: when there is none at the address.
+        """
+        return cls(folder_here(place), place_of(place))
 
     def __repr__(self) -> str:
         domains = ", ".join(self.said("domains") or ())
         state = "finished" if self.is_finished else "not finished"
-        return f"<Run {self.folder}: {self.said('method')} on {domains or 'no domain'}, {state}>"
+        return f"<Run {self.place}: {self.said('method')} on {domains or 'no domain'}, {state}>"
 
     def _repr_html_(self) -> str:
         """The configuration, what was measured, and every logged number over the epochs."""
@@ -140,7 +165,7 @@ class Run:
 
     def tried(self, name: str) -> Path:
         """Where a run that was set aside lies."""
-        return self.folder / TRIED / name
+        return self.folder / _TRIED / name
 
     def set_aside(self, name: str) -> None:
         """Move what was learned to ``tried/<name>``, so that another run may begin here; may be done again.
@@ -151,7 +176,7 @@ class Run:
         place.mkdir(parents=True, exist_ok=True)
         for entry in sorted(self.folder.iterdir()):
             target = place / entry.name
-            if entry.name in (".lock", TRIED):
+            if entry.name in (".lock", _TRIED):
                 continue
             if entry.name in ("config.yaml", IMAGES):
                 shutil.copyfile(entry, target)
@@ -175,7 +200,7 @@ class Run:
 
     def _is_untouched(self) -> bool:
         """Whether the folder holds no more than what is written before learning begins, and nobody works in it."""
-        entries = {entry.name for entry in self.folder.iterdir()} - {".lock", TRIED}
+        entries = {entry.name for entry in self.folder.iterdir()} - {".lock", _TRIED}
         if not entries <= _BEFORE_LEARNING or (entries and not self._is_own()):
             return False
         try:
@@ -194,16 +219,11 @@ class Run:
             RunError: when it is missing, damaged, or of a newer crosslens.
         """
         file = self.folder / "config.yaml"
-        try:
-            value = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"{self.folder} is no run folder (no config.yaml)") from None
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RunError(f"{file} cannot be read: {error}") from error
-        if not isinstance(value, dict):
-            raise RunError(f"{file} must hold key: value pairs")
+        if not file.exists():
+            raise RunError(f"{self.place} is no run folder (no config.yaml)")
+        value = read_yaml(file, RunError)
         require_known_format(value, self.folder, FORMAT, RunError)
-        return cast(dict[str, Any], value)
+        return value
 
     def catalog(self) -> Catalog:
         """All images that the run was started on, its own domains and others, with labels where there are any.
@@ -215,8 +235,8 @@ class Run:
         config = self.config()
         if "source" not in config:
             raise RunError(
-                f"the run {self.folder} began without images; give some to measure it on:"
-                f" crosslens evaluate {self.folder} PICTURES"
+                f"the run {self.place} began without images; give some to measure it on:"
+                f" crosslens evaluate {self.place} PICTURES"
             )
         # An absolute source stays what it is; a manifest of the run's own lies in its folder.
         catalog = Catalog.open(joined(self.folder, config["source"]))
@@ -248,6 +268,8 @@ class Run:
         Raises:
             CrosslensError: when it cannot be written, as on a full disk; the one before it stays.
         """
+        import torch
+
         with atomic_path(self.folder / "checkpoints" / f"{name}.pt") as temporary:
             try:
                 with open(temporary, "wb") as file:
@@ -269,6 +291,8 @@ class Run:
         file = self.folder / "checkpoints" / f"{name}.pt"
         if not file.is_file():
             return None
+        import torch
+
         try:
             return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:
@@ -294,7 +318,10 @@ class Run:
         return set(read_json(file, RunError)["ids"]) if file.is_file() else None
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write ``metrics.json``."""
+        """Write ``metrics.json``; of a run at an address it is said that they are not kept."""
+        if isinstance(self.place, Remote):
+            note(f"{self.place} is read and not changed; --json FILE keeps what was measured")
+            return
         write_json(self.folder / "metrics.json", metrics)
 
     def read_metrics(self) -> dict[str, Any] | None:

@@ -8,14 +8,13 @@ from typing import Any
 
 from crosslens.api.auto.facts import Facts
 from crosslens.evaluation.without_labels import LEAST, Agreement
+from crosslens.methods import AUTO
 from crosslens.support.errors import ConfigError, RunError
 from crosslens.training.run import Run
 
-AUTO = "auto"
-"""What a request calls the method that is to be chosen."""
 KEPT = "centred"
 """What is taken where nothing that is trained would be better, or can be shown to be."""
-LEAST_NAMES = 2
+_LEAST_NAMES = 2
 _SAME_PICTURES = 0.5
 """Share of a domain's pictures that another one has too, from which there is no look between them."""
 _THINGS = 0.8
@@ -107,10 +106,10 @@ def choose(facts: Facts) -> Choice:
 
 def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
     if not facts.pictures:
-        if facts.names < LEAST_NAMES:
+        if facts.names < _LEAST_NAMES:
             raise ConfigError(
                 "auto needs something to choose by: pictures (crosslens fit auto PICTURES), or at least"
-                f" {LEAST_NAMES} class names (--classes FILE)"
+                f" {_LEAST_NAMES} class names (--classes FILE)"
             )
         return "tki", "there are class names and no picture", ["pictures of two looks would, even unlabelled"]
     labels = f"{facts.labelled:.0%} of the pictures have labels, which 'fit supervised' alone learns from"
@@ -120,7 +119,7 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
         return (
             KEPT,
             "the goal is the very same thing, and heads that are trained draw all of a kind together",
-            ["--goal kind would", *others],
+            ["--goal kind would" if len(facts.pictures) > 1 else "--goal kind and another look would", *others],
         )
     if facts.copies >= _SAME_PICTURES:
         return (
@@ -129,7 +128,7 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
             " to overcome",
             ["domains that show different looks would", *others],
         )
-    is_named = facts.names >= LEAST_NAMES and facts.reads_words
+    is_named = facts.names >= _LEAST_NAMES and facts.reads_words
     if facts.goal is None and facts.paired >= _THINGS:
         return (
             KEPT,
@@ -137,18 +136,18 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
             " rather than kinds, and training loses the very same thing",
             ["--goal kind would, where more of a sort is looked for", *others],
         )
+    if len(facts.pictures) == 1:
+        return (
+            KEPT,
+            "there is one look, and nothing to bring together",
+            ["pictures of another look would", *others],
+        )
     if facts.pictures[smallest] < LEAST:
         return (
             KEPT,
             f"{smallest} has {facts.pictures[smallest]} pictures, and below {LEAST} nothing tells whether training"
             " helped",
             [f"{LEAST} pictures or more of every domain would", *others],
-        )
-    if len(facts.pictures) == 1:
-        return (
-            KEPT,
-            "there is one look, and nothing to bring together",
-            ["pictures of another look would", *others],
         )
     if is_named and len(facts.pictures) == 2:
         return (
@@ -167,7 +166,7 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
 def _no_names(facts: Facts) -> str:
     if not facts.names:
         return "no class names (--classes FILE), with which clair gains most for two domains"
-    if facts.names < LEAST_NAMES:
+    if facts.names < _LEAST_NAMES:
         return "1 class name, which tells nothing apart"
     if not facts.reads_words:
         return "class names that the backbone cannot read"

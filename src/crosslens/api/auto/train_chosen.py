@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crosslens.api.auto.choice import AUTO, KEPT, Choice, choose
+from crosslens.api.auto.choice import KEPT, Choice, choose
 from crosslens.api.auto.keeping import keep_untrained
 from crosslens.api.auto.observation import observe
 from crosslens.api.fit_request import FitRequest
@@ -13,7 +13,7 @@ from crosslens.api.summary import judge_run
 from crosslens.api.training_images import TrainingImages, select_images
 from crosslens.backbones import load_backbone
 from crosslens.data.class_names import read_class_names
-from crosslens.methods import method_class
+from crosslens.methods import AUTO, method_class
 from crosslens.methods.base import torch_device
 from crosslens.support.errors import ConfigError
 from crosslens.support.progress import note

@@ -25,7 +25,6 @@ import pyarrow as pa
 import pyarrow.parquet
 from filelock import FileLock
 
-from crosslens.api.auto.choice import AUTO
 from crosslens.api.benchmarking.plan import Job, Part, open_source
 from crosslens.api.evaluate_request import EvaluateRequest
 from crosslens.api.evaluating import measure
@@ -37,7 +36,7 @@ from crosslens.encoder.untrained import frozen_encoder
 from crosslens.evaluation.learned import unlearned_ids
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.scenarios import Scenario
-from crosslens.methods import method_class
+from crosslens.methods import AUTO, method_class
 from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.support.errors import CrosslensError
 from crosslens.support.files import atomic_path, read_json, write_json

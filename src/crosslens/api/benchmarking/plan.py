@@ -10,7 +10,6 @@ from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
-from crosslens.api.auto.choice import AUTO
 from crosslens.api.benchmarking.suite import DataEntry, MethodEntry, Suite, place_of, told_apart
 from crosslens.api.demo import demo_catalog
 from crosslens.api.fit_request import FitRequest
@@ -18,23 +17,22 @@ from crosslens.backbones import load_backbone
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
 from crosslens.data.source import open_catalog
-from crosslens.evaluation.conventions import CONVENTIONS, DEFAULT_KS
 from crosslens.evaluation.protocols.universal import find_universal, universal_lists
 from crosslens.evaluation.protocols.zero_shot import unseen_classes
 from crosslens.evaluation.scenarios import KINDS, Scenario
 from crosslens.evaluation.suite_results import DIGITS, Cell
 from crosslens.labels.wording import comparable
-from crosslens.methods import method_class
+from crosslens.methods import AUTO, method_class
 from crosslens.methods.base import make_config
 from crosslens.ops.hubs import DEFAULT_GOAL
 from crosslens.support.errors import ConfigError, CrosslensError
 from crosslens.support.file_stamp import stamps_of
-from crosslens.support.near_names import did_you_mean, near_folder
+from crosslens.support.near_names import near_folder
 from crosslens.support.version import __version__
 
-OUTCOME = 1
+_OUTCOME = 1
 """Raise it when a cell is measured in another way under the same request: jobs done before are then done again."""
-FIRST_DRAW = 2024
+_FIRST_DRAW = 2024
 """Of a scenario's classes, with seed 0."""
 
 
@@ -104,7 +102,7 @@ class Job:
         del told["measured"], told["judged"]
         # A goal is one of measuring, but for who chooses a method by it.
         told |= {"goal": self.cell.goal} if self.method == AUTO and self.cell.goal else {}
-        decides = [OUTCOME, __version__, self.method, self.settings, self.tune, self.digest, fingerprint]
+        decides = [_OUTCOME, __version__, self.method, self.settings, self.tune, self.digest, fingerprint]
         return _digest([*decides, told, self.cell.seed, self.classes])
 
 
@@ -136,7 +134,6 @@ def plan_suite(suite: Suite, file: Path, *, skip_missing: bool = False) -> Plann
     Raises:
         ConfigError: for data sets that are not there, and for combinations that cannot be, all in one message.
     """
-    _check_metrics(suite)
     catalogs: dict[str, Catalog] = {}
     sources: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
@@ -255,7 +252,7 @@ class _Planner:
         classes = tuple(catalog.classes) if named else ()
         digest = self._digests[cell.data]
         fingerprint = backbone.fingerprint.digest
-        told = [OUTCOME, __version__, DIGITS, name, settings, tune, digest, fingerprint, classes]
+        told = [_OUTCOME, __version__, DIGITS, name, settings, tune, digest, fingerprint, classes]
         told += [cell.protocol, cell.goal, cell.seed, [asdict(part) for part in parts], self.suite.metrics]
         key = _digest(told)
         source = self.sources[cell.data]
@@ -334,7 +331,7 @@ def parts_of(
 
 
 def _scenario_part(catalog: Catalog, kind: str, pair: tuple[str, str], seed: int) -> Part:
-    scenario = Scenario.draw_for(catalog, kind, *pair, seed=FIRST_DRAW + seed)
+    scenario = Scenario.draw_for(catalog, kind, *pair, seed=_FIRST_DRAW + seed)
     chosen = catalog.select(domains=pair)
     judged = scenario.to_json()
     if len(scenario.restrict(catalog, *pair)) == len(chosen):
@@ -367,15 +364,6 @@ def _auto(entry: MethodEntry) -> tuple[str, dict[str, Any], str]:
     if entry.settings or entry.recipe or entry.tune:
         raise ConfigError(f"{AUTO} chooses the method and its settings; leave settings, recipe and tune out")
     return AUTO, {}, ""
-
-
-def _check_metrics(suite: Suite) -> None:
-    known = [metric.key for metric in CONVENTIONS["standard"].metrics(DEFAULT_KS)]
-    for key in suite.metrics:
-        if key not in known:
-            raise ConfigError(
-                f"metrics: there is no metric {key!r}; known: {', '.join(known)}{did_you_mean(key, known)}"
-            )
 
 
 def _source(entry: DataEntry, file: Path) -> Mapping[str, Any]:

@@ -16,9 +16,9 @@ from typing import IO, cast
 
 import numpy as np
 
-from crosslens.api.auto.choice import AUTO
 from crosslens.api.benchmarking.job import is_done
 from crosslens.api.benchmarking.plan import Job
+from crosslens.methods import AUTO
 from crosslens.support.files import read_json
 from crosslens.support.progress import duration, note, progress
 

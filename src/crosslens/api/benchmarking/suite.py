@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from crosslens.api.auto.choice import AUTO
-from crosslens.evaluation.protocols import PROTOCOLS
-from crosslens.methods import known_methods
-from crosslens.methods.base import Tune
+from crosslens.backbones import require_kind
+from crosslens.evaluation.conventions import CONVENTIONS, DEFAULT_KS
+from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
+from crosslens.methods import AUTO, known_methods
+from crosslens.methods.declared import require_settings
+from crosslens.methods.tune import Tune
 from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.support.addresses import Place, joined
-from crosslens.support.errors import ConfigError
+from crosslens.support.errors import BackboneError, ConfigError
+from crosslens.support.files import read_yaml
 from crosslens.support.near_names import did_you_mean
 
 _SAFE = re.compile(r"[\w.+ -]+")
@@ -120,14 +122,9 @@ def read_suite(file: Path) -> Suite:
     Raises:
         ConfigError: naming every key and name that is unknown, with what may have been meant.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no suite {file}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"the suite {file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"the suite {file} must hold key: value pairs")
+    if not file.exists():
+        raise ConfigError(f"there is no suite {file}")
+    content = read_yaml(file, ConfigError)
     try:
         suite = Suite.model_validate(content)
     except ValidationError as error:
@@ -164,10 +161,22 @@ def _unknown_names(suite: Suite) -> list[str]:
     ]
     methods = [*known_methods(), AUTO]
     asked = [("method", suite.method_of(row), methods, f"methods.{row}") for row in suite.methods]
-    asked += [("protocol", name, list(PROTOCOLS), "protocols") for name in suite.protocols]
+    asked += [("protocol", name, list(PROTOCOL_NAMES), "protocols") for name in suite.protocols]
+    for row, entry in suite.methods.items():
+        try:
+            require_settings(suite.method_of(row), entry.settings)
+        except ConfigError as error:
+            problems.append(f"methods.{row}: {error}")
+    for name in suite.backbones:
+        try:
+            require_kind(name)
+        except BackboneError as error:
+            problems.append(f"backbones: {error}")
+    known_metrics = [metric.key for metric in CONVENTIONS["standard"].metrics(DEFAULT_KS)]
+    asked += [("metric", key, known_metrics, "metrics") for key in suite.metrics]
     if suite.base is not None:
         asked.append(("method of this suite", suite.base, list(suite.methods), "base"))
-    known = {"data": list(suite.data), "methods": list(suite.methods), "protocols": list(PROTOCOLS)}
+    known = {"data": list(suite.data), "methods": list(suite.methods), "protocols": list(PROTOCOL_NAMES)}
     for number, block in enumerate(suite.blocks, 1):
         for axis, names in known.items():
             where = f"block {number}, {axis}"

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones.efficientnet import EfficientNetLite0, InvertedResidual
 
-TAPPED = {4: 40, 7: 80, 10: 112, 11: 192, 14: 192, 15: 320}
+_TAPPED = {4: 40, 7: 80, 10: 112, 11: 192, 14: 192, 15: 320}
 """Blocks whose output is read, with its channels."""
 
 
@@ -72,7 +72,7 @@ class LiteTower(nn.Module):
         seen = []
         for at, block in enumerate(photo._blocks):
             before, x = x, block(x)
-            if at in TAPPED:
+            if at in _TAPPED:
                 side = x.shape[3]
                 # Quarters of the picture; where the side is odd they share a row.
                 seen.append(F.avg_pool2d(x, (side + 1) // 2, side // 2).flatten(1))
@@ -84,8 +84,7 @@ class LiteTower(nn.Module):
 
     def weave(self, pooled: Tensor) -> Tensor:
         """Pooled features to unit rows ``(N, 384)``: class texts weighted by the softmax of the logits."""
-        weights = torch.softmax(self.classifier(pooled) / self.temperature, dim=1)
-        return F.normalize(weights @ self.class_texts - self.text_centre, dim=1)
+        return weave(self.classifier(pooled), self.class_texts, self.text_centre, self.temperature)
 
     def drawn(self, activity: Tensor) -> Tensor:
         """Share of the drawing reader ``(N, 1)``, falling with the activity."""
@@ -97,6 +96,11 @@ class LiteTower(nn.Module):
         return F.normalize(drawn * read + (1 - drawn) * woven, dim=1)
 
 
+def weave(logits: Tensor, texts: Tensor, centre: Tensor, temperature: Tensor | float) -> Tensor:
+    """Unit rows ``(N, J)``: texts ``(C, J)`` weighted by the softmax of logits ``(N, C)``, less their centre."""
+    return F.normalize(torch.softmax(logits / temperature, dim=1) @ texts - centre, dim=1)
+
+
 class DrawingReader(nn.Module):
     """What the photo network's blocks hold ``(N, R)`` to unit rows ``(N, J)`` of the space shared with text."""
 
@@ -105,7 +109,7 @@ class DrawingReader(nn.Module):
 
     def __init__(self, hidden: tuple[int, int], words: int) -> None:
         super().__init__()
-        inputs = EfficientNetLite0.dim + 5 * sum(TAPPED.values())
+        inputs = EfficientNetLite0.dim + 5 * sum(_TAPPED.values())
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         self.layers = nn.Sequential(

@@ -104,7 +104,7 @@ def evaluate_scenario(encoder: Encoder, plan: Plan) -> Evaluation:
     )
 
 
-DEFAULT_RULES = ("backbone cosine, queries", "cosine, queries", "uem")
+_DEFAULT_RULES = ("backbone cosine, queries", "cosine, queries", "uem")
 """What decides who is rejected, the first that there is: what ``search --queries`` asks, and what stands in."""
 
 
@@ -180,7 +180,7 @@ def judge_no_match(
         "n_merged": paper.n_merged,
         "second_test_fired": int(paper.far.sum()),
     }
-    value["default"] = next(name for name in DEFAULT_RULES if name in rejections)
+    value["default"] = next(name for name in _DEFAULT_RULES if name in rejections)
     value["rejected"] = rejections[value["default"]].tolist()
     return value
 

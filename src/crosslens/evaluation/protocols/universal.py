@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from crosslens.encoder import Encoder
 
 Setting = Literal["ucdr", "uccdr", "udcdr"]
-Invert = Literal["never", "protocol"]
+_Invert = Literal["never", "protocol"]
 
 SEEN_QUERY = {
     "sketch": "quickdraw",
@@ -54,11 +54,11 @@ SEEN_QUERY = {
 }
 """DomainNet's five runs: the domain held out, which asks in UCDR and UdCDR, and the seen one that asks in UcCDR.
 """
-INVERTED = ("sketch", "quickdraw")
+_INVERTED = ("sketch", "quickdraw")
 """Domains whose pictures the published code inverts to white strokes on black: those in folders of these names."""
-TRAINED_SHARE = 0.92
+_TRAINED_SHARE = 0.92
 """Of each seen class of the gallery domain; the rest joins the mixed gallery."""
-UDCDR_CLASSES = 45
+_UDCDR_CLASSES = 45
 
 METRICS = (
     Metric("AP"),
@@ -120,7 +120,7 @@ BENCHMARKS = {
             "uccdr": tuple(dict.fromkeys(SEEN_QUERY.values())),
             "udcdr": tuple(SEEN_QUERY),
         },
-        INVERTED,
+        _INVERTED,
         "map@200, p@200",
     ),
     "sketchy": UniversalBenchmark(
@@ -138,13 +138,13 @@ BENCHMARKS = {
 }  # fmt: skip
 
 
-def evaluate_universal(
+def _evaluate_universal(
     encoder: Encoder,
     plan: Plan,
     *,
     setting: Setting = "ucdr",
     mixed: bool = False,
-    invert: Invert = "never",
+    invert: _Invert = "never",
     random_split: bool = False,
 ) -> Evaluation:
     """One setting of the universal protocol on DomainNet, Sketchy or TU-Berlin; which one, the classes tell.
@@ -197,7 +197,7 @@ def evaluate_universal(
             ends.append(sides[domain, rows])
         order.append((ends[0], ends[1]))
     ranked = rank_directions(order, metrics, convention, how.depth, how.goal)
-    wanted = asking_classes(benchmark, setting)
+    wanted = _asking_classes(benchmark, setting)
     labels = catalog.labels
     here = len({labels[row] for run in lists for row in run.queries})
     kind = f"{here} of {len(wanted)} {'seen' if setting == 'udcdr' else 'unseen'} classes"
@@ -216,7 +216,7 @@ def evaluate_universal(
     absent = [d for d in benchmark.queries[setting] if d not in {run.query_domain for run in lists}]
     if absent:
         about.append(f"not measured, since there are no images or they were not asked for: {', '.join(absent)}")
-    name = protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
+    name = _protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
     return ranked.evaluation(name, convention, encoder, marks=about, skipped=skipped, unlabelled=unlabelled)
 
 
@@ -251,9 +251,9 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
     return replace(best, name=name, headline="no such numbers")
 
 
-def asking_classes(benchmark: UniversalBenchmark, setting: Setting) -> tuple[str, ...]:
+def _asking_classes(benchmark: UniversalBenchmark, setting: Setting) -> tuple[str, ...]:
     """The published classes of a setting's queries."""
-    return benchmark.split.seen[:UDCDR_CLASSES] if setting == "udcdr" else benchmark.split.unseen
+    return benchmark.split.seen[:_UDCDR_CLASSES] if setting == "udcdr" else benchmark.split.unseen
 
 
 def learned_marks(
@@ -306,14 +306,14 @@ def universal_lists(
     Args:
         catalog: with published domain and class names.
         benchmark: what it holds.
-        setting, mixed, domains: see ``evaluate_universal``.
+        setting, mixed, domains: see ``_evaluate_universal``.
 
     Raises:
-        EvaluationError: see ``evaluate_universal``.
+        EvaluationError: see ``_evaluate_universal``.
     """
     if setting not in benchmark.queries or (mixed and (setting == "udcdr" or benchmark.gallery != "real")):
         raise EvaluationError(
-            f"{benchmark.name} has no setting {protocol_name(setting, mixed=mixed)}; it has"
+            f"{benchmark.name} has no setting {_protocol_name(setting, mixed=mixed)}; it has"
             f" {', '.join(benchmark.queries)}. These images were taken for it by their class names; if they are"
             " none of DomainNet, Sketchy and TU-Berlin, measure with --protocol pairs or zero-shot"
         )
@@ -331,7 +331,7 @@ def universal_lists(
     for domain in asked:
         if setting == "udcdr":
             share = 0.1 if domain == "quickdraw" else 0.25
-            classes = asking_classes(benchmark, setting)
+            classes = _asking_classes(benchmark, setting)
             draw = partial(_drawn, share=share)
             queries = _each(classes, rows[domain], draw)
             gallery = _each(classes, rows[benchmark.gallery], draw)
@@ -354,8 +354,8 @@ def universal_lists(
     return runs
 
 
-def protocol_name(
-    setting: str, *, mixed: bool = False, random_split: bool = False, invert: Invert = "never"
+def _protocol_name(
+    setting: str, *, mixed: bool = False, random_split: bool = False, invert: _Invert = "never"
 ) -> str:
     """The name under which a setting is registered, such as ``ucdr-mixed-inverted``."""
     parts = [setting, "random" * random_split, "mixed" * mixed, "inverted" * (invert == "protocol")]
@@ -400,7 +400,7 @@ def _drawn(number: int, found: list[int], share: float) -> list[int]:
 
 def _held_out(number: int, found: list[int]) -> list[int]:
     """What is left of the images when the training share is drawn."""
-    drawn = set(_drawn(number, found, TRAINED_SHARE))
+    drawn = set(_drawn(number, found, _TRAINED_SHARE))
     return [row for row in found if row not in drawn]
 
 
@@ -412,10 +412,10 @@ _SETTINGS: tuple[tuple[Setting, bool, bool], ...] = (
     ("uccdr", False, True),
     ("udcdr", False, False),
 )
-_INVERT: tuple[Invert, ...] = ("never", "protocol")
+_INVERT: tuple[_Invert, ...] = ("never", "protocol")
 UNIVERSAL: dict[str, Callable[[Encoder, Plan], Evaluation]] = {
-    protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert): partial(
-        evaluate_universal, setting=setting, mixed=mixed, random_split=random_split, invert=invert
+    _protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert): partial(
+        _evaluate_universal, setting=setting, mixed=mixed, random_split=random_split, invert=invert
     )
     for invert in _INVERT
     for setting, mixed, random_split in _SETTINGS

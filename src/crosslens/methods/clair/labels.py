@@ -27,9 +27,9 @@ def first_labels(
 ) -> list[PseudoLabels]:
     """Labels from before training, the same for every head and process; their account goes into the run.
 
-    Args and errors: see ``label_domains``.
+    Args and errors: see ``_label_domains``.
     """
-    found, took = label_domains(job, config, features, texts)
+    found, took = _label_domains(job, config, features, texts)
     labels: list[PseudoLabels] = job.world.share(found)
     if job.world.is_main:
         write_account(
@@ -42,7 +42,7 @@ def first_labels(
     return labels
 
 
-def label_domains(
+def _label_domains(
     job: FitJob, config: ClairConfig, features: Sequence[Features], texts: Mapping[str, Tensor]
 ) -> tuple[list[PseudoLabels], list[bool]]:
     """Pseudo-labels of every domain from the frozen features; with an oracle the true ones.

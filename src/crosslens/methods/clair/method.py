@@ -109,7 +109,7 @@ class Clair(Method[ClairConfig]):
         networks, learned = [], []
         for member in members:
             training = TwoViewTraining(
-                self, job, tuned, partial(ClairLosses, config=self.config, first_labels=labels), member.seed
+                self, job, tuned, partial(_ClairLosses, config=self.config, first_labels=labels), member.seed
             )
             training.run(member)
             networks.append(training.slow)
@@ -142,7 +142,7 @@ class Clair(Method[ClairConfig]):
         )
 
 
-class ClairLosses(Objective):
+class _ClairLosses(Objective):
     """Labels and prototypes of an epoch, and the losses over them.
 
     Args:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crosslens.methods.base import FitJob, Tune
+from crosslens.methods.base import FitJob
 from crosslens.methods.clair.config import ClairConfig
 from crosslens.methods.clair.prompts import TunedPrompts
+from crosslens.methods.tune import Tune
 from crosslens.methods.tuned import TunedHead
 
 
-class ClairHead(TunedHead):
+class _ClairHead(TunedHead):
     """A head that has the width of the space shared with text, or with ``space=free`` its own."""
 
     def __init__(self, job: FitJob, config: ClairConfig) -> None:
@@ -25,4 +26,4 @@ class ClairHead(TunedHead):
         return config.space == "joint"
 
 
-NETWORKS: Mapping[Tune, type[ClairHead] | type[TunedPrompts]] = {"head": ClairHead, "prompts": TunedPrompts}
+NETWORKS: Mapping[Tune, type[_ClairHead] | type[TunedPrompts]] = {"head": _ClairHead, "prompts": TunedPrompts}

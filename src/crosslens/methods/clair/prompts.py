@@ -41,7 +41,7 @@ class PromptConfig(TunedConfig, LooksConfig):
     """Largest gradient norm of a step with prompts."""
 
 
-class PromptNetwork(nn.Module):
+class _PromptNetwork(nn.Module):
     """A prompted tower with unit rows at its end: what is trained and what the momentum copies."""
 
     def __init__(self, tower: PromptedTower) -> None:
@@ -90,7 +90,7 @@ class TunedPrompts(Tuned):
             depth=self.prompts.prompt_depth,
             norms=self.prompts.tune_norms,
         )
-        return placed(PromptNetwork(PromptedTower(self.job.backbone.tower, shape, seed)), self.job)
+        return placed(_PromptNetwork(PromptedTower(self.job.backbone.tower, shape, seed)), self.job)
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         """AdamW without decay; the norms have a learning rate of their own."""
@@ -150,5 +150,5 @@ def _augmentation(config: PromptConfig, domain: str) -> Augmentation:
 
 
 def _tower(network: nn.Module) -> PromptedTower:
-    assert isinstance(network, PromptNetwork)
+    assert isinstance(network, _PromptNetwork)
     return network.tower

@@ -27,7 +27,7 @@ from crosslens.training.loop import train
 from crosslens.training.run import Run
 from crosslens.training.schedules import SCHEDULES, constant
 
-CLASS = "{class}"
+_CLASS = "{class}"
 _ENCODED_AT_ONCE = 256
 
 
@@ -37,7 +37,7 @@ class WordsConfig(MethodConfig):
     # Open in the paper, which has words that are learned; these are PromptStyler's.
     words: int = Field(80, ge=1)
     """K, domain words to learn."""
-    template: str | tuple[str, ...] = f"a {HOLE} style of a {CLASS}"
+    template: str | tuple[str, ...] = f"a {HOLE} style of a {_CLASS}"
     """A prompt with ``X`` for the domain word and ``{class}`` for the class; of several the mean feature is taken,
     as of CLIP's prompt ensembles."""
     iterations: int = Field(100, ge=1)
@@ -130,17 +130,17 @@ def expand(
         TrainingError: when a loss stops being finite.
     """
     templates = config.templates
-    if not templates or any(one.split().count(HOLE) != 1 or CLASS not in one for one in templates):
-        raise ConfigError(f"the template needs the word {HOLE} and {CLASS}, as 'a {HOLE} style of a {CLASS}'")
+    if not templates or any(one.split().count(HOLE) != 1 or _CLASS not in one for one in templates):
+        raise ConfigError(f"the template needs the word {HOLE} and {_CLASS}, as 'a {HOLE} style of a {_CLASS}'")
     place = device or torch.device("cpu")
     spoken = [_spoken(name) for name in names]
     require_readable(backbone, names, "class name(s)")
     require_readable(backbone, config.given, "given word(s)")
-    require_different(names)
+    _require_different(names)
     classes = backbone.embed_texts(spoken).to(place)
     prompts = MeanPrompts.of(
         [
-            word_prompts(backbone, [*(one.replace(CLASS, name) for name in spoken), domain_prompt(one)], place)
+            word_prompts(backbone, [*(one.replace(_CLASS, name) for name in spoken), domain_prompt(one)], place)
             for one in templates
         ]
     )
@@ -166,11 +166,11 @@ def expand(
 
 def domain_prompt(template: str) -> str:
     """The class-free prompt: what stands before the class, or else the template without it."""
-    before, _, after = template.partition(CLASS)
+    before, _, after = template.partition(_CLASS)
     return before.strip() if HOLE in before.split() else " ".join(after.split())
 
 
-def require_different(names: Sequence[str]) -> None:
+def _require_different(names: Sequence[str]) -> None:
     """Refuse names that are one when cleaned: ``hot dog`` and ``hot_dog`` would be two proxies at one place.
 
     Raises:

@@ -28,7 +28,7 @@ from crosslens.training.schedules import SCHEDULES
 
 TEMPERATURES = (0.1, 0.2, 0.4, 1.0)
 """What the temperature rule chooses from."""
-ALIVE = (0.65, 0.90)
+_ALIVE = (0.65, 0.90)
 """Share of log N that the first loss should have: below, little is left to learn; above, all look alike."""
 
 
@@ -265,7 +265,7 @@ class Aggregation:
                 " more words (--set words) or other names may help"
             )
         share = self.first_loss / math.log(len(self.names))
-        if share < ALIVE[0] / 2:
+        if share < _ALIVE[0] / 2:
             found.append(
                 f"the first loss is only {share:.0%} of log N: the texts are told apart already, and little is"
                 " learned; raise the temperature (--set temperature=1)"
@@ -273,8 +273,8 @@ class Aggregation:
         return found
 
     def _choose_temperature(self) -> float:
-        """The temperature whose first loss lies nearest to the middle of ``ALIVE``."""
-        middle = sum(ALIVE) / 2
+        """The temperature whose first loss lies nearest to the middle of ``_ALIVE``."""
+        middle = sum(_ALIVE) / 2
 
         def off(temperature: float) -> float:
             return abs(float(self._probe(temperature)) / math.log(len(self.names)) - middle)

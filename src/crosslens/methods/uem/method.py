@@ -57,7 +57,7 @@ from crosslens.training.loop import train
 from crosslens.training.schedules import sigmoid_step
 from crosslens.training.undo import keep
 
-ACTIVE = 1e-3
+_ACTIVE = 1e-3
 """Least weight a(e) at which prototypes are made at all (epoch E/2 - 7)."""
 WINS, COLLAPSED = 0.95, 1.04
 """Accuracy of the domain classifier above which it wins; that below which it tells nothing, over chance."""
@@ -116,7 +116,7 @@ class SemanticEnhanced:
         """Banks and, as soon as they count, prototypes."""
         weight = prototype_schedule(self.config, epoch)
         info = {"stage": self.stage, **self.learner.begin_epoch(self.config.bank), "prototype_schedule": weight}
-        if weight > ACTIVE:
+        if weight > _ACTIVE:
             info |= self.learner.unify_prototypes(due=epoch % self.config.count_every == 0)
         return info
 
@@ -124,7 +124,7 @@ class SemanticEnhanced:
         """L_1 of one step."""
         self.undo = self.learner.begin_step()
         _, anchors = self.learner.embed(epoch, step)
-        return semantic_enhanced_losses(self.learner, anchors, prototype_schedule(self.config, epoch))
+        return _semantic_enhanced_losses(self.learner, anchors, prototype_schedule(self.config, epoch))
 
     def end_epoch(self, epoch: int) -> Mapping[str, float]:
         """With an oracle, score the epoch."""
@@ -148,7 +148,7 @@ def prototype_schedule(config: UEMConfig, epoch: int) -> float:
     return sigmoid_step(epoch, 2 * config.prototype_start * config.epochs)
 
 
-def semantic_enhanced_losses(learner: Learner, anchors: Sequence[Anchors], weight: float) -> dict[str, Tensor]:
+def _semantic_enhanced_losses(learner: Learner, anchors: Sequence[Anchors], weight: float) -> dict[str, Tensor]:
     """L_INCE of every domain and, where ``weight`` lets prototypes count, L_PNCE and L_SEL (eq. 6, 7, 11)."""
     config, clusterings = learner.config, learner.clusterings
     losses: dict[str, Tensor] = {}
@@ -159,11 +159,11 @@ def semantic_enhanced_losses(learner: Learner, anchors: Sequence[Anchors], weigh
         instance = slow_bank_contrast(z, bank, index, config.temperature, config.negatives, config.reduction)
         losses[f"instance_{name}"] = instance
         terms.append((config.instance_weight, instance))
-        if clusterings and weight > ACTIVE:
+        if clusterings and weight > _ACTIVE:
             prototype = _mean(
                 prototype_contrast(config, clustering, domain, z, index) for clustering in clusterings
             )
-            semantic = _mean(semantic_pull(config, clustering, domain, z) for clustering in clusterings)
+            semantic = _mean(_semantic_pull(config, clustering, domain, z) for clustering in clusterings)
             losses[f"prototype_{name}"], losses[f"semantic_{name}"] = prototype, semantic
             terms.append((weight * config.prototype_weight, prototype))
             terms.append((weight * config.semantic_weight, semantic))
@@ -181,7 +181,7 @@ def prototype_contrast(config: UEMConfig, clustering: Clustering, domain: int, z
     return prototype_loss(z, prototypes, own, config.temperature, config.reduction)
 
 
-def semantic_pull(config: UEMConfig, clustering: Clustering, domain: int, z: Tensor) -> Tensor:
+def _semantic_pull(config: UEMConfig, clustering: Clustering, domain: int, z: Tensor) -> Tensor:
     """L_SEL: a softly weighted pull to every unified prototype (eq. 11)."""
     prototypes = clustering.prototypes[domain]
     return semantic_enhanced(z, prototypes, config.temperature, detach_weights=config.detach_weights)
@@ -259,7 +259,7 @@ class SemanticMatched:
                 losses[f"match_{name}"], losses[f"switch_rate_{name}"] = match, rate
                 terms.append((config.match_weight, match))
         if config.keep_stage1:
-            kept = semantic_enhanced_losses(self.learner, anchors, 1.0)
+            kept = _semantic_enhanced_losses(self.learner, anchors, 1.0)
             terms.append((config.keep_stage1, kept.pop("total")))
             losses |= kept
         losses["discriminator_accuracy"] = domain_accuracy(logits)
@@ -270,7 +270,7 @@ class SemanticMatched:
         """L_SN2M of a domain's images ``(B, d)`` towards every other domain, and the share of reliable ones."""
         banks = self.learner.banks
         matched = [
-            switchable_neighbour_match(self.config, clustering, domain, z, other, bank)
+            _switchable_neighbour_match(self.config, clustering, domain, z, other, bank)
             for clustering in self.learner.clusterings
             for other, bank in enumerate(banks)
             if other != domain
@@ -325,7 +325,7 @@ class SemanticMatched:
         self.accuracies, self.paused = list(own["accuracies"]), own["paused"]
 
 
-def switchable_neighbour_match(
+def _switchable_neighbour_match(
     config: UEMConfig, clustering: Clustering, domain: int, z: Tensor, other: int, bank: Tensor
 ) -> tuple[Tensor, Tensor]:
     """L_SN2M over one clustering, and the share of anchors whose neighbour is reliable (eq. 15 to 17).

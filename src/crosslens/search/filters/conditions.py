@@ -42,12 +42,12 @@ from crosslens.support.utf8 import is_utf8
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TextField = Literal["id", "path", "root", "domain", "label"]
-NumberField = Literal["size", "modified"]
-FieldName = Annotated[str, Field(min_length=1, max_length=1000)]
+_TextField = Literal["id", "path", "root", "domain", "label"]
+_NumberField = Literal["size", "modified"]
+_FieldName = Annotated[str, Field(min_length=1, max_length=1000)]
 """One of ``FIELDS``, or the name of a column of people's own."""
-NUMBERS: tuple[str, ...] = get_args(NumberField)
-FIELDS: tuple[str, ...] = get_args(TextField) + NUMBERS
+NUMBERS: tuple[str, ...] = get_args(_NumberField)
+FIELDS: tuple[str, ...] = get_args(_TextField) + NUMBERS
 Value = str | int | float | bool
 """What fields are compared with. ``FIELDS`` hold texts and whole numbers alone."""
 DEEPEST = 32
@@ -97,7 +97,7 @@ class BaseFilter(BaseModel, ABC):
 
 
 class _Leaf(BaseFilter):
-    field: FieldName
+    field: _FieldName
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows match ``(N,)``."""

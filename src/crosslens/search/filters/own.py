@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from crosslens.data.columns import ColumnType
 
-ARROW: dict[ColumnType, pa.DataType] = {
+_ARROW: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
     "number": pa.float64(),
     "date": pa.string(),
@@ -35,17 +35,17 @@ def read_own(column: pa.ChunkedArray, name: str, kind: ColumnType) -> pa.Array:
         kind: its type.
 
     Returns:
-        N values of the type ``ARROW`` names.
+        N values of the type ``_ARROW`` names.
     """
     import pyarrow.json as pa_json
 
     lines = "\n".join(text or "{}" for text in column.to_pylist())
     if not lines:
-        return pa.nulls(0, ARROW[kind])
+        return pa.nulls(0, _ARROW[kind])
     parsed = pa_json.read_json(
         pa.BufferReader(lines.encode()),
         parse_options=pa_json.ParseOptions(
-            explicit_schema=pa.schema([(name, ARROW[kind])]), unexpected_field_behavior="ignore"
+            explicit_schema=pa.schema([(name, _ARROW[kind])]), unexpected_field_behavior="ignore"
         ),
     )
     return parsed.column(name).combine_chunks()

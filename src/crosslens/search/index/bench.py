@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-FEWEST = 100
+_FEWEST = 100
 COLUMNS = (
     "recall@10",
     "recall@10 of 1 %",
@@ -50,8 +50,8 @@ def bench_index(index: Index, queries: int = 200, most: int = 200_000) -> dict[s
     Raises:
         StoreError: for an index of fewer than 100 items.
     """
-    if len(index) < FEWEST:
-        raise StoreError(f"{len(index)} items are too few to measure anything; index at least {FEWEST}")
+    if len(index) < _FEWEST:
+        raise StoreError(f"{len(index)} items are too few to measure anything; index at least {_FEWEST}")
     vectors = index.sample(most)
     held = held_queries(vectors, index.similarity, queries // 2)
     asked = np.concatenate([kind.vectors for kind in held])

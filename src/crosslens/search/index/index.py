@@ -149,13 +149,11 @@ class Index:
         return f"<Index {self.contents.place}: {len(self)} items of {self.contents.description['encoder']}>"
 
     def _repr_html_(self) -> str:
-        from crosslens.search.grid import Tile, tiles_as_html
+        from crosslens.search.grid import picture_tile, tiles_as_html
 
         domains = ", ".join(f"{name} {count}" for name, count in count_domains(self.store).items())
         hits = make_hits(drawn := sample_items(self.store, _SAMPLE)[0], [0.0] * drawn.num_rows)
-        tiles = [
-            Tile(Path(hit.path), "image is gone", (hit.domain, hit.label or Path(hit.id).name)) for hit in hits
-        ]
+        tiles = [picture_tile(hit.path, (hit.domain, hit.label or Path(hit.id).name)) for hit in hits]
         return tiles_as_html(tiles, f"{self!r}; {domains}")
 
     @property

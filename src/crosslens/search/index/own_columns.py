@@ -21,7 +21,7 @@ from crosslens.search.index.pictures import Looked
 from crosslens.search.stores.base import ITEM_SCHEMA
 from crosslens.support.errors import CatalogError, StoreError
 
-OF_PICTURES: dict[str, ColumnType] = {
+_OF_PICTURES: dict[str, ColumnType] = {
     "taken": "date",
     "camera": "text",
     "orientation": "text",
@@ -70,7 +70,7 @@ def read_given(
     Raises:
         CatalogError: when one holds another type than the index does.
     """
-    known = OF_PICTURES | columns_of(description)
+    known = _OF_PICTURES | columns_of(description)
     types, values = {}, {}
     for name, column in zip(own.column_names, own.columns, strict=True):
         if name not in known and column.null_count == len(column):
@@ -105,11 +105,11 @@ def merge(
     own: dict[str, Any] = json.loads(before) if before else {}
     if facts is not None:
         told = facts.columns
-        for name in OF_PICTURES:
+        for name in _OF_PICTURES:
             if name not in given_names or own.get(name) is None:
                 own[name] = told.get(name)
     if any(value is not None for value in given.values()):
-        own |= {name: value for name, value in given.items() if value is not None or name not in OF_PICTURES}
+        own |= {name: value for name, value in given.items() if value is not None or name not in _OF_PICTURES}
     text = write_own(own)
     if len(text.encode()) > MOST_BYTES:
         raise CatalogError(
@@ -135,7 +135,7 @@ def merge_all(
 def types_of_facts(facts: Iterable[Facts]) -> dict[str, ColumnType]:
     """The columns that pictures fill themselves, of those that some of these do."""
     there = {name for found in facts for name in found.columns}
-    return {name: kind for name, kind in OF_PICTURES.items() if name in there}
+    return {name: kind for name, kind in _OF_PICTURES.items() if name in there}
 
 
 def fold_own(items: pa.Table, description: Mapping[str, Any]) -> tuple[pa.Table, dict[str, ColumnType]]:

@@ -17,7 +17,7 @@ from crosslens.support.progress import progress
 from crosslens.support.reading import read_ahead
 from crosslens.support.remote import UnreachableError
 
-SMALLEST = 8
+_SMALLEST = 8
 """Pixels that a picture's shorter side has at least."""
 _HEAD = 1 << 18
 """Bytes in which nearly every picture says what it is, previews in it included."""
@@ -101,6 +101,6 @@ def fit_for_index(catalog: Catalog, looked: Looked) -> Catalog:
 
 def find_fault(width: int, height: int) -> str | None:
     """Why a picture of this size is not indexed; None where it is."""
-    if min(width, height) >= SMALLEST:
+    if min(width, height) >= _SMALLEST:
         return None
-    return f"is {width} x {height} pixels; pictures of less than {SMALLEST} on a side are not indexed"
+    return f"is {width} x {height} pixels; pictures of less than {_SMALLEST} on a side are not indexed"

@@ -8,7 +8,7 @@ from crosslens.search.index.index import Index
 from crosslens.search.query.question import Course, Question
 from crosslens.support.errors import ConfigError
 
-FOR_THINGS = (None, "mmr")
+_FOR_THINGS = (None, "mmr")
 """Re-rankers that leave the very thing where it is; the others bring up what is like the first hits."""
 
 
@@ -22,7 +22,7 @@ def choose_goal(question: Question, index: Index, course: Course) -> Question:
     asked, rerank = question.options.goal, question.options.rerank
     if asked is not None:
         index.require_goal(asked)
-        if asked == "thing" and rerank not in FOR_THINGS:
+        if asked == "thing" and rerank not in _FOR_THINGS:
             raise ConfigError(
                 f"rerank = {rerank!r} brings up what is like the first hits, which is goal = 'kind'; leave one of"
                 " the two out"
@@ -37,7 +37,7 @@ def choose_goal(question: Question, index: Index, course: Course) -> Question:
             f" 'crosslens index optimize {index.name}' does it"
         )
         goal = "kind"
-    elif goal == "thing" and rerank not in FOR_THINGS:
+    elif goal == "thing" and rerank not in _FOR_THINGS:
         course.note(f"asked for kind, as {rerank} does")
         goal = "kind"
     return replace(question, goal=goal)

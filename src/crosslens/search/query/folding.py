@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MOST_FOLDED = 5000
 """Best items that folding looks at: a low threshold must not read a whole index."""
-LISTED = 100
+_LISTED = 100
 """Near-duplicates listed under one hit."""
 
 
@@ -96,8 +96,10 @@ class Folding:
                     for hit, number in zip(hits, folds.add(vectors), strict=True):
                         if number == len(kept):
                             kept.append(FoldedHit(hit))
-                        elif len(kept[number].duplicates) == LISTED:
-                            course.note(f"at most {LISTED} near-duplicates are listed under a hit; there are more")
+                        elif len(kept[number].duplicates) == _LISTED:
+                            course.note(
+                                f"at most {_LISTED} near-duplicates are listed under a hit; there are more"
+                            )
                         else:
                             kept[number] = replace(kept[number], duplicates=(*kept[number].duplicates, hit.id))
             yield kept

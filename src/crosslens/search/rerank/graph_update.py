@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-MOST_ANEW = 0.1
+_MOST_ANEW = 0.1
 """Share of the items beyond which a graph is made whole: looking up the rest would save little."""
 
 
@@ -51,7 +51,7 @@ def update_graph(
     near = moved_to[listed]
     lost = ((listed != NONE) & (near == NONE)).any(1)
     anew = np.concatenate([old[lost], new])
-    if len(anew) > MOST_ANEW * count:
+    if len(anew) > _MOST_ANEW * count:
         return neighbour_graph(vectors, k, similarity, advance)
     rows = np.full((count, k), NONE, np.int64)
     scores = np.full((count, k), -np.inf, np.float32)

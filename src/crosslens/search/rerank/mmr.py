@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-RELEVANCE = 0.5
+_RELEVANCE = 0.5
 """Share of the likeness with the query; the rest goes to the difference from the hits before."""
 
 
@@ -33,7 +33,7 @@ class MaximalMarginalRelevance(Reranker):
         return marginal_order(_spread(candidates.scores), _spread(alike))
 
 
-def marginal_order(scores: Array, alike: Array, relevance: float = RELEVANCE) -> Rows:
+def marginal_order(scores: Array, alike: Array, relevance: float = _RELEVANCE) -> Rows:
     """The order ``(n,)`` in which items are chosen, as positions in the list; of equal ones the first.
 
     Each time the item is chosen that has the largest ``l s_i - (1 - l) max_j s_ij``, over the items j chosen

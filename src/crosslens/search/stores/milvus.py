@@ -47,7 +47,7 @@ _LONGEST = 65_535
 _PRINT = "crosslens.fingerprint"
 TOKEN = "CROSSLENS_MILVUS_TOKEN"
 """Variable with the token of a server: ``USER:PASSWORD``, or an API key."""
-CERTIFICATE = "CROSSLENS_MILVUS_CERTIFICATE"
+_CERTIFICATE = "CROSSLENS_MILVUS_CERTIFICATE"
 """Variable with a PEM file, the certificate of a server whose authority this machine does not know."""
 
 
@@ -175,6 +175,20 @@ class MilvusStore:
                 items, numbers = _table(part, self._context.dim)
                 yield items, numbers if vectors else None
             rows.close()
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all items; a change meanwhile may be seen in part."""
+        if not self.keeps(name):
+            return pa.chunked_array([pa.nulls(self.count(), ITEM_SCHEMA.field(name).type)])
+        with _store_errors(self._uri):
+            rows = self._client.query_iterator(
+                self._context.name, batch_size=_WINDOW // 4, filter="", output_fields=[name]
+            )
+            parts: list[list[Any]] = []
+            while part := rows.next():
+                parts.append([row[name] for row in part])
+            rows.close()
+        return pa.chunked_array(parts, ITEM_SCHEMA.field(name).type)
 
     def optimize(self) -> dict[str, Any]:
         """Write what is in memory and ask for compaction; Milvus does the rest by itself."""
@@ -440,7 +454,7 @@ def _connect(context: StoreContext) -> tuple[Any, str]:
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     given: dict[str, str] = {}
     if "://" in uri:
-        named = {"token": os.environ.get(TOKEN), "server_pem_path": os.environ.get(CERTIFICATE)}
+        named = {"token": os.environ.get(TOKEN), "server_pem_path": os.environ.get(_CERTIFICATE)}
         given = {name: value for name, value in named.items() if value}
     try:
         with _store_errors(uri):

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 def with_weight(queries: Array, weight: float) -> Array:
     """Queries ``(Q, d)`` that say how much of the numbers counts ``(Q, d + 1)``; see ``NumberedStore``."""
-    return with_numbers(queries, np.full(len(queries), -weight, np.float32))
+    return _with_numbers(queries, np.full(len(queries), -weight, np.float32))
 
 
-def with_numbers(vectors: Array, numbers: Array) -> Array:
+def _with_numbers(vectors: Array, numbers: Array) -> Array:
     """Vectors ``(n, d)`` with their numbers ``(n,)`` as rows ``(n, d + 1)``."""
     return np.concatenate([vectors, -numbers[:, None]], axis=1, dtype=np.float32)
 
@@ -55,7 +55,7 @@ class NumberedStore:
 
     def put(self, items: pa.Table, vectors: Array, numbers: Array) -> None:
         """The same with numbers ``(n,)`` that are known."""
-        self.inner.upsert(items, with_numbers(vectors, numbers))
+        self.inner.upsert(items, _with_numbers(vectors, numbers))
 
     def delete(self, which: Sequence[str] | Filter) -> int:
         """Delete items by id or filter; says how many."""
@@ -90,6 +90,10 @@ class NumberedStore:
         """All items, or those that match, in batches."""
         for items, rows in self.inner.scan(where, vectors, batch):
             yield items, None if rows is None else np.ascontiguousarray(rows[:, : self._dim])
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all items."""
+        return self.inner.column(name)
 
     def optimize(self) -> dict[str, Any]:
         """Make searching fast and the files small again."""
