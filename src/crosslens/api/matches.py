@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crosslens.search.grid import Tile, picture_tile, tiles_as_html, write_pairs
+from crosslens.support.addresses import path_here
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import atomic_path, write_json
 from crosslens.support.tables import SUFFIXES, Table, Tabled
@@ -181,8 +182,9 @@ def check_place(place: Path) -> None:
     """Whether a result of ``match`` may be written there: nothing else is written over.
 
     Raises:
-        ConfigError: for an unknown ending, or a file or folder that holds something else.
+        ConfigError: for an unknown ending, an address, or a file or folder that holds something else.
     """
+    path_here(place)
     suffix = place.suffix.lower()
     if place.is_dir():
         others = sorted({file.name for file in place.iterdir()} - set(_FILES))

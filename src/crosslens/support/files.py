@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from crosslens.support.addresses import Place
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import CrosslensError
 from crosslens.support.remote import PlaceError, Remote
 from crosslens.support.utf8 import is_utf8
@@ -27,7 +27,8 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
 
     On any exception the temporary file or folder is removed and ``target`` is left as it was. A link is followed;
     a device, a pipe or an open stream (``/dev/stdout``) takes the bytes as they come. Of a folder in object
-    storage the files at its top come last: each says of its kind that the rest is whole.
+    storage, also where a ``Path`` holds its address, the files at its top come last: each says of its kind that
+    the rest is whole.
 
     Args:
         target: a file or folder.
@@ -37,6 +38,7 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
+    target = place_of(target)
     if isinstance(target, Remote):
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / target.name
