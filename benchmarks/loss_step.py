@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
+from crosslens.losses.cluster import cluster_contrast, cluster_means, gate_probability
 from crosslens.losses.instance import bank_logits, instance_contrast
 from crosslens.support.files import write_json
 
@@ -73,8 +73,7 @@ def main() -> None:
         index = torch.randperm(options.images, generator=generator)[: options.batch]
         keys = F.normalize(0.5 * bank[index] + 0.5 * prototypes[assignments[index]], dim=1)
         bank[index] = keys
-        members = cluster_members(assignments, options.clusters)
-        domains.append((unit(options.batch), keys, bank, index, assignments, prototypes, members))
+        domains.append((unit(options.batch), keys, bank, index, assignments, prototypes))
 
     def step(loss: Callable[..., Tensor]) -> tuple[float, list[Tensor]]:
         queries = [domain[0].clone().requires_grad_() for domain in domains]
@@ -82,15 +81,20 @@ def main() -> None:
         gradients = torch.autograd.grad(total, queries)
         return float(total.detach()), list(gradients)
 
-    def ours(q, keys, bank, index, assignments, prototypes, members):  # type: ignore[no-untyped-def]
+    sizes = [torch.bincount(domain[4], minlength=options.clusters) for domain in domains]
+    counted = dict(zip((id(domain[4]) for domain in domains), sizes, strict=True))
+
+    def ours(q, keys, bank, index, assignments, prototypes):  # type: ignore[no-untyped-def]
         logits = bank_logits(q, bank, T)
         own = assignments[index]
         gate = gate_probability(keys, prototypes, own, T) > GATE
         log_total = torch.logsumexp(logits, dim=1)
         instance = instance_contrast(q, keys, bank, index, T, logits, log_total)
-        return instance + cluster_contrast(q, bank, own, gate, members, T, log_total)
+        return instance + cluster_contrast(
+            q, bank, own, gate, cluster_means(bank, assignments, counted[id(assignments)]), T, log_total
+        )
 
-    def plain(q, keys, bank, index, assignments, prototypes, members):  # type: ignore[no-untyped-def]
+    def plain(q, keys, bank, index, assignments, prototypes):  # type: ignore[no-untyped-def]
         return plain_instance(q, keys, bank, index) + plain_cluster(q, keys, bank, index, assignments, prototypes)
 
     versions = {"crosslens": ours, "plain formulas": plain}

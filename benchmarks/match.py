@@ -1,12 +1,16 @@
 """``crosslens match``: right pairs, what a probability is worth, and what it costs at size.
 
-    python benchmarks/match.py emoji                         # line and flat, built in
-    python benchmarks/match.py grocery=ROOT:natural:iconic   # ROOT/<domain>/<thing>/*, many photos of a thing
-    python benchmarks/match.py --size 20000                  # seconds and memory of the pairing, random rows
+    python benchmarks/match.py emoji                              # line and flat, built in
+    python benchmarks/match.py grocery=ROOT:natural:iconic        # ROOT/<domain>/<thing>/*, many photos of a thing
+    python benchmarks/match.py sketch=ROOT:sketch                 # pictures, and a random view of each
+    python benchmarks/match.py --kinds pacs=ROOT:photo:sketch     # classes split in two: nothing has a partner
+    python benchmarks/match.py --size 20000                       # seconds and memory of the pairing, random rows
 
-Labels say which pairs are right; nothing that is measured sees them. Of a collection with many photos of a thing,
-one to one takes one photo of each at random, five times over; ``many`` takes all. ``gone`` is the share of B that
-is taken away at random: 1 splits the things in two halves, so that nothing has a partner.
+Labels say which pairs are right; nothing that is measured sees them. ``partners`` is the share of either side's
+things that the other side has too, all others being drawn apart. Of a collection with many photos of a thing, one
+to one takes one photo of each at random; ``many`` takes all. Small collections are drawn five times over.
+``assumed`` is the probability under the assumption that everything has a partner, the plan's own share; ``told``
+is what ``match`` says.
 """
 
 from __future__ import annotations
@@ -27,16 +31,16 @@ from crosslens.features.load import features_of
 from crosslens.ops import pairing
 from crosslens.ops.calibration import expected_calibration_error
 
-GONE = (0.0, 0.3, 1.0)
-SHARPNESSES = (4.0, 5.0, 6.0)
+PARTNERS = (0.0, 0.1, 0.5, 1.0)
+SMALL = 500
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("worlds", nargs="*", help="emoji, or NAME=ROOT:A:B")
-    parser.add_argument("--features", type=Path, help="a folder that holds a feature folder for each NAME")
+    parser.add_argument("worlds", nargs="*", help="emoji, NAME=ROOT:A:B or NAME=ROOT:A")
+    parser.add_argument("--kinds", action="store_true", help="classes are kinds, not things")
+    parser.add_argument("--features", type=Path, help="a folder that holds a feature folder for each ROOT's name")
     parser.add_argument("--backbone", default="lite")
-    parser.add_argument("--sweep", action="store_true", help="also with other values of SHARPNESS")
     parser.add_argument("--size", type=int, help="rows of either side to time the pairing on")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -51,20 +55,16 @@ def main() -> None:
 
 def measure(world: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     name, a, a_names, b, b_names = read(world, options)
+    photos = not options.kinds and len(a) > 2 * len(b)
     rows = []
-    for centred in (False, True):
-        for sharpness in SHARPNESSES if options.sweep else (pairing.SHARPNESS,):
-            pairing.SHARPNESS = sharpness
-            for gone in GONE:
-                for many in (False, True) if len(a) > 2 * len(b) else (False,):
-                    once = len(a) > 2 * len(b) and not many
-                    drawn = [
-                        draw(a, a_names, b, b_names, gone, once, seed) for seed in range(5 if len(b) < 500 else 1)
-                    ]
-                    row = {"world": name, "centred": centred, "sharpness": sharpness, "gone": gone, "many": many}
-                    row |= score([pair(*sides, centred, many) for sides in drawn])
-                    rows.append(row)
-                    print(json.dumps(row), flush=True)
+    for many in (False, True) if photos else (False,):
+        for partners in (0.0,) if options.kinds else PARTNERS:
+            seeds = range(5 if options.kinds or len(b) < SMALL else 1)
+            drawn = [draw(a, a_names, b, b_names, partners, photos and not many, seed) for seed in seeds]
+            row = {"world": name, "many": many, "partners": partners}
+            row |= score([pair(*sides, many) for sides in drawn])
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     return rows
 
 
@@ -72,37 +72,36 @@ def read(world: str, options: argparse.Namespace) -> tuple[str, Any, Any, Any, A
     if world == "emoji":
         from crosslens.datasets.emoji import concept_of, emoji_catalog
 
-        name, first, second, catalog = "emoji", "line", "flat", emoji_catalog("concept")
+        name, root, domains, catalog = "emoji", "emoji", ["line", "flat"], emoji_catalog("concept")
         things = np.array([concept_of(image) for image in catalog.ids])
     else:
         name, _, place = world.partition("=")
-        root, first, second = place.rsplit(":", 2)
+        root, *domains = place.split(":")
         catalog = open_catalog(root)
         things = np.array(catalog.labels)
-    folder = options.features / name if options.features else None
-    found = features_of(catalog, load_backbone(options.backbone), folder=folder)
-    domains = np.array(catalog.column("domain"))
-    a, b = domains == first, domains == second
+    folder = options.features / Path(root).name if options.features and world != "emoji" else None
+    found = features_of(catalog, load_backbone(options.backbone), folder=folder, views=int(len(domains) == 1))
+    a, b = (np.array(catalog.column("domain")) == domain for domain in (domains[0], domains[-1]))
+    if len(domains) == 1:
+        things = np.array(catalog.ids)
+        return name, found.centre[a], things[a], found.values[a, 1], things[a]
     return name, found.centre[a], things[a], found.centre[b], things[b]
 
 
-def draw(a: Any, a_names: Any, b: Any, b_names: Any, gone: float, once: bool, seed: int) -> tuple[Any, ...]:
+def draw(a: Any, a_names: Any, b: Any, b_names: Any, partners: float, once: bool, seed: int) -> tuple[Any, ...]:
     rng = np.random.default_rng(seed)
     if once:
         rows = [rng.choice(np.flatnonzero(a_names == thing)) for thing in np.unique(a_names)]
         a, a_names = a[rows], a_names[rows]
-    if gone == 1:
-        things = rng.permutation(np.unique(b_names))
-        here = things[: len(things) // 2]
-        mine, theirs = np.isin(a_names, here), ~np.isin(b_names, here)
-        return a[mine], a_names[mine], b[theirs], b_names[theirs]
-    kept = rng.random(len(b)) >= gone
-    return a, a_names, b[kept], b_names[kept]
+    things = rng.permutation(np.union1d(a_names, b_names))
+    own = int(len(things) / (2 - partners))
+    both = round(partners * own)
+    mine = np.isin(a_names, things[:own])
+    theirs = np.isin(b_names, np.concatenate([things[:both], things[own : 2 * own - both]]))
+    return a[mine], a_names[mine], b[theirs], b_names[theirs]
 
 
-def pair(a: Any, a_names: Any, b: Any, b_names: Any, centred: bool, many: bool) -> dict[str, Any]:
-    if centred:
-        a, b = a - a.mean(0), b - b.mean(0)
+def pair(a: Any, a_names: Any, b: Any, b_names: Any, many: bool) -> dict[str, Any]:
     a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b))
     found = pairing.find_candidates(a, b)
     shares = pairing.share_out(found, pairing.temperature_of(a, b), many=many)
@@ -110,38 +109,38 @@ def pair(a: Any, a_names: Any, b: Any, b_names: Any, centred: bool, many: bool) 
     scores = a @ b.T
     nearest = scores.argmax(1)
     mutual = many | (scores.argmax(0)[nearest] == np.arange(len(a)))
-    right = a_names == b_names[nearest]
+    assumed = shares[chosen].clip(0, 1)
     return {
-        "asked": len(a),
         "findable": float(np.isin(a_names, b_names).sum()),
-        "p": shares[chosen].clip(0, 1),
+        "assumed": assumed,
+        "told": assumed if many else pairing.doubt_shares(found, shares, chosen),
         "right": a_names[found.rows[chosen]] == b_names[found.columns[chosen]],
-        "nearest": right & mutual,
+        "nearest": (a_names == b_names[nearest]) & mutual,
         "mutual": mutual,
     }
 
 
 def score(draws: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over all draws: recall is of the pictures of A whose partner is there."""
-    p, right = (np.concatenate([one[key] for one in draws]) for key in ("p", "right"))
-    findable = sum(one["findable"] for one in draws)
-    nearest, mutual = (sum(one[key].sum() for one in draws) for key in ("nearest", "mutual"))
+    """Over all draws."""
+    whole = {key: np.concatenate([np.atleast_1d(one[key]) for one in draws]) for key in draws[0]}
+    right = whole["right"]
     told: dict[str, Any] = {
-        "asked": sum(one["asked"] for one in draws),
-        "nearest_recall": nearest / max(findable, 1),
-        "nearest_precision": nearest / max(mutual, 1),
-        "recall": right.sum() / max(findable, 1),
-        "precision": right.mean(),
-        "mean_p": p.mean(),
-        "ece": expected_calibration_error(p, right),
+        "findable": whole["findable"].sum(),
+        "nearest": [whole["nearest"].sum(), whole["mutual"].sum()],
+        "pairs": [right.sum(), len(right)],
     }
-    for cut in (0.5, 0.9):
-        above = p >= cut
-        told |= {f"n@{cut}": above.sum(), f"precision@{cut}": right[above].mean() if above.any() else None}
-        told[f"recall@{cut}"] = right[above].sum() / max(findable, 1)
-    edges = np.linspace(0, 1, 6)
-    bins = np.clip(np.digitize(p, edges) - 1, 0, 4)
-    told["reliability"] = [[p[bins == n].mean(), right[bins == n].mean()] for n in range(5) if (bins == n).any()]
+    for key in ("assumed", "told"):
+        p = whole[key]
+        edges = np.clip((p * 5).astype(int), 0, 4)
+        told[key] = {
+            "mean": p.mean(),
+            "ece": expected_calibration_error(p, right),
+            "reliability": [
+                [p[edges == n].mean(), right[edges == n].mean(), (edges == n).sum()]
+                for n in range(5)
+                if (edges == n).any()
+            ],
+        } | {f"right at {cut}": [right[p >= cut].sum(), (p >= cut).sum()] for cut in (0.5, 0.9)}
     plain = json.dumps(told, default=float)
     return json.loads(plain, parse_float=lambda value: round(float(value), 4))
 
@@ -159,6 +158,7 @@ def time_pairing(size: int, dim: int = 512) -> None:
     shares = pairing.share_out(found, pairing.temperature_of(a, b))
     shared = time.perf_counter()
     chosen = pairing.pair_one_to_one(found, shares)
+    pairing.doubt_shares(found, shares, chosen)
     paired = time.perf_counter()
     right = (found.rows[chosen] == found.columns[chosen]).mean()
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20

@@ -4,7 +4,8 @@ The server runs in a process of its own; sixteen clients send one image each, ov
 prepared bytes on plain sockets. The clients take their share of the same cores, so the server's own share is a
 little higher than the one told. The encoder alone gets the same encoded images in one call, in a process of its
 own. The two take turns, round after round. Processor time is told too, of the encoder, the server and the clients:
-it says about the same on a machine that has other work.
+``processor_share`` is the encoder's an image as a share of the server's a search, without the clients', and about
+the same on a machine that has other work.
 
 The index is made of the pictures, or is one that is there (``--index``). With ``--items`` it is copied first, and
 gets as many items by further ones, which are those that are there with a little noise.
@@ -126,17 +127,27 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wait_until_ready(port: int) -> None:
-    """Wait until the server answers and has done what it does once for a version of the index."""
+def wait_until_ready(port: int, pid: int) -> None:
+    """Wait until the server answers and has done what it does once for a version of the index.
+
+    That goes on after the collections are calibrated, and would count as work for searches: it is over when the
+    server is idle.
+    """
     for _ in range(600):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/collections", timeout=5) as answer:
                 if all(collection["calibrated"] for collection in json.load(answer)):
-                    return
+                    break
         except OSError:
             pass
         time.sleep(0.2)
-    raise SystemExit("the server does not become ready")
+    else:
+        raise SystemExit("the server does not become ready")
+    idle = 0
+    while idle < 2:
+        before = processor_seconds(pid)
+        time.sleep(2.5)
+        idle = idle + 1 if processor_seconds(pid) - before < 0.3 else 0
 
 
 def free_port() -> int:
@@ -200,13 +211,14 @@ def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> di
         grow(folder, options.items)
     port = free_port()
     serve = ["serve", str(folder), "--port", str(port), "--rate", "1000000", "--workers", str(options.workers)]
-    server = subprocess.Popen([*crosslens, *serve], stdout=subprocess.DEVNULL)
+    with open(folder.with_suffix(".log"), "wb") as log:
+        server = subprocess.Popen([*crosslens, *serve], stdout=log, stderr=log)
     child = [sys.executable, __file__, str(options.root), "--images", str(options.images), "--child", str(folder)]
     encoder = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert encoder.stdin is not None
     assert encoder.stdout is not None
     try:
-        wait_until_ready(port)
+        wait_until_ready(port, server.pid)
         assert encoder.stdout.readline() == "ready\n"
         requests = [request(path.read_bytes(), port, folder.name, options.top) for path in chosen]
         over_http(requests[:64], port, options.clients)
@@ -238,6 +250,7 @@ def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> di
         "server_images_per_second": statistics.median(served),
         "share": statistics.median(a / b for a, b in zip(served, own, strict=True)),
         "shares": [a / b for a, b in zip(served, own, strict=True)],
+        "processor_share": work["encoder"] / work["server"],
         "encoder_processor_ms_per_image": 1e3 * work["encoder"] / options.repeats / len(chosen),
         "server_processor_ms_per_search": 1e3 * work["server"] / options.repeats / len(chosen),
         "clients_processor_ms_per_search": 1e3 * work["clients"] / options.repeats / len(chosen),

@@ -1,7 +1,8 @@
 """Runs, encoders and indexes that earlier versions wrote are read, and mean what they meant.
 
 ``tests/golden/saved`` was written by the commands ``fit centred``, ``fit ucdir`` and ``index build`` on eighteen
-drawn pictures; ``expected.json`` holds what that version answered.
+drawn pictures; ``numbered.index`` later, on twenty-four, with the same encoder, ``--columns`` and
+``--goal thing``. ``expected.json`` holds what those versions answered.
 """
 
 from __future__ import annotations
@@ -94,3 +95,37 @@ def test_an_index_takes_columns_with_its_first_change(store: str, tmp_path: Path
     again.snapshot(tmp_path / "copy")
     restored = Index.restore(tmp_path / "copy", tmp_path / "restored", store="exact")
     assert (len(restored), restored.columns) == (19, {"price": "number"})
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """An index of format 5, with hub numbers, a goal and own columns."""
+    shutil.copytree(SAVED / "numbered.index", tmp_path / "numbered.index")
+    return tmp_path / "numbered.index"
+
+
+def test_a_numbered_index_answers_both_goals_as_it_did(numbered: Path) -> None:
+    index = Index.open(numbered)
+    assert (len(index), index.goal) == (24, "thing")
+    assert index.columns == {"price": "number", "orientation": "text"}
+    vectors = crosslens.load_encoder(SAVED / "ucdir").encode_features(seeded_features(2), "line")
+    assert index.search(vectors, k=5) == index.search(vectors, k=5, goal="thing")
+    for goal, expected in EXPECTED["numbered"].items():
+        for found, wanted in zip(index.search(vectors, k=5, goal=goal), expected, strict=True):
+            assert [hit.id for hit in found] == [name for name, _ in wanted]
+            np.testing.assert_allclose([hit.score for hit in found], [score for _, score in wanted], atol=1e-4)
+    cheap = index.search(vectors, 24, parse_filter("price < 3"))
+    assert {hit.id for hit in cheap[0]} == {f"flat/circle/{number}.png" for number in range(3)}
+
+
+def test_a_numbered_index_is_changed_and_keeps_its_numbers(numbered: Path) -> None:
+    index = Index.open(numbered)
+    vectors = crosslens.load_encoder(SAVED / "ucdir").encode_features(seeded_features(2), "line")
+    before = {goal: index.search(vectors, 24, goal=goal) for goal in ("kind", "thing")}
+    new = pa.table({"id": ["new"], "path": ["/new.png"], "domain": ["line"]})
+    index.upsert(new, vectors[:1], index.fingerprint)
+    again = Index.open(numbered)
+    assert json.loads((numbered / "index.json").read_text())["format"] == 5
+    for goal, hits in before.items():
+        for found, wanted in zip(again.search(vectors, 25, goal=goal), hits, strict=True):
+            assert [hit for hit in found if hit.id != "new"] == wanted

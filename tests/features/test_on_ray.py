@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,36 @@ def test_a_node_that_dies_in_the_middle_costs_no_picture_and_none_comes_twice(
     assert first.skipped == second.skipped
 
 
+@pytest.mark.parametrize("batches", [1, 7, 12, 31, 64, 100, 999])
+@pytest.mark.parametrize("processors", [0, 1, 2, 16])
+def test_every_worker_gets_several_pieces_where_a_job_is_small(batches, processors):
+    class Idle(on_ray._OnCpus):
+        def submit(self, piece):
+            handed.append(piece)
+            return piece.first
+
+        def _taken(self, ref, piece):
+            return on_ray._Done([None] * len(piece.batches), "", [], {})
+
+    handed = []
+    fake = SimpleNamespace(
+        remote=lambda **options: lambda function: None,
+        cluster_resources=lambda: {"CPU": processors},
+        wait=lambda refs, **options: (refs[:1], refs[1:]),
+        cancel=lambda ref: None,
+    )
+    work = [[number] for number in range(batches)]
+    assert [number for number, _ in Idle(fake, None, None).run(work)] == list(range(batches))
+    # Each batch once, as it was; only how many go together differs.
+    assert [batch for piece in handed for batch in piece.batches] == work
+    assert [piece.first for piece in handed] == [piece.batches[0][0] for piece in handed]
+    assert max(len(piece.batches) for piece in handed) <= 8
+    assert len(handed) >= min(batches, 4 * processors)
+    # Where there is enough for all, pieces are as large as they may be.
+    if batches >= 2 * 32 * max(1, processors):
+        assert len(handed) == -(-batches // 8)
+
+
 @pytest.mark.slow
 def test_towers_on_gpus_decode_elsewhere_and_outlive_one_another(cluster, node, catalog, tmp_path, monkeypatch):
     """The GPUs are numbers that the cluster counts; the towers run where there is a processor."""
@@ -148,6 +179,35 @@ def test_a_cluster_of_no_node_is_waited_for_and_said(cluster, node, catalog, tmp
     report = embed_catalog(catalog, TinyBackbone(), tmp_path / "f", runner=OnRay("tiny"))
     assert report.embedded == 95
     assert "no processor left; a node that joins it goes on" in told[0]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_shrinks_to_nothing_in_the_middle_is_waited_for(
+    cluster, node, catalog, tmp_path, monkeypatch
+):
+    only = node(num_cpus=1)
+    told, written, original = [], [], FeatureStore.add_shard
+
+    def add_shard(self, *arguments, **options):
+        original(self, *arguments, **options)
+        if not written:
+            cluster.remove_node(only, allow_graceful=False)
+        written.append(len(self))
+
+    def note(text, style=""):
+        told.append(text)
+        if len(told) == 1:
+            node(num_cpus=1)
+
+    monkeypatch.setattr(on_ray, "_PIECE", 8)
+    monkeypatch.setattr(on_ray, "note", note)
+    monkeypatch.setattr(FeatureStore, "add_shard", add_shard)
+    for name in ("_TICK", "_TELL", "_PATIENCE"):
+        monkeypatch.setattr(on_ray, name, 1.0)
+    report = embed_catalog(catalog, TinyBackbone(), tmp_path / "f", shard_size=16, runner=OnRay("tiny"))
+    assert (report.embedded, len(report.skipped)) == (95, 1)
+    assert "no processor left; a node that joins it goes on" in told[0]
+    assert sorted(ids_written(tmp_path / "f")) == sorted(set(catalog.ids) - {"photo/circle/00.png"})
 
 
 @pytest.mark.slow

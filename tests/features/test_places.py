@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,10 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from crosslens.data.catalog import Catalog
+from crosslens.features import embed
 from crosslens.features.embed import embed_catalog
 from crosslens.features.load import features_of
+from crosslens.features.runner import OnThreads
 from crosslens.features.store import FeatureStore
 from crosslens.support import members, remote
 from crosslens.support.errors import CrosslensError, FeatureError
@@ -255,10 +258,28 @@ def test_a_table_of_many_rows_is_embedded_part_by_part(pictures, expected, tmp_p
     assert np.array_equal(features(tmp_path / "f", catalog), values)
     again = embedding.embed(tmp_path / "p.parquet", out=tmp_path / "f")
     assert (again.embedded, again.reused) == (0, 24)
+
+    class Counted(OnThreads):
+        started = 0
+
+        @contextmanager
+        def start(self, backbone, config):
+            Counted.started += 1
+            with super().start(backbone, config) as crew:
+                yield crew
+
+    # What takes seconds to start, as a cluster does, is started once for all parts; and no other runner is.
+    monkeypatch.setattr(embedding, "OnRay", lambda *asked: Counted())
+    monkeypatch.setattr(embed, "OnThreads", None)
+    on_ray = embedding.embed(tmp_path / "p.parquet", out=tmp_path / "ray", runner="ray")
+    assert (on_ray.embedded, Counted.started) == (24, 1)
+    assert np.array_equal(features(tmp_path / "ray", catalog), values)
+    assert embedding.embed(tmp_path / "p.parquet", out=tmp_path / "ray", runner="ray").reused == 24
+    assert Counted.started == 1
     twice = pa.concat_tables([as_table(catalog, pictures)] * 2)
     pa_parquet.write_table(twice, tmp_path / "twice.parquet")
     with pytest.raises(CrosslensError, match="occurs twice"):
-        embedding.embed(tmp_path / "twice.parquet", out=tmp_path / "g")
+        embedding.embed(tmp_path / "twice.parquet", out=tmp_path / "g", runner="ray")
 
 
 def test_parts_of_a_job_lie_in_a_bucket_and_are_joined_there(away, expected):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
+from crosslens.losses.cluster import cluster_contrast, cluster_means, gate_probability
 from crosslens.losses.distance import distance_of_distance, unit_assignments
 from crosslens.losses.entropy import assignment_entropy, self_entropy
 from crosslens.losses.instance import bank_logits, instance_contrast
@@ -41,9 +41,9 @@ class Inputs:
         own = (self.assignments if assignments is None else assignments)[domain]
         gate_own, prototypes = gate_on or (self.assignments[domain], self.prototypes[domain])
         gate = gate_probability(self.keys[domain], prototypes, gate_own[self.index[domain]], 0.2) > threshold
-        members = cluster_members(own, int(own.max()) + 1, self.q[domain].dtype)
+        means = cluster_means(self.banks[domain], own, torch.bincount(own))
         return cluster_contrast(
-            self.q[domain], self.banks[domain], own[self.index[domain]], gate, members, temperature=0.2
+            self.q[domain], self.banks[domain], own[self.index[domain]], gate, means, temperature=0.2
         )
 
     def total(self, threshold):
@@ -172,10 +172,10 @@ def test_shared_logits_equal_the_plain_formulas_also_for_repeated_images(seed, r
     assignments = torch.randint(0, 3, (20,), generator=generator)
     gate = torch.tensor([True, False, True, True, seed % 2 == 0])
     logits = bank_logits(q, bank, 0.2)
-    members = cluster_members(assignments, 3, torch.float64)
+    means = cluster_means(bank, assignments, torch.bincount(assignments, minlength=3))
     log_total = torch.logsumexp(logits, 1)
     fast = instance_contrast(q, keys, bank, index, 0.2, logits, log_total) + cluster_contrast(
-        q, bank, assignments[index], gate, members, 0.2, log_total
+        q, bank, assignments[index], gate, means, 0.2, log_total
     )
     plain = plain_instance(q, keys, bank, index, 0.2) + plain_cluster(q, bank, assignments, index, gate, 0.2)
     assert fast.item() == pytest.approx(plain.item(), abs=1e-7)
@@ -187,12 +187,25 @@ def test_several_clusterings_at_once_give_the_mean_of_their_losses(inputs):
     q, bank, index = inputs.q[0], inputs.banks[0], inputs.index[0]
     generator = torch.Generator().manual_seed(0)
     assignments = [torch.randint(0, count, (40,), generator=generator) for count in (3, 5)]
-    members = [cluster_members(a, c, torch.float64) for a, c in zip(assignments, (3, 5), strict=True)]
+    means = [
+        cluster_means(bank, a, torch.bincount(a, minlength=c)) for a, c in zip(assignments, (3, 5), strict=True)
+    ]
     gates = torch.rand(2, 8, generator=generator) > 0.4
-    one_by_one = [cluster_contrast(q, bank, assignments[k][index], gates[k], members[k], 0.2) for k in (0, 1)]
+    one_by_one = [cluster_contrast(q, bank, assignments[k][index], gates[k], means[k], 0.2) for k in (0, 1)]
     own = torch.stack([assignments[0][index], assignments[1][index] + 3])
-    together = cluster_contrast(q, bank, own, gates, torch.cat(members), 0.2)
+    together = cluster_contrast(q, bank, own, gates, torch.cat(means), 0.2)
     assert together.item() == pytest.approx(sum(loss.item() for loss in one_by_one) / 2, abs=1e-12)
+
+
+def test_means_of_clusters_are_those_of_a_matrix_with_a_row_a_cluster():
+    generator = torch.Generator().manual_seed(0)
+    bank = torch.randn(50, 6, generator=generator, dtype=torch.float64)
+    assignments = torch.randint(0, 4, (40,), generator=generator)
+    sizes = torch.bincount(assignments, minlength=6)
+    members = F.one_hot(assignments, 6).t().double()
+    dense = members / members.sum(1, keepdim=True).clamp_min(1) @ bank[:40]
+    assert torch.allclose(cluster_means(bank, assignments, sizes), dense, atol=1e-14)
+    assert not dense[4:].any()
 
 
 def test_everything_gated_out_costs_nothing(inputs):

@@ -135,7 +135,7 @@ def folder(pictures, tmp_path):
 
 def test_stored_views_are_those_in_memory(folder):
     store = FeatureStore.open(folder)
-    ids = sorted(store._rows)[::-1][3:70]
+    ids = sorted(store.ids.to_pylist())[::-1][3:70]
     for count in (None, 1):
         stored = store.stored(ids, count)
         values = store.gather(ids, count)
@@ -155,7 +155,7 @@ def test_stored_views_are_those_in_memory(folder):
 @pytest.mark.parametrize("damage", ["cut off", "changed", "removed"])
 def test_a_shard_that_is_touched_while_it_is_used_is_told(folder, damage):
     store = FeatureStore.open(folder)
-    stored = store.stored(sorted(store._rows))
+    stored = store.stored(sorted(store.ids.to_pylist()))
     shard = sorted((folder / "shards").glob("*.safetensors"))[0]
     if damage == "cut off":
         # Already open: what is missing shows when it is read.

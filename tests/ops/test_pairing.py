@@ -5,6 +5,7 @@ from scipy.special import logsumexp
 
 from crosslens.ops.pairing import (
     SHARPNESS,
+    doubt_shares,
     find_candidates,
     pair_many_to_one,
     pair_one_to_one,
@@ -186,3 +187,86 @@ def test_probabilities_tell_how_often_pairs_are_right():
     shares_right = [right[(p >= low) & (p < low + 1 / 3 + 1e-9)].mean() for low in (0, 1 / 3, 2 / 3)]
     assert shares_right == sorted(shares_right)
     assert shares_right[2] - shares_right[0] > 0.4
+
+
+def paired(a, b):
+    found = find_candidates(a, b)
+    shares = share_out(found, temperature_of(a, b))
+    return found, shares, pair_one_to_one(found, shares)
+
+
+def test_of_sides_that_share_nothing_hardly_any_pair_is_probable():
+    told = []
+    for seed in range(4):
+        found, shares, pairs = paired(unit_rows(400, 24, seed), unit_rows(400, 24, seed + 10))
+        assert shares[pairs].mean() > 0.3
+        told.append(doubt_shares(found, shares, pairs).mean())
+    assert np.mean(told) < 0.01
+
+
+@pytest.mark.parametrize("partnered", [60, 80])
+def test_the_probability_is_nearer_than_the_share_to_how_often_pairs_are_right(partnered):
+    a = unit_rows(400, 24, 0)
+    b = np.concatenate([noisy_copies(a[:partnered], 1.0), unit_rows(400 - partnered, 24, 5)])
+    found, shares, pairs = paired(a, b)
+    right = found.rows[pairs] == found.columns[pairs]
+    right &= found.rows[pairs] < partnered
+    told = doubt_shares(found, shares, pairs)
+    assert abs(told.sum() - right.sum()) < 0.7 * abs(shares[pairs].sum() - right.sum())
+    assert right[told > 0.5].mean() > 0.8
+
+
+def test_where_all_have_clear_partners_the_probability_is_the_share():
+    a = unit_rows(300, 24, 0)
+    found, shares, pairs = paired(a, noisy_copies(a, 0.7))
+    np.testing.assert_allclose(doubt_shares(found, shares, pairs), shares[pairs], atol=1e-6)
+
+
+def test_doubt_is_what_a_dense_table_gives():
+    a = unit_rows(120, 24, 0)
+    found, shares, pairs = paired(a, np.concatenate([noisy_copies(a[:12], 1.0), unit_rows(100, 24, 5)]))
+    table = np.zeros(found.shape)
+    table[found.rows, found.columns] = shares
+    ratios, decoys, strange = [], [], []
+    for row, column in zip(found.rows[pairs], found.columns[pairs], strict=True):
+        others = np.concatenate([np.delete(table[row], column), np.delete(table[:, column], row)])
+        third, second = np.sort(others)[-2:]
+        if table[row, column] > second:
+            rest = 1 - table[row, column]
+            strange.append(rest)
+            decoys.append(min(20, 1 + second * (second / third) ** 2 / rest))
+            ratios.append(min(20, 1 / rest))
+    level = np.average(decoys, weights=strange)
+    level += np.sqrt(2 * sum((w * (d - level)) ** 2 for w, d in zip(strange, decoys, strict=True))) / sum(strange)
+    grid = np.linspace(0, 1, 100_001)
+    loss = sum(-np.log(1 - grid + grid * ratio / level) for ratio in ratios)
+    share = grid[loss.argmin()]
+    p = shares[pairs]
+    g = 1 / (1 - p) / level
+    assert 0 < share < 1
+    np.testing.assert_allclose(
+        doubt_shares(found, shares, pairs), p * share * g / (1 - share + share * g), rtol=1e-3, atol=1e-6
+    )
+
+
+def test_the_order_stays_and_nothing_gets_surer():
+    found, shares, pairs = paired(unit_rows(200, 12, 0), noisy_copies(unit_rows(200, 12, 0), 1.2))
+    told = doubt_shares(found, shares, pairs)
+    assert (np.diff(told) <= 0).all()
+    assert (told <= shares[pairs] + 1e-6).all()
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 2), (2, 1), (2, 2), (3, 40)])
+def test_few_rows_have_a_probability(n, m):
+    found, shares, pairs = paired(unit_rows(n, 8, 0), unit_rows(m, 8, 1))
+    told = doubt_shares(found, shares, pairs)
+    assert told.shape == (min(n, m),)
+    assert ((told >= 0) & (told <= 1)).all()
+
+
+def test_rows_that_are_the_same_on_both_sides_stay_sure():
+    a = unit_rows(100, 64, 0)
+    found, shares, pairs = paired(a, np.concatenate([a[:20], unit_rows(80, 64, 3)]))
+    told = doubt_shares(found, shares, pairs)
+    same = found.rows[pairs] == found.columns[pairs]
+    assert told[same].min() > 0.9

@@ -81,6 +81,22 @@ def test_what_gathers_behind_a_running_batch_runs_together(make, network):
     assert network.sizes == [1, 4, 4, 1]
 
 
+def test_a_free_thread_leaves_nothing_for_one_that_is_busy(make, network):
+    batcher = make(threads=2, wait=60.0)
+    network.gate.clear()
+    first = batcher.submit(square(0))
+    while batcher._queue:
+        time.sleep(0.001)
+    with batcher.coming(4):
+        rest = [batcher.submit(square(n)) for n in range(4)]
+        while batcher._queue:
+            time.sleep(0.001)
+    network.gate.set()
+    for future in [first, *rest]:
+        future.result(120)
+    assert sorted(network.sizes) == [1, 4]
+
+
 def test_it_waits_for_images_that_are_coming_but_not_for_ever(make, network):
     batcher = make(wait=5.0)
     with batcher.coming(2):

@@ -48,6 +48,16 @@ def test_pictures_are_shown_from_the_bucket(server, storage, tmp_path):
     assert again.status_code == 304
 
 
+@pytest.mark.parametrize("server", ["here"], indirect=True)
+def test_an_index_in_a_folder_that_may_not_be_written_is_read(server, tmp_path, monkeypatch):
+    # The one who runs the tests may write everywhere.
+    monkeypatch.setattr("crosslens.server.collection.os.access", lambda folder, how: False)
+    assert server.client.get("/api/v1/collections").json()[0]["writable"] is False
+    added = server.add((tmp_path / "data" / FIRST).read_bytes(), name="my.index")
+    assert added.status_code == 403
+    assert "may read and not write" in added.text
+
+
 def test_a_picture_that_is_gone_or_cannot_be_read_is_not_found(server, storage, bucket):
     storage.client.delete_object(Bucket=bucket, Key=f"data/{FIRST}")
     storage.fault("denied", "sketch/circle/00.png")
@@ -64,6 +74,7 @@ def test_a_search_finds_and_an_index_in_the_bucket_is_not_changed(server, tmp_pa
     added = server.add(content, name="my.index")
     is_there = server.service.collection("my.index").folder != tmp_path / "my.index"
     assert added.status_code == (403 if is_there else 202)
+    assert server.client.get("/api/v1/collections").json()[0]["writable"] is not is_there
     if is_there:
         assert "read and not changed" in added.text
         gone = server.client.request("DELETE", "/api/v1/collections/my.index/items", json={"ids": [FIRST]})

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from crosslens.support.errors import CrosslensError
-from crosslens.support.files import atomic_path, write_json, write_text
+from crosslens.support.files import atomic_path, read_yaml, write_json, write_text
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):
@@ -115,3 +115,32 @@ def test_what_libraries_write_for_their_owner_alone_has_the_usual_mode(tmp_path,
     usual = 0o666 & ~umask
     private = {"secret": 0o600, "keys.json": 0o600}
     assert modes == {"a.safetensors": usual, "b.safetensors": usual, "program": 0o750} | private
+
+
+def test_yaml_is_read_as_pairs(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("name: größe\nlist: [1, 2]\n", encoding="utf-8")
+    assert read_yaml(file) == {"name": "größe", "list": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: [1\nb: 2\n", "YAML: expected ',' or ']', but got ':' in line 2$"),
+        (b"a: \xff\n", "cannot be read as YAML"),
+        (b"a: \x00\n", "cannot be read as YAML"),
+        (b"- a\n", "must hold key: value pairs"),
+        (b"", "must hold key: value pairs"),
+        (b"!!python/object/apply:os.getcwd []\n", "cannot be read as YAML: could not determine a constructor"),
+    ],
+)
+def test_what_is_no_yaml_of_pairs_says_so(tmp_path, content, words):
+    file = tmp_path / "a.yaml"
+    file.write_bytes(content)
+    with pytest.raises(CrosslensError, match=words):
+        read_yaml(file)
+
+
+def test_a_yaml_file_that_is_missing_says_so(tmp_path):
+    with pytest.raises(CrosslensError, match="is missing"):
+        read_yaml(tmp_path / "gone.yaml")

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from crosslens.support import jobs
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError
 from crosslens.support.jobs import cancel_job, command_again, find_job, list_jobs, reason_of, recorded
 from crosslens.support.progress import progress, tell_skip
@@ -19,6 +21,13 @@ from crosslens.support.progress import progress, tell_skip
 def state(tmp_path, monkeypatch):
     monkeypatch.setenv("CROSSLENS_STATE", str(tmp_path / "state"))
     return tmp_path / "state"
+
+
+def ends(log):
+    """What a log tells beside progress, of which a line may come at any time."""
+    told = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert "progress" in told
+    return [event for event in told if event != "progress"]
 
 
 def log_of(target):
@@ -53,6 +62,31 @@ def test_a_job_is_seen_while_it_runs_and_after(tmp_path, monkeypatch):
     assert lines[-1]["skipped"] == {"is empty": 2}
     with pytest.raises(ConfigError, match="is done"):
         command_again(job)
+
+
+def test_the_log_of_a_job_in_object_storage_ends_up_there(storage, bucket, state):
+    target = place_of(f"s3://{bucket}/f")
+    for attempt in (1, 2):
+        with recorded("embed", target, ["embed"]), progress(1, "embedding") as advance:
+            (target / "features.json").write(b"{}")
+            advance()
+            job = list_jobs()[0]
+            # While it runs, and where it is killed, it is here.
+            assert ends(Path(job.log)) == ["start"]
+        assert ends(target / "job.jsonl") == ["start", "end"] * attempt
+        assert list_jobs()[0].log == f"s3://{bucket}/f/job.jsonl"
+        assert not list((state / "jobs").glob("*.jsonl"))
+
+
+def test_a_log_that_nothing_takes_stays_here(storage, bucket, state):
+    storage.fault("denied", "job.jsonl", method="PUT")
+    target = place_of(f"s3://{bucket}/f")
+    with recorded("embed", target, ["embed"]), progress(1, "embedding") as advance:
+        (target / "features.json").write(b"{}")
+        advance()
+    (job,) = list_jobs()
+    assert job.seen == "done"
+    assert ends(Path(job.log)) == ["start", "end"]
 
 
 @pytest.mark.parametrize(

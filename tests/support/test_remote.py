@@ -167,6 +167,15 @@ def test_wrong_credentials_and_a_lacking_right_are_told_apart(storage, place, mo
         list(place.walk())
 
 
+def test_an_endpoint_that_nobody_listens_at_is_no_matter_of_one_object(place, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setitem(remote._RETRIES, "max_retries", 1)
+    remote._store.cache_clear()
+    for ask in ((place / "x").read_bytes, (place / "x").is_file, lambda: list(place.walk())):
+        with pytest.raises(UnreachableError, match=r"nothing answers for s3://.*AWS_ENDPOINT_URL"):
+            ask()
+
+
 def test_without_the_package_it_is_said_which_to_install(place, monkeypatch):
     import sys
 

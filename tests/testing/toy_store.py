@@ -81,6 +81,9 @@ class ToyStore:
     def count(self, where=None):
         return len(self._rows(where))
 
+    def column(self, name):
+        return self.items.column(name)
+
     def scan(self, where=None, vectors=False, batch=8192):
         rows = self._rows(where)
         for start in range(0, len(rows), batch):

@@ -89,7 +89,7 @@ def compare(
 
 def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluation:
     """What ``evaluate`` does, for a request."""
-    run = None if isinstance(encoder, Encoder) else _run_at(Path(encoder))
+    run = None if isinstance(encoder, Encoder) else _run_at(encoder)
     plan = _plan(run, request)
     result = _measured(load_encoder(encoder), plan)
     if plan.catalog.left_out:
@@ -113,7 +113,7 @@ def measure_and_compare(
     """What ``compare`` does, for a request."""
     if len(encoders) < 2:
         raise ConfigError("compare takes at least two runs, encoders or backbones")
-    runs = [None if isinstance(place, Encoder) else _run_at(Path(place)) for place in encoders]
+    runs = [None if isinstance(place, Encoder) else _run_at(place) for place in encoders]
     first = next((run for run in runs if run is not None), None)
     if request.on is None and first is None:
         raise ConfigError("give the images to compare on; only a run remembers its own")
@@ -290,8 +290,9 @@ def _place(encoder: Encoder | Run | str | Path) -> Encoder | str | Path:
     return encoder.folder if isinstance(encoder, Run) else encoder
 
 
-def _run_at(path: Path) -> Run | None:
-    return Run(path) if (path / "config.yaml").is_file() else None
+def _run_at(place: str | Path) -> Run | None:
+    run = Run.at(place)
+    return run if (run.folder / "config.yaml").is_file() else None
 
 
 def run_marks(run: Run) -> list[str]:

@@ -16,7 +16,7 @@ from crosslens.images.decode import DecodeMode
 from crosslens.methods.tune import Tune
 from crosslens.ops.hubs import Goal
 from crosslens.recipes import read_recipe
-from crosslens.support.addresses import place_of
+from crosslens.support.addresses import PathHere, place_of
 from crosslens.support.errors import ConfigError, RunError
 from crosslens.support.request import Request
 from crosslens.training.run import IMAGES, Run
@@ -31,7 +31,7 @@ class FitRequest(Request):
     source: Source | None = None
     """The images: a folder, a manifest or a Catalog; methods that learn from texts alone need none."""
 
-    out: Path
+    out: PathHere
     """The run folder; must be new unless ``resume``."""
 
     domains: tuple[str, ...] | None = None

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crosslens.search.grid import Tile, picture_tile, tiles_as_html, write_pairs
+from crosslens.support.addresses import path_here
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import atomic_path, write_json
-from crosslens.support.tables import SUFFIXES, Table, to_pandas
+from crosslens.support.tables import SUFFIXES, Table, Tabled
 from crosslens.support.terminal import visible
-
-if TYPE_CHECKING:
-    import pandas
-    import pyarrow
 
 FORMAT = 1
 SHOWN = 12
@@ -66,7 +63,7 @@ class Alone:
 
 
 @dataclass(frozen=True, repr=False)
-class Matches:
+class Matches(Tabled):
     """Which picture of A is which of B.
 
     Attributes:
@@ -101,18 +98,6 @@ class Matches:
             _row("only b", one.guess.a if one.guess else None, one.picture, one.guess) for one in self.alone_b
         ]
         return Table(_COLUMNS, tuple(rows))
-
-    def to_arrow(self) -> pyarrow.Table:
-        """``table`` as an Arrow table."""
-        return self.table().to_arrow()
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """``table`` as a data frame.
-
-        Raises:
-            ConfigError: where pandas is not installed.
-        """
-        return to_pandas(self.to_arrow())
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values."""
@@ -197,8 +182,9 @@ def check_place(place: Path) -> None:
     """Whether a result of ``match`` may be written there: nothing else is written over.
 
     Raises:
-        ConfigError: for an unknown ending, or a file or folder that holds something else.
+        ConfigError: for an unknown ending, an address, or a file or folder that holds something else.
     """
+    path_here(place)
     suffix = place.suffix.lower()
     if place.is_dir():
         others = sorted({file.name for file in place.iterdir()} - set(_FILES))

@@ -15,6 +15,7 @@ from crosslens.data.source import Source, open_catalog
 from crosslens.encoder import Encoder, load_encoder
 from crosslens.features.of_encoder import features_of_encoder, folder_for
 from crosslens.ops.pairing import (
+    doubt_shares,
     find_candidates,
     pair_many_to_one,
     pair_one_to_one,
@@ -89,14 +90,18 @@ def _paired(
     with progress(len(a) + len(b), "comparing") as advance:
         candidates = find_candidates(a, b, on_progress=advance)
     shares = share_out(candidates, temperature_of(a, b), many=request.many)
-    chosen = (pair_many_to_one if request.many else pair_one_to_one)(candidates, shares)
+    if request.many:
+        chosen = pair_many_to_one(candidates, shares)
+        probabilities = np.minimum(shares[chosen], 1)
+    else:
+        chosen = pair_one_to_one(candidates, shares)
+        probabilities = doubt_shares(candidates, shares, chosen)
     pairs: list[Pair] = []
     guess_a: dict[int, Pair] = {}
     guess_b: dict[int, Pair] = {}
     partnered_a, partnered_b = set(), set()
-    for place in chosen.tolist():
+    for place, probability in zip(chosen.tolist(), probabilities.tolist(), strict=True):
         row, column = int(candidates.rows[place]), int(candidates.columns[place])
-        probability = min(float(shares[place]), 1.0)
         pair = Pair(pictures[0][row], pictures[1][column], float(candidates.scores[place]), probability)
         if probability >= request.min_match:
             pairs.append(pair)
@@ -107,6 +112,8 @@ def _paired(
             guess_b.setdefault(column, pair)
     rough = min(len(a), len(b)) < LEAST
     notes = [f"a side has fewer than {LEAST} pictures, so the probabilities are rough"] if rough else []
+    if request.many:
+        notes.append("the probabilities hold where most pictures of A have a partner, and are too high elsewhere")
     return Matches(
         tuple(pairs),
         _alone(pictures[0], partnered_a, guess_a),

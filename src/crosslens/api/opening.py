@@ -11,6 +11,7 @@ from crosslens.data.source import open_catalog
 from crosslens.search.index.adding import AddReport, add_images
 from crosslens.search.index.index import Index
 from crosslens.search.index.index_request import AddRequest, BuildRequest
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import TooManyGoneError
 from crosslens.support.places import cache_folder
 from crosslens.support.progress import note
@@ -22,14 +23,14 @@ finds photographs by a drawing better than all features do (.185 and .079 mAP on
 
 def place_of_index(pictures: str | Path) -> Path:
     """Where the index of a folder lies unless somebody says otherwise: in the cache, under the folder's name."""
-    whole = Path(pictures).resolve()
+    whole = place_of(pictures).resolve()
     key = hashlib.sha256(str(whole).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return cache_folder() / "indexes" / key / name_or(whole.name, "pictures")
 
 
-def is_index(folder: str | Path) -> bool:
+def is_index(folder: str | Place) -> bool:
     """Whether a folder is an index."""
-    return (Path(folder) / "index.json").is_file()
+    return (place_of(folder) / "index.json").is_file()
 
 
 def index_pictures(
@@ -54,7 +55,7 @@ def index_pictures(
         NothingEmbeddedError: when none of them can be read.
         StoreError: when ``folder`` holds something else, or another process is writing to the index.
     """
-    place = place_of_index(pictures) if folder is None else Path(folder)
+    place = place_of_index(pictures) if folder is None else place_of(folder)
     catalog = open_catalog(pictures)
     if not is_index(place):
         # Whoever wrote a manifest means its domains.

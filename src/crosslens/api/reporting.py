@@ -27,6 +27,7 @@ from crosslens.report.page import write_report
 from crosslens.report.tables import Section
 from crosslens.support.errors import ConfigError, EvaluationError, RunError
 from crosslens.support.progress import progress
+from crosslens.support.remote import Remote
 from crosslens.training.run import Run
 
 
@@ -96,8 +97,10 @@ def report(
         EvaluationError: when no image is left that none of the encoders saw a label of.
         CrosslensError: of the kind that fits when an encoder cannot be loaded or measured.
     """
-    record = run if isinstance(run, Run) else Run(Path(run))
+    record = run if isinstance(run, Run) else Run.at(run)
     config = record.config()
+    if out is None and isinstance(record.place, Remote):
+        raise ConfigError(f"{record.place} is read and not changed: name the page to write with --out FILE")
     target = record.folder / "report.html" if out is None else Path(out)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder; name the file to write, such as {target / 'report.html'}")
@@ -195,16 +198,16 @@ def _read(place: str | Path) -> _Entry:
     marks = (
         [f"{'supervised' if labelled else 'oracle'}: {told or 'trained with labels'}"] if labelled or told else []
     )
-    folder = Path(place)
-    run = None
+    there = Run.at(place)
+    folder, run = there.folder, None
     if (folder / "config.yaml").is_file():
-        run = Run(folder)
+        run = there
         marks += [mark for mark in run_marks(run) if not mark.startswith("oracle")]
         if scenario := run.config().get("scenario"):
             marks.append(f"trained on the classes of its {scenario['kind']} scenario only; measured here on all")
     name = encoder.name
     if folder.is_dir():
-        own = folder.resolve().name
+        own = there.place.resolve().name
         name = encoder.method if own == encoder.method else f"{encoder.method} ({own})"
     return _Entry(name, encoder, tuple(marks), run)
 

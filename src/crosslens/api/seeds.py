@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crosslens.support.addresses import Place, place_of
+
 
 class Spread(NamedTuple):
     """A number over several runs: its mean, and its standard deviation as of a sample (0 for one run)."""
@@ -23,10 +25,10 @@ def seed_folder(group: Path, seed: int) -> Path:
 
 def runs_of(place: str | Path) -> list[str]:
     """The runs of a group, by seed; what is no group is given back as it is."""
-    folder = Path(place)
+    folder = place_of(place)
     if (folder / "config.yaml").is_file() or not folder.is_dir():
         return [str(place)]
-    runs = [run for run in folder.glob("seed-*") if (run / "config.yaml").is_file()]
+    runs: list[Place] = [run for run in folder.glob("seed-*") if (run / "config.yaml").is_file()]
     return [str(run) for run in sorted(runs, key=_seed)] or [str(place)]
 
 
@@ -36,6 +38,6 @@ def spread_of(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), deviation)
 
 
-def _seed(run: Path) -> tuple[int, str]:
+def _seed(run: Place) -> tuple[int, str]:
     number = run.name.removeprefix("seed-")
     return (int(number) if number.isdecimal() else 1 << 62, run.name)

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from crosslens.backbones import TEXT_READERS
 from crosslens.backbones.base import Backbone, load_weights
-from crosslens.backbones.drawings.reader import LiteTower
+from crosslens.backbones.drawings.reader import LiteTower, weave
 from crosslens.backbones.efficientnet import EfficientNetLite0
 from crosslens.backbones.reading import Reading
 from crosslens.backbones.sentences import SentenceReader, sentence_key
@@ -168,8 +168,7 @@ class PhotoBackbone(SentenceBackbone):
 
     def to_joint(self, features: Tensor) -> Tensor:
         """Features ``(N, 1280)`` to unit rows ``(N, 384)``: class texts weighted by the softmax, centred."""
-        weights = torch.softmax(self.logits(features) / _JOINT_TEMPERATURE, dim=1)
-        woven = F.normalize(weights @ self.class_texts - self.text_centre, dim=1)
+        woven = weave(self.logits(features), self.class_texts, self.text_centre, _JOINT_TEMPERATURE)
         if not self.joint_kind:
             return woven
         regressed = F.normalize(features.float() @ self._regression, dim=1)

@@ -22,8 +22,9 @@ def demo(
     gained, builds an index, searches it and writes a report.
     """
     from crosslens.api.demo import run_demo
+    from crosslens.support.addresses import path_here
 
-    result = run_demo(out, (lambda line: None) if quiet else echo)
+    result = run_demo(path_here(out), (lambda line: None) if quiet else echo)
     emit_json(json, result.to_json())
     if not is_shown(quiet, json):
         return

@@ -41,12 +41,16 @@ def require_name(kind: str, name: str | None, known: Sequence[str]) -> None:
 
 
 def require_run(folder: str) -> None:
-    """Check that a folder is a run's.
+    """Check that a folder of this machine is a run's.
 
     Raises:
         RunError: where it has no settings.
     """
-    if not (Path(folder) / "config.yaml").is_file():
+    from crosslens.support.addresses import place_of
+    from crosslens.support.remote import Remote
+
+    place = place_of(folder)
+    if not isinstance(place, Remote) and not (place / "config.yaml").is_file():
         raise RunError(f"{folder} is no run folder (no config.yaml)")
 
 

@@ -36,7 +36,7 @@ def show(context: typer.Context, json: Json = None) -> None:
     """List embed, fit and index build: what runs, how far it is, and what ended in the last 30 days.
 
     A job that is 'lost' was killed; one 'elsewhere' runs on another machine that has the same home. Each keeps a
-    log in what it makes, job.jsonl, one JSON object a line.
+    log in what it makes, job.jsonl, one JSON object a line; what is made in object storage has it when it ends.
 
     Example: crosslens jobs        crosslens jobs cancel embed-3f2a91        crosslens jobs resume embed-3f2a91
     """
@@ -71,6 +71,8 @@ def show(context: typer.Context, json: Json = None) -> None:
     for job in jobs:
         if job.reason:
             echo(f"{job.id}: {job.reason}")
+        if job.log and not job.log.startswith(job.target):
+            echo(f"{job.id}: its log is {job.log}")
 
 
 @app.command()

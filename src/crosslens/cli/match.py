@@ -79,8 +79,9 @@ def match(
     For a catalogue and photos of a shop, two icon sets, drawings and what they were drawn from. Nothing is trained
     and no labels are needed. Each picture has one partner at most; --many lets several of A share one of B.
 
-    A probability says how sure a pair is, given that most pictures of the smaller side do have a partner. Folders
-    that share little get too high ones: look at the pairs (--open) before you trust them.
+    A probability says how sure a pair is. How many pictures have a partner is estimated, so that folders that
+    share nothing get hardly any pair. With --many it is not: most pictures of A are taken to have one, and where
+    they have none the probabilities are too high.
 
     Example: crosslens match shop/ catalogue/ --many --out pairs.csv --open
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from crosslens.cli.browser import show_in_browser
 from crosslens.cli.early import require_sources
 from crosslens.cli.options import Device, MaxPixels, Quiet
 from crosslens.cli.serve import require_extra
+from crosslens.support.addresses import place_of
 from crosslens.support.terminal import echo
 
 PORT = 8000
@@ -52,7 +53,7 @@ def open_pictures(
     from crosslens.server.settings import ServerSettings
     from crosslens.support.progress import note
 
-    place = Path(pictures)
+    place = place_of(pictures)
     if not is_index(place):
         opened, report = index_pictures(pictures, index, device=device)
         place, count = opened.folder, len(opened)
@@ -71,8 +72,8 @@ def open_pictures(
         shown = False if no_browser else show_in_browser(url)
         echo(f"{'Search' if shown else 'Open this page to search'}: {url}    (stop with Ctrl-C)")
 
-    settings = ServerSettings(indexes=absolute([place]), port=PORT if port is None else port)
-    with _in_use(place):
+    settings = ServerSettings(indexes=absolute([Path(str(place))]), port=PORT if port is None else port)
+    with _in_use(place) if isinstance(place, Path) else nullcontext():
         try:
             serve(settings, announce)
         except PortTakenError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crosslens.search.index.index import Index
     from crosslens.search.query.query import Answer
     from crosslens.search.query.search_request import SearchRequest
+    from crosslens.support.addresses import Place
     from crosslens.support.tables import Table
 
 
@@ -255,7 +256,7 @@ def _show_sheet(index: Index, request: SearchRequest, answer: Answer) -> None:
         note(f"there is no browser with windows here; the hits are drawn in {file}")
 
 
-def _copy(answer: Answer, folder: Path) -> list[Path]:
+def _copy(answer: Answer, folder: Path) -> list[Place]:
     """The hits' pictures in a folder, the rank in front of each name; nothing there is written over."""
     import shutil
 
@@ -264,14 +265,14 @@ def _copy(answer: Answer, folder: Path) -> list[Path]:
     from crosslens.support.members import read_bytes
     from crosslens.support.progress import note
 
-    width = len(str(len(answer.hits)))
-    copied = []
+    width, there = len(str(len(answer.hits))), place_of(folder)
+    copied: list[Place] = []
     for rank, found in enumerate(answer.hits, start=1):
         source = place_of(found.hit.path)
-        target = folder / f"{rank:0{width}}-{source.name}"
+        target = there / f"{rank:0{width}}-{source.name}"
         again = 2
         while target.exists():
-            target = folder / f"{rank:0{width}}-{source.stem} ({again}){source.suffix}"
+            target = there / f"{rank:0{width}}-{source.stem} ({again}){source.suffix}"
             again += 1
         try:
             content = None if isinstance(source, Path) and source.is_file() else read_bytes(source)

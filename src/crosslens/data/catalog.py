@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from crosslens.data.listing import Listing
 from crosslens.data.names import Spelling, caseless, is_blank, nfc, read_name, stored_forms, told_apart
-from crosslens.data.readers import read, read_in_parts
+from crosslens.data.readers import read_in_parts
 from crosslens.support.addresses import NOT_READ, Place, is_address, is_unread, joined, place_of, whole_name
 from crosslens.support.errors import CatalogError, LabelsHiddenError
 from crosslens.support.files import atomic_path
@@ -44,6 +44,8 @@ SCHEMA = pa.schema(
     ]
 )
 _ROLES = ("query", "gallery", "both")
+_AT_ONCE = 1 << 16
+"""Rows that are held as Python's own at a time."""
 _SHOWN = 60
 """Letters of a wrong cell that a message shows."""
 
@@ -81,7 +83,8 @@ class Catalog:
         _check_rows(self.table)
 
     def __repr__(self) -> str:
-        counts = Counter(self.column("domain"))
+        told = pc.value_counts(self.table.column("domain")).to_pylist()
+        counts = {one["values"]: one["counts"] for one in told}
         domains = ", ".join(f"{name} {counts[name]}" for name in self.domains)
         classes = "labels hidden" if self.labels_hidden else f"{len(self.classes)} classes"
         return f"<Catalog of {len(self)} images below {self.root}: {domains or 'none'}; {classes}>"
@@ -95,12 +98,15 @@ class Catalog:
         Raises:
             LabelsHiddenError: for ``label`` of a catalog whose labels are hidden.
         """
+        return list(self._shown(name).to_pylist())
+
+    def _shown(self, name: str) -> pa.ChunkedArray:
         if name == "label" and self.labels_hidden:
             raise LabelsHiddenError(
                 "labels are hidden: this method learns without them. Class counts are estimated or given as a"
                 " number (--set clusters=N); labels belong to evaluation"
             )
-        return list(self.table.column(name).to_pylist())
+        return self.table.column(name)
 
     @property
     def own(self) -> pa.Table:
@@ -120,7 +126,7 @@ class Catalog:
 
     def with_prefix(self, prefix: str) -> Catalog:
         """The same images under ids that start with ``prefix/``; their paths stay."""
-        column = pa.array([f"{prefix}/{image}" for image in self.ids], pa.string())
+        column = pc.binary_join_element_wise(prefix, self.table.column("id"), "/")
         place = SCHEMA.get_field_index("id")
         return replace(self, table=self.table.set_column(place, SCHEMA.field("id"), column))
 
@@ -144,9 +150,14 @@ class Catalog:
         return [joined(self.root, path) for path in self.column("path")]
 
     @property
+    def places(self) -> Sequence[Place]:
+        """The same as ``paths``, each made when it is asked for."""
+        return _Places(self.root, self.table.column("path"))
+
+    @property
     def domains(self) -> list[str]:
         """The domain names, sorted."""
-        return sorted(pc.unique(self.table.column("domain")).to_pylist())
+        return self.values("domain")
 
     @property
     def classes(self) -> list[str]:
@@ -155,7 +166,7 @@ class Catalog:
         Raises:
             LabelsHiddenError: when labels are hidden.
         """
-        return sorted({label for label in self.labels if label is not None})
+        return self.values("label")
 
     def domains_named(self, wanted: str | Sequence[str]) -> tuple[str, ...]:
         """The domains that are meant, as they are written here, in the order given; see ``crosslens.data.names``.
@@ -185,23 +196,44 @@ class Catalog:
         for name, wanted in (("domain", domains), ("label", labels), ("split", splits)):
             if wanted is None:
                 continue
-            values = self.column(name)
-            present = sorted({value for value in values if value is not None})
-            keep = set(Spelling(present).require(wanted if isinstance(wanted, str) else sorted(wanted), name))
-            mask &= np.fromiter((value in keep for value in values), dtype=bool, count=len(self))
+            present = self.values(name)
+            keep = Spelling(present).require(wanted if isinstance(wanted, str) else sorted(wanted), name)
+            mask &= self.is_in(name, keep)
         return self.where(mask)
+
+    def is_in(self, name: str, values: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows ``(N,)`` have one of these values in a column of text.
+
+        Raises:
+            LabelsHiddenError: for ``label`` when labels are hidden.
+        """
+        found = pc.is_in(self._shown(name), value_set=pa.array(list(values), pa.string()))
+        return np.asarray(found.to_numpy(), bool)
+
+    def values(self, name: str) -> list[str]:
+        """What occurs in a column of text, nulls left out, sorted.
+
+        Raises:
+            LabelsHiddenError: for ``label`` when labels are hidden.
+        """
+        return sorted(pc.unique(self._shown(name)).drop_null().to_pylist())
 
     def where(self, mask: NDArray[np.bool_]) -> Catalog:
         """The rows where ``mask (N,)`` is True."""
         return replace(self, table=self.table.filter(pa.array(mask)))
 
-    def with_ids(self, ids: Container[str]) -> Catalog:
+    def with_ids(self, ids: Collection[str]) -> Catalog:
         """The rows whose id is among ``ids``, in the same order; ids that no row has do not matter."""
-        return self.where(np.fromiter((image in ids for image in self.ids), dtype=bool, count=len(self)))
+        return self.where(self.is_in("id", ids))
 
-    def take(self, rows: Sequence[int]) -> Catalog:
+    def take(self, rows: Sequence[int] | pa.Array) -> Catalog:
         """The rows at the positions given, in that order."""
-        return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
+        chosen = rows if isinstance(rows, pa.Array) else pa.array(np.asarray(rows, np.int64))
+        return replace(self, table=self.table.take(chosen))
+
+    def part(self, start: int, count: int) -> Catalog:
+        """At most ``count`` rows from ``start`` on, without copying them."""
+        return replace(self, table=self.table.slice(start, count))
 
     def hide_labels(self) -> Catalog:
         """The same images with labels that raise when asked for: what unsupervised methods are given.
@@ -249,14 +281,20 @@ class Catalog:
         if here == there:
             return self
         below = there.rstrip(os.sep) + os.sep
-        whole = [whole_name(joined(self.root, path)) for path in self.column("path")]
-        paths = [path[len(below) :] if path.startswith(below) else path for path in whole]
-        table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), pa.array(paths))
+
+        def rooted(path: str) -> str:
+            whole = whole_name(joined(self.root, path))
+            return whole[len(below) :] if whole.startswith(below) else whole
+
+        paths = _each(rooted, self.table.column("path"))
+        table = self.table.set_column(SCHEMA.get_field_index("path"), SCHEMA.field("path"), paths)
         return replace(self, table=table, root=folder)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[dict[str, Any]], root: Place, notes: Sequence[str] = ()) -> Catalog:
-        """Build a catalog from dictionaries with at least ``path`` and ``domain``.
+    def from_rows(
+        cls, rows: Iterable[dict[str, Any]], root: Place, notes: Sequence[str] = (), before: int = 0
+    ) -> Catalog:
+        """Build a catalog from dictionaries with at least ``path`` and ``domain``; ``before`` rows come first.
 
         ``id`` (text or a whole number) defaults to the path, ``role`` to ``both``; other keys are ignored. Case
         does not matter in ``split`` and ``role``.
@@ -266,7 +304,7 @@ class Catalog:
                 that holds a line end.
         """
         columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-        for number, row in enumerate(rows, start=1):
+        for number, row in enumerate(rows, start=before + 1):
             path, domain = _text(row, "path", number), _name(row, "domain", number)
             if path is None or domain is None:
                 raise CatalogError(f"row {number} lacks a {'domain' if path else 'path'}: {row}")
@@ -287,7 +325,19 @@ class Catalog:
         Raises:
             CatalogError: when it does not exist, holds no image, or is none of these.
         """
-        return cls.from_listing(read(_readable(source)))
+        # Rows of a large table are Python's own for a moment only, a part of them at a time.
+        listings = read_in_parts(_readable(source), _AT_ONCE)
+        first = next(listings)
+        parts = [cls.from_listing(first), *map(cls.from_listing, listings)]
+        if len(parts) == 1:
+            return parts[0]
+        try:
+            whole = concatenate(parts)
+        except CatalogError as error:
+            raise CatalogError(f"{first.file}: {error}") from error
+        except pa.ArrowException as error:
+            raise CatalogError(f"{first.file}: its columns are not of one type throughout: {error}") from error
+        return replace(whole, notes=tuple(dict.fromkeys(whole.notes)))
 
     @classmethod
     def open_in_parts(cls, source: str | Place, rows: int) -> Iterator[Catalog]:
@@ -309,7 +359,7 @@ class Catalog:
             CatalogError: as ``from_rows``, naming the file that lists the row.
         """
         try:
-            catalog = cls.from_rows(listing.rows, listing.root, listing.notes)
+            catalog = cls.from_rows(listing.rows, listing.root, listing.notes, listing.before)
         except CatalogError as error:
             if listing.file is None:
                 raise
@@ -335,9 +385,32 @@ class Catalog:
         """
         table = self.table
         for column, value in (("domain", name), ("label", None)):
-            values = pa.array([value] * len(self), pa.string())
+            values = pa.repeat(pa.scalar(value, pa.string()), len(self))
             table = table.set_column(SCHEMA.get_field_index(column), SCHEMA.field(column), values)
         return replace(self, table=table)
+
+
+class _Places(Sequence[Place]):
+    def __init__(self, root: Place, paths: pa.ChunkedArray) -> None:
+        self._root, self._paths = root, paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, row: int) -> Place: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Place]: ...
+    def __getitem__(self, row: int | slice) -> Place | list[Place]:
+        if isinstance(row, slice):
+            return [joined(self._root, path) for path in self._paths[row].to_pylist()]
+        return joined(self._root, self._paths[row].as_py())
+
+
+def _each(change: Callable[[str], str], column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Every text of a column changed, a part of them at a time."""
+    parts = (column[start : start + _AT_ONCE] for start in range(0, len(column), _AT_ONCE))
+    return pa.chunked_array([pa.array(map(change, part.to_pylist()), pa.string()) for part in parts], pa.string())
 
 
 def concatenate(catalogs: Sequence[Catalog]) -> Catalog:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crosslens.data.names import caseless, read_name, spelt_apart, told_apart
+from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError
 
 
@@ -22,7 +23,7 @@ def read_class_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
     if isinstance(source, str | Path):
         place = str(source)
         try:
-            lines = Path(source).read_text("utf-8-sig").splitlines()
+            lines = place_of(source).read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the class names in {source} cannot be read: {error}") from error
     else:

@@ -23,6 +23,7 @@ class Listing:
         left_out: how many files of each suffix are pictures or films that were left out.
         file: the file that lists the rows, which errors about a row name; None where a folder was read.
         own: columns of people's own, a row for each of ``rows``; None where there are none.
+        before: rows of the file that stand before these.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -31,3 +32,4 @@ class Listing:
     left_out: Mapping[str, int] = field(default_factory=dict)
     file: Place | None = None
     own: pa.Table | None = None
+    before: int = 0

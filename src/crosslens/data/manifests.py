@@ -29,37 +29,29 @@ _INDEX = re.compile(r"|index|unnamed: \d+|__index_level_\d+__")
 """What pandas calls the numbers of a frame's rows, folded."""
 _DELIMITERS = ",;\t|"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_AT_ONCE = 1_000_000
 _FILE_NAME = re.compile(r".*\.\w{2,5}\s*", re.DOTALL)
 
 
 def read_manifest(path: Place) -> Listing:
-    """Read a CSV, Parquet, JSON-lines or Lance manifest; paths are relative to the manifest's folder.
+    """Read a CSV or JSON-lines manifest; paths are relative to the manifest's folder.
 
     Columns: ``path`` and ``domain`` are needed; ``id, label (or class), split, role`` are used when present. Case
     and spaces around these names do not matter. Other columns are kept as people's own
     (``crosslens.data.columns``); the numbers of rows that pandas writes are passed over. CSV is UTF-8 (or UTF-16
     with its mark) and separated by commas, semicolons, tabs or bars; a line of ``.jsonl`` is one JSON object.
 
-    Where a Parquet or Lance table holds the pictures in a column of bytes (``members.picture_column``), it needs
-    no ``path``, which then only names a picture, and no ``domain``: that is the table's name. The bytes are not
-    read here.
-
     Raises:
         CatalogError: for missing or repeated columns, one that is nearly called as a known one, or a cell that
             holds further rows.
     """
-    if path.suffix.lower() not in LARGE_SUFFIXES:
-        return _listing(path, read_table(path, ("path", "domain")), None, 0)
-    parts = list(read_manifest_in_parts(path, _AT_ONCE))
-    rows = [row for part in parts for row in part.rows]
-    own = [part.own for part in parts if part.own is not None]
-    notes = list(dict.fromkeys(sentence for part in parts for sentence in part.notes))
-    return Listing(rows, parts[0].root, notes, file=path, own=_stacked(path, own))
+    return _listing(path, read_table(path, ("path", "domain")), None, 0)
 
 
 def read_manifest_in_parts(path: Place, rows: int) -> Iterator[Listing]:
     """The same of a Parquet or Lance table, at most ``rows`` rows at a time.
+
+    Where it holds the pictures in a column of bytes (``members.picture_column``), it needs no ``path``, which then
+    only names a picture, and no ``domain``: that is the table's name. The bytes are not read here.
 
     Raises:
         CatalogError: as ``read_manifest``, when its part is reached.
@@ -118,16 +110,7 @@ def _listing(path: Place, table: pa.Table, pictures: str | None, first: int) -> 
             row["id"] = row.get("id") or row.get("path")
             row["path"] = f"{path.name}/{number}"
             row["domain"] = row.get("domain") or name_or(path.stem, "pictures")
-    return Listing(rows, path.parent, notes, file=path, own=own)
-
-
-def _stacked(path: Place, tables: Sequence[pa.Table]) -> pa.Table | None:
-    import pyarrow as pa
-
-    try:
-        return pa.concat_tables(tables, promote_options="permissive") if tables else None
-    except pa.ArrowException as error:
-        raise CatalogError(f"{path}: its columns are not of one type throughout: {error}") from error
+    return Listing(rows, path.parent, notes, file=path, own=own, before=first)
 
 
 def own_columns(path: Place, table: pa.Table) -> tuple[pa.Table, list[str]]:

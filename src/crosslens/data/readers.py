@@ -39,13 +39,13 @@ _LIST_LINE = re.compile(r"(?P<name>.*\S)\s+(?P<label>-?[0-9]+)")
 
 
 def read(source: Place) -> Listing:
-    """Read a folder, one image, a table, a tar archive, or a ``path label`` list.
+    """Read a folder, one image, a text table, a tar archive, or a ``path label`` list.
 
     Raises:
         CatalogError: when ``source`` does not exist or holds no image.
     """
     suffix = source.suffix.lower()
-    if suffix == ".lance" or (suffix in MANIFEST_SUFFIXES and source.is_file()):
+    if suffix in MANIFEST_SUFFIXES and source.is_file():
         return read_manifest(source)
     if suffix == ".tar" and source.is_file():
         return read_archives([source], source.parent)

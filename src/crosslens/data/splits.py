@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
@@ -30,9 +30,9 @@ def select_splits(catalog: Catalog, wanted: Splits | None) -> Catalog:
     names = None if wanted is None else _names(wanted)
     if names is None:
         return catalog
-    column = [NONE if name is None else name for name in catalog.column("split")]
-    chosen = set(Spelling(column).require(names, "split"))
-    return catalog.where(np.array([name in chosen for name in column], dtype=bool))
+    column = pc.fill_null(catalog.table.column("split"), NONE)
+    chosen = Spelling(pc.unique(column).to_pylist()).require(names, "split")
+    return catalog.where(pc.is_in(column, value_set=pa.array(chosen, pa.string())).to_numpy())
 
 
 def select_training(catalog: Catalog, wanted: Splits | None) -> tuple[Catalog, tuple[str, ...], str]:
@@ -50,12 +50,11 @@ def select_training(catalog: Catalog, wanted: Splits | None) -> tuple[Catalog, t
     """
     if wanted is not None:
         return select_splits(catalog, wanted), tuple(_names(wanted) or ()), ""
-    column = catalog.column("split")
-    present = sorted({name for name in column if name is not None})
+    column, present = catalog.table.column("split"), catalog.values("split")
     if not present:
         return catalog, (), ""
     chosen = [name for name in present if name.casefold() in _TRAINING]
-    if not chosen and None not in column:
+    if not chosen and not column.null_count:
         raise CatalogError(
             f"the images are in the splits {_counted(column)}, and none is called train; say which to learn from,"
             f" such as --split {present[0]}, or --split {ALL}"
@@ -68,8 +67,8 @@ def select_training(catalog: Catalog, wanted: Splits | None) -> tuple[Catalog, t
 
 def mixed_splits(catalog: Catalog) -> str:
     """A sentence where a catalog has images of several splits, else ""."""
-    column = catalog.column("split")
-    count = len(set(column))
+    column = catalog.table.column("split")
+    count = len(pc.unique(column))
     return "" if count < 2 else f"{count} splits are mixed: {_counted(column)}; --split takes some of them"
 
 
@@ -81,7 +80,7 @@ def _names(wanted: Splits) -> list[str] | None:
     return None if names == [ALL] else names
 
 
-def _counted(column: Sequence[str | None]) -> str:
-    counts = Counter(column)
+def _counted(column: pa.ChunkedArray) -> str:
+    counts = {one["values"]: one["counts"] for one in pc.value_counts(column).to_pylist()}
     ordered = sorted(counts, key=lambda name: (name is None, name or ""))
     return ", ".join(f"{NONE if name is None else name} ({counts[name]})" for name in ordered)

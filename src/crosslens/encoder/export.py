@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from crosslens.backbones.engine import ExportError, PixelTower, export_onnx
 from crosslens.encoder import Encoder
+from crosslens.support.addresses import path_here
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import atomic_path, write_json
 
@@ -61,7 +62,7 @@ def export_encoder(encoder: Encoder, target: str | Path, kind: Format = "onnx", 
         ConfigError: for another kind, a domain that the encoder does not know, or a target that exists.
         ExportError: when the network cannot be written, or computes other values than the encoder.
     """
-    folder = Path(target)
+    folder = path_here(target)
     if kind not in FORMATS:
         raise ConfigError(f"there is no format {kind!r}; use {', '.join(FORMATS)}")
     if folder.exists():

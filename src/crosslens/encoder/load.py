@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crosslens.backbones import load_backbone
 from crosslens.encoder.encoder import Encoder
+from crosslens.encoder.folders import folder_here
 from crosslens.encoder.parts import Joint
 from crosslens.encoder.untrained import frozen_encoder
 from crosslens.images.decode import DecodeMode
@@ -16,7 +17,8 @@ from crosslens.support.near_names import near_folder
 def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = None) -> Encoder:
     """An encoder from a run folder, an encoder folder, or a backbone's name; an Encoder is returned as it is.
 
-    A backbone's name gives the frozen encoder; ``lite:joint`` gives its space shared with text.
+    A run or an encoder at an address is read from a copy in the cache. A backbone's name gives the frozen encoder;
+    ``lite:joint`` gives its space shared with text.
 
     Args:
         source: an Encoder, a run, an encoder folder or a name.
@@ -30,7 +32,7 @@ def load_encoder(source: Encoder | str | Path, *, decode: DecodeMode | None = No
     """
     if isinstance(source, Encoder):
         return _as_it_decodes(source, source.name, decode)
-    folder = Path(source)
+    folder = folder_here(source)
     if (folder / "encoder" / "config.json").is_file():
         return _as_it_decodes(Encoder.load(folder / "encoder"), folder, decode)
     if (folder / "config.json").is_file():

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
+from typing import overload
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import Timeout
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
-from crosslens.features.runner import OnThreads, Runner
+from crosslens.features.runner import Crew, OnThreads, Runner
 from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
 from crosslens.features.work import Batch, Item, Stages, items_of
 from crosslens.images.augment import Augmentation
@@ -21,6 +27,9 @@ from crosslens.support.errors import CatalogError, FeatureError
 from crosslens.support.jobs import reason_of
 from crosslens.support.local_copy import lock_of
 from crosslens.support.progress import note, progress, tell_skip
+
+_PART = 1 << 16
+"""Images whose paths and states are held at once."""
 
 
 @dataclass
@@ -73,7 +82,8 @@ def embed_catalog(
 ) -> EmbedReport:
     """Embed every image of ``catalog`` that ``folder`` lacks; images that failed before are tried again.
 
-    Memory is bounded by ``shard_size`` and the batches in flight, whatever the number of images.
+    Memory is bounded by ``shard_size``, the batches in flight and the part of the images that is looked at,
+    whatever their number, but for the catalog itself and Arrow's columns of ids and stamps.
 
     Args:
         catalog: N images.
@@ -95,34 +105,60 @@ def embed_catalog(
         FingerprintError: when the folder holds another backbone's vectors.
         CrosslensError: when the disk is full; finished shards stay.
     """
-    started = time.perf_counter()
     config = FeatureConfig.of(backbone, views, augmentation, seed)
+    return embed_and_open(
+        catalog,
+        backbone,
+        folder,
+        config,
+        shard_size=shard_size,
+        retry=retry,
+        wait=wait,
+        join=join,
+        runner=runner or OnThreads(workers, device),
+    )[0]
+
+
+def embed_and_open(
+    catalog: Catalog,
+    backbone: Backbone,
+    folder: Place,
+    config: FeatureConfig,
+    *,
+    runner: Runner,
+    shard_size: int = 2048,
+    retry: bool = True,
+    wait: bool = False,
+    join: Sequence[Place] = (),
+) -> tuple[EmbedReport, FeatureStore]:
+    """What ``embed_catalog`` does, with the folder as it is afterwards; ``config`` says what the vectors are."""
+    started = time.perf_counter()
     _require_whole(folder)
     folder.mkdir(parents=True, exist_ok=True)
     report = EmbedReport(folder, left_out=dict(catalog.left_out))
-    store = FeatureStore.create(folder, config)
-    items = list(items_of(catalog))
-    if join or _todo(items, store, retry) or store.damaged:
+    store, images = FeatureStore.create(folder, config), _Images(catalog)
+    todo, failed = _check(images, store, retry)
+    if join or len(todo) or store.damaged:
         try:
             with lock_of(folder).acquire(timeout=-1 if wait else 0):
                 # Read again: another process may have embedded some of them while this one waited.
-                store = FeatureStore.create(folder, config)
+                store, images = FeatureStore.create(folder, config), _Images(catalog)
                 if store.drop_damaged():
                     note("damaged shards were dropped; their images are embedded again")
                 if join:
                     store.join(join)
-                items = list(items_of(catalog))
-                todo = _todo(items, store, retry)
-                if todo:
-                    _run(todo, backbone, store, report, shard_size, runner or OnThreads(workers, device))
+                todo, failed = _check(images, store, retry)
+                if len(todo):
+                    with runner.start(backbone, store.config) as crew:
+                        failed += _run(_Batches(images, todo, crew, store.config), crew, store, report, shard_size)
         except Timeout:
             raise FeatureError(
                 f"another process is writing to {folder}; wait for it or choose another folder"
             ) from None
-    report.skipped = [entry for item in items if (entry := _failure(item, store)) is not None]
+    report.skipped = _in_order(failed)
     report.reused = len(catalog) - report.embedded - len(report.skipped)
     report.seconds = time.perf_counter() - started
-    return report
+    return report, store
 
 
 def embed_in_turn(
@@ -136,7 +172,7 @@ def embed_in_turn(
 ) -> EmbedReport:
     """Embed catalogs one after the other, such as the parts of a table that is larger than memory.
 
-    Of every image its id and stamp are held, nothing else.
+    Of every image its id and stamp are held, in Arrow's memory, nothing else. The runner is started once for all.
 
     Args:
         catalogs: are taken as they come; ids must not repeat.
@@ -147,46 +183,34 @@ def embed_in_turn(
         FeatureError, FingerprintError, CrosslensError: as ``embed_catalog``.
     """
     started = time.perf_counter()
-    report, seen = EmbedReport(folder), set[str]()
+    report, seen = EmbedReport(folder), pa.chunked_array([], pa.string())
     _require_whole(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with lock_of(folder).acquire(timeout=0):
+        with lock_of(folder).acquire(timeout=0), ExitStack() as started_once:
             store = FeatureStore.create(folder, FeatureConfig.of(backbone, views))
             if store.drop_damaged():
                 note("damaged shards were dropped; their images are embedded again")
+            crew: Crew | None = None
             for catalog in catalogs:
-                if repeated := seen.intersection(catalog.ids):
+                ids = catalog.table.column("id")
+                if repeated := ids.filter(pc.is_in(ids, value_set=seen)).to_pylist():
                     raise CatalogError(f"the id {min(repeated)!r} occurs twice; every image needs one of its own")
-                seen.update(catalog.ids)
-                _embed_one(catalog, backbone, store, report, shard_size, runner or OnThreads())
+                seen = pa.chunked_array([*seen.chunks, *ids.chunks], pa.string())
+                images = _Images(catalog)
+                todo, failed = _check(images, store, retry=True)
+                if len(todo):
+                    crew = crew or started_once.enter_context(
+                        (runner or OnThreads()).start(backbone, store.config)
+                    )
+                    failed += _run(_Batches(images, todo, crew, store.config), crew, store, report, shard_size)
+                report.skipped += _in_order(failed)
                 note(f"{len(seen)} images seen, {report.embedded} of them embedded now")
     except Timeout:
         raise FeatureError(f"another process is writing to {folder}; wait for it or choose another") from None
+    report.reused = len(seen) - report.embedded - len(report.skipped)
     report.seconds = time.perf_counter() - started
     return report
-
-
-def _embed_one(
-    catalog: Catalog,
-    backbone: Backbone,
-    store: FeatureStore,
-    report: EmbedReport,
-    shard_size: int,
-    runner: Runner,
-) -> None:
-    """Embed one of several catalogs, and count it in the report of all."""
-    items = list(items_of(catalog))
-    own = EmbedReport(report.folder)
-    if todo := _todo(items, store, retry=True):
-        _run(todo, backbone, store, own, shard_size, runner)
-    skipped = [entry for item in items if (entry := _failure(item, store)) is not None]
-    report.embedded += own.embedded
-    report.reused += len(items) - own.embedded - len(skipped)
-    report.skipped += skipped
-    report.stages = {
-        name: report.stages.get(name, 0.0) + spent for name, spent in own.stages.items()
-    } or report.stages
 
 
 def _require_whole(folder: Place) -> None:
@@ -197,46 +221,108 @@ def _require_whole(folder: Place) -> None:
         )
 
 
-def _todo(items: list[Item], store: FeatureStore, retry: bool) -> list[Item]:
-    """Images without features or changed since; with ``retry`` also those that failed and did not change."""
-    wanted = [item for item in items if not item.has(store.stamp(item.id))]
-    return wanted if retry else [item for item in wanted if not _failed(item, store)]
+def lacking(catalog: Catalog, store: FeatureStore) -> Catalog:
+    """The images that a folder has no features of, as they are now."""
+    return catalog.take(_check(_Images(catalog), store, retry=True)[0])
 
 
-def _failed(item: Item, store: FeatureStore) -> bool:
-    entry = store.failure(item.id)
-    return entry is not None and item.has(entry.stamp)
+_Failed = list[tuple[int, Skipped]]
+"""Images without features, by their row in the catalog."""
 
 
-def _failure(item: Item, store: FeatureStore) -> Skipped | None:
-    """Why an image has no features as it is now; None when it has."""
-    if item.has(store.stamp(item.id)):
-        return None
-    if _failed(item, store):
-        return store.failure(item.id)
-    return Skipped(item.id, str(item.path), f"{item.path} was changed meanwhile", item.stamp)
+class _Images:
+    """The images of a catalog as they are now; of a large one, only some parts are held."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        # Two, since a batch may lie on their border, and its pictures are on their way while others are embedded.
+        self._part = lru_cache(maxsize=2)(self._look)
+
+    def __getitem__(self, row: int) -> Item:
+        return self._part(row // _PART)[row % _PART]
+
+    def parts(self) -> Iterator[tuple[int, list[Item]]]:
+        """The first row of each part, and its images."""
+        for number in range(ceil(len(self.catalog) / _PART)):
+            yield number * _PART, self._part(number)
+
+    def _look(self, number: int) -> list[Item]:
+        return list(items_of(self.catalog.part(number * _PART, _PART)))
 
 
-def _run(
-    todo: list[Item], backbone: Backbone, store: FeatureStore, report: EmbedReport, shard_size: int, runner: Runner
-) -> None:
-    with runner.start(backbone, store.config) as crew:
-        step = max(1, crew.batch_size // (1 + store.config.views))
-        batches = [todo[start : start + step] for start in range(0, len(todo), step)]
-        shards = _Shards(store, len(batches), ceil(shard_size / step), report, crew.stages)
-        skipped = 0
-        with progress(len(todo), "embedding") as advance:
-            try:
-                for number, batch in crew.run(batches):
-                    shards.add(number, batch)
-                    skipped += len(batch.skipped)
-                    for entry in batch.skipped:
-                        tell_skip(reason_of(entry.reason, entry.path))
-                    advance(len(batch), f"{skipped} skipped" if skipped else "")
-            finally:
-                # An interrupt keeps what is finished: shards are written as far as they are there.
-                shards.write_all()
-                report.stages = dict(crew.stages.seconds)
+class _Batches(Sequence[list[Item]]):
+    """The images of some rows, a batch after the other, made when they are asked for.
+
+    Args:
+        images: of a catalog.
+        rows: those to embed ``(n,)``, rising.
+        crew: says how large a batch is.
+        config: says how many views an image has.
+    """
+
+    def __init__(self, images: _Images, rows: Sequence[int], crew: Crew, config: FeatureConfig) -> None:
+        self.images, self.rows = images, rows
+        self.size = max(1, crew.batch_size // (1 + config.views))
+
+    def __len__(self) -> int:
+        return ceil(len(self.rows) / self.size)
+
+    @overload
+    def __getitem__(self, number: int) -> list[Item]: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[list[Item]]: ...
+    def __getitem__(self, number: int | slice) -> list[Item] | list[list[Item]]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        if number >= len(self):
+            raise IndexError(number)
+        return [self.images[row] for row in self.rows_of(number)]
+
+    def rows_of(self, number: int) -> Sequence[int]:
+        """The rows of a batch in the catalog."""
+        return self.rows[number * self.size : (number + 1) * self.size]
+
+
+def _check(images: _Images, store: FeatureStore, retry: bool) -> tuple[Sequence[int], _Failed]:
+    """Rows of images without features or changed since; unless ``retry``, those that failed as they are, apart."""
+    places = store.locate(images.catalog.table.column("id"))
+    todo, failed = array("q"), _Failed()
+    for start, items in images.parts():
+        stamps = store.stamps(places[start : start + len(items)])
+        for row, (item, stamp) in enumerate(zip(items, stamps, strict=True), start):
+            if item.has(stamp):
+                continue
+            entry = None if retry else store.failure(item.id)
+            if entry is not None and item.has(entry.stamp):
+                failed.append((row, entry))
+            else:
+                todo.append(row)
+    return todo, failed
+
+
+def _in_order(failed: _Failed) -> list[Skipped]:
+    return [entry for _, entry in sorted(failed, key=lambda one: one[0])]
+
+
+def _run(batches: _Batches, crew: Crew, store: FeatureStore, report: EmbedReport, shard_size: int) -> _Failed:
+    """Embed, write shards and count; gives what failed."""
+    shards = _Shards(store, len(batches), ceil(shard_size / batches.size), report, crew.stages)
+    failed: _Failed = []
+    with progress(len(batches.rows), "embedding") as advance:
+        try:
+            for number, batch in crew.run(batches):
+                shards.add(number, batch)
+                if batch.skipped:
+                    rows = {batches.images[row].id: row for row in batches.rows_of(number)}
+                    failed += [(rows[entry.id], entry) for entry in batch.skipped]
+                for entry in batch.skipped:
+                    tell_skip(reason_of(entry.reason, entry.path))
+                advance(len(batch), f"{len(failed)} skipped" if failed else "")
+        finally:
+            # An interrupt keeps what is finished: shards are written as far as they are there.
+            shards.write_all()
+            report.stages = dict(crew.stages.seconds)
+    return failed
 
 
 class _Shards:

@@ -12,7 +12,8 @@ import numpy as np
 from crosslens.backbones.base import Backbone
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.catalog import Catalog
-from crosslens.features.embed import embed_catalog
+from crosslens.features.embed import embed_and_open
+from crosslens.features.runner import OnThreads
 from crosslens.features.store import FeatureConfig, FeatureStore, Skipped
 from crosslens.features.stored import StoredRows
 from crosslens.images.augment import Augmentation
@@ -124,7 +125,7 @@ def features_of(
         FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
     store, kept, skipped = _embedded(catalog, backbone, views, augmentation, seed, folder, workers, device)
-    return Features(kept, store.gather(kept.ids, views), backbone.fingerprint, skipped)
+    return Features(kept, store.gather(kept.table.column("id"), views), backbone.fingerprint, skipped)
 
 
 def stored_features_of(
@@ -140,7 +141,7 @@ def stored_features_of(
 ) -> StoredFeatures:
     """What ``features_of`` gives, with vectors that stay on disk; arguments and errors are the same."""
     store, kept, skipped = _embedded(catalog, backbone, views, augmentation, seed, folder, workers, device)
-    return StoredFeatures(kept, store.stored(kept.ids, views), backbone.fingerprint, skipped)
+    return StoredFeatures(kept, store.stored(kept.table.column("id"), views), backbone.fingerprint, skipped)
 
 
 def _embedded(
@@ -164,36 +165,26 @@ def _embedded(
             f"the views in {place} were drawn by {_drawn_by(config)}, not by {_drawn_by(wanted)}; leave --features"
             " out, or set the same"
         )
-    report = embed_catalog(
-        catalog,
-        backbone,
-        place,
-        views=config.views,
-        augmentation=config.augmentation,
-        seed=config.seed,
-        workers=workers,
-        device=device,
-        retry=False,
-        wait=True,
+    made = FeatureConfig.of(backbone, config.views, config.augmentation, config.seed)
+    report, store = embed_and_open(
+        catalog, backbone, place, made, retry=False, wait=True, runner=OnThreads(workers, device)
     )
-    store = FeatureStore.open(place)
     if report.skipped:
         first = report.skipped[0]
         note(f"{len(report.skipped)} image(s) skipped, the first: {first.reason}", "yellow")
     # A file that changed and can no longer be read still has the row of what it was: that is not asked for.
-    lost = {entry.id for entry in report.skipped}
-    has = np.array([image not in lost for image in catalog.ids], dtype=bool)
-    if not has.any():
+    if len(report.skipped) == len(catalog):
         reason = f"; the first: {report.skipped[0].reason}" if report.skipped else ""
         raise NothingEmbeddedError(
             f"none of the {len(catalog)} images could be embedded{reason}",
             {entry.id: entry.reason for entry in report.skipped},
         )
-    return store, catalog.where(has), tuple(report.skipped)
+    kept = catalog.where(~catalog.is_in("id", [entry.id for entry in report.skipped]))
+    return store, kept, tuple(report.skipped)
 
 
 def _of_domain(catalog: Catalog, domain: str) -> NDArray[np.bool_]:
-    mask = np.array([value == domain for value in catalog.column("domain")], dtype=bool)
+    mask = catalog.is_in("domain", [domain])
     if not mask.any():
         raise FeatureError(f"no image of the domain {domain!r} could be embedded")
     return mask
@@ -216,7 +207,7 @@ def _cache_place(catalog: Catalog, wanted: FeatureConfig) -> Path:
     for place in sorted(base.glob(f"{digest}-v*")):
         if (place / "features.json").exists():
             store = FeatureStore.open(place)
-            if all(image in store for image in catalog.ids):
+            if (store.locate(catalog.table.column("id")) >= 0).all():
                 return place
     return base / f"{digest}-v0"
 

@@ -39,7 +39,9 @@ TOWER_DEVICE = "cuda"
 """Where towers run that have a GPU of the cluster."""
 _GPU_BATCH = 128
 _PIECE = 64
-"""Squares that a task gets at least: about a second of a processor, beside which handing it out is little."""
+"""Squares that a task gets: about a second of a processor, beside which handing it out is little."""
+_SHARES = 4
+"""Pieces that every worker gets at least, as far as there are batches: with one each, the slowest keeps all."""
 _RETRIES = 5
 """How often the work of a lost worker is given to another one; what kills every worker must come to an end."""
 _PATIENCE = 5.0
@@ -229,7 +231,7 @@ class _OnCluster:
         self._looked = float("-inf")
 
     def run(self, batches: Sequence[list[Item]]) -> Iterator[tuple[int, Batch]]:
-        size = max(1, _PIECE // self.batch_size)
+        size = self.piece_size(len(batches))
         waiting = (_Piece(first, list(batches[first : first + size])) for first in range(0, len(batches), size))
         again: list[_Piece] = []
         running: dict[Any, _Piece] = {}
@@ -261,6 +263,11 @@ class _OnCluster:
             for ref in running:
                 self.ray.cancel(ref)
             self.dismiss()
+
+    def piece_size(self, batches: int) -> int:
+        """Batches of a piece: fewer where there are few for each worker. What a batch holds never changes."""
+        fair = batches // (_SHARES * max(1, self.window() // 2))
+        return max(1, min(_PIECE // self.batch_size, fair))
 
     def submit(self, piece: _Piece) -> Any:
         """Hand a piece out; what will hold its ``_Done``."""
@@ -363,6 +370,7 @@ class _OnGpus(_OnCluster):
     def dismiss(self) -> None:
         for tower in self._load:
             self.ray.kill(tower)
+        self._load.clear()
 
     def window(self) -> int:
         return super().window() + 2 * self.count("GPU")

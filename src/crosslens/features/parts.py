@@ -16,14 +16,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crosslens.backbones.base import Backbone
 from crosslens.data.catalog import Catalog
-from crosslens.features.embed import EmbedReport, embed_catalog
+from crosslens.features.embed import EmbedReport, embed_catalog, lacking
 from crosslens.features.store import PLAN, FeatureConfig, FeatureStore, Skipped
-from crosslens.features.work import items_of
 from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import ConfigError, FeatureError
 from crosslens.support.files import read_json, remove, require_known_format, write_json
@@ -33,6 +34,8 @@ FORMAT = 1
 _MARK = "part.json"
 _SHOWN = 12
 """Parts that a message names."""
+_AT_ONCE = 1 << 16
+"""Rows of a listing that are held as Python's own."""
 
 
 class Part(BaseModel):
@@ -71,12 +74,10 @@ class Part(BaseModel):
         """Where in the folder of the whole it lies."""
         return (folder / PLAN).parent / f"{self.number}-of-{self.of}"
 
-    def rows(self, catalog: Catalog) -> list[int]:
+    def rows(self, catalog: Catalog) -> pa.Array:
         """The rows of a catalog that are this part's, in order of their ids."""
-        count = len(catalog)
-        ids = catalog.ids
-        ranked = sorted(range(count), key=ids.__getitem__)
-        return ranked[(self.number - 1) * count // self.of : self.number * count // self.of]
+        start, end = ((number * len(catalog)) // self.of for number in (self.number - 1, self.number))
+        return pc.sort_indices(catalog.table.column("id"))[start:end]
 
 
 class _Plan(BaseModel):
@@ -178,7 +179,7 @@ def embed_part(
             write_json(folder / PLAN, plan.model_dump())
     own = catalog.take(part.rows(catalog))
     if len(whole):
-        own = own.with_ids({item.id for item in items_of(own) if not item.has(whole.stamp(item.id))})
+        own = lacking(own, whole)
     place = part.place(folder)
     report = embed_catalog(own, backbone, place, views=views, **options)
     write_json(place / _MARK, {"format": FORMAT, "listing": plan.listing, "images": len(own)})
@@ -239,10 +240,13 @@ def _is_finished(folder: Place, part: Part, plan: _Plan) -> bool:
 
 def _digest(catalog: Catalog) -> str:
     """32 hexadecimal characters that stand for ids and paths, whatever their order."""
-    rows = sorted(zip(catalog.column("id"), catalog.column("path"), strict=True))
+    table = catalog.table.select(["id", "path"])
+    order = pc.sort_indices(table.column("id"))
     digest = hashlib.blake2b(digest_size=16)
-    for row in rows:
-        digest.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\n")
+    for start in range(0, len(order), _AT_ONCE):
+        some = table.take(order[start : start + _AT_ONCE])
+        for row in zip(*(column.to_pylist() for column in some.columns), strict=True):
+            digest.update("\0".join(row).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -40,10 +42,14 @@ from crosslens.support.remote import ExistingError, NoObjectError, PlaceError, R
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Ids: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
+"""Some ids; a column of them is taken as it is."""
+
 FORMAT = 1
 PLAN = Path("parts", "plan.json")
 """In a folder whose parts are not joined yet, how they were cut; see ``crosslens.features.parts``."""
 _FP16_MAX = 65504.0
+_AT_ONCE = 1 << 16
 
 
 class FeatureConfig(BaseModel):
@@ -89,21 +95,25 @@ class Skipped:
 
 @dataclass(frozen=True)
 class _Shard:
+    """Ids and stamps are Arrow's: a tenth of what they take as Python's, and outside its heap."""
+
     file: Place
-    ids: list[str]
-    stamps: list[str]
+    ids: pa.StringArray
+    stamps: pa.StringArray
     skipped: list[Skipped]
 
 
 class FeatureStore:
-    """Read access to a feature folder, and the one way to add a shard to it."""
+    """Read access to a feature folder, and the one way to add a shard to it.
+
+    A row has a *place*: how many rows stand before it, shard after shard.
+    """
 
     def __init__(self, folder: Place, config: FeatureConfig, shards: list[_Shard], damaged: list[Place]) -> None:
         self.folder = folder
         self.config = config
         self.damaged = damaged
         self._shards: list[_Shard] = []
-        self._rows: dict[str, tuple[int, int]] = {}
         self._failures: dict[str, Skipped] = {}
         for shard in shards:
             self._take(shard)
@@ -146,8 +156,7 @@ class FeatureStore:
             raise FeatureError(f"{folder}/features.json is damaged: {error}") from error
         shards, damaged = [], []
         marks: list[Place] = sorted((folder / "shards").glob("*.json"), key=str)
-        for mark, read in read_ahead(lambda mark: _read_shard(mark, config), marks):
-            shard = read.result()
+        for mark, shard in _read_shards(marks, config):
             if shard is None:
                 damaged.append(mark)
             else:
@@ -155,15 +164,53 @@ class FeatureStore:
         return cls(folder, config, shards, damaged)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.ids)
 
     def __contains__(self, image: str) -> bool:
-        return image in self._rows
+        return bool(self.locate([image])[0] >= 0)
+
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """The images that have features, each once."""
+        return pc.unique(pa.chunked_array([shard.ids for shard in self._shards], pa.string()))
+
+    def locate(self, ids: Ids) -> NDArray[np.int64]:
+        """The places ``(N,)`` of N images' rows; -1 for one that has none."""
+        # The first of several is found, and the last shard holds.
+        known = pa.chunked_array([shard.ids for shard in reversed(self._shards)], pa.string())
+        found = pc.fill_null(pc.index_in(_as_column(ids), value_set=known), -1).to_numpy()
+        starts, count = self._starts(), len(self._shards)
+        from_end = starts[-1] - starts[::-1]
+        places = np.full(len(found), -1, np.int64)
+        for some in (slice(start, start + _AT_ONCE) for start in range(0, len(found), _AT_ONCE)):
+            nth = np.searchsorted(from_end, found[some], side="right")
+            places[some] = np.where(nth > 0, starts[count - nth] + found[some] - from_end[nth - 1], -1)
+        return places
+
+    def stamps(self, places: NDArray[np.int64]) -> list[str | None]:
+        """The stamps (path, state, digest) that N images had when they were embedded; None where a place is -1."""
+        stamps: list[str | None] = [None] * len(places)
+        shards, rows = self._split(places)
+        for number in np.unique(shards[places >= 0]):
+            chosen = np.flatnonzero((shards == number) & (places >= 0))
+            told = self._shards[number].stamps.take(pa.array(rows[chosen])).to_pylist()
+            for position, stamp in zip(chosen.tolist(), told, strict=True):
+                stamps[position] = stamp
+        return stamps
 
     def stamp(self, image: str) -> str | None:
-        """The stamp (path, state, digest) an image had when it was embedded; None when it is not here."""
-        place = self._rows.get(image)
-        return None if place is None else self._shards[place[0]].stamps[place[1]]
+        """The stamp of one image; None when it is not here."""
+        return self.stamps(self.locate([image]))[0]
+
+    def _starts(self) -> NDArray[np.int64]:
+        """The place of each shard's first row, and how many rows there are."""
+        return np.cumsum([0, *(len(shard.ids) for shard in self._shards)], dtype=np.int64)
+
+    def _split(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Shard and row there of each place that is one."""
+        starts = self._starts()
+        shards = np.searchsorted(starts, places, side="right") - 1
+        return shards, places - starts[shards]
 
     def failure(self, image: str) -> Skipped | None:
         """The last time an image could not be embedded, with the stamp it had then; None when it always could."""
@@ -172,9 +219,10 @@ class FeatureStore:
     @property
     def skipped(self) -> list[Skipped]:
         """The failures of images that have no features here at all."""
-        return [entry for image, entry in self._failures.items() if image not in self._rows]
+        found = self.locate(list(self._failures))
+        return [entry for entry, place in zip(self._failures.values(), found, strict=True) if place < 0]
 
-    def gather(self, ids: Sequence[str], views: int | None = None) -> NDArray[np.float16]:
+    def gather(self, ids: Ids, views: int | None = None) -> NDArray[np.float16]:
         """The features of ``ids`` in that order.
 
         Args:
@@ -190,28 +238,24 @@ class FeatureStore:
         self._require_whole()
         count = self._views_wanted(views) + 1
         result = np.empty((len(ids), count, self.config.fingerprint.dim), dtype=np.float16)
-        wanted: dict[int, list[tuple[int, int]]] = {}
-        for position, image in enumerate(ids):
-            index, row = self._place(image)
-            wanted.setdefault(index, []).append((position, row))
-        for index, pairs in wanted.items():
-            positions, rows = np.array(pairs).T
-            with safe_open(local_copy(self._shards[index].file), framework="numpy") as tensors:
+        shards, rows = self._places(ids)
+        for number in np.unique(shards):
+            chosen = np.flatnonzero(shards == number)
+            with safe_open(local_copy(self._shards[number].file), framework="numpy") as tensors:
                 part = tensors.get_slice("features")[:, :count]
-            result[positions] = part[rows]
+            result[chosen] = part[rows[chosen]]
         return result
 
-    def stored(self, ids: Sequence[str], views: int | None = None) -> StoredRows:
+    def stored(self, ids: Ids, views: int | None = None) -> StoredRows:
         """The features of ``ids`` in that order, left on disk; arguments and errors as of ``gather``."""
         self._require_whole()
         count = self._views_wanted(views)
-        shards, rows = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
-        for position, image in enumerate(ids):
-            shards[position], rows[position] = self._place(image)
+        shards, rows = self._places(ids)
         used = np.unique(shards)
         files = [stored_file(self._shards[number].file) for number in used]
         numbers = np.searchsorted(used, shards).astype(np.int32)
-        return StoredRows(files, numbers, rows, 1 + self.config.views, count, self.config.fingerprint.dim)
+        held, dim = 1 + self.config.views, self.config.fingerprint.dim
+        return StoredRows(files, numbers, rows.astype(np.int32), held, count, dim)
 
     def _require_whole(self) -> None:
         if self.damaged:
@@ -228,10 +272,17 @@ class FeatureStore:
             )
         return self.config.views if views is None else views
 
-    def _place(self, image: str) -> tuple[int, int]:
-        if image not in self._rows:
+    def _places(self, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Shard and row there of each image.
+
+        Raises:
+            FeatureError: naming the first that is not here.
+        """
+        places = self.locate(ids)
+        if len(lost := np.flatnonzero(places < 0)):
+            image = _as_column(ids)[int(lost[0])].as_py()
             raise FeatureError(f"{self.folder} has no features of {image!r}; run 'crosslens embed' again")
-        return self._rows[image]
+        return self._split(places)
 
     @property
     def next_number(self) -> int:
@@ -276,7 +327,7 @@ class FeatureStore:
             ) from None
         mark = {"ids": ids, "stamps": stamps, "skipped": [vars(entry) for entry in skipped]}
         write_json(file.with_suffix(".json"), mark)
-        self._take(_Shard(file, ids, stamps, skipped))
+        self._take(_Shard(file, pa.array(ids, pa.string()), pa.array(stamps, pa.string()), skipped))
 
     def join(self, others: Sequence[Place]) -> int:
         """Take the shards of other feature folders in, such as those of several machines.
@@ -303,17 +354,25 @@ class FeatureStore:
             if other.damaged:
                 raise FeatureError(f"{other.damaged[0]} is damaged; run the 'crosslens embed' that made it again")
         shards = [shard for other in stores for shard in other._shards]
+        lacking = self._lacking(shards)
         with progress(len(shards), "joining shards") as advance:
-            for shard in shards:
-                if not shard.ids or not all(map(self._has, shard.ids, shard.stamps)):
+            for shard, lacks in zip(shards, lacking, strict=True):
+                if lacks:
                     with safe_open(local_copy(shard.file), framework="numpy") as tensors:
                         features = tensors.get_tensor("features")
-                    self.add_shard(shard.ids, shard.stamps, features, shard.skipped)
+                    self.add_shard(shard.ids.to_pylist(), shard.stamps.to_pylist(), features, shard.skipped)
                 advance()
         return sum(len(other) for other in stores)
 
-    def _has(self, image: str, stamp: str) -> bool:
-        return self.stamp(image) == stamp
+    def _lacking(self, shards: Sequence[_Shard]) -> list[bool]:
+        """Which shards of other folders have a row, or failures alone, that are not here with the same stamps."""
+        places = self.locate(pa.chunked_array([shard.ids for shard in shards], pa.string()))
+        ends = np.cumsum([len(shard.ids) for shard in shards], dtype=np.int64)
+        own = np.split(places, ends[:-1]) if shards else []
+        return [
+            not len(shard.ids) or self.stamps(found) != shard.stamps.to_pylist()
+            for shard, found in zip(shards, own, strict=True)
+        ]
 
     def drop_damaged(self) -> int:
         """Delete shards whose parts do not fit together, so that their images are embedded again; how many."""
@@ -324,10 +383,16 @@ class FeatureStore:
         return count
 
     def _take(self, shard: _Shard) -> None:
-        for row, image in enumerate(shard.ids):
-            self._rows[image] = (len(self._shards), row)
         self._failures.update((entry.id, entry) for entry in shard.skipped)
         self._shards.append(shard)
+
+
+def _read_shards(marks: Sequence[Place], config: FeatureConfig) -> Iterator[tuple[Place, _Shard | None]]:
+    """Each mark with its shard: many at once in object storage; on a disk one, whose names Python holds."""
+    here = [mark for mark in marks if isinstance(mark, Path)]
+    yield from ((mark, _read_shard(mark, config)) for mark in here)
+    away = [mark for mark in marks if isinstance(mark, Remote)]
+    yield from ((mark, read.result()) for mark, read in read_ahead(lambda mark: _read_shard(mark, config), away))
 
 
 def _read_shard(mark: Place, config: FeatureConfig) -> _Shard | None:
@@ -335,7 +400,10 @@ def _read_shard(mark: Place, config: FeatureConfig) -> _Shard | None:
     try:
         content = read_json(mark, FeatureError)
         shard = _Shard(
-            file, list(content["ids"]), list(content["stamps"]), [Skipped(**entry) for entry in content["skipped"]]
+            file,
+            pa.array(content["ids"], pa.string()),
+            pa.array(content["stamps"], pa.string()),
+            [Skipped(**entry) for entry in content["skipped"]],
         )
         shape = _shape_of(file)
     except NoObjectError:
@@ -356,3 +424,7 @@ def _shape_of(file: Place) -> tuple[int, ...]:
         return tuple(json.loads(file.read_range(8, length))["features"]["shape"])
     with safe_open(file, framework="numpy") as tensors:
         return tuple(tensors.get_slice("features").get_shape())
+
+
+def _as_column(ids: Ids) -> pa.Array | pa.ChunkedArray:
+    return ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(ids, pa.string())

@@ -53,7 +53,7 @@ array of pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, uint8, in sRGB; the 
 
 
 def decode(
-    source: ImageSource,
+    source: ImageSource | Picture,
     *,
     mode: DecodeMode = "exact",
     min_side: int = 256,
@@ -65,7 +65,7 @@ def decode(
     Transparency falls on white; a drawing that would vanish there, light strokes on nothing, falls on black.
 
     Args:
-        source: see ``ImageSource``.
+        source: see ``ImageSource``; or what ``open_picture`` gives, which can be decoded once.
         mode: ``exact`` decodes every pixel. ``fast`` lets the JPEG decoder scale by 1/2, 1/4 or 1/8 as long as
             the shorter side stays at least ``min_side``: several times faster on camera pictures, but other
             pixels, hence part of an embedding's fingerprint.
@@ -88,7 +88,9 @@ def decode(
         name, source = str(place_of(source)), read_encoded(source)
     name = name or "the image"
     try:
-        if isinstance(source, Image.Image):
+        if isinstance(source, Picture):
+            picture = source
+        elif isinstance(source, Image.Image):
             picture = pillow_picture(source, None)
         else:
             if not source:

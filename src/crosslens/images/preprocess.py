@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from crosslens.images.decode import DecodeMode, ImageSource, decode
+from crosslens.images.picture import Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class Preprocess(BaseModel):
             raise ValueError(f"a crop of {self.crop} pixels does not fit into a picture scaled to {self.resize}")
         return self
 
-    def load(self, source: ImageSource, name: str | None = None) -> Image.Image:
+    def load(self, source: ImageSource | Picture, name: str | None = None) -> Image.Image:
         """Decode ``source`` in this mode to RGB; errors call it ``name``.
 
         Raises:
@@ -100,7 +101,7 @@ class Preprocess(BaseModel):
         box = (left * x, top * y, min((left + self.crop) * x, width), min((top + self.crop) * y, height))
         return image.resize((self.crop, self.crop), method, box=box)
 
-    def pixels(self, source: ImageSource) -> NDArray[np.uint8]:
+    def pixels(self, source: ImageSource | Picture) -> NDArray[np.uint8]:
         """Decode, scale and crop to ``(crop, crop, 3)`` uint8.
 
         Raises:

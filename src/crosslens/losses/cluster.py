@@ -25,16 +25,17 @@ def gate_probability(keys: Tensor, prototypes: Tensor, cluster: Tensor, temperat
     return probability.gather(1, cluster[:, None]).squeeze(1)
 
 
-def cluster_members(assignments: Tensor, clusters: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """One row a cluster: ``(C, N)`` with 1/n_c at the n_c members of cluster c and 0 elsewhere.
+def cluster_means(bank: Tensor, assignments: Tensor, sizes: Tensor) -> Tensor:
+    """The mean bank entry of each cluster ``(C, d)``, in time and memory of the bank; 0 where a cluster is empty.
 
     Args:
+        bank: memory bank ``(M, d)``; rows behind the first N are of no cluster.
         assignments: cluster of every bank slot ``(N,)``.
-        clusters: C.
-        dtype: of the result.
+        sizes: how many slots each cluster has ``(C,)``.
     """
-    members = F.one_hot(assignments, clusters).t().to(dtype)
-    return members / members.sum(1, keepdim=True).clamp_min(1)
+    sums = bank.new_zeros(len(sizes), bank.shape[1])
+    sums.index_add_(0, assignments, bank[: len(assignments)].detach())
+    return sums / sizes.to(bank.dtype).clamp_min(1)[:, None]
 
 
 def cluster_contrast(
@@ -42,7 +43,7 @@ def cluster_contrast(
     bank: Tensor,
     cluster: Tensor,
     gate: Tensor,
-    members: Tensor,
+    means: Tensor,
     temperature: float = 0.2,
     log_total: Tensor | None = None,
 ) -> Tensor:
@@ -57,10 +58,9 @@ def cluster_contrast(
     Args:
         q: queries ``(B, d)``, unit rows; the gradient flows here alone.
         bank: memory bank ``(N, d)`` of this domain, with the batch's keys already written.
-        cluster: row of ``members`` that is the own cluster, ``(B,)`` or ``(K, B)``.
+        cluster: row of ``means`` that is the own cluster, ``(B,)`` or ``(K, B)``.
         gate: 0/1 or bool, shaped like ``cluster``: who is sure enough (``gate_probability > threshold``).
-        members: ``cluster_members(...)`` of this domain, ``(C, N)``; of K clusterings one below the other. Rows of
-            the bank that it has no column for are in the denominator alone.
+        means: ``cluster_means(...)`` of this domain, ``(C, d)``; of K clusterings one below the other.
         temperature: T > 0.
         log_total: ``logsumexp(bank_logits(q, bank, temperature))`` of each query ``(B,)`` when already at hand;
             several cluster counts share it.
@@ -70,7 +70,6 @@ def cluster_contrast(
     """
     if log_total is None:
         log_total = torch.logsumexp(bank_logits(q, bank, temperature), dim=1)
-    means = members.to(bank.dtype) @ bank[: members.shape[1]].detach()
     attraction = (q * means[cluster]).sum(-1) / temperature
     weight = gate.to(q.dtype)
     return ((weight * (log_total - attraction)).sum(-1) / (weight.sum(-1) + 1e-8)).mean()

@@ -122,10 +122,9 @@ class FitJob:
 
     def with_at_most(self, images: int) -> FitJob:
         """The same fit on a sample of so many images a domain, where a domain has more; says so."""
-        domains = np.array(self.catalog.column("domain"), dtype=object)
-        kept = np.zeros(len(domains), dtype=bool)
+        kept = np.zeros(len(self.catalog), dtype=bool)
         for domain in self.domains:
-            own = np.flatnonzero(domains == domain)
+            own = np.flatnonzero(self.catalog.is_in("domain", [domain]))
             kept[own[drawn_rows(len(own), images, self.seed)]] = True
             if len(own) > images:
                 note(f"learning from {images} of the {len(own)} images of {domain}, drawn at random (bank_rows)")

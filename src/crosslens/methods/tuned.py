@@ -287,7 +287,7 @@ class _TunedBackbone(TunedTogether):
         features = job.stored_by_domain()
         preprocess, device = job.backbone.preprocess, job.torch_device
         views = [
-            ImageViews(features[domain].catalog.paths, preprocess, config.augmentation, device, job.workers)
+            ImageViews(features[domain].catalog.places, preprocess, config.augmentation, device, job.workers)
             for domain in job.domains
         ]
         super().__init__(job, config, features, views, config.head)

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from crosslens.encoder import Encoder
-from crosslens.losses.cluster import cluster_contrast, cluster_members, gate_probability
+from crosslens.losses.cluster import cluster_contrast, cluster_means, gate_probability
 from crosslens.losses.distance import distance_of_distance
 from crosslens.losses.entropy import self_entropy
 from crosslens.losses.instance import bank_logits, instance_contrast
@@ -88,7 +88,14 @@ class Clustering(NamedTuple):
     centroids: Tensor
     prototypes: Tensor
     positives: Tensor
-    members: Tensor
+    sizes: Tensor
+    """Of the sets of positives."""
+
+    @classmethod
+    def restored(cls, parts: Sequence[Tensor], device: torch.device) -> Clustering:
+        """What a checkpoint holds; an earlier version kept a matrix in place of the sizes."""
+        placed = cls(*(part.to(device) for part in parts))
+        return placed if placed.sizes.dim() == 1 else placed._replace(sizes=torch.bincount(placed.positives))
 
 
 class _UCDIRLosses(Objective):
@@ -101,11 +108,9 @@ class _UCDIRLosses(Objective):
             raise ConfigError(
                 "several=cumulative needs every image in the memory bank: use several=mean, or raise bank_rows"
             )
-        self.clusterings: list[list[Clustering]]
-        self.members: list[Tensor]
+        self.clusterings: list[list[Clustering]] = [[] for _ in training.job.domains]
         # Of each domain, once they are chosen.
         self.counts: list[list[int]] = []
-        self._use([[] for _ in training.job.domains])
 
     def start_epoch(self, epoch: int) -> Mapping[str, float]:
         """Cluster the momentum encoder's centre features, each domain alone (the E-step)."""
@@ -117,7 +122,7 @@ class _UCDIRLosses(Objective):
             self.counts = self.training.job.world.share(self._choose_counts(features))
         # faiss computes outside Python's lock, so the domains take a thread each.
         with ThreadPoolExecutor(len(domains)) as pool:
-            self._use(self.training.job.world.share(list(pool.map(self._cluster, domains, features))))
+            self.clusterings = self.training.job.world.share(list(pool.map(self._cluster, domains, features)))
         info: dict[str, float] = {}
         for name, clusterings in zip(self.training.letters, self.clusterings, strict=True):
             largest = max(clusterings, key=lambda c: len(c.centroids))
@@ -133,9 +138,7 @@ class _UCDIRLosses(Objective):
         share = 1 / len(parts)
         losses: dict[str, Tensor] = {}
         terms: list[tuple[float, Tensor]] = []
-        for name, part, clusterings, members in zip(
-            self.training.letters, parts, self.clusterings, self.members, strict=True
-        ):
+        for name, part, clusterings in zip(self.training.letters, parts, self.clusterings, strict=True):
             logits = bank_logits(part.q, part.bank, self.config.temperature)
             log_total = torch.logsumexp(logits, dim=1)
             instance = instance_contrast(
@@ -144,7 +147,7 @@ class _UCDIRLosses(Objective):
             losses[f"instance_{name}"] = instance
             terms.append((share, instance))
             if clusterings and epoch >= self.config.cluster_epoch:
-                cluster = self._cluster_loss(part, clusterings, members, log_total)
+                cluster = self._cluster_loss(part, clusterings, log_total)
                 losses[f"cluster_{name}"] = cluster
                 terms.append((share * weight, cluster))
         if epoch >= self.config.align_epoch and self.clusterings[0]:
@@ -154,19 +157,18 @@ class _UCDIRLosses(Objective):
                 terms.append((weights[term], loss))
         return {"total": weighted_total(terms), **losses}
 
-    def _cluster_loss(
-        self, part: Embedded, clusterings: list[Clustering], members: Tensor, log_total: Tensor
-    ) -> Tensor:
+    def _cluster_loss(self, part: Embedded, clusterings: list[Clustering], log_total: Tensor) -> Tensor:
         temperature = self.config.temperature
-        sure, positives, offset = [], [], 0
+        sure, positives, means, offset = [], [], [], 0
         for clustering in clusterings:
             own = part.clusters(clustering.assignments, clustering.centroids)
             sure.append(gate_probability(part.keys, clustering.prototypes, own, temperature) > self.config.gate)
             # With one set of clusters a positive shares the cluster; several at once need every image in the bank.
             positives.append((clustering.positives[part.index] if part.held is None else own) + offset)
-            offset += len(clustering.members)
-        gates = torch.stack(sure)
-        return cluster_contrast(part.q, part.bank, torch.stack(positives), gates, members, temperature, log_total)
+            means.append(cluster_means(part.bank, clustering.positives, clustering.sizes))
+            offset += len(clustering.sizes)
+        own, gates = torch.stack(positives), torch.stack(sure)
+        return cluster_contrast(part.q, part.bank, own, gates, torch.cat(means), temperature, log_total)
 
     def _alignment(self, parts: Sequence[Embedded]) -> dict[str, Tensor]:
         """The terms by which domains see each other; of one domain the entropy of its own clusters alone."""
@@ -180,11 +182,6 @@ class _UCDIRLosses(Objective):
                     distance_of_distance(features, prototypes, self.config.distance_temperature)
                 )
         return {term: torch.stack(losses).mean() for term, losses in each.items() if losses}
-
-    def _use(self, clusterings: list[list[Clustering]]) -> None:
-        self.clusterings = clusterings
-        # The rows of all counts, one below the other, so that a step has one product with the bank.
-        self.members = [torch.cat([c.members for c in found] or [torch.empty(0)]) for found in clusterings]
 
     def _cluster(self, domain: int, features: Tensor) -> list[Clustering]:
         device = self.training.device
@@ -206,8 +203,7 @@ class _UCDIRLosses(Objective):
                 positives = torch.unique(joined, return_inverse=True)[1]
             else:
                 positives = assignments
-            members = cluster_members(positives, int(positives.max()) + 1)
-            parts = (assignments, found.centroids, found.prototypes, positives, members)
+            parts = (assignments, found.centroids, found.prototypes, positives, torch.bincount(positives))
             clusterings.append(Clustering(*(part.to(device) for part in parts)))
         return clusterings
 
@@ -233,9 +229,9 @@ class _UCDIRLosses(Objective):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
         device = self.training.device
-        self._use(
-            [[Clustering(*(t.to(device) for t in parts)) for parts in domain] for domain in state["clusters"]]
-        )
+        self.clusterings = [
+            [Clustering.restored(parts, device) for parts in domain] for domain in state["clusters"]
+        ]
         self.counts = [list(counts) for counts in state["counts"] if counts]
 
 

@@ -83,7 +83,9 @@ def largest_cosine(
 
 def _largest_by(screen: Screen, query: Array, gallery: Array) -> float:
     scores, most = next(screen.bounds(query[None]))
-    near = np.flatnonzero(most >= np.einsum("d,d", gallery[int(scores.argmax())], query))
+    floor = float(np.einsum("d,d", gallery[int(scores.argmax())], query))
+    near = np.flatnonzero(most >= floor)
+    near = screen.narrow(query, near, floor)
     return float(np.einsum("nd,d->n", gallery[near], query).max())
 
 

@@ -1,16 +1,17 @@
 """Which row of A belongs to which row of B, and how surely: no labels, no threshold on a score.
 
-Three steps, in memory that grows with N + M and not with N x M:
+Four steps, in memory that grows with N + M and not with N x M:
 
 1. ``find_candidates``: only the nearest rows each way can be partners.
 2. ``share_out``: Sinkhorn's plan on these. No row may take more than its part, so one that is near to everything
    (a hub) cannot be everybody's partner. How fast a share falls with the score is
    told by how far all scores spread, so it needs no label and fits any encoder.
-3. ``pair_one_to_one`` or ``pair_many_to_one``: who goes with whom; the share of the plan is the probability.
+3. ``pair_one_to_one`` or ``pair_many_to_one``: who goes with whom.
+4. ``doubt_shares``: what a share is worth where not everything has a partner.
 
 The plan is the posterior of a matching whose scores are log-likelihoods up to a scale (vectors of partners differ
-by directional noise), under the assumption that the smaller side has its partners in the larger one. Where many of
-them are missing, shares are too large.
+by directional noise), under the assumption that the smaller side has its partners in the larger one. How many
+really have one is estimated from how far pairs stand out of what is next to them, one to one alone.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ smallest errors of calibration on emoji and groceries; 5 is better on all emoji 
 _CANDIDATES = 150
 """Nearest rows of the other side that are looked at. With 20 the plan lacks what the many others would take, and
 shares are too large."""
+_MOST_ODDS = 20.0
 _SAMPLED = 2000
 _ROUNDS = 100
 _AT_ONCE = 2**18
@@ -175,6 +177,71 @@ def pair_many_to_one(candidates: Candidates, shares: NDArray[np.floating[Any]]) 
     order = np.argsort(-shares, kind="stable")
     _, first = np.unique(candidates.rows[order], return_index=True)
     return np.asarray(order[np.sort(first)])
+
+
+def doubt_shares(
+    candidates: Candidates, shares: NDArray[np.floating[Any]], chosen: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How probable the pairs of ``pair_one_to_one`` are, where nobody knows how many have a partner at all.
+
+    Strangers too are each other's best: their share p is that of the largest of many, and how large such are is
+    seen beside the pair. Among exponential tails the gap between the first and the second is spread as twice that
+    between the second and the third (Renyi, 1953), so the decoy of a pair stands as far above the second best of
+    its row and column. Where shares are calibrated among partners, they have there those of strangers weighted by
+    g = 1 / (1 - p) over its mean among strangers. That mean is the decoys', each counted by how likely its pair
+    is one of strangers (1 - p), and a standard error more, so that chance counts for nothing. All pairs are a
+    mixture, with a share r of pictures that have a partner, and r has the greatest likelihood
+    ``sum log(1 - r + r g)`` over the pairs that are the best of their row and column. A pair then is right with
+    ``p r g / (1 - r + r g)``: with p where all have partners, with 0 where none stands out more than decoys do.
+
+    Args:
+        candidates: E pairs.
+        shares: ``(E,)``, of ``share_out``.
+        chosen: positions among the candidates ``(P,)``.
+
+    Returns:
+        ``(P,)`` in [0, 1], no larger than the shares but for rounding, and in their order.
+    """
+    p = np.clip(shares[chosen], 0, 1 - 1e-9)
+    places = [_largest_three(side, shares, chosen) for side in (candidates.rows, candidates.columns)]
+    near = np.concatenate(places, axis=1)
+    others = np.where((near < 0) | (near == chosen[:, None]), 0.0, shares[near])
+    second, third = np.maximum(np.sort(others, axis=1)[:, :-3:-1].T, 1e-100)
+    best = shares[chosen] > second
+    if not best.any():
+        return np.asarray(p)
+    odds = 1 / (1 - p)
+    decoys = np.minimum(second / (1 - p) * (second / third) ** 2, _MOST_ODDS - 1)[best]
+    strange = 1 - p[best]
+    mean = (strange @ decoys) / strange.sum()
+    # A difference of two such means is what chance makes large.
+    error = np.sqrt(2 * ((strange * (decoys - mean)) ** 2).sum()) / strange.sum()
+    level = 1 + mean + error
+    partnered = _largest_likelihood(np.minimum(odds, _MOST_ODDS)[best] / level)
+    weight = partnered * odds / level
+    return np.asarray(p * weight / (1 - partnered + weight))
+
+
+def _largest_three(
+    side: NDArray[np.int64], shares: NDArray[np.floating[Any]], chosen: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Candidates ``(P, 3)`` of the largest shares in each chosen one's row, or column; -1 where there is none."""
+    order = np.lexsort((-shares, side))
+    starts = np.searchsorted(side[order], side[chosen])[:, None] + np.arange(3)
+    found = order[np.minimum(starts, len(order) - 1)]
+    mine = (starts < len(order)) & (side[found] == side[chosen][:, None])
+    return np.where(mine, found, -1)
+
+
+def _largest_likelihood(ratios: NDArray[np.float64]) -> float:
+    """The r in [0, 1] with the largest ``sum log(1 - r + r g)``, which is concave in r."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        rising = ((ratios - 1) / (1 - middle + middle * ratios)).sum() > 0
+        low, high = (middle, high) if rising else (low, middle)
+    # Halves never reach the ends.
+    return round((low + high) / 2, 9)
 
 
 def _log_sums(values: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from crosslens.support.errors import ConfigError
+from crosslens.support.files import read_yaml
 from crosslens.support.near_names import did_you_mean
 
 _FOLDER = Path(__file__).parent
@@ -33,10 +32,7 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
             f"there is no recipe {str(name)!r}; known: {', '.join(_recipe_names())}, or give a YAML file"
             f"{did_you_mean(str(name), _recipe_names())}"
         )
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"the recipe {file} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not set(content) <= _KEYS or "method" not in content:
+    content = read_yaml(file, ConfigError)
+    if not set(content) <= _KEYS or "method" not in content:
         raise ConfigError(f"the recipe {file} must hold the keys method, tune and settings, and no others")
     return content

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
 
 from pydantic_core import to_json
 
 from crosslens.images.region import Region
 from crosslens.ops.calibration import LEAST
 from crosslens.search.filters.conditions import Eq
-from crosslens.search.query import search_request
 from crosslens.search.query.bound_options import bind_options
-from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
+from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart, SearchOptions
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
 from crosslens.server.collection import Collection, version_of
+from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
 from crosslens.server.service import Service
 from crosslens.support.errors import ConfigError, StoreError
 
+Made = TypeVar("Made")
 _MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
 """Stages of the searcher, and the names they are measured under."""
 
@@ -67,37 +69,83 @@ async def answer(
             searcher.detector,
             [None if cut is None else Region(*cut) for _, cut in sorted(cuts.items())],
         )
-    return await service.thread(_answered, service, collection, searcher, asked, pictures, seconds)
+    due = _Due(service.meter, collection, searcher, asked, pictures, seconds)
+    if _may_take_long(asked):
+        return _said((await service.thread(_answer_all, [due]))[0])
+    return await service.together(_answer_all, due)
 
 
-def _answered(
-    service: Service,
-    collection: Collection,
-    searcher: Searcher,
-    asked: SearchRequest,
-    pictures: Sequence[EmbeddedImage],
-    seconds: dict[str, float],
-) -> bytes:
-    index, encoder = searcher.index, searcher.encoder
-    items, version = len(index), version_of(index)
+@dataclass(eq=False)
+class _Due:
+    """A search whose images are embedded."""
+
+    meter: Meter
+    collection: Collection
+    searcher: Searcher
+    asked: SearchRequest
+    pictures: Sequence[EmbeddedImage]
+    seconds: dict[str, float]
+
+
+def _may_take_long(asked: SearchRequest) -> bool:
+    """Whether others should not wait for this one: it has words to read, or a list to look through."""
+    is_plain = asked.rerank is None and asked.fold is None
+    return not is_plain or any(isinstance(part, TextPart) for part in asked.parts)
+
+
+def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
+    """Answers as JSON, or why there is none; the searches of one collection share their passes over it."""
+    made: dict[int, bytes | Exception] = {}
+    for searcher in dict.fromkeys(due.searcher for due in round_):
+        index = searcher.index
+        # Taken before the search: what is found may be newer, and never older than it is said to be.
+        items, version = len(index), version_of(index)
+        asked: dict[int, tuple[Sequence[QueryPart], SearchOptions, str | None]] = {}
+        for row, due in enumerate(round_):
+            if due.searcher is searcher:
+                try:
+                    asked[row] = _checked(due, items)
+                except Problem as problem:
+                    made[row] = problem
+        for row, answer in zip(asked, searcher.answer_all(list(asked.values())), strict=True):
+            try:
+                made[row] = _json(round_[row], _said(answer), items, version)
+            except StoreError as error:
+                made[row] = _unknown_item(round_[row], asked[row]) or error
+            except Exception as error:
+                made[row] = error
+    return [made[row] for row in range(len(round_))]
+
+
+def _checked(due: _Due, items: int) -> tuple[Sequence[QueryPart], SearchOptions, str | None]:
+    """What the searcher is asked.
+
+    Raises:
+        Problem: for what the collection cannot answer.
+    """
+    index, encoder, asked = due.searcher.index, due.searcher.encoder, due.asked
     if asked.min_match is not None and items < LEAST:
         raise Problem(422, f"min_match: {items} items are too few to tell what is missing; {LEAST} are needed")
     if any(isinstance(part, TextPart) for part in asked.parts) and not encoder.has_text:
-        raise Problem(422, f"{collection.name} does not understand text: its encoder is {encoder.name}")
-    request = asked.put([_part(part, pictures) for part in asked.parts])
+        raise Problem(422, f"{due.collection.name} does not understand text: its encoder is {encoder.name}")
+    request = asked.put([_part(part, due.pictures) for part in asked.parts])
     try:
         bind_options(request.options, index.columns)
     except ConfigError as error:
         place = "sort" if str(error).startswith("sort") else "where"
         raise Problem(422, str(error), errors=[{"where": place, "what": str(error)}]) from None
-    result = _result(collection.name, searcher, request)
+    return request.parts, request.options, request.domain
+
+
+def _json(due: _Due, result: Answer, items: int, version: str) -> bytes:
     for stage, name in _MEASURED.items():
         if stage in result.seconds:
-            service.meter.took(name, result.seconds[stage])
+            due.meter.took(name, result.seconds[stage])
     for stage, duration in result.seconds.items():
-        seconds[stage] = seconds.get(stage, 0.0) + duration
+        due.seconds[stage] = due.seconds.get(stage, 0.0) + duration
     shown = [
-        collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates} for one in result.hits
+        due.collection.shown(one.hit) | {"score": one.hit.score, "duplicates": one.duplicates}
+        for one in result.hits
     ]
     return to_json(
         {
@@ -108,21 +156,27 @@ def _answered(
             "domain": result.domain,
             "items": items,
             "version": version,
-            "seconds": seconds,
+            "seconds": due.seconds,
             "notes": result.notes,
         }
     )
 
 
-def _result(name: str, searcher: Searcher, request: search_request.SearchRequest) -> Answer:
-    try:
-        return request.put_to(searcher)
-    except StoreError:
-        named = [str(part.value) for part in request.parts if part.kind == "like"]
-        for item in (*named, *request.options.liked, *request.options.disliked):
-            if not searcher.index.count(Eq(field="id", value=item)):
-                raise Problem(422, f"there is no item {item[:200]!r} in {name}") from None
-        raise
+def _unknown_item(due: _Due, asked: tuple[Sequence[QueryPart], SearchOptions, str | None]) -> Problem | None:
+    """The problem of a request that names an item that is not there."""
+    parts, options, _ = asked
+    named = [str(part.value) for part in parts if part.kind == "like"]
+    for item in (*named, *options.liked, *options.disliked):
+        if not due.searcher.index.count(Eq(field="id", value=item)):
+            return Problem(422, f"there is no item {item[:200]!r} in {due.collection.name}")
+    return None
+
+
+def _said(made: Made | Exception) -> Made:
+    """What was made; where nothing was, the reason is raised."""
+    if isinstance(made, Exception):
+        raise made
+    return made
 
 
 def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:

@@ -48,7 +48,7 @@ class Batcher:
     """Threads that take what is waiting, up to ``size`` images, and run the network once on it.
 
     A batch begins when it is full, when no further image is on its way, or ``wait`` seconds after its first one.
-    While all threads are busy, images gather by themselves; a thread leaves the others their share of them.
+    While all threads are busy, images gather by themselves; a thread leaves the free ones their share of them.
 
     Args:
         run: squares ``(N, H, W, 3)`` uint8 to features ``(N, D)``; several threads call it at once.
@@ -73,7 +73,7 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._gathering = threading.Lock()
-        self._coming = 0
+        self._coming = self._running = 0
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"embed-{number}", daemon=True) for number in range(threads)
@@ -148,6 +148,8 @@ class Batcher:
                 return
             if batch:
                 self._embed(batch)
+            with self._changed:
+                self._running -= 1
 
     def _gather(self) -> list[_Waiting] | None:
         with self._changed:
@@ -161,8 +163,9 @@ class Batcher:
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            share = math.ceil(len(self._queue) / len(self._threads))
+            share = math.ceil(len(self._queue) / (len(self._threads) - self._running))
             taken = [self._queue.popleft() for _ in range(min(self.size, share))]
+            self._running += 1
             self._meter.queued_images.set(len(self._queue))
             self._changed.notify_all()
         return [waiting for waiting in taken if waiting.done.set_running_or_notify_cancel()]

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from crosslens.images.decode import decode, open_picture
 from crosslens.images.formats import NAMES, Format
+from crosslens.images.picture import Picture
 from crosslens.server.problems import Problem, wrong_values
 from crosslens.support.errors import ImageError
 
@@ -164,15 +165,16 @@ def open_upload(content: bytes, position: int, max_pixels: int) -> tuple[ImageFi
     Raises:
         Problem: 413 when it is too large, 415 when it is no image that is taken, 422 when it is damaged.
     """
-    kind = checked_format(content, position, max_pixels)
+    picture = checked_picture(content, position, max_pixels)
+    assert picture.format is not None
     try:
-        return ImageFile(content, kind), decode(content, max_pixels=max_pixels)
+        return ImageFile(content, picture.format), decode(picture, max_pixels=max_pixels)
     except ImageError as error:
         raise Problem(422, f"image {position}: {error}") from None
 
 
-def checked_format(content: bytes, position: int, max_pixels: int) -> Format:
-    """The format of an upload, from its header alone.
+def checked_picture(content: bytes, position: int, max_pixels: int) -> Picture:
+    """An upload whose header was read, and none of its pixels.
 
     Raises:
         Problem: 413 when it has too many pixels, 415 when it is no image that is taken.
@@ -183,11 +185,10 @@ def checked_format(content: bytes, position: int, max_pixels: int) -> Format:
         raise _too_many_pixels(position, max_pixels) from None
     except ImageError as error:
         raise Problem(415, f"image {position} is none of {NAMES}: {error}") from None
-    assert picture.format is not None
     width, height = picture.size
     if width * height > max_pixels:
         raise _too_many_pixels(position, max_pixels)
-    return picture.format
+    return picture
 
 
 def _too_many_pixels(position: int, max_pixels: int) -> Problem:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.ops.calibration import LEAST
 from crosslens.search.index.index import Hit, Index
+from crosslens.search.index.items import count_domains
 from crosslens.search.index.making import UPLOADS, upload_of
 from crosslens.search.query.searcher import Searcher
 from crosslens.server.problems import Problem
@@ -27,6 +31,7 @@ from crosslens.support.remote import Remote
 
 log = logging.getLogger(__name__)
 FOLDERS = 500
+_AT_ONCE = 1 << 16
 _PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
 _REFRESH_SECONDS = 1.0
 _REFRESH_AWAY = 30.0
@@ -118,14 +123,21 @@ class Collection:
             raise StoreError(f"{self.folder} holds another index now, which cannot be opened: {error}") from error
         return Searcher(index)
 
+    @property
+    def writable(self) -> bool:
+        """Whether items can be added and deleted: not in object storage, nor in a folder that is only read."""
+        return isinstance(self.place, Path) and os.access(self.folder, os.W_OK)
+
     def require_writable(self) -> None:
         """Refuse changes to an index that is only read.
 
         Raises:
-            Problem: 403 when it lies in object storage.
+            Problem: 403 when it lies in object storage, or in a folder that the server may not write to.
         """
         if isinstance(self.place, Remote):
             raise Problem(403, f"{self.name} lies in object storage, where it is read and not changed")
+        if not self.writable:
+            raise Problem(403, f"{self.name} lies where the server may read and not write")
 
     def item(self, image: str) -> Hit:
         """One item by id.
@@ -195,7 +207,7 @@ class Collection:
         described, searcher = self._described, self.searcher
         if described is None or described.version != version_of(searcher.index):
             described = self._described = self._describe(searcher)
-        return described.model_copy(update={"calibrated": searcher.calibrated})
+        return described.model_copy(update={"calibrated": searcher.calibrated, "writable": self.writable})
 
     def shown(self, hit: Hit) -> dict[str, Any]:
         """An item as clients see it, the fields of ``Item``: without paths of this machine."""
@@ -222,32 +234,24 @@ class Collection:
 
     def _describe(self, searcher: Searcher) -> CollectionInfo:
         index, encoder, version = searcher.index, searcher.encoder, version_of(searcher.index)
-        domains: Counter[str] = Counter()
-        labels: set[str] = set()
-        folders: set[str] = set()
-        for table, _ in index.scan():
-            domains.update(table.column("domain").to_pylist())
-            labels.update(label for label in table.column("label").unique().to_pylist() if label is not None)
-            if len(folders) < FOLDERS:
-                for image in table.column("id").to_pylist():
-                    steps = image.split("/")[:-1][:2]
-                    folders.update("/".join(steps[: depth + 1]) for depth in range(len(steps)))
+        domains = count_domains(index.store)
         return CollectionInfo(
             name=self.name,
-            items=domains.total(),
+            items=sum(domains.values()),
             version=version,
             dim=index.fingerprint.dim,
             encoder=encoder.name,
             fingerprint=index.fingerprint.digest,
             text=encoder.has_text,
-            domains=dict(sorted(domains.items())),
+            domains=domains,
             encoder_domains=encoder.domains,
-            labels=len(labels),
-            folders=sorted(folders)[:FOLDERS],
+            labels=len(pc.unique(index.store.column("label")).drop_null()),
+            folders=_first_folders(index.store.column("id")),
             columns=dict(index.columns),
             goal=index.goal,
             goals=list(index.goals),
             calibrated=False,
+            writable=self.writable,
             store=str(index.store.stats().get("kind", "")),
         )
 
@@ -260,6 +264,18 @@ def version_of(index: Index) -> str:
 def _quoted(image: str) -> str:
     """An id as a value in an address; most need no more than their slashes replaced, which is much faster."""
     return image.replace("/", "%2F") if _PLAIN.fullmatch(image) else quote(image, safe="")
+
+
+def _first_folders(ids: pa.ChunkedArray) -> list[str]:
+    """Folders that ids lie in, two steps deep and sorted: at most ``FOLDERS`` of those that come first."""
+    folders: set[str] = set()
+    for start in range(0, len(ids), _AT_ONCE):
+        for pattern in (r"^(?P<folder>[^/]*)/", r"^(?P<folder>[^/]*/[^/]*)/"):
+            found = pc.struct_field(pc.extract_regex(ids[start : start + _AT_ONCE], pattern), 0)
+            folders.update(pc.unique(found).drop_null().to_pylist())
+        if len(folders) >= FOLDERS:
+            break
+    return sorted(folders)[:FOLDERS]
 
 
 def folder_of(image: str) -> str:

@@ -20,7 +20,7 @@ from crosslens.images.region import Region
 from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
 from crosslens.search.query.query import AUTO, EmbeddedImage
 from crosslens.server.batching import Batcher, Embedded
-from crosslens.server.bodies import checked_format
+from crosslens.server.bodies import checked_picture
 from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.settings import ServerSettings
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
-_CPU_BATCH = 4
 
 
 class Embedding:
@@ -141,9 +140,9 @@ class Embedding:
     ) -> NDArray[np.uint8]:
         with self._meter.stage("decode"):
             content = image.read()
-            checked_format(content, number, self._settings.max_pixels)
+            picture = checked_picture(content, number, self._settings.max_pixels)
             try:
-                return preprocess.pixels(content if region is None else region.cut(decode(content)))
+                return preprocess.pixels(picture if region is None else region.cut(decode(picture)))
             except ImageError as error:
                 raise Problem(422, f"image {number}: {error}") from None
 
@@ -152,15 +151,15 @@ class Embedding:
         with self._making:
             if key not in self._batchers:
                 engine = encoder.engine_of(domain, frozen=frozen)
-                # A GPU runs one large batch after the other. On a CPU each core runs its own, and an image takes
-                # as long in a small one as in a large one, so nothing is gained by waiting for more. Those that
-                # come together are searched for together.
+                # A GPU runs one large batch after the other. On a CPU each core runs its own. An image takes as
+                # long in a small one as in a large one, but those that come together are searched for and
+                # answered together, which costs hardly more for eight than for one.
                 on_cpu = engine.name == "onnxruntime"
                 self._batchers[key] = Batcher(
                     engine.run,
-                    size=min(engine.batch_size, _CPU_BATCH) if on_cpu else engine.batch_size,
+                    size=engine.batch_size,
                     threads=self._threads if on_cpu else 1,
-                    wait=0.0 if on_cpu else self._settings.batch_wait,
+                    wait=self._settings.batch_wait,
                     limit=self._settings.queue,
                     meter=self._meter,
                 )

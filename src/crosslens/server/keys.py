@@ -17,6 +17,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crosslens.support.addresses import path_here
 from crosslens.support.errors import ConfigError
 from crosslens.support.file_stamp import FileStamp, stamp_of
 from crosslens.support.files import atomic_path, read_json
@@ -170,7 +171,7 @@ def _write(file: Path, content: KeyFile) -> None:
 @contextmanager
 def _changing(file: Path) -> Iterator[None]:
     """One change of a key file at a time."""
-    file.absolute().parent.mkdir(parents=True, exist_ok=True)
+    path_here(file).absolute().parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{file}.lock", timeout=10):
             yield

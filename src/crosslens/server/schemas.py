@@ -216,6 +216,7 @@ class CollectionInfo(BaseModel):
     goal: Goal = Field(description="What a search is for where it does not say.")
     goals: list[Goal] = Field(description="What it can be searched for.")
     calibrated: bool = Field(description="Whether answers carry the probability of a match.")
+    writable: bool = Field(description="Whether items can be added and deleted.")
     store: str
 
 

@@ -23,6 +23,7 @@ from crosslens.server.local import LocalSocket
 from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.rate import RateLimit
+from crosslens.server.rounds import Rounds
 from crosslens.server.settings import ServerSettings
 from crosslens.server.thumbnails import Thumbnails
 from crosslens.server.uploads import Uploads
@@ -62,6 +63,7 @@ class Service:
         self._stopping = threading.Event()
         # More than cores: some of these threads wait for the disk, and searches wait to be answered together.
         self._threads = ThreadPoolExecutor(max(16, 2 * cpu_workers()), thread_name_prefix="request")
+        self.together = Rounds(self._threads)
         self._looking = ThreadPoolExecutor(cpu_workers(), thread_name_prefix="thumbnail")
 
     def start(self) -> None:

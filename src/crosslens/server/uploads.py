@@ -70,11 +70,10 @@ class Uploads:
         with self._held():
             index.refresh()
             needed = table.wanted(list(asked), job)
-            for rows, _ in index.scan():
-                paths = rows.column("path")
-                # Ids may be people's own, so the paths tell.
-                paths = paths.filter(pc.match_substring(paths, f"/{UPLOADS}/"))
-                needed.update(filter(None, map(upload_of, paths.to_pylist())))
+            # Ids may be people's own, so the paths tell.
+            paths = index.store.column("path")
+            paths = paths.filter(pc.match_substring(paths, f"/{UPLOADS}/"))
+            needed.update(filter(None, map(upload_of, paths.to_pylist())))
             for file in asked - needed:
                 self.path(file).unlink(missing_ok=True)
 

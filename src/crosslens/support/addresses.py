@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator
 
+from crosslens.support.errors import ConfigError
 from crosslens.support.remote import SCHEMES, Remote
 
 Place = Path | Remote
@@ -54,6 +55,25 @@ def place_of(source: str | Path | Remote) -> Place:
 
 PlaceOption = Annotated[Place, BeforeValidator(place_of)]
 """A place as an option of a request."""
+
+
+def path_here(source: str | Path) -> Path:
+    """A path of this machine, for what is made step by step and locked meanwhile: a run, a suite, a file of keys.
+
+    Raises:
+        ConfigError: for an address.
+    """
+    place = place_of(source)
+    if isinstance(place, Remote) or is_unread(source):
+        raise ConfigError(
+            f"{place} is an address, and this is made on a disk: name a path of this machine, and copy it there"
+            " when it is done; runs and encoders are read from addresses"
+        )
+    return place
+
+
+PathHere = Annotated[Path, BeforeValidator(path_here)]
+"""A path of this machine as an option of a request."""
 
 
 def joined(root: Place, path: str) -> Place:

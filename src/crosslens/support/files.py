@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from crosslens.support.addresses import Place
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.errors import CrosslensError
 from crosslens.support.remote import PlaceError, Remote
 from crosslens.support.utf8 import is_utf8
@@ -27,7 +27,8 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
 
     On any exception the temporary file or folder is removed and ``target`` is left as it was. A link is followed;
     a device, a pipe or an open stream (``/dev/stdout``) takes the bytes as they come. Of a folder in object
-    storage the files at its top come last: each says of its kind that the rest is whole.
+    storage, also where a ``Path`` holds its address, the files at its top come last: each says of its kind that
+    the rest is whole.
 
     Args:
         target: a file or folder.
@@ -37,6 +38,7 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
     Raises:
         CrosslensError: when the disk is full or the folder cannot be written.
     """
+    target = place_of(target)
     if isinstance(target, Remote):
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / target.name
@@ -144,6 +146,28 @@ def read_json(path: Place, error: type[CrosslensError] = CrosslensError) -> dict
     if not isinstance(value, dict):
         raise error(f"{path} must hold a JSON object, not {type(value).__name__}")
     return cast(dict[str, Any], value)
+
+
+def read_yaml(file: Path, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
+    """Read a YAML file of key: value pairs.
+
+    Raises:
+        CrosslensError: (or the subclass given) when the file is missing, unreadable or holds anything else.
+    """
+    import yaml
+
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{file} is missing") from None
+    except yaml.MarkedYAMLError as cause:
+        line = cause.problem_mark.line + 1 if cause.problem_mark else 1
+        raise error(f"{file} cannot be read as YAML: {cause.problem} in line {line}") from cause
+    except (OSError, ValueError, yaml.YAMLError) as cause:
+        raise error(f"{file} cannot be read as YAML: {cause}") from cause
+    if not isinstance(value, dict):
+        raise error(f"{file} must hold key: value pairs")
+    return value
 
 
 def require_known_format(

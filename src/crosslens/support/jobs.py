@@ -2,6 +2,7 @@
 
     STATE/jobs/embed-3f2a91.json    written by the process of that command alone
     TARGET/job.jsonl                the same as it goes on, one JSON object a line
+    STATE/jobs/embed-3f2a91.jsonl   instead, until the job ends, of a TARGET in object storage: nothing grows there
 
 There is no daemon and no lock: a process writes its own file, the others read it. Whether a job that calls itself
 running still does is told by its process, which a number alone would not: numbers are used again.
@@ -30,6 +31,7 @@ from crosslens.support.errors import ConfigError, CrosslensError
 from crosslens.support.files import read_json, write_json
 from crosslens.support.places import state_folder
 from crosslens.support.progress import watched
+from crosslens.support.remote import Remote
 
 LOG = "job.jsonl"
 _WRITE, _LOG = 2.0, 10.0
@@ -50,6 +52,7 @@ class Job(BaseModel):
         command: what was typed behind ``crosslens``.
         folder: where it was typed.
         target: what it makes.
+        log: where the lines lie that tell how it went on; empty in what an older version wrote.
         host, pid, begun: its process; ``begun`` is a mark that a later process of this number does not have.
         started, updated: seconds since 1970.
         state: what it last said of itself.
@@ -66,6 +69,7 @@ class Job(BaseModel):
     command: list[str]
     folder: str
     target: str
+    log: str = ""
     host: str
     pid: int
     begun: str
@@ -104,6 +108,7 @@ def list_jobs() -> list[Job]:
             continue  # removed meanwhile, or of a newer crosslens
         if job.seen not in ("running", "elsewhere") and time.time() - job.updated > _KEPT_DAYS * 86400:
             file.unlink(missing_ok=True)
+            file.with_suffix(".jsonl").unlink(missing_ok=True)
         else:
             found.append(job)
     return sorted(found, key=lambda job: job.started, reverse=True)
@@ -191,21 +196,22 @@ class _Record:
     """The job of this process, as it goes on; also what watches its progress."""
 
     def __init__(self, verb: str, target: Place, command: list[str]) -> None:
-        now = time.time()
+        now, name = time.time(), f"{verb.partition(' ')[0]}-{secrets.token_hex(3)}"
+        self._target = target
+        self._log = target / LOG if isinstance(target, Path) else _folder() / f"{name}.jsonl"
         self._job = Job(
-            id=f"{verb.partition(' ')[0]}-{secrets.token_hex(3)}",
+            id=name,
             verb=verb,
             command=command,
             folder=os.getcwd(),
             target=whole_name(target),
+            log=whole_name(self._log),
             host=socket.gethostname(),
             pid=os.getpid(),
             begun=_begun(os.getpid()),
             started=now,
             updated=now,
         )
-        # Nothing is appended to in object storage.
-        self._log = target / LOG if isinstance(target, Path) else None
         self._lock = threading.Lock()
         self._skipped: Counter[str] = Counter()
         self._stage_since = self._written = self._logged = 0.0
@@ -242,12 +248,15 @@ class _Record:
         with self._lock:
             now = time.time()
             self._change(state=state, reason=reason, updated=now)
-            self._write()
             seconds = round(now - self._job.started, 3)
             self._tell("end", state=state, reason=reason, seconds=seconds, skipped=self._job.skipped)
             # What failed before it began leaves no trace in a folder that may be anything.
             if self._job.stage or state == "done":
                 self._flush()
+            if state != "failed":
+                # It may have failed since nothing can be written there.
+                self._hand_over()
+            self._write()
 
     def _change(self, **changes: Any) -> None:
         self._job = self._job.model_copy(update=changes)
@@ -262,11 +271,27 @@ class _Record:
 
     def _flush(self) -> None:
         """Append what is to be told, once there is a target that it can lie in."""
-        if self._log is None or not self._log.parent.is_dir():
+        with suppress(OSError):
+            if isinstance(self._target, Remote):
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+        if not self._log.parent.is_dir():
             return
         with suppress(OSError), open(self._log, "a", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in self._lines)
             self._lines.clear()
+
+    def _hand_over(self) -> None:
+        """Put the log where a target in object storage lies, behind those of earlier jobs."""
+        if not isinstance(self._target, Remote):
+            return
+        there = self._target / LOG
+        with suppress(CrosslensError, OSError):
+            if not self._target.is_dir():
+                return
+            before = there.read_bytes() if there.is_file() else b""
+            there.write(before + self._log.read_bytes())
+            self._change(log=str(there))
+            self._log.unlink()
 
 
 def reason_of(sentence: str, path: str) -> str:

@@ -317,6 +317,11 @@ class Remote:
             )
         if isinstance(error, ValueError) and "parse path" in text:
             return NoObjectError(f"{self} cannot be the name of an object: {told}")
+        if any(sign in text.lower() for sign in _NOBODY):
+            return UnreachableError(
+                f"{self}: nothing answers for {bucket}; check the network, and the endpoint and region in the"
+                f" environment ({_VARIABLES[self.scheme]}): {_brief(told)}"
+            )
         if _broke_off(error) or "error sending request" in text or "timeout" in text.lower() or "(5" in text:
             return PlaceError(f"{self} cannot be read or written after several tries: {_brief(told)}")
         return PlaceError(f"{self}: {_brief(told)}")
@@ -362,6 +367,7 @@ _WRONG_KEYS = (
     # Where nothing says who asks, the machine's own service is asked, which only machines of these clouds have.
     *("169.254.169.254", "metadata.google.internal"),
 )
+_NOBODY = ("client error (connect)", "tcp connect error", "connection refused", "dns error")
 _VARIABLES = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, or AWS_PROFILE",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",

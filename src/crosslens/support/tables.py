@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -204,6 +205,26 @@ def table_format(file: str | Path) -> TableFormat:
     if suffix not in SUFFIXES:
         raise ConfigError(f"a table is a file that ends in {', '.join(SUFFIXES)}, not {str(file)!r}")
     return SUFFIXES[suffix]
+
+
+class Tabled(ABC):
+    """A result that is shown as a table, and given as one."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """The result as a table."""
+
+    def to_arrow(self) -> pyarrow.Table:
+        """``table`` as an Arrow table."""
+        return self.table().to_arrow()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """``table`` as a data frame.
+
+        Raises:
+            ConfigError: where pandas is not installed.
+        """
+        return to_pandas(self.to_arrow())
 
 
 def to_pandas(table: pyarrow.Table) -> pandas.DataFrame:

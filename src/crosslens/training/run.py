@@ -22,10 +22,21 @@ import yaml
 from filelock import FileLock, Timeout
 
 from crosslens.data.catalog import Catalog
-from crosslens.support.addresses import joined, place_of
+from crosslens.encoder.folders import folder_here
+from crosslens.support.addresses import Place, joined, place_of
 from crosslens.support.curves import draw_curves
 from crosslens.support.errors import RunError
-from crosslens.support.files import atomic_path, read_json, remove, require_known_format, write_json, write_text
+from crosslens.support.files import (
+    atomic_path,
+    read_json,
+    read_yaml,
+    remove,
+    require_known_format,
+    write_json,
+    write_text,
+)
+from crosslens.support.progress import note
+from crosslens.support.remote import Remote
 from crosslens.support.tables import Cell, Table
 from crosslens.support.terminal import visible
 
@@ -38,15 +49,30 @@ _BEFORE_LEARNING = frozenset({"config.yaml", IMAGES, "held_out.json", "labels.js
 
 
 class Run:
-    """One run folder."""
+    """One run folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of this machine.
+        place: where it was copied from; a run at an address is read and never changed.
+    """
+
+    def __init__(self, folder: Path, place: Place | None = None) -> None:
         self.folder = folder
+        self.place = place or folder
+
+    @classmethod
+    def at(cls, place: str | Path) -> Run:
+        """The run of a folder, or at an address.
+
+        Raises:
+            RunError: when there is none at the address.
+        """
+        return cls(folder_here(place), place_of(place))
 
     def __repr__(self) -> str:
         domains = ", ".join(self.said("domains") or ())
         state = "finished" if self.is_finished else "not finished"
-        return f"<Run {self.folder}: {self.said('method')} on {domains or 'no domain'}, {state}>"
+        return f"<Run {self.place}: {self.said('method')} on {domains or 'no domain'}, {state}>"
 
     def _repr_html_(self) -> str:
         """The configuration, what was measured, and every logged number over the epochs."""
@@ -193,16 +219,11 @@ class Run:
             RunError: when it is missing, damaged, or of a newer crosslens.
         """
         file = self.folder / "config.yaml"
-        try:
-            value = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"{self.folder} is no run folder (no config.yaml)") from None
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RunError(f"{file} cannot be read: {error}") from error
-        if not isinstance(value, dict):
-            raise RunError(f"{file} must hold key: value pairs")
+        if not file.exists():
+            raise RunError(f"{self.place} is no run folder (no config.yaml)")
+        value = read_yaml(file, RunError)
         require_known_format(value, self.folder, FORMAT, RunError)
-        return cast(dict[str, Any], value)
+        return value
 
     def catalog(self) -> Catalog:
         """All images that the run was started on, its own domains and others, with labels where there are any.
@@ -214,8 +235,8 @@ class Run:
         config = self.config()
         if "source" not in config:
             raise RunError(
-                f"the run {self.folder} began without images; give some to measure it on:"
-                f" crosslens evaluate {self.folder} PICTURES"
+                f"the run {self.place} began without images; give some to measure it on:"
+                f" crosslens evaluate {self.place} PICTURES"
             )
         # An absolute source stays what it is; a manifest of the run's own lies in its folder.
         catalog = Catalog.open(joined(self.folder, config["source"]))
@@ -297,7 +318,10 @@ class Run:
         return set(read_json(file, RunError)["ids"]) if file.is_file() else None
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write ``metrics.json``."""
+        """Write ``metrics.json``; of a run at an address it is said that they are not kept."""
+        if isinstance(self.place, Remote):
+            note(f"{self.place} is read and not changed; --json FILE keeps what was measured")
+            return
         write_json(self.folder / "metrics.json", metrics)
 
     def read_metrics(self) -> dict[str, Any] | None:

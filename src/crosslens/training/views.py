@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
@@ -138,7 +138,7 @@ class ImageViews:
 
     def __init__(
         self,
-        paths: list[Place],
+        paths: Sequence[Place],
         preprocess: Preprocess,
         augmentation: Augmentation,
         device: torch.device,
@@ -161,9 +161,12 @@ class ImageViews:
     def centres(self, rows: Tensor | None = None, chunk: int = 2048) -> Iterator[Tensor]:
         """``(<= 64, 3, crop, crop)`` float32 each."""
         step = min(chunk, 64)
-        paths = self.paths if rows is None else [self.paths[row] for row in rows.tolist()]
-        for start in range(0, len(paths), step):
-            yield self._ready(list(self._pool.map(self.preprocess.pixels, paths[start : start + step])))
+        for start in range(0, len(self) if rows is None else len(rows), step):
+            if rows is None:
+                paths = self.paths[start : start + step]
+            else:
+                paths = [self.paths[row] for row in rows[start : start + step].tolist()]
+            yield self._ready(list(self._pool.map(self.preprocess.pixels, paths)))
 
     def read_ahead(self, start: int, end: int) -> None:
         """Nothing: images come one file at a time."""

@@ -22,6 +22,7 @@ TABLE = [
     ("things, but of named classes", Facts(TWO, names=7, paired=0.75), "clair", "7 class names"),
     ("things, whatever their names", Facts(TWO, names=7, paired=0.85), "centred", "85% of the pictures"),
     ("one look", Facts({"photo": 60}), "centred", "one look"),
+    ("one look, few pictures", Facts({"photo": 2}), "centred", "one look"),
     ("three looks", Facts({**TWO, "art": 50}), "uem", "no class names"),
     ("three looks and names", Facts({**TWO, "art": 50}, names=7), "uem", "3 domains, and clair takes two"),
     ("kinds, whatever they look like", Facts(TWO, paired=0.85, goal="kind"), "uem", "no class names"),

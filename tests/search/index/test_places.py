@@ -6,10 +6,11 @@ from PIL import Image
 
 from crosslens.data.catalog import Catalog
 from crosslens.encoder import Encoder
+from crosslens.search.index import making
 from crosslens.search.index.index import Index
 from crosslens.support.errors import CrosslensError, StoreError
 from crosslens.support.local_copy import mirror
-from crosslens.support.remote import Remote
+from crosslens.support.remote import AccessError, Remote
 from testing.tiny_backbone import TinyBackbone
 from testing.tiny_pictures import make_pictures
 
@@ -128,6 +129,34 @@ def test_a_copy_that_was_not_finished_is_no_index(storage, away, bucket, picture
     assert "my.index/index.json" not in storage.keys(bucket)
     with pytest.raises(StoreError, match="holds no index"):
         Index.open(away.parent / "my.index")
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    def begun(*asked):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(making, "_build_here", begun)
+
+
+def test_two_jobs_at_one_place_are_told_of_each_other(storage, away, bucket, pictures, encoder, no_work):
+    place = away.parent / "my.index"
+    (place / making.CLAIM).write(b'{"host": "other"}')
+    with pytest.raises(StoreError, match=r"another job is making an index at .*other.*if it is dead, delete"):
+        Index.build(pictures, encoder, place)
+    (place / making.CLAIM).unlink()
+    with pytest.raises(AssertionError, match="the work began"):
+        Index.build(pictures, encoder, place)
+    # Whatever ends a job, its claim goes with it.
+    assert not [key for key in storage.keys(bucket) if key.startswith("my.index/")]
+
+
+def test_a_bucket_that_may_be_read_and_not_written_is_refused_before_the_work(
+    storage, away, pictures, encoder, no_work
+):
+    storage.fault("denied", "/my.index/", "PUT")
+    with pytest.raises(AccessError, match="may not do that"):
+        Index.build(pictures, encoder, away.parent / "my.index")
 
 
 def test_a_snapshot_is_written_to_a_bucket_and_read_from_there(storage, away, pictures, encoder, tmp_path, bucket):

@@ -45,6 +45,18 @@ def test_everybody_gets_their_own_answer(questions, most):
     assert max(sizes) <= most
 
 
+@given(questions=st.lists(st.integers(), max_size=24), most=st.integers(1, 8))
+def test_several_questions_of_one_thread_share_calls(questions, most):
+    sizes = []
+
+    def run(asked):
+        sizes.append(len(asked))
+        return [3 * number + 1 for number in asked]
+
+    assert Combiner(run, most).several(questions) == [3 * number + 1 for number in questions]
+    assert len(sizes) == -(-len(questions) // most)
+
+
 def test_who_waits_is_answered_by_the_next_call():
     sizes, started, released = [], threading.Event(), threading.Event()
 

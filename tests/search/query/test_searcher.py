@@ -18,7 +18,7 @@ from crosslens.search.rerank.diffusion import diffuse
 from crosslens.search.rerank.graph import neighbour_graph
 from crosslens.search.rerank.k_reciprocal import k_reciprocal
 from crosslens.search.rerank.query_expansion import expand_query
-from crosslens.support.errors import BackboneError, ConfigError, ImageError, StoreError
+from crosslens.support.errors import BackboneError, ConfigError, CrosslensError, ImageError, StoreError
 from testing.reading_backbone import register_talker
 
 
@@ -361,6 +361,55 @@ def test_queries_answered_together_keep_their_own_number_and_filter(searcher):
     alone = [index.search(row[None], count, where, goal=goal)[0] for row, count, where, goal in asked]
     assert searcher.search.search_all(asked) == alone
     assert len({len(hits) for hits in alone}) > 2
+
+
+def shown(answer):
+    """All of an answer but how long it took, an error as its words."""
+    if isinstance(answer, Exception):
+        return type(answer), str(answer)
+    return (
+        answer.hits,
+        answer.match_probability,
+        answer.no_match,
+        answer.domain,
+        answer.notes,
+        answer.match_is_rough,
+    )
+
+
+def test_several_queries_at_once_have_the_answers_they_have_alone(index, pictures, monkeypatch):
+    files = sorted((pictures / "sketch").rglob("*.png"))[:4]
+    circles = Eq(field="label", value="circle")
+    asked = [
+        (weighted_parts(images=[files[0]]), SearchOptions(top=5), None),
+        (weighted_parts(images=[files[1]]), SearchOptions(top=5, where=circles), None),
+        (weighted_parts(like=["nobody"]), SearchOptions(), None),
+        (weighted_parts(images=[files[2]]), SearchOptions(top=3, rerank="diffusion", fold=0.9), None),
+        (weighted_parts(texts=["a cat"]), SearchOptions(), None),
+        (weighted_parts(images=[files[3]]), SearchOptions(top=5, min_match=1.0), None),
+        (weighted_parts(like=["photo/circle/00.png"]), SearchOptions(top=4, sort="label"), None),
+        (weighted_parts(images=[files[0]]), SearchOptions(top=5, goal="thing"), "sketch"),
+        ([], None, None),
+    ]
+    made = Searcher(index)
+    made.match_estimator.prepare()
+    alone = []
+    for parts, options, domain in asked:
+        try:
+            alone.append(made.answer(parts, options, domain))
+        except CrosslensError as error:
+            alone.append(error)
+    passes = []
+    real = index.search
+    monkeypatch.setattr(
+        index, "search", lambda *given, **more: passes.append(len(given[0])) or real(*given, **more)
+    )
+    together = made.answer_all(asked)
+    assert [shown(one) for one in together] == [shown(one) for one in alone]
+    assert [type(one) for one in together].count(StoreError) == 1
+    passes.clear()
+    made.answer_all([(parts, SearchOptions(top=5), None) for parts, _, _ in asked[:2]])
+    assert passes == [2]
 
 
 @pytest.mark.filterwarnings("ignore:Image size")

@@ -102,6 +102,14 @@ def test_scores_are_cosines_and_best_come_first(full, table):
     check_search(full, table, unit(COUNT), unit(1, seed=2), 1)
 
 
+def test_a_column_is_that_of_the_items(store, full, table):
+    scanned = pa.concat_tables([rows for rows, _ in full.scan(batch=50)])
+    for name in ("id", "domain", "label", "size", "stamp"):
+        assert full.column(name).to_pylist() == scanned.column(name).to_pylist()
+    full.delete(full.column("id").to_pylist())
+    assert full.column("domain").to_pylist() == []
+
+
 def test_k_beyond_the_size(full, table):
     check_search(full, table, unit(COUNT), unit(2, seed=1), COUNT + 50)
 

@@ -76,6 +76,23 @@ def test_hits_are_removed_after_a_question(searched):
     assert page.locator(".selection").count() == 0
 
 
+def test_an_index_that_is_only_read_offers_no_change(searched):
+    page = searched.page
+
+    def as_read_only(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, json=[one | {"writable": False} for one in answer.json()])
+
+    assert page.get_by_role("button", name="Add pictures to the collection").count() == 1
+    page.route("**/api/v1/collections", as_read_only)
+    page.reload()
+    searched.settle()
+    choose(searched, 0)
+    page.get_by_role("button", name="Copy paths").wait_for()
+    assert page.get_by_role("button", name="Remove ...").count() == 0
+    assert page.get_by_role("button", name="Add pictures to the collection").count() == 0
+
+
 def test_pictures_are_added_and_found(searched):
     page = searched.page
     picture = io.BytesIO()

@@ -18,6 +18,8 @@ export interface Collection {
   goal: Goal;
   goals: Goal[];
   calibrated: boolean;
+  /** Whether pictures can be added and removed; an index in object storage is read and not changed. */
+  writable: boolean;
 }
 
 /** This very thing in another look, or more of its kind. */

@@ -35,7 +35,7 @@ export function Header() {
         </div>
       )}
       <div class="settings">
-        {collectionOf("left") && (
+        {collectionOf("left")?.writable && (
           <button type="button" class="icon-button" aria-label="Add pictures to the collection" title="Add pictures to the collection" onClick={() => (dialog.value = "add")}>
             <Icon name="more" />
           </button>

@@ -4,12 +4,14 @@ import { copyText } from "../state/actions";
 import { download } from "../state/download";
 import { picksCsv, picksJson } from "../state/picks";
 import { contactSheet } from "../state/sheet";
-import { dialog, notice, picks } from "../state/store";
+import { collections, dialog, notice, picks } from "../state/store";
 
 export function Selection() {
   const now = picks.value;
   if (now.length === 0) return null;
   const paths = () => now.map(({ hit }) => hit.id).join("\n");
+  const kept = new Set((collections.value ?? []).filter(({ writable }) => !writable).map(({ name }) => name));
+  const removable = now.every(({ collection }) => !kept.has(collection));
   const copied = now.length === 1 ? "Path copied" : `${now.length} paths copied`;
   return (
     <section class="selection" aria-label="Selected hits">
@@ -18,7 +20,7 @@ export function Selection() {
       <button type="button" class="button" aria-label="Download as CSV" onClick={() => download("hits", "csv", picksCsv(now))}>CSV</button>
       <button type="button" class="button" aria-label="Download as JSON" onClick={() => download("hits", "json", picksJson(now))}>JSON</button>
       <button type="button" class="button" aria-label="Download as a contact sheet" onClick={() => void downloadSheet()}>Sheet</button>
-      <button type="button" class="button" onClick={() => (dialog.value = "remove")}>Remove ...</button>
+      {removable && <button type="button" class="button" onClick={() => (dialog.value = "remove")}>Remove ...</button>}
       <button type="button" class="text-button" onClick={() => (picks.value = [])}>Clear</button>
     </section>
   );

@@ -119,7 +119,7 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
         return (
             KEPT,
             "the goal is the very same thing, and heads that are trained draw all of a kind together",
-            ["--goal kind would", *others],
+            ["--goal kind would" if len(facts.pictures) > 1 else "--goal kind and another look would", *others],
         )
     if facts.copies >= _SAME_PICTURES:
         return (
@@ -136,18 +136,18 @@ def _rule(facts: Facts) -> tuple[str, str, Sequence[str]]:
             " rather than kinds, and training loses the very same thing",
             ["--goal kind would, where more of a sort is looked for", *others],
         )
+    if len(facts.pictures) == 1:
+        return (
+            KEPT,
+            "there is one look, and nothing to bring together",
+            ["pictures of another look would", *others],
+        )
     if facts.pictures[smallest] < LEAST:
         return (
             KEPT,
             f"{smallest} has {facts.pictures[smallest]} pictures, and below {LEAST} nothing tells whether training"
             " helped",
             [f"{LEAST} pictures or more of every domain would", *others],
-        )
-    if len(facts.pictures) == 1:
-        return (
-            KEPT,
-            "there is one look, and nothing to bring together",
-            ["pictures of another look would", *others],
         )
     if is_named and len(facts.pictures) == 2:
         return (

@@ -23,6 +23,7 @@ from crosslens.features.store import FeatureStore
 from crosslens.images.augment import Augmentation
 from crosslens.report.suite_page import Ranks, SuitePictures, write_suite_page
 from crosslens.report.suite_tables import suite_tables
+from crosslens.support.addresses import PathHere
 from crosslens.support.errors import RunError
 from crosslens.support.files import read_json
 from crosslens.support.request import Request, takes
@@ -34,7 +35,7 @@ class BenchmarkRequest(Request):
     suite: Path
     """The suite, a YAML file; see ``Suite``."""
 
-    out: Path
+    out: PathHere
     """The folder of the jobs, the results and the page; what is in it is not done again."""
 
     jobs: int | None = Field(None, ge=1)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crosslens.backbones import require_kind
@@ -20,6 +19,7 @@ from crosslens.methods.tune import Tune
 from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.support.addresses import Place, joined
 from crosslens.support.errors import BackboneError, ConfigError
+from crosslens.support.files import read_yaml
 from crosslens.support.near_names import did_you_mean
 
 _SAFE = re.compile(r"[\w.+ -]+")
@@ -122,14 +122,9 @@ def read_suite(file: Path) -> Suite:
     Raises:
         ConfigError: naming every key and name that is unknown, with what may have been meant.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no suite {file}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"the suite {file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"the suite {file} must hold key: value pairs")
+    if not file.exists():
+        raise ConfigError(f"there is no suite {file}")
+    content = read_yaml(file, ConfigError)
     try:
         suite = Suite.model_validate(content)
     except ValidationError as error:

@@ -84,8 +84,7 @@ class LiteTower(nn.Module):
 
     def weave(self, pooled: Tensor) -> Tensor:
         """Pooled features to unit rows ``(N, 384)``: class texts weighted by the softmax of the logits."""
-        weights = torch.softmax(self.classifier(pooled) / self.temperature, dim=1)
-        return F.normalize(weights @ self.class_texts - self.text_centre, dim=1)
+        return weave(self.classifier(pooled), self.class_texts, self.text_centre, self.temperature)
 
     def drawn(self, activity: Tensor) -> Tensor:
         """Share of the drawing reader ``(N, 1)``, falling with the activity."""
@@ -95,6 +94,11 @@ class LiteTower(nn.Module):
     def mix(self, read: Tensor, woven: Tensor, drawn: Tensor) -> Tensor:
         """Unit rows ``(N, 384)`` between what the reader and the classifier say."""
         return F.normalize(drawn * read + (1 - drawn) * woven, dim=1)
+
+
+def weave(logits: Tensor, texts: Tensor, centre: Tensor, temperature: Tensor | float) -> Tensor:
+    """Unit rows ``(N, J)``: texts ``(C, J)`` weighted by the softmax of logits ``(N, C)``, less their centre."""
+    return F.normalize(torch.softmax(logits / temperature, dim=1) @ texts - centre, dim=1)
 
 
 class DrawingReader(nn.Module):

@@ -30,6 +30,7 @@ from crosslens.support.presence import can_be_read
 from crosslens.support.progress import note
 
 _REWRITTEN = 50_000
+_LOOKED_AT = 1 << 17
 
 
 @dataclass
@@ -145,8 +146,10 @@ def _items_of_root(contents: Contents, root: str) -> pa.Table:
 
 def _refuse_collisions(contents: Contents, items: pa.Table, indexed: pa.Table, root: str) -> None:
     """An id stands for one image: those that another folder has already are refused, before anything changes."""
-    ids = pa.array(sorted({*items.column("id").to_pylist()} - {*indexed.column("id").to_pylist()}), pa.string())
-    for table, _ in contents.store.scan() if len(ids) else ():
+    ids = items.column("id").filter(pc.invert(pc.is_in(items.column("id"), value_set=indexed.column("id"))))
+    # Where all that is indexed is of this folder, there is nothing that an id could stand for beside it.
+    others = contents.store.count() > indexed.num_rows
+    for table, _ in contents.store.scan(batch=_LOOKED_AT) if len(ids) and others else ():
         taken = pc.is_in(table.column("id"), value_set=ids).combine_chunks()
         if taken.true_count:
             first = table.filter(taken).slice(0, 1).to_pylist()[0]

@@ -38,15 +38,12 @@ def find_gone(indexed: pa.Table, items: pa.Table, among: Sequence[str] | None = 
         items: those of the catalog; a file that it found a moment ago is there.
         among: look at these ids alone; at all of ``indexed`` by default.
     """
-    stamps = dict(zip(items.column("id").to_pylist(), items.column("stamp").to_pylist(), strict=True))
-    wanted = None if among is None else set(among)
-    return [
-        row["id"]
-        for row in indexed.select(["id", "path", "root"]).to_pylist()
-        if (wanted is None or row["id"] in wanted)
-        and not stamps.get(row["id"])
-        and is_gone(row["path"], row["root"])
-    ]
+    there = items.column("id").filter(items.column("stamp").is_valid())
+    unseen = indexed.filter(pc.invert(pc.is_in(indexed.column("id"), value_set=there)))
+    if among is not None:
+        unseen = unseen.filter(pc.is_in(unseen.column("id"), value_set=pa.array(among, pa.string())))
+    looked_at = unseen.select(["id", "path", "root"]).to_pylist()
+    return [row["id"] for row in looked_at if is_gone(row["path"], row["root"])]
 
 
 def refuse_loss(indexed: pa.Table, gone: Sequence[str], items: pa.Table, root: str) -> None:
@@ -57,6 +54,8 @@ def refuse_loss(indexed: pa.Table, gone: Sequence[str], items: pa.Table, root: s
     Raises:
         TooManyGoneError: when more than one item, and more than ``_MOST_LOST`` of a domain's, would be deleted.
     """
+    if not gone:
+        return
     rows, lost = indexed.select(["id", "domain", *_FILE]).to_pylist(), set(gone)
     is_new = pc.invert(pc.is_in(items.column("id"), value_set=indexed.column("id").combine_chunks()))
     renamed = {same for row in items.filter(is_new).select(_FILE).to_pylist() for same in _identities(row)}
@@ -80,12 +79,11 @@ def _identities(row: dict[str, Any]) -> list[str]:
 
 def find_renamed(indexed: pa.Table, items: pa.Table) -> list[str]:
     """Ids of items whose very file the catalog has under another id, as where accents are spelt otherwise."""
-    ids, paths = set(items.column("id").to_pylist()), set(items.column("path").to_pylist())
+    other = pc.invert(pc.is_in(indexed.column("id"), value_set=items.column("id")))
+    same = pc.is_in(indexed.column("path"), value_set=items.column("path"))
     return [
         row["id"]
-        for row in indexed.select(["id", "path", "root", "stamp"]).to_pylist()
-        if row["id"] not in ids
-        and row["path"] in paths
+        for row in indexed.filter(pc.and_(other, same)).select(["id", "path", "root", "stamp"]).to_pylist()
         # Otherwise the path may be that of what a link led to; see ``restore_names``.
-        and (row["stamp"] is not None or row["path"] == str(Path(row["root"], row["id"])))
+        if row["stamp"] is not None or row["path"] == str(Path(row["root"], row["id"]))
     ]

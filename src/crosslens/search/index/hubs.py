@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 HUBS = "hubs.safetensors"
 NO_BANK = (
-    "Items of one look say nothing of how queries of another see them; give some of those, unlabelled, with"
-    " 'index build --queries' or 'index add --queries'"
+    "Hubs are told from how pictures of another look see the items, at least 10 of each; give some of those,"
+    " unlabelled, with 'index build --queries' or 'index add --queries'"
 )
 _AT_ONCE = 2048
 

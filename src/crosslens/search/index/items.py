@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -134,16 +133,14 @@ def check_items(
 
 def sample_items(store: OpenStore, n: int, seed: int = 0) -> tuple[pa.Table, NDArray[np.float32]]:
     """Rows and vectors ``(n', d)`` of n items drawn at random by ``seed``; of all where there are fewer."""
-    ids = [image for table, _ in store.scan() for image in table.column("id").to_pylist()]
-    return store.get([ids[row] for row in drawn_rows(len(ids), n, seed)])
+    ids = store.column("id")
+    return store.get(ids.take(pa.array(drawn_rows(len(ids), n, seed))).to_pylist())
 
 
 def count_domains(store: OpenStore) -> dict[str, int]:
     """Items by domain, in the order of names."""
-    counted: Counter[str] = Counter()
-    for table, _ in store.scan():
-        counted.update(table.column("domain").to_pylist())
-    return dict(sorted(counted.items()))
+    counted = pc.value_counts(store.column("domain")).to_pylist()
+    return dict(sorted((one["values"], one["counts"]) for one in counted))
 
 
 def read_file_columns(paths: Sequence[Place]) -> dict[str, list[Any]]:

@@ -6,10 +6,16 @@ asked for.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +41,7 @@ from crosslens.support.addresses import Place
 from crosslens.support.errors import ConfigError, FeatureError, NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, upload, write_json
 from crosslens.support.progress import note
+from crosslens.support.remote import ExistingError, PlaceError, Remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +53,8 @@ if TYPE_CHECKING:
 UPLOADS = "uploads"
 """Folder in an index of the images that came by the server; their ids start with it where none was given."""
 _UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{2}}/[0-9a-f]{{40}}\.[a-z0-9]{{3,4}}")
+CLAIM = "being-made.json"
+"""Object that says who is making an index at a place in object storage."""
 _DRAFT = ".unfinished.json"
 """The description of an index that is being made."""
 
@@ -158,18 +167,42 @@ def make_at(place: Place, make: Callable[[Path], Contents]) -> Contents:
         make: makes it in a folder.
 
     Raises:
-        StoreError: when there is something at the place already.
+        StoreError: when there is something at the place already, or another job is making an index there.
         CrosslensError: when it cannot be written; then there is no index.
     """
     if isinstance(place, Path):
         return make(place)
-    if place.exists():
-        raise StoreError(f"{place} is not empty; choose another place or delete it first")
-    with tempfile.TemporaryDirectory(prefix="crosslens-") as above:
+    with _claimed(place), tempfile.TemporaryDirectory(prefix="crosslens-") as above:
         made = make(Path(above) / place.name)
         made.store.close()
         upload(made.folder, place)
     return Contents.open(place)
+
+
+@contextmanager
+def _claimed(place: Remote) -> Iterator[None]:
+    """Keep a place for this job alone, which also shows before all work that it may be written.
+
+    Raises:
+        StoreError: when there is something, or another job keeps it.
+        PlaceError: when it cannot be written.
+    """
+    claim = place / CLAIM
+    try:
+        told = {"host": socket.gethostname(), "process": os.getpid(), "since": int(time.time())}
+        claim.write(json.dumps(told).encode(), new=True)
+    except ExistingError:
+        raise StoreError(
+            f"another job is making an index at {place}: {' '.join(claim.read_text().split())}. Wait for it; if it"
+            f" is dead, delete {claim}"
+        ) from None
+    try:
+        if place.is_file() or any(one != claim for one, _ in islice(place.walk(), 2)):
+            raise StoreError(f"{place} is not empty; choose another place or delete it first")
+        yield
+    finally:
+        with suppress(PlaceError):
+            claim.unlink()
 
 
 def build_index(request: BuildRequest) -> tuple[Contents, list[str]]:

@@ -51,16 +51,27 @@ class Combiner(Generic[Asked, Answered]):
         Raises:
             Exception: what ``run`` raised for it.
         """
-        mine: _Waiting[Asked, Answered] = _Waiting(asked)
-        self._waiting.append(mine)
-        while not mine.done:
-            with self._turn:
-                # Another thread may have answered this one while it waited for its turn.
-                if not mine.done:
-                    self._answer([self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))])
-        if mine.error is not None:
-            raise mine.error
-        return mine.answered  # type: ignore[return-value]
+        return self.several([asked])[0]
+
+    def several(self, asked: Sequence[Asked]) -> list[Answered]:
+        """The answers to several questions, in order; each call takes as many of them as it may.
+
+        Raises:
+            Exception: what ``run`` raised for the first that has no answer.
+        """
+        mine: list[_Waiting[Asked, Answered]] = [_Waiting(one) for one in asked]
+        self._waiting.extend(mine)
+        for one in mine:
+            while not one.done:
+                with self._turn:
+                    # Another thread may have answered this one while it waited for its turn.
+                    if not one.done:
+                        count = min(len(self._waiting), self._most)
+                        self._answer([self._waiting.popleft() for _ in range(count)])
+        for one in mine:
+            if one.error is not None:
+                raise one.error
+        return [one.answered for one in mine]  # type: ignore[misc]
 
     def _answer(self, batch: list[_Waiting[Asked, Answered]]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +50,16 @@ class Search:
         """The ``count`` best items of a vector ``(d,)`` for a goal among those that match, best first."""
         return self._together((vector, count, where, goal))
 
+    def ahead(self, listings: Sequence[Listing]) -> None:
+        """Search for the first hits of several listings in one pass, so that none of them need search for them."""
+        if not listings:
+            return
+        started = time.perf_counter()
+        found = self._together.several([listing.first_asked for listing in listings])
+        seconds = time.perf_counter() - started
+        for listing, hits in zip(listings, found, strict=True):
+            listing.take(hits, seconds)
+
     def search_all(self, queries: Sequence[tuple[Array, int, Filter | None, Goal]]) -> list[list[Hit]]:
         """The hits of each of several vectors ``(d,)``, with a number of hits, a filter and a goal of its own."""
         return answer_in_groups(
@@ -65,8 +76,20 @@ class Listing:
     """
 
     def __init__(self, search: Search, question: Question, course: Course) -> None:
-        self.question, self._search, self._course = question, search, course
+        self.question, self.course, self._search = question, course, search
         self.nearest: list[Hit] = []
+        self._taken: list[Hit] | None = None
+
+    @property
+    def first_asked(self) -> tuple[Array, int, Filter | None, Goal]:
+        """What the first hits of the question's own vector are searched for with; see ``Search.nearest``."""
+        question = self.question
+        return question.vector, question.options.top + len(question.exclude), question.options.where, question.goal
+
+    def take(self, hits: list[Hit], seconds: float) -> None:
+        """Take what a search with ``first_asked`` found, and the seconds that it took."""
+        self._taken, self.nearest = hits, hits
+        self.course.took("search", seconds)
 
     def first(self, count: int) -> list[Hit]:
         """The best ``count`` hits."""
@@ -93,12 +116,14 @@ class Listing:
             if len(nearest) < count:
                 return
             if count == most:
-                self._course.note(f"folding looked at the best {MOST_FOLDED} items alone; there may be more hits")
+                self.course.note(f"folding looked at the best {MOST_FOLDED} items alone; there may be more hits")
                 return
             count = count * 2 if most is None else min(count * 2, most)
 
     def _find(self, vector: Array, count: int) -> list[Hit]:
-        with self._course.stage("search"):
+        if self._taken is not None and vector is self.question.vector and count == self.first_asked[1]:
+            return self._taken
+        with self.course.stage("search"):
             hits = self._search.nearest(vector, count, self.question.options.where, self.question.goal)
         if vector is self.question.vector:
             self.nearest = hits

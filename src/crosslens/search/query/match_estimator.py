@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +73,10 @@ class MatchEstimator:
 
     @property
     def ready(self) -> bool:
-        """Whether the index as it is now was calibrated already, so that asking costs nothing."""
-        return any(made.version == self.index.version for made in list(self._made.values()))
+        """Whether the index as it is now was calibrated already for what most ask: pictures, and its own goal."""
+        goal = self.index.goal if self.index.goal in self.index.goals else DEFAULT_GOAL
+        made = self._made.get(self._kind_of(True, goal))
+        return made is not None and made.version == self.index.version
 
     def is_ready(self, question: Question) -> bool:
         """Whether asking for the probability of this question costs nothing."""
@@ -111,15 +114,27 @@ class MatchEstimator:
 
     def __call__(self, question: Question, course: Course, nearest: Sequence[Hit] = ()) -> float:
         """The step of a query's way: ``probability`` of a question; ``nearest`` is what its own vector found."""
-        with course.stage("match"):
-            return self.probability(
+        return self.several([(question, course, nearest)])[0]
+
+    def several(self, asked: Sequence[tuple[Question, Course, Sequence[Hit]]]) -> list[float]:
+        """The same of several questions; those that need one share a pass over the calibration's gallery."""
+        started = time.perf_counter()
+        known = [
+            self._known_or_asked(
                 question.vector,
                 question.features,
                 nearest,
-                where=question.options.where,
-                exclude=question.exclude,
-                goal=question.goal,
+                question.options.where,
+                question.exclude,
+                question.goal,
             )
+            for question, _, nearest in asked
+        ]
+        told = self._tell(known)
+        seconds = time.perf_counter() - started
+        for _, course, _ in asked:
+            course.took("match", seconds)
+        return told
 
     def probability(
         self,
@@ -156,6 +171,24 @@ class MatchEstimator:
             StoreError: for an index of fewer than 10 items.
             FeatureError: when no unlabelled image can be embedded.
         """
+        return self._tell([self._known_or_asked(vector, features, nearest, where, exclude, goal)])[0]
+
+    def _tell(self, known: Sequence[float | tuple[MatchCalibration, Array]]) -> list[float]:
+        """Probabilities, and for what is to be asked of a calibration its answer."""
+        asked = [one for one in known if not isinstance(one, float)]
+        answers = iter(self._together.several(asked) if asked else ())
+        return [one if isinstance(one, float) else next(answers) for one in known]
+
+    def _known_or_asked(
+        self,
+        vector: Array,
+        features: Array | None,
+        nearest: Sequence[Hit],
+        where: Filter | None,
+        exclude: Collection[str],
+        goal: Goal,
+    ) -> float | tuple[MatchCalibration, Array]:
+        """The probability where it takes no pass over a whole gallery, else which calibration to ask what."""
         made = self._calibrated(features is not None, goal)
         narrowed = where is not None or bool(exclude)
         if narrowed:
@@ -174,7 +207,7 @@ class MatchEstimator:
         if narrowed:
             among = made.calibration.among(left)
             return float(among.probability(row[None])[0])
-        return self._together((made.calibration, row))
+        return made.calibration, row
 
     def _from_nearest(self, vector: Array, where: Filter | None, exclude: Collection[str], goal: Goal) -> float:
         """The probability from the nearest items that are searched, whether they were sampled or not."""

@@ -18,12 +18,10 @@ from crosslens.search.index.items import Hit
 from crosslens.search.rerank.base import Rerank
 from crosslens.support.errors import ConfigError
 from crosslens.support.request import Request
-from crosslens.support.tables import Table, to_pandas
+from crosslens.support.tables import Table, Tabled
 from crosslens.support.terminal import visible
 
 if TYPE_CHECKING:
-    import pandas
-    import pyarrow
     from numpy.typing import NDArray
 
     from crosslens.images.decode import ImageSource
@@ -133,7 +131,7 @@ class FoldedHit:
 
 
 @dataclass(frozen=True, repr=False)
-class Answer:
+class Answer(Tabled):
     """What was found.
 
     Attributes:
@@ -164,18 +162,6 @@ class Answer:
             for hit in (shown.hit for shown in self.hits)
         )
         return Table(("id", "score", "domain", "label", "path", *own), rows)
-
-    def to_arrow(self) -> pyarrow.Table:
-        """``table`` as an Arrow table."""
-        return self.table().to_arrow()
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """``table`` as a data frame.
-
-        Raises:
-            ConfigError: where pandas is not installed.
-        """
-        return to_pandas(self.to_arrow())
 
     def __repr__(self) -> str:
         match = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,10 @@ from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.embedding import QueryEmbedding
 from crosslens.search.query.feedback import move_query
 from crosslens.search.query.folding import Folding, keep_all
-from crosslens.search.query.listing import Search, cut
+from crosslens.search.query.listing import Listing, Search, cut
 from crosslens.search.query.match_estimator import MatchEstimator
 from crosslens.search.query.paging import sort_hits, take_page
-from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart, SearchOptions
+from crosslens.search.query.query import Answer, EmbeddedImage, FoldedHit, QueryPart, SearchOptions
 from crosslens.search.query.question import Course, Question
 from crosslens.search.query.reranking import Reranking
 from crosslens.search.query.resolve_domain import resolve_domain
@@ -132,13 +134,20 @@ class Searcher:
             BackboneError: for text where the encoder knows none.
             StoreError: for an unknown id or a vector of the wrong length.
         """
-        options, course = bind_options(options or SearchOptions(), self.index.columns), Course()
-        domain, notes = resolve_domain(domain, self.encoder.domains, self.index)
-        course.notes += notes
-        embedded = self._embedding.embed(parts, domain, course)
-        return self._on_one_version(
-            lambda: self._answer(self._embedding.mix(parts, embedded, options, course), course)
-        )
+        return _raised(self.answer_all([(parts, options, domain)])[0])
+
+    def answer_all(
+        self, asked: Sequence[tuple[Sequence[QueryPart], SearchOptions | None, str | None]]
+    ) -> list[Answer | Exception]:
+        """Answer several queries, which share their passes over the vectors.
+
+        Args:
+            asked: parts, options and domain of each; see ``answer``.
+
+        Returns:
+            For each its answer, or what ``answer`` raises for it.
+        """
+        return self._on_one_version([self._embed(*one) for one in asked])
 
     def answer_vector(
         self,
@@ -164,34 +173,81 @@ class Searcher:
         asked, course = self._embedding.checked_vector(vector), Course()
         bound = bind_options(options or SearchOptions(), self.index.columns)
         question = Question(asked, bound, frozenset(exclude), features, domain)
-        return self._on_one_version(lambda: self._answer(question, course))
+        return _raised(self._on_one_version([_Way(course, lambda: question)])[0])
 
-    def _answer(self, question: Question, course: Course) -> Answer:
-        """Move, match, search, re-rank, cut, fold, page and sort; what the options do not ask for is left out."""
-        question = choose_goal(move_query(question, self.index, course), self.index, course)
-        options, match = question.options, self.match_estimator
-        probability = None
-        if options.min_match is not None:
-            probability = match(question, course)
-            if probability < options.min_match:
-                rough = match.is_rough(question)
-                return Answer((), probability, True, question.domain, course.seconds, tuple(course.notes), rough)
-        listing = self.search(question, course)
+    def _embed(self, parts: Sequence[QueryPart], options: SearchOptions | None, domain: str | None) -> _Way:
+        course = Course()
+        try:
+            bound = bind_options(options or SearchOptions(), self.index.columns)
+            domain, notes = resolve_domain(domain, self.encoder.domains, self.index)
+            course.notes += notes
+            embedded = self._embedding.embed(parts, domain, course)
+        except Exception as error:
+            return _Way(course, ended=error)
+        return _Way(course, lambda: self._embedding.mix(parts, embedded, bound, course))
+
+    def _on_one_version(self, ways: Sequence[_Way]) -> list[Answer | Exception]:
+        """Answers, made once more where the index changed meanwhile and lost what had been found."""
+        version = self.index.version
+        ended = self._answer([replace(way) for way in ways])
+        if self.index.version != version:
+            lost = [row for row, one in enumerate(ended) if isinstance(one, StoreError)]
+            for row, one in zip(lost, self._answer([ways[row] for row in lost]), strict=True):
+                ended[row] = one
+        return ended
+
+    def _answer(self, ways: Sequence[_Way]) -> list[Answer | Exception]:
+        """Move, match, search, re-rank, cut, fold, page and sort; what the options do not ask for is left out.
+
+        The queries go side by side, and what a step of theirs looks for in all vectors is looked for at once.
+        """
+        _each(ways, self._begin)
+        begun = [way.listing for way in ways if way.ended is None]
+        with suppress(Exception):
+            # What fails for all fails again below for the one whose it is.
+            self.search.ahead([listing for listing in begun if listing.question.options.rerank is None])
+        _each(ways, self._find)
+        matching = [way for way in ways if way.ended is None and self._is_to_match(way)]
+        with suppress(Exception):
+            asked = [(way.listing.question, way.course, way.listing.nearest) for way in matching]
+            for way, probability in zip(matching, self.match_estimator.several(asked), strict=True):
+                way.probability = probability
+        _each(ways, self._finish)
+        return [way.ended for way in ways if way.ended is not None]
+
+    def _begin(self, way: _Way) -> None:
+        assert way.put is not None
+        course, match = way.course, self.match_estimator
+        question = choose_goal(move_query(way.put(), self.index, course), self.index, course)
+        least = question.options.min_match
+        if least is not None:
+            way.probability = match(question, course)
+            if way.probability < least:
+                way.end((), question.domain, match.is_rough(question), no_match=True)
+        way.listing = self.search(question, course)
+
+    def _find(self, way: _Way) -> None:
+        listing, options = way.listing, way.listing.question.options
         if options.rerank is None:
-            batches = listing.batches(question.vector)
+            batches = listing.batches(listing.question.vector)
         else:
-            batches = self._rerank(options.rerank, listing, course)
+            batches = self._rerank(options.rerank, listing, way.course)
         best = cut(batches, options.min_score)
-        folded = keep_all(best) if options.fold is None else self._fold(best, options.fold, course)
-        page = take_page(folded, options.top)
-        if probability is None and match.is_ready(question):
-            probability = match(question, course, listing.nearest)
-        with course.stage("sort"):
-            hits = tuple(sort_hits(page, options.sort))
-        if not hits and options.where is not None:
-            course.notes += self._without_match(options.where)
-        rough = probability is not None and match.is_rough(question)
-        return Answer(hits, probability, False, question.domain, course.seconds, tuple(course.notes), rough)
+        folded = keep_all(best) if options.fold is None else self._fold(best, options.fold, way.course)
+        way.page = take_page(folded, options.top)
+
+    def _is_to_match(self, way: _Way) -> bool:
+        return way.probability is None and self.match_estimator.is_ready(way.listing.question)
+
+    def _finish(self, way: _Way) -> None:
+        question, match = way.listing.question, self.match_estimator
+        if self._is_to_match(way):
+            way.probability = match(question, way.course, way.listing.nearest)
+        with way.course.stage("sort"):
+            hits = tuple(sort_hits(way.page, question.options.sort))
+        if not hits and question.options.where is not None:
+            way.course.notes += self._without_match(question.options.where)
+        way.end(hits, question.domain, way.probability is not None and match.is_rough(question))
 
     def _without_match(self, where: Filter) -> tuple[str, ...]:
         """What to say of a filter that no item matches; nothing of one that some match."""
@@ -203,15 +259,48 @@ class Searcher:
         known = ", ".join(domains[:_SHOWN]) + (", ..." if len(domains) > _SHOWN else "")
         return (f"none of the {len(self.index)} items matches the filter; the domains are {known}{near}",)
 
-    def _on_one_version(self, answer: Callable[[], Answer]) -> Answer:
-        """An answer, made once more where the index changed meanwhile and lost what had been found."""
-        version = self.index.version
-        try:
-            return answer()
-        except StoreError:
-            if self.index.version == version:
-                raise
-            return answer()
+
+@dataclass
+class _Way:
+    """One query on its way to the answer.
+
+    Attributes:
+        course: what is noted.
+        put: gives the question, of the index as it is then; None where the way has ended before it.
+        ended: the answer, or why there is none.
+        listing: what the question finds.
+        page: the hits that are shown, best first.
+        probability: of a match, where it was asked for.
+    """
+
+    course: Course
+    put: Callable[[], Question] | None = None
+    ended: Answer | Exception | None = None
+    listing: Listing = field(init=False)
+    page: list[FoldedHit] = field(init=False)
+    probability: float | None = None
+
+    def end(self, hits: tuple[FoldedHit, ...], domain: str | None, rough: bool, no_match: bool = False) -> None:
+        """The answer is there."""
+        notes, seconds = tuple(self.course.notes), self.course.seconds
+        self.ended = Answer(hits, self.probability, no_match, domain, seconds, notes, rough)
+
+
+def _raised(ended: Answer | Exception) -> Answer:
+    """An answer; where there is none, what is the reason is raised."""
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
+
+
+def _each(ways: Sequence[_Way], step: Callable[[_Way], None]) -> None:
+    """Take a step of every way that has not ended; one that raises ends its own way alone."""
+    for way in ways:
+        if way.ended is None:
+            try:
+                step(way)
+            except Exception as error:
+                way.ended = error
 
 
 def _domains_in(where: Any) -> list[str]:

@@ -118,6 +118,10 @@ class ExactStore:
             part = rows[start : start + batch]
             yield current.items.take(pa.array(part)), current.vectors[part] if vectors else None
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all items, as it is held."""
+        return self._current.items.column(name)
+
     def optimize(self) -> dict[str, Any]:
         """Remove what interrupted changes left; there is nothing else to do."""
         self._clean()

@@ -127,6 +127,10 @@ class LanceStore:
             part = rows[start : start + batch]
             yield view.items.take(pa.array(part)), view.vectors(part) if vectors else None
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all items of this version, as it is held."""
+        return self._view.items.column(name)
+
     def optimize(self) -> dict[str, Any]:
         """Join the table's small files, remove old versions, make a new structure and remove old ones."""
         with self._changing:

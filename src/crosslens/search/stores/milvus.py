@@ -176,6 +176,20 @@ class MilvusStore:
                 yield items, numbers if vectors else None
             rows.close()
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all items; a change meanwhile may be seen in part."""
+        if not self.keeps(name):
+            return pa.chunked_array([pa.nulls(self.count(), ITEM_SCHEMA.field(name).type)])
+        with _store_errors(self._uri):
+            rows = self._client.query_iterator(
+                self._context.name, batch_size=_WINDOW // 4, filter="", output_fields=[name]
+            )
+            parts: list[list[Any]] = []
+            while part := rows.next():
+                parts.append([row[name] for row in part])
+            rows.close()
+        return pa.chunked_array(parts, ITEM_SCHEMA.field(name).type)
+
     def optimize(self) -> dict[str, Any]:
         """Write what is in memory and ask for compaction; Milvus does the rest by itself."""
         with _store_errors(self._uri):

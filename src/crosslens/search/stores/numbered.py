@@ -91,6 +91,10 @@ class NumberedStore:
         for items, rows in self.inner.scan(where, vectors, batch):
             yield items, None if rows is None else np.ascontiguousarray(rows[:, : self._dim])
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all items."""
+        return self.inner.column(name)
+
     def optimize(self) -> dict[str, Any]:
         """Make searching fast and the files small again."""
         return self.inner.optimize()

@@ -21,6 +21,10 @@ _BLOCKS = 16
 _GATHERED = 0.25
 # Where a screen leaves a larger share of the rows, reading them one by one takes longer than a product with all.
 _LEFT = 0.05
+# Where it leaves fewer rows than so many times k, exact scores are as fast as looking at them once more.
+_MANY = 4
+# So many times k rows with the best scores by codes nearly always have the k best among them.
+_LIKELY = 2
 
 
 def rescored(query: Array, rows: Array) -> Array:
@@ -108,9 +112,14 @@ def _screened(
     for query, (scores, most) in zip(queries, screen.bounds(queries), strict=True):
         if hidden is not None:
             scores[hidden] = most[hidden] = -np.inf
-        likely = _candidates(scores, k, 0, 0.0)
-        # So much the k-th best has at least.
-        near = np.flatnonzero(most >= _largest(rescored(query, matrix[likely]), k))
+        likely = _candidates(scores, min(_LIKELY * k, len(scores)), 0, 0.0)
+        rows = matrix[likely]
+        # So much the k-th best has at least, whatever float32 rounds away.
+        longest = float(np.linalg.norm(query) * np.linalg.norm(rows, axis=1).max())
+        floor = _largest(rows @ query, k) - rows.shape[1] * float(np.finfo(np.float32).eps) * longest
+        near = np.flatnonzero(most >= floor)
+        if len(near) > _MANY * k:
+            near = screen.narrow(query, near, floor)
         if len(near) > _LEFT * len(matrix):
             scores = np.einsum("nd,d->n", matrix, query)
             if hidden is not None:
@@ -123,12 +132,13 @@ def _candidates(scores: Array, k: int, dim: int, longest: float) -> Positions:
     """Positions of all scores that rounding may have kept from the best k; k is at most the number allowed."""
     # The rounding error of a sum of d products of float32 is at most d u |q| |x|, here on both scores compared.
     slack = 2 * dim * float(np.finfo(np.float32).eps) * longest
-    near = np.arange(len(scores))
     size = len(scores) // (_BLOCKS * k)
     if size > 1:
         # The k-th largest of some scores, here each block's largest, is no larger than that of all.
         blocks = scores[: size * (len(scores) // size)].reshape(-1, size).max(1)
         near = np.flatnonzero(scores >= _largest(blocks, k) - slack)
+    else:
+        near = np.arange(len(scores))
     if k < len(near):
         near = near[scores[near] >= _largest(scores[near], k) - slack]
     return near[scores[near] > -np.inf]
