@@ -37,7 +37,7 @@ def animals():
 
 @pytest.fixture(scope="session")
 def indexes(animals, tmp_path_factory):
-    """The same pictures under two encoders: ``looks`` without words, ``words`` in the space of words."""
+    """The same pictures under two encoders: ``looks`` in the space of features, ``words`` in that of words."""
     from crosslens.api import fit
     from crosslens.encoder import load_encoder
     from crosslens.search.index.index import Index

@@ -94,6 +94,13 @@ class TestWords:
     @pytest.mark.slow
     def test_an_encoder_without_words_says_so(self, visiting):
         visit = visiting(hash="#c=looks&q=text%3A1%3Acat")
+
+        def wordless(route):
+            about = route.fetch().json()
+            route.fulfill(status=200, json=[collection | {"text": False} for collection in about])
+
+        visit.page.route("**/api/v1/collections", wordless)
+        visit.page.reload()
         visit.settle()
         assert "does not understand words" in visit.page.get_by_role("alert").inner_text()
         assert visit.page.locator("#words").is_disabled()

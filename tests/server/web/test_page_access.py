@@ -235,7 +235,7 @@ class TestWhenThingsGoWrong:
             *(
                 pytest.param(status, words, marks=pytest.mark.slow)
                 for status, words in (
-                    (403, "not allowed"),
+                    (403, "The server does not allow this"),
                     (413, "too large"),
                     (500, "The server failed"),
                     (503, "The server is busy"),
