@@ -67,6 +67,9 @@ def benchmark(
         return
     if out is None:
         raise ConfigError("name the folder for jobs and results: --out results")
+    from crosslens.support.addresses import path_here
+
+    path_here(out)
     from crosslens.api.benchmarking.suite import read_suite
 
     read_suite(suite)
