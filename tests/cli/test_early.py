@@ -33,7 +33,10 @@ finally:
         ("fit ucdir . --recipe ucdir-offic --out run", "there is no recipe 'ucdir-offic'"),
         ("fit ucdir . --tune hed --out run", "did you mean 'head'"),
         ("fit ucdir . --backbone lit --out run", "there is no backbone 'lit'; did you mean 'lite'"),
-        ("fit ucdir . --backbone vit:./gone --out run", "vit needs what ./gone names, and nothing is there"),
+        (
+            "fit ucdir . --backbone vit:./gone --out run",
+            "./gone is not a folder, and no file either; vit needs one",
+        ),
         ("fit ucdr --settings", "there is no method 'ucdr'"),
         ("embed . --backbone lit --out f", "there is no backbone 'lit'"),
         ("embed . --runner rya --out f", "there is no runner 'rya'"),

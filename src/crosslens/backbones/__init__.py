@@ -173,7 +173,7 @@ def require_kind(name: str) -> None:
         )
     # Anything else may be an id of the hub.
     if is_place(source) and not Path(source.partition("?")[0]).exists():
-        raise BackboneError(f"{kind} needs what {source} names, and nothing is there{near_folder(source)}")
+        raise BackboneError(f"{source} is not a folder, and no file either; {kind} needs one{near_folder(source)}")
 
 
 def is_place(text: str) -> bool:
