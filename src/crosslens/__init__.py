@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from crosslens.support.first_use import on_first_use
 from crosslens.support.version import __version__
 
 _LAZY = {
@@ -73,12 +74,11 @@ __all__ = [
 ]
 
 
+_get = on_first_use(__name__, _LAZY)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    if name in _ROOMS:
-        return import_module(f"crosslens.{name}")
-    raise AttributeError(f"module 'crosslens' has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}") if name in _ROOMS else _get(name)
 
 
 def __dir__() -> list[str]:

@@ -1,20 +1,9 @@
 """What a fit says at its end."""
 
-import pytest
-
 from crosslens import api
 from crosslens.api.summary import judge_run, summarise_fit
 from crosslens.training.run import Run
 from testing.tiny_pictures import make_pictures
-
-QUICK = {"epochs": 2, "clusters": 4, "cluster_epoch": 0, "align_epoch": 1, "head": [16, 8], "views": 2}
-QUICK |= {"batch_size": 8, "members": 1}
-
-
-@pytest.fixture
-def run(tiny_world, tmp_path):
-    pictures = make_pictures(tmp_path / "p", 6)
-    return api.fit("ucdir", pictures, out=tmp_path / "run", backbone="tiny", settings=QUICK)
 
 
 def test_three_sentences(run):

@@ -5,8 +5,9 @@ Each is imported on first use: a request can then be checked before what compute
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crosslens.support.first_use import on_first_use
 
 if TYPE_CHECKING:
     from crosslens.api.benchmarking.benchmarking import benchmark
@@ -60,10 +61,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'crosslens.api' has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+__getattr__ = on_first_use(__name__, _PLACES)
 
 
 def __dir__() -> list[str]:

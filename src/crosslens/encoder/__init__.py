@@ -5,7 +5,9 @@ PyTorch is imported with the first of these names: a search may do without.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crosslens.support.first_use import on_first_use
 
 if TYPE_CHECKING:
     from crosslens.encoder.encoder import Encoder
@@ -14,13 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "load_encoder"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Encoder":
-        from crosslens.encoder.encoder import Encoder
-
-        return Encoder
-    if name == "load_encoder":
-        from crosslens.encoder.load import load_encoder
-
-        return load_encoder
-    raise AttributeError(f"module 'crosslens.encoder' has no attribute {name!r}")
+__getattr__ = on_first_use(
+    __name__, {"Encoder": "crosslens.encoder.encoder", "load_encoder": "crosslens.encoder.load"}
+)

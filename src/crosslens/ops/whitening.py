@@ -1,4 +1,4 @@
-"""Closed-form steps of the whitened part: powers of features, and within-class whitening with pseudo-labels."""
+"""Closed-form steps of the parts beside a head: whitening within pseudo-classes, shares, powers of features."""
 
 from __future__ import annotations
 
@@ -60,6 +60,18 @@ def balanced_share(
     first, second = float((main @ other_main.t()).std()), float((base @ other_base.t()).std())
     total = first + ratio * second
     return first / total if total > NOISE else 0.0
+
+
+def join_shares(main: Tensor, base: Tensor, share: float) -> Tensor:
+    """Unit rows ``(N, d)`` and ``(N, e)`` as unit rows ``(N, d + e)``.
+
+    The cosine of two of these is ``(1 - w)`` times that of the first parts and w times that of the second.
+
+    Args:
+        main, base: unit rows.
+        share: w in [0, 1]; see ``balanced_share``.
+    """
+    return torch.cat([(1 - share) ** 0.5 * main, share**0.5 * base], dim=1)
 
 
 def powered(features: Tensor, power: float) -> Tensor:

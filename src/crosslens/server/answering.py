@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from pydantic_core import to_json
 
@@ -20,9 +20,8 @@ from crosslens.server.metrics import Meter
 from crosslens.server.problems import Problem
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
 from crosslens.server.service import Service
-from crosslens.support.errors import ConfigError, StoreError
+from crosslens.support.errors import ConfigError, StoreError, unless_error
 
-Made = TypeVar("Made")
 _MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
 """Stages of the searcher, and the names they are measured under."""
 
@@ -71,7 +70,7 @@ async def answer(
         )
     due = _Due(service.meter, collection, searcher, asked, pictures, seconds)
     if _may_take_long(asked):
-        return _said((await service.thread(_answer_all, [due]))[0])
+        return unless_error((await service.thread(_answer_all, [due]))[0])
     return await service.together(_answer_all, due)
 
 
@@ -109,7 +108,7 @@ def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
                     made[row] = problem
         for row, answer in zip(asked, searcher.answer_all(list(asked.values())), strict=True):
             try:
-                made[row] = _json(round_[row], _said(answer), items, version)
+                made[row] = _json(round_[row], unless_error(answer), items, version)
             except StoreError as error:
                 made[row] = _unknown_item(round_[row], asked[row]) or error
             except Exception as error:
@@ -170,13 +169,6 @@ def _unknown_item(due: _Due, asked: tuple[Sequence[QueryPart], SearchOptions, st
         if not due.searcher.index.count(Eq(field="id", value=item)):
             return Problem(422, f"there is no item {item[:200]!r} in {due.collection.name}")
     return None
-
-
-def _said(made: Made | Exception) -> Made:
-    """What was made; where nothing was, the reason is raised."""
-    if isinstance(made, Exception):
-        raise made
-    return made
 
 
 def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+Made = TypeVar("Made")
+
 
 class CrosslensError(Exception):
     """Base class: the message says what is wrong and what to do about it."""
@@ -73,3 +77,10 @@ class TooManyGoneError(StoreError):
 
 class AnotherWriterError(StoreError):
     """An index that another process is writing to; try again when it is done."""
+
+
+def unless_error(made: Made | Exception) -> Made:
+    """What was made; where an error stands in its place, that is raised."""
+    if isinstance(made, Exception):
+        raise made
+    return made

@@ -10,15 +10,6 @@ from crosslens.encoder.parts import Untrained, Whitened
 from crosslens.features.load import features_of
 from testing.tiny_pictures import make_pictures
 
-QUICK = {"epochs": 2, "clusters": 4, "cluster_epoch": 0, "align_epoch": 1, "head": [16, 8], "views": 2}
-QUICK |= {"batch_size": 8, "members": 1}
-
-
-@pytest.fixture
-def run(tiny_world, tmp_path):
-    pictures = make_pictures(tmp_path / "p", 6)
-    return api.fit("ucdir", pictures, out=tmp_path / "run", backbone="tiny", settings=QUICK)
-
 
 def test_head_and_features_move_scores_alike(run):
     before = load_encoder(run.folder)

@@ -13,6 +13,7 @@ from crosslens.backbones.base import Backbone
 from crosslens.encoder.parts.base import Part, PartSettings, Space
 from crosslens.encoder.parts.tensors import add_prefix, number_domains, pick_means, read_domains, sort_domains
 from crosslens.ops.rounding import difference
+from crosslens.ops.whitening import join_shares
 
 
 class UntrainedSettings(PartSettings):
@@ -95,13 +96,9 @@ class Untrained(Part[UntrainedSettings]):
         return features
 
     def apply(self, rows: Tensor, features: Tensor, names: Sequence[str | None]) -> Tensor:
-        """Unit rows ``(N, d)`` and the centred features, joined to unit rows ``(N, d + D)``.
-
-        The cosine of two joined rows is ``(1 - w)`` times that of the rows before and ``w`` times that of the
-        features.
-        """
+        """Unit rows ``(N, d)`` and the centred features as unit rows ``(N, d + D)``; see ``join_shares``."""
         centred = F.normalize(difference(features, pick_means(self.means, names)), dim=1)
-        return torch.cat([(1 - self.share) ** 0.5 * rows, self.share**0.5 * centred], dim=1)
+        return join_shares(rows, centred, self.share)
 
     def apply_to_texts(self, rows: Tensor, texts: Tensor) -> Tensor:
         """Texts among the features, with nothing in the head's place."""

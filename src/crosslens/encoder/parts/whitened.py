@@ -13,7 +13,7 @@ from crosslens.backbones.base import Backbone
 from crosslens.encoder.parts.base import Part, PartSettings
 from crosslens.encoder.parts.tensors import add_prefix, number_domains, pick_means, read_domains, take_prefix
 from crosslens.ops.rounding import difference
-from crosslens.ops.whitening import powered
+from crosslens.ops.whitening import join_shares, powered
 
 
 class WhitenedSettings(PartSettings):
@@ -90,12 +90,8 @@ class Whitened(Part[WhitenedSettings]):
         return F.normalize(centred @ self.matrix, dim=1)
 
     def apply(self, rows: Tensor, features: Tensor, names: Sequence[str | None]) -> Tensor:
-        """Unit rows ``(N, d)`` and this part's own joined to unit rows ``(N, d + e)``.
-
-        The cosine of two joined rows is ``(1 - w)`` times that of the rows before and ``w`` times this part's.
-        """
-        whitened = self.of_features(features, names)
-        return torch.cat([(1 - self.share) ** 0.5 * rows, self.share**0.5 * whitened], dim=1)
+        """Unit rows ``(N, d)`` and this part's own joined to unit rows ``(N, d + e)``; see ``join_shares``."""
+        return join_shares(rows, self.of_features(features, names), self.share)
 
     def on_texts(self, rows: Tensor) -> Tensor:
         """Texts have no share here, which takes the same from every image's score."""

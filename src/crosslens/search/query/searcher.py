@@ -29,7 +29,7 @@ from crosslens.search.query.question import Course, Question
 from crosslens.search.query.reranking import Reranking
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.rerank.graph_cache import GRAPH_LIMIT, GraphCache
-from crosslens.support.errors import StoreError
+from crosslens.support.errors import StoreError, unless_error
 from crosslens.support.near_names import did_you_mean
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Searcher:
             BackboneError: for text where the encoder knows none.
             StoreError: for an unknown id or a vector of the wrong length.
         """
-        return _raised(self.answer_all([(parts, options, domain)])[0])
+        return unless_error(self.answer_all([(parts, options, domain)])[0])
 
     def answer_all(
         self, asked: Sequence[tuple[Sequence[QueryPart], SearchOptions | None, str | None]]
@@ -173,7 +173,7 @@ class Searcher:
         asked, course = self._embedding.checked_vector(vector), Course()
         bound = bind_options(options or SearchOptions(), self.index.columns)
         question = Question(asked, bound, frozenset(exclude), features, domain)
-        return _raised(self._on_one_version([_Way(course, lambda: question)])[0])
+        return unless_error(self._on_one_version([_Way(course, lambda: question)])[0])
 
     def _embed(self, parts: Sequence[QueryPart], options: SearchOptions | None, domain: str | None) -> _Way:
         course = Course()
@@ -284,13 +284,6 @@ class _Way:
         """The answer is there."""
         notes, seconds = tuple(self.course.notes), self.course.seconds
         self.ended = Answer(hits, self.probability, no_match, domain, seconds, notes, rough)
-
-
-def _raised(ended: Answer | Exception) -> Answer:
-    """An answer; where there is none, what is the reason is raised."""
-    if isinstance(ended, Exception):
-        raise ended
-    return ended
 
 
 def _each(ways: Sequence[_Way], step: Callable[[_Way], None]) -> None:
