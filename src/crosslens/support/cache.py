@@ -15,6 +15,7 @@ from crosslens.support.places import cache_folder
 KINDS = {
     "features": "features of pictures; embedded again when needed",
     "onnx": "backbones as ONNX graphs; exported again when needed",
+    "encoders": "encoders of indexes as ONNX graphs; compiled again when needed",
     "lite": "texts of lite's classes; embedded again when needed",
     "remote": "copies of files in object storage; fetched again when needed",
     "members": "where pictures lie in tar archives in object storage; looked up again when needed",
@@ -26,7 +27,7 @@ KINDS = {
 """Kinds of what is cached, and what they are."""
 KEPT = ("emoji", "indexes", "other")
 """Kinds that go only when they are named: others may point at them, or they took hours."""
-_DEPTHS = {"features": 2, "indexes": 2, "onnx": 1, "lite": 1, "remote": 1}
+_DEPTHS = {"features": 2, "indexes": 2, "onnx": 1, "encoders": 1, "lite": 1, "remote": 1}
 """How many folders below the cache one thing lies that goes as a whole; 0 elsewhere."""
 _JUST_NOW = 600
 """Seconds after its last change in which a thing counts as in use."""
