@@ -53,6 +53,14 @@ Convention = Annotated[
     ),
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
+UniversalSplitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--universal-split",
+        help="ucdr, uccdr and udcdr on images of your own: a YAML or JSON file with gallery, unseen_classes and"
+        " unseen_domains. See the docs (universal-protocols).",
+    ),
+]
 TiesOption = Annotated[
     str,
     typer.Option(
@@ -114,6 +122,7 @@ def evaluate(
     k: Ks = "1,5,15,50,100,200",
     unseen: Unseen = None,
     generalised: Generalised = False,
+    universal_split: UniversalSplitFile = None,
     split: Split = None,
     ties: TiesOption = "stable",
     goal: Goal = "kind",
@@ -151,6 +160,7 @@ def evaluate(
         device=device,
         unseen=unseen,
         generalised=generalised,
+        universal_split=universal_split,
         split=split,
         ties=ties,
         goal=goal,
@@ -186,6 +196,7 @@ def compare(
     domains: Domains = None,
     unseen: Unseen = None,
     generalised: Generalised = False,
+    universal_split: UniversalSplitFile = None,
     split: Split = None,
     ties: TiesOption = "stable",
     goal: Goal = "kind",
@@ -218,6 +229,7 @@ def compare(
         domains=split_names(domains),
         unseen=unseen,
         generalised=generalised,
+        universal_split=universal_split,
         split=split,
         ties=ties,
         goal=goal,
