@@ -12,7 +12,6 @@ from crosslens.evaluation.plan import Measuring
 from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
 from crosslens.evaluation.universal_split import UniversalSplit
 
-
 KnownSplit = Annotated[UniversalSplit, BeforeValidator(UniversalSplit.of)]
 
 

@@ -1,4 +1,4 @@
-"""Which classes and domains of one's own images count as unseen: what the universal protocols are told by a file."""
+"""Which classes and domains of one's own images are unseen, as a file tells the universal protocols."""
 
 from __future__ import annotations
 

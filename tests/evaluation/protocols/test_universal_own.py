@@ -123,11 +123,11 @@ def test_a_split_that_does_not_fit_the_images(tools, change, told):
 
 
 def test_protocols_that_a_split_does_not_allow(tools):
-    with pytest.raises(EvaluationError, match="ucdr needs an unseen domain to ask with.*it does for uccdr"):
+    with pytest.raises(EvaluationError, match=r"ucdr needs an unseen domain to ask with.*it does for uccdr"):
         measured(tools, protocol="ucdr", universal_split={**SPLIT, "unseen_domains": []})
-    with pytest.raises(EvaluationError, match="uccdr needs another seen domain to ask with.*ucdr, udcdr"):
+    with pytest.raises(EvaluationError, match=r"uccdr needs another seen domain to ask with.*ucdr, udcdr"):
         measured(tools, protocol="uccdr", universal_split={**SPLIT, "seen_domains": ["snapshot"]})
-    with pytest.raises(EvaluationError, match="udcdr needs a seen class.*it does for ucdr, uccdr"):
+    with pytest.raises(EvaluationError, match=r"udcdr needs a seen class.*it does for ucdr, uccdr"):
         measured(tools, protocol="udcdr", universal_split={**SPLIT, "unseen_classes": CLASSES})
     with pytest.raises(EvaluationError, match="ucdr-inverted is for the published benchmarks alone"):
         measured(tools, protocol="ucdr-inverted", universal_split=SPLIT)

@@ -1,4 +1,4 @@
-"""Universal cross-domain retrieval: UCDR, UcCDR and UdCDR with the published class lists (SnMpNet, ProS) or one's own.
+"""Universal cross-domain retrieval: UCDR, UcCDR and UdCDR with published class lists (SnMpNet, ProS) or one's own.
 
 Which of the query's domain and class a method has seen gives a setting its name. UCDR: neither. UcCDR: the class
 alone is unseen. UdCDR: the domain alone is unseen. A method that saw no image, such as TKI, has seen no domain, so
@@ -20,8 +20,8 @@ import numpy as np
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
-from crosslens.datasets.domainnet import SPLIT as DOMAINNET
 from crosslens.datasets.benchmark import Headline, Split
+from crosslens.datasets.domainnet import SPLIT as DOMAINNET
 from crosslens.datasets.recognise import recognise
 from crosslens.datasets.sketchy import SKETCHY
 from crosslens.datasets.tu_berlin import SPLIT as TU_BERLIN
@@ -154,8 +154,8 @@ def _evaluate_universal(
     invert: _Invert = "never",
     random_split: bool = False,
 ) -> Evaluation:
-    """One setting of the universal protocol on DomainNet, Sketchy or TU-Berlin, which the classes tell, or on images
-    with a split of their own.
+    """One setting of the universal protocol, on DomainNet, Sketchy or TU-Berlin (which one, the classes tell) or on
+    images with a split of their own.
 
     Args:
         encoder: what is measured.
