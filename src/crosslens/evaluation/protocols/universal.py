@@ -154,8 +154,8 @@ def _evaluate_universal(
     invert: _Invert = "never",
     random_split: bool = False,
 ) -> Evaluation:
-    """One setting of the universal protocol, on DomainNet, Sketchy or TU-Berlin (the classes tell which) or on images
-    with a split of their own.
+    """One setting of the universal protocol, on DomainNet, Sketchy or TU-Berlin (the classes tell which) or on
+    images with a split of their own.
 
     Args:
         encoder: what is measured.
