@@ -22,8 +22,8 @@ KEPT = """async () => {
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Sends files without their time, which tells two pages of one second not apart; or what a proxy sends while the
-    server behind it is gone."""
+    """Sends files without their time, which tells two pages of one second not apart; or what a proxy sends while
+    the server behind it is gone."""
 
     gone = False
 
