@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crosslens.cli import completion
 from crosslens.cli.early import require_encoders, require_name, require_sources
 from crosslens.cli.options import (
     Device,
@@ -42,6 +43,7 @@ Protocol = Annotated[
     str | None,
     typer.Option(
         "--protocol",
+        autocompletion=completion.PROTOCOLS,
         help="pairs (every two domains, both ways); close-set, partial, open-set; zero-shot; ucdr, uccdr, udcdr;"
         " by default what a run is for.",
     ),
@@ -49,7 +51,9 @@ Protocol = Annotated[
 Convention = Annotated[
     str,
     typer.Option(
-        "--convention", help="How metrics are defined: standard, second_table, ucdir, trec, zse, sempcyc."
+        "--convention",
+        autocompletion=completion.CONVENTIONS,
+        help="How metrics are defined: standard, second_table, ucdir, trec, zse, sempcyc.",
     ),
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
@@ -65,6 +69,7 @@ TiesOption = Annotated[
     str,
     typer.Option(
         "--ties",
+        autocompletion=completion.TIES,
         help="Items with equal scores: stable ranks them in the gallery's order, as the published codes do;"
         " expected takes the mean over all their orders.",
     ),
@@ -90,7 +95,10 @@ def _require_format(name: str | None) -> str | None:
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", callback=_require_format, help="Print the table as csv, md, latex or html, for other programs."
+        "--format",
+        callback=_require_format,
+        autocompletion=completion.FORMATS,
+        help="Print the table as csv, md, latex or html, for other programs.",
     ),
 ]
 
