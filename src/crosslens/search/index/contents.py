@@ -265,7 +265,7 @@ class Contents:
             self._describe(list_root(self.description, root, domains, prefix))
 
     def recall_domains(self) -> None:
-        """Let an index of format 2, which did not write down the domains chosen of a folder, say what it has of each.
+        """Let an index of format 2, which keeps no domains chosen of a folder, say what it has of each.
 
         Else the domains that were left out when it was made would come in with the next addition.
         """
