@@ -63,7 +63,7 @@ def test_what_took_hours_goes_only_when_it_is_named(cache):
     assert kinds(list_cached()) == ["emoji", "indexes", "other"]
     clean_cache(["indexes"])
     assert not (cache / "indexes").exists() or not any((cache / "indexes").rglob("index.json"))
-    with pytest.raises(ConfigError, match="feature"):
+    with pytest.raises(ConfigError, match="did you mean 'features'"):
         clean_cache(["feature"])
 
 

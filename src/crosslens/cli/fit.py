@@ -165,8 +165,10 @@ def fit(
     Example: crosslens fit auto pictures/ --out runs/first
     """
     if method != AUTO:
-        require_name("method", method, known_methods())
-    require_sources(root, classes)
+        require_name("method", method, [AUTO, *known_methods()])
+    require_sources(root)
+    if classes is not None and not classes.is_file():
+        raise ConfigError(f"--classes {classes} is no file; it is a text file of class names, one a line")
     require_backbones(backbone)
     given = parse_settings(settings or [])
     from crosslens.api.fit_request import FitRequest

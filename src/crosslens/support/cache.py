@@ -10,6 +10,7 @@ from pathlib import Path
 
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import remove
+from crosslens.support.near_names import did_you_mean
 from crosslens.support.places import cache_folder
 
 KINDS = {
@@ -79,7 +80,7 @@ def clean_cache(
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise ConfigError(f"there is no kind {unknown[0]!r} in the cache; there are {', '.join(KINDS)}")
+        raise ConfigError(f"there is no kind {unknown[0]!r} in the cache; there are {', '.join(KINDS)}{did_you_mean(unknown[0], KINDS)}")
     wanted = set(kinds) or set(KINDS) - set(KEPT)
     before = time.time() - older_than * 86400
     gone, kept = [], []
