@@ -80,7 +80,8 @@ def clean_cache(
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise ConfigError(f"there is no kind {unknown[0]!r} in the cache; there are {', '.join(KINDS)}{did_you_mean(unknown[0], KINDS)}")
+        near = did_you_mean(unknown[0], KINDS)
+        raise ConfigError(f"there is no kind {unknown[0]!r} in the cache; there are {', '.join(KINDS)}{near}")
     wanted = set(kinds) or set(KINDS) - set(KEPT)
     before = time.time() - older_than * 86400
     gone, kept = [], []
