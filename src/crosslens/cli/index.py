@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -291,7 +292,8 @@ def list_indexes(
     for folder in folders or [Path(), *(cache_folder() / "indexes").glob("*")]:
         places = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else ())]
         for place in places:
-            if not (place / "index.json").is_file():
+            # Not is_file, which raises where a folder may not be looked into.
+            if not os.path.isfile(place / "index.json"):
                 continue
             about: dict[str, object] = {"index": str(place), "bytes": size_of(place)}
             try:
