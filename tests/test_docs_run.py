@@ -7,7 +7,6 @@ programs that no test can call. Words for whole machines (``# `` in a console) a
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,12 @@ import crosslens
 from crosslens.api import demo, fit_request
 from crosslens.backbones import BACKBONES
 from crosslens.datasets import emoji
+from crosslens.methods.clair.config import ClairConfig
 from crosslens.methods.protoot import ProtoOTConfig
 from crosslens.methods.tki.method import TKIConfig
 from crosslens.methods.ucdir import UCDIRConfig
-from testing.doc_pages import PAGES, Block, blocks_of, name_of
+from crosslens.methods.uem.config import UEMConfig
+from testing.doc_pages import PAGES, blocks_of, name_of
 from testing.parsing import parsed
 from testing.reader_files import make
 from testing.stage import Stage
@@ -41,12 +42,12 @@ HAS = {
     "how-to/data.md": "OFFICE_HOME SKETCHY PACS pictures runs/first",
     "how-to/deploy.md": "pictures deploy",
     "how-to/embed.md": "pictures whole.csv",
-    "how-to/environment.md": "",
     "how-to/export.md": "pictures runs/first sketch.png",
     "how-to/goal.md": "pictures runs/first photos.index icons drawings idea.png dog.png",
     "how-to/gpu.md": "part-of-OFFICE_HOME moco_v2_800ep_pretrain.pth.tar",
     "how-to/match.md": "icons-old icons-new shop catalogue pictures",
-    "how-to/mcp.md": "pictures photos.index /home/anna/.venv/bin/crosslens /home/anna/photos.index /home/anna/sketches",
+    "how-to/mcp.md": "pictures photos.index /home/anna/.venv/bin/crosslens /home/anna/photos.index"
+    " /home/anna/sketches",
     "how-to/no-match.md": "pictures photos.index sketch.png sketches photos",
     "how-to/open.md": "~/Pictures pictures photos.index sketch.png",
     "how-to/page.md": "pictures photos.index photos-clip.index",
@@ -55,11 +56,10 @@ HAS = {
     "how-to/plug-in.md": "pictures",
     "how-to/resume.md": "pictures runs/first embed-3f2a91",
     "how-to/scale.md": "pictures pictures.parquet /data/pictures",
-    "how-to/search-index.md": "pictures runs/first runs/second sketch.png sketches more-pictures prices.csv shop.csv vectors.parquet"
-    " /media/second-camera /media/new-disk/pictures https://milvus.example.org:19530",
+    "how-to/search-index.md": "pictures runs/first runs/second sketch.png sketches more-pictures prices.csv"
+    " shop.csv vectors.parquet /media/second-camera /media/new-disk/pictures https://milvus.example.org:19530",
     "how-to/search.md": "pictures photos.index sketch.png dog.png sketches",
     "how-to/serve.md": "pictures photos.index other-model.index sketch.png new.jpg shoe.jpg hat.jpg",
-    "how-to/troubleshooting.md": "",
     "how-to/universal-protocols.md": "DomainNet names.txt runs/tki",
     "how-to/upgrading.md": "pictures photos.index milvus.index",
     "methods/clair.md": "pictures names.txt PATH",
@@ -71,25 +71,30 @@ HAS = {
 """What a reader of each page has before the first block, as ``testing.reader_files`` makes it."""
 
 
-KINDS = ("animal-mammal", "food-fruit", "musical-instrument", "sport", "transport-ground")
+_KINDS = ("animal-mammal", "food-fruit", "musical-instrument", "sport", "transport-ground")
+"""Kinds of built-in pictures; five things of each are enough."""
 
 
 def _make_smaller(patch):
     """A few built-in pictures, and a few epochs or steps where methods and recipes take many."""
     kinds, few = Counter(), {}
     for code, concept in emoji._named().items():
-        kinds[concept.subgroup] += concept.subgroup in KINDS
+        kinds[concept.subgroup] += concept.subgroup in _KINDS
         if 0 < kinds[concept.subgroup] <= 5 or code in demo._SEARCHES:
             few[code] = concept
     patch.setattr(emoji, "_named", lambda: few)
     recipe = fit_request.read_recipe
-    short = {"epochs": 3, "cluster_epoch": 0, "align_epoch": 1, "clusters": [4]}
-    patch.setattr(fit_request, "read_recipe", lambda name: recipe(name) | {"settings": recipe(name)["settings"] | short})
+    short = {"epochs": 2, "cluster_epoch": 0, "align_epoch": 1, "clusters": [4]}
+    patch.setattr(
+        fit_request, "read_recipe", lambda name: recipe(name) | {"settings": recipe(name)["settings"] | short}
+    )
     patch.setattr(demo, "_LEAST_MEMBERS", 5)
     fewer = {
-        TKIConfig: {"steps": 15, "words": 16},
-        UCDIRConfig: {"epochs": 4, "cluster_epoch": 1, "align_epoch": 2},
+        ClairConfig: {"epochs": 4, "members": 1},
         ProtoOTConfig: {"epochs": 4, "cross_epoch": 2},
+        TKIConfig: {"words": 16, "steps": 15, "epochs": 4},
+        UCDIRConfig: {"epochs": 4, "cluster_epoch": 1, "align_epoch": 2, "least_steps": 1, "members": 1},
+        UEMConfig: {"epochs": 4, "align_epochs": 2, "members": 1},
     }
     for config, defaults in fewer.items():
         for name, value in defaults.items():
@@ -115,7 +120,7 @@ def _cluster():
 
 
 @pytest.fixture(scope="module")
-def _stage(tmp_path_factory):
+def empty_stage(tmp_path_factory):
     stage = Stage(tmp_path_factory.mktemp("docs"))
     yield stage
     stage.close()
@@ -204,6 +209,9 @@ CHECKS = {
 }
 """Blocks that are no program: what is done with them."""
 
+NEEDS = {"--runner ray": "ray", "s3://": "obstore", "milvus:": "milvus_lite", "crosslens mcp": "mcp"}
+"""Packages without which a page is skipped, by words of its blocks."""
+
 SCRIPTS = {"how-to/scale.md": "embed.sh"}
 """What a page calls the script that it shows."""
 
@@ -218,20 +226,27 @@ EXCEPTIONS = {
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_block_runs(_stage, page, request):
+def test_every_block_runs(empty_stage, page, request):
+    blocks = blocks_of(page)
+    said = "".join(block.text for block in blocks)
+    for words, package in NEEDS.items():
+        if words in said:
+            pytest.importorskip(package)
+    if "curl " in said and shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    things = HAS.get(name_of(page), "").split()
     names = {"__name__": "page"}
-    with _stage.cleared() as stage:
+    with empty_stage.cleared() as stage:
         _make_smaller(stage.patch)
-        if "s3://" in page.read_text(encoding="utf-8"):
+        if "s3://" in said:
             stage.storage = request.getfixturevalue("storage")
-        if "--runner ray" in page.read_text(encoding="utf-8"):
-            stage.patch.setenv("RAY_ADDRESS", request.getfixturevalue("_cluster"))
+        if "--runner ray" in said:
             stage.means["head:6379"] = request.getfixturevalue("_cluster")
-        things = HAS.get(name_of(page), "").split()
+            stage.patch.setenv("RAY_ADDRESS", stage.means["head:6379"])
         for thing in things:
             if not thing.startswith("embed-"):
                 make(stage, thing)
-        for block in blocks_of(page):
+        for block in blocks:
             for thing in things:
                 # A job that runs would not wait for its block.
                 if thing.startswith("embed-") and thing in block.text:
@@ -243,3 +258,27 @@ def test_every_block_runs(_stage, page, request):
             elif (block.page, block.language) not in EXCEPTIONS:
                 assert block.language in RUN, f"{block}: nothing is known of {block.language!r}"
                 stage.run(block, names, GIVEN.get(block.page, {}))
+
+
+def test_what_is_said_of_blocks_is_said_of_blocks_that_are_there():
+    there = {(block.page, block.language) for page in PAGES for block in blocks_of(page)}
+    assert {*CHECKS, *EXCEPTIONS} <= there
+    assert {*HAS, *GIVEN, *SCRIPTS} <= {page for page, _ in there}
+
+
+def test_a_block_of_another_language_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr("testing.doc_pages.REPOSITORY", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("- said\n\n  ```ruby title='x'\n  puts 1\n  ```\n\n~~~\ncode\n~~~\n```sh\nfalse\n```\n")
+    found = [(block.line, block.language, block.text) for block in blocks_of(page)]
+    assert found == [(4, "ruby", "  puts 1\n"), (8, "", "code\n"), (11, "sh", "false\n")]
+    assert ("page.md", "ruby") not in {*CHECKS, *EXCEPTIONS}
+    assert "ruby" not in RUN
+
+
+def test_a_line_that_fails_ends_its_block(empty_stage):
+    with empty_stage.cleared() as stage:
+        with pytest.raises(AssertionError, match=r"gone\.index holds no index"):
+            stage.shell("crosslens index info gone.index\ntouch after")
+        assert not (stage.desk / "after").exists()
+        assert stage.shell("crosslens --version | tr -d 0-9").startswith("..")

@@ -43,7 +43,7 @@ def blocks_of(page: Path) -> list[Block]:
         if begun is None:
             begun = number
         else:
-            language = lines[begun - 1].strip(" >`~")
+            language = (lines[begun - 1].strip(" >`~").split() or [""])[0]
             text = "".join(f"{inside}\n" for inside in lines[begun : number - 1])
             found.append(Block(name_of(page), begun + 1, language, text))
             begun = None

@@ -42,15 +42,17 @@ if TYPE_CHECKING:
 CLASSES = {
     "dog": "1F415 1F436",
     "cat": "1F408 1F431",
+    "snow": "2744 26C4",
+    "guitar": "1F3B8",
+    "person": "1F9CD 1F9D1",
+    "house": "1F3E0 1F3E1",
+    "horse": "1F40E 1F434",
     "elephant": "1F418",
     "giraffe": "1F992",
-    "guitar": "1F3B8",
-    "horse": "1F40E 1F434",
-    "house": "1F3E0 1F3E1",
-    "person": "1F9CD 1F9D1",
-    "snow": "2744 26C4",
 }
-"""PACS's classes and two that pages name, and the emoji that show them."""
+"""What pages name and the rest of PACS, and the emoji that show it."""
+SEVEN = tuple(CLASSES)[:7]
+"""As many classes as a scenario takes."""
 FILES = ("1", "2", "001", "002")
 """Pictures of a class, as pages call them."""
 
@@ -82,7 +84,7 @@ def save(file: Path, name: str, look: str, number: object = 0) -> None:
     picture(name, look, number).save(file, exif=exif)
 
 
-def looks(root: Path, *named: str, classes: Iterable[str] = CLASSES, numbers: Iterable[str] = FILES) -> None:
+def looks(root: Path, *named: str, classes: Iterable[str] = SEVEN, numbers: Iterable[str] = FILES) -> None:
     """``root/<look>/<class>/1.jpg`` and three more of each."""
     for look in named:
         for name in classes:
@@ -112,13 +114,18 @@ def one_picture(stage: Stage, name: str) -> None:
 
 
 def two_looks(stage: Stage, name: str) -> None:
-    """Sketches and photos in class folders, on the desk or elsewhere on the machine."""
-    looks(Path(stage.here(name)) if name.startswith("/") else stage.desk / name, "sketch", "photo")
+    """Sketches and photos in class folders."""
+    looks(stage.desk / name, "sketch", "photo")
+
+
+def two_classes(stage: Stage, name: str) -> None:
+    """A few of them elsewhere on the machine."""
+    looks(Path(stage.here(name)), "sketch", "photo", classes=("dog", "cat"))
 
 
 def more_pictures(stage: Stage, name: str) -> None:
     """Photos of other names."""
-    looks(stage.desk / name, "photo", classes=PACS, numbers=("3", "4"))
+    looks(stage.desk / name, "photo", numbers=tuple(map(str, range(3, 13))))
 
 
 def moved(stage: Stage, name: str) -> None:
@@ -129,7 +136,7 @@ def moved(stage: Stage, name: str) -> None:
 
 def four_looks(stage: Stage, name: str) -> None:
     """Two looks more than ``pictures`` has."""
-    looks(stage.desk / "pictures", "photo", "sketch", "clipart", "painting", classes=PACS)
+    looks(stage.desk / "pictures", "photo", "sketch", "clipart", "painting")
 
 
 def flat(stage: Stage, name: str) -> None:
@@ -153,7 +160,7 @@ def of_the_checkout(stage: Stage, name: str) -> None:
 
 def names(stage: Stage, name: str) -> None:
     """Names of classes, one a line."""
-    (stage.desk / name).write_text("\n".join(PACS), encoding="utf-8")
+    (stage.desk / name).write_text("\n".join(SEVEN), encoding="utf-8")
 
 
 def office_home(stage: Stage, name: str) -> None:
@@ -194,15 +201,14 @@ def pacs(stage: Stage, name: str) -> None:
 
 
 def domainnet(stage: Stage, name: str) -> None:
-    """All classes of DomainNet in three of its domains, two pictures of each."""
+    """All classes of DomainNet in three of its domains, a picture of each."""
     shown, labels = [*CLASSES], (*DOMAINNET.seen, *DOMAINNET.unseen)
     copies(
         stage.desk / name,
         (
-            (f"{domain}/{label}/{domain}_{number}.jpg", shown[place % len(shown)])
+            (f"{domain}/{label}/{domain}_1.jpg", shown[place % len(shown)])
             for domain in ("quickdraw", "real", "sketch")
             for place, label in enumerate(labels)
-            for number in (1, 2)
         ),
     )
 
@@ -370,7 +376,8 @@ def made_once(stage: Stage, name: str, command: str) -> None:
 
 MADE: dict[str, Callable[[Stage, str], None]] = {
     r".*\.(png|jpg)": one_picture,
-    r"pictures|PICTURES|/.*": two_looks,
+    r"pictures|PICTURES": two_looks,
+    r"/.*": two_classes,
     r"more-pictures": more_pictures,
     r"/media/new-disk/pictures": moved,
     r"pictures-of-four-looks": four_looks,

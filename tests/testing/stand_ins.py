@@ -120,23 +120,25 @@ def claude(stage: Stage, words: list[str]) -> int:
     return 0
 
 
+class _ParsedError(Exception):
+    """The words of a benchmark were read."""
+
+
 def python(stage: Stage, words: list[str]) -> int:
     """Benchmarks take hours: their own parsers read the words."""
     script = REPOSITORY / words[0]
     assert script.parent == REPOSITORY / "benchmarks"
 
-    class ParsedError(Exception):
-        pass
-
     def parse(self: argparse.ArgumentParser) -> None:
         read(self)
-        raise ParsedError
+        raise _ParsedError
 
     read = argparse.ArgumentParser.parse_args
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ParsedError):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", parse)
         patch.setattr(sys, "argv", [str(script), *words[1:]])
-        runpy.run_path(str(script), run_name="__main__")
+        with pytest.raises(_ParsedError):
+            runpy.run_path(str(script), run_name="__main__")
     return 0
 
 
