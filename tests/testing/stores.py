@@ -11,12 +11,15 @@ from crosslens.search.stores import store_class
 from crosslens.search.stores.base import ITEM_SCHEMA, StoreContext
 
 DIM = 16
-# Inverted lists from 100 rows on, made again after 20 new rows, and asked when a filter leaves more than 30.
-SMALL = {"exact_below": 100, "exact_rows": 30, "tail_rows": 20, "recall": 1.0, "most_lists": 1.0}
+# New rows beside a structure, which is made again after 20 of them.
+TAIL = {"tail_rows": 20, "small_bytes": 0}
+# Inverted lists from 100 rows on, asked when a filter leaves more than 30.
+LISTS = {"exact_below": 100, "exact_rows": 30, "recall": 1.0, "most_lists": 1.0}
 KINDS = {
     "exact": ("exact", {}),
-    "lance": ("lance", {"tail_rows": 20}),
-    "lance-lists": ("lance", SMALL),
+    "lance": ("lance", {}),
+    "lance-tail": ("lance", TAIL),
+    "lance-lists": ("lance", TAIL | LISTS),
     "milvus": ("milvus", {"uri": "items.db"}),
     # Over the protocol of a server, which is Milvus Lite's unless CROSSLENS_TEST_MILVUS names another.
     "milvus-server": ("milvus", {"uri": None, "alias": "public"}),
@@ -33,7 +36,7 @@ class Place:
     """Where a store of one kind lies, so that it can be opened again."""
 
     def __init__(self, kind, folder, dim=DIM, similarity=None):
-        self.kind, settings = KINDS[kind]
+        self.name, (self.kind, settings) = kind, KINDS[kind]
         folder.mkdir(parents=True, exist_ok=True)
         if kind == "milvus-server":
             settings = {**settings, "uri": milvus_server(folder / "server.db")}

@@ -233,7 +233,7 @@ def test_a_damaged_table_is_said(how, tmp_path):
 
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_damaged_data_of_the_table_is_said(how, tmp_path):
-    place, _, _ = filled("lance", tmp_path / "i", 10)
+    place, _, _ = filled("lance-tail", tmp_path / "i", 10)
     for file in (tmp_path / "i" / "table").rglob("*.lance"):
         if file.is_file():
             damage(file, how)

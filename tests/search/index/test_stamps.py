@@ -90,7 +90,14 @@ def older(encoder, root, tmp_path, monkeypatch):
         link.symlink_to(tmp_path / "elsewhere.bmp")
         shutil.copy(root / "photo" / "0.bmp", tmp_path / "elsewhere.bmp")
         with monkeypatch.context() as patched:
-            for module in ("stores.base", "stores.exact", "stores.lance_table", "stores.milvus", "index.items"):
+            for module in (
+                "stores.base",
+                "stores.exact",
+                "stores.lance_table",
+                "stores.structure_files",
+                "stores.milvus",
+                "index.items",
+            ):
                 patched.setattr(f"crosslens.search.{module}.ITEM_SCHEMA", schema)
             patched.setattr("crosslens.search.index.index.ITEM_SCHEMA", schema)
             patched.setattr("crosslens.search.index.description.FORMAT", 2)

@@ -32,7 +32,7 @@ from crosslens.search.index.description import describe_index, is_numbered
 from crosslens.search.index.facets import Facet, count_facets
 from crosslens.search.index.hubs import NO_BANK
 from crosslens.search.index.index_request import AddRequest, BuildRequest
-from crosslens.search.index.items import Hit, count_domains, make_hits, sample_items
+from crosslens.search.index.items import Hit, count_domains, make_all_hits, make_hits, sample_items
 from crosslens.search.index.kept_queries import keep_queries
 from crosslens.search.index.making import build_index, make_at, make_index
 from crosslens.search.index.numbering import is_numbering_due, number_items
@@ -313,10 +313,7 @@ class Index:
             self.require_goal("thing")
             asked, most = with_weight(asked, 1), np.inf
         # Rounding may take a copy's score beyond the 1 that similarities are promised to stay below.
-        return [
-            make_hits(best.rows, np.minimum(best.scores, most).tolist())
-            for best in self.store.search(asked, k, self.contents.bound(where), exact)
-        ]
+        return make_all_hits(self.store.search(asked, k, self.contents.bound(where), exact), most)
 
     def require_goal(self, goal: Goal) -> None:
         """Check that the index can be searched for a goal.

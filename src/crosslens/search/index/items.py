@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from pydantic_core import from_json
 from crosslens.data.catalog import Catalog
 from crosslens.ops.sampling import drawn_rows
 from crosslens.search.index.unit_rows import find_faults, restore_unit_length
-from crosslens.search.stores.base import ITEM_SCHEMA, OpenStore, as_items
+from crosslens.search.stores.base import ITEM_SCHEMA, Nearest, OpenStore, as_items
 from crosslens.support.addresses import Place, joined, place_of
 from crosslens.support.errors import CatalogError, StoreError
 from crosslens.support.file_stamp import stamps_of
@@ -56,12 +57,29 @@ class Hit:
     columns: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
+_KEPT = tuple(entry.name for entry in fields(Hit) if entry.name not in ("score", "columns"))
+
+
 def make_hits(rows: pa.Table, scores: Iterable[float]) -> list[Hit]:
     """Rows of ``ITEM_SCHEMA`` with their scores as hits."""
-    names = [entry.name for entry in fields(Hit) if entry.name not in ("score", "columns")]
-    columns = [rows.column(name).to_pylist() for name in names]
+    columns = [rows.column(name).to_pylist() for name in _KEPT]
     own = [from_json(text) if text else {} for text in rows.column("own").to_pylist()]
     return [Hit(image, float(score), *values) for score, image, *values in zip(scores, *columns, own, strict=True)]
+
+
+def make_all_hits(found: Sequence[Nearest], most: float) -> list[list[Hit]]:
+    """What a search found for each query, as hits; no score is above ``most``.
+
+    The rows of several queries are taken at once, which costs hardly more than those of one.
+    """
+    made: list[list[Hit]] = []
+    for _, of_same in groupby(found, key=lambda nearest: id(nearest.items)):
+        each = list(of_same)
+        scores = np.concatenate([one.scores for one in each])
+        together = Nearest(each[0].items, np.concatenate([one.positions for one in each]), scores)
+        hits = iter(make_hits(together.rows, np.minimum(scores, most).tolist()))
+        made += [list(islice(hits, len(one.positions))) for one in each]
+    return made
 
 
 def make_items(catalog: Catalog) -> pa.Table:

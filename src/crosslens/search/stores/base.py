@@ -64,7 +64,11 @@ class Nearest:
     @cached_property
     def rows(self) -> pa.Table:
         """The k' items."""
-        taken = self.items.take(pa.array(self.positions))
+        # ``pa.array`` would import pandas, where that is installed, which takes as long as all of Arrow.
+        counted = np.ascontiguousarray(self.positions, np.int64)
+        taken = self.items.take(
+            pa.Int64Array.from_buffers(pa.int64(), len(counted), [None, pa.py_buffer(counted)])
+        )
         return taken if isinstance(taken, pa.Table) else pa.Table.from_batches([taken])
 
 

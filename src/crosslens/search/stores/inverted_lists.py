@@ -7,11 +7,10 @@ lists; the codes are those of a scalar quantizer.
 from __future__ import annotations
 
 import errno
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import faiss as typed_faiss
 import numpy as np
 
 if TYPE_CHECKING:
@@ -20,11 +19,16 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Positions = NDArray[np.int64]
 
-# Its type stubs do not know the Python forms of its calls.
-faiss: Any = typed_faiss
-
 _TRAINED_PER_LIST = 64
 _ADDED_AT_ONCE = 65_536
+
+
+@cache
+def _faiss() -> Any:
+    """FAISS, imported where there are lists; its type stubs do not know the Python forms of its calls."""
+    import faiss
+
+    return faiss
 
 
 class Allowed:
@@ -55,7 +59,7 @@ class Allowed:
         """
         if self._filled is None:
             lists = np.unique(list_of[self.positions])
-            only = None if len(lists) == count else faiss.SearchParameters(sel=_selector(lists, count))
+            only = None if len(lists) == count else _faiss().SearchParameters(sel=_selector(lists, count))
             self._filled = len(lists), only
         return self._filled
 
@@ -63,7 +67,7 @@ class Allowed:
 def _selector(positions: NDArray[np.integer[Any]], total: int) -> Any:
     mask = np.zeros(total, dtype=bool)
     mask[positions] = True
-    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+    return _faiss().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
 
 
 class InvertedLists:
@@ -83,8 +87,8 @@ class InvertedLists:
     def make(cls, vectors: Array, count: int) -> InvertedLists:
         """Put rows ``(M, d)`` into ``count`` lists, around centres found by k-means on a sample; repeatable."""
         rows, dim = vectors.shape
-        index = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(dim), dim, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        index = _faiss().IndexIVFScalarQuantizer(
+            _faiss().IndexFlatIP(dim), dim, count, _faiss().ScalarQuantizer.QT_8bit, _faiss().METRIC_INNER_PRODUCT
         )
         drawn = np.random.default_rng(0).permutation(rows)[: count * _TRAINED_PER_LIST]
         index.train(np.ascontiguousarray(vectors[np.sort(drawn)]))
@@ -94,7 +98,7 @@ class InvertedLists:
             nearest = np.ascontiguousarray(index.quantizer.search(part, 1)[1])
             list_of[start : start + len(part)] = nearest[:, 0]
             numbers = np.arange(start, start + len(part), dtype=np.int64)
-            index.add_core(len(part), *map(faiss.swig_ptr, (part, numbers, nearest)))
+            index.add_core(len(part), *map(_faiss().swig_ptr, (part, numbers, nearest)))
         return cls(index, list_of)
 
     @classmethod
@@ -105,8 +109,8 @@ class InvertedLists:
             RuntimeError: when the file is missing or damaged.
             ValueError: when it holds something else.
         """
-        index = faiss.read_index(str(file), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
-        if not isinstance(index, faiss.IndexIVF) or index.ntotal != len(list_of):
+        index = _faiss().read_index(str(file), getattr(_faiss(), "IO_FLAG_MMAP_IFC", 0))
+        if not isinstance(index, _faiss().IndexIVF) or index.ntotal != len(list_of):
             raise ValueError(f"{file} does not hold {len(list_of)} rows in lists")
         return cls(index, list_of)
 
@@ -117,14 +121,14 @@ class InvertedLists:
             OSError: when the disk is full.
         """
         try:
-            faiss.write_index(self.index, str(file))
+            _faiss().write_index(self.index, str(file))
         except RuntimeError as error:
             raise OSError(errno.EIO, f"FAISS could not write it: {error}") from error
 
     def touch(self) -> None:
         """Look into every list once, so that no later query waits for pages of the mapped file."""
         query = np.zeros((1, self.index.d), np.float32)
-        self.index.search(query, 1, params=faiss.SearchParametersIVF(nprobe=self.index.nlist))
+        self.index.search(query, 1, params=_faiss().SearchParametersIVF(nprobe=self.index.nlist))
 
     def candidates(self, queries: Array, count: int, probes: int, allowed: Allowed | None = None) -> Positions:
         """Rows ``(Q, count)`` that a query's best lists hold, best first by their codes; -1 where there are fewer.
@@ -146,18 +150,20 @@ class InvertedLists:
             return np.full((len(queries), count), -1, np.int64)
         probes = min(probes, filled)
         scores, lists = self.index.quantizer.search(queries, probes, params=only)
-        parameters = faiss.SearchParametersIVF(nprobe=probes, sel=allowed.selector)
+        parameters = _faiss().SearchParametersIVF(nprobe=probes, sel=allowed.selector)
         rows = np.empty((len(queries), count), np.int64)
         codes = np.empty((len(queries), count), np.float32)
         # The Python form of this call takes no parameters, so this is the form below it.
-        pointers = [faiss.swig_ptr(array) for array in (lists, scores, codes, rows)]
-        self.index.search_preassigned_c(len(queries), faiss.swig_ptr(queries), count, *pointers, False, parameters)
+        pointers = [_faiss().swig_ptr(array) for array in (lists, scores, codes, rows)]
+        self.index.search_preassigned_c(
+            len(queries), _faiss().swig_ptr(queries), count, *pointers, False, parameters
+        )
         return rows
 
     def _parameters(self, probes: int) -> Any:
         """FAISS's, which are dear to make beside a search that takes a tenth of a millisecond."""
         if probes not in self._made:
-            self._made[probes] = faiss.SearchParametersIVF(nprobe=min(probes, self.index.nlist))
+            self._made[probes] = _faiss().SearchParametersIVF(nprobe=min(probes, self.index.nlist))
         return self._made[probes]
 
 

@@ -26,10 +26,10 @@ from crosslens.search.stores.faiss_structure import Structure, build_structure
 from crosslens.search.stores.lance_table import FOLDER, LanceTable
 from crosslens.search.stores.settings import LanceSettings
 from crosslens.search.stores.snapshot import write_pair
-from crosslens.search.stores.structure_files import folder_of, numbers, remove_old
+from crosslens.search.stores.structure_files import WHOLE, Whole, folder_of, numbers, read_whole, remove_old
 from crosslens.search.stores.view import UnfitError, View
 from crosslens.support.errors import CrosslensError, StoreError
-from crosslens.support.files import remove
+from crosslens.support.files import remove, write_json
 from crosslens.support.progress import note
 
 if TYPE_CHECKING:
@@ -138,10 +138,11 @@ class LanceStore:
             self._view = self._load(self._view)
             view = self._view
             current = view.structure is not None and not len(view.tail) and not view.gone
-            if not current:
+            if current:
+                self._remember()
+            else:
                 self._rebuild()
-            removed = remove_old(self._serving) if self._serving.is_dir() else 0
-            return {"rebuilt": not current, "structures_removed": removed, **self.stats()}
+            return {"rebuilt": not current, "structures_removed": remove_old(self._serving), **self.stats()}
 
     def quicken(self) -> None:
         """Hold 8-bit codes of the vectors in memory where every query looks at all of them."""
@@ -156,7 +157,8 @@ class LanceStore:
             before = self._view
             newest = self._newest_number()
             held = None if before.structure is None else before.structure.number
-            if self._table.newest() == before.version and newest == held:
+            told = self._table.newest_without_lance()
+            if newest == held and before.version == (self._table.newest() if told is None else told):
                 return False
             self._view = self._load(before)
             return self._view.version != before.version
@@ -210,7 +212,7 @@ class LanceStore:
                 if not many:
                     self._view = self._load(self._view)
             # The vectors of many rows pass from the table into the structure, and are never held.
-            if many or self._stale():
+            if many or self._stale() or self._is_small():
                 self._rebuild()
                 remove_old(self._serving)
         except CrosslensError as error:
@@ -227,6 +229,9 @@ class LanceStore:
         return len(view.tail) > self._most_newer() or view.gone > max(
             _MOST_GONE * self._structured(), self._settings.tail_rows
         )
+
+    def _is_small(self) -> bool:
+        return 4 * len(self._view) * self._context.dim <= self._settings.small_bytes
 
     def _most_newer(self) -> float:
         """Rows that may be newer than the structure before it is made again."""
@@ -267,6 +272,16 @@ class LanceStore:
             numbered=self._context.numbered,
         )
         self._view = self._load(view)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Note which version of the table the structure is the whole of."""
+        view = self._view
+        if view.structure is not None and not len(view.tail) and not view.gone:
+            mark = self._table.mark(view.version)
+            if mark is not None:
+                whole = Whole(version=view.version, mark=mark)
+                write_json(view.structure.folder / WHOLE, whole.model_dump())
 
     def _newest_number(self) -> int | None:
         return next((number for number in numbers(self._serving) if number not in self._bad), None)
@@ -274,8 +289,11 @@ class LanceStore:
     def _load(self, before: View | None) -> View:
         """The newest version, read as far as ``before`` does not hold it."""
         with self._changing:
-            self._table.newest()
             structure = self._structure(before)
+            view = self._unread(structure)
+            if view is not None:
+                return view
+            self._table.newest()
             while True:
                 try:
                     return self._read(before, structure)
@@ -297,6 +315,17 @@ class LanceStore:
                     self._bad.add(number)
                     note(f"left out a serving structure, which is made again: {error}")
         return None
+
+    def _unread(self, structure: Structure | None) -> View | None:
+        """The newest version, where a structure is known to be the whole of it: nothing is read of the table."""
+        newest = self._table.newest_without_lance()
+        if structure is None or structure.items is None or newest is None:
+            return None
+        whole = read_whole(structure.folder)
+        if whole is None or whole.version != newest or whole.mark != self._table.mark(newest):
+            return None
+        tail = np.empty((0, self._context.dim), np.float32)
+        return View(newest, structure.seqs, structure.items, structure, tail, self._context.folder)
 
     def _read(self, before: View | None, structure: Structure | None) -> View:
         last = 0 if structure is None else structure.manifest.last_seq

@@ -4,15 +4,19 @@
 
 ``seq`` rises with every row ever written and is never used again, so a row that was replaced or deleted can be
 told from the one that took its place. Lance runs threads of its own: use no table after ``fork``; start other
-processes by ``spawn``.
+processes by ``spawn``. It takes long to import, so a table is opened when something is read of it or written, and
+which version is the newest is told from the names of its files alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +43,16 @@ _NEWER = ("stamp", "own")
 _READ_AT_ONCE = 65_536
 _WRITTEN_AT_ONCE = 16_384
 _OLD_VERSIONS = timedelta(minutes=10)
+_VERSIONS = "_versions"
+_LAST = 2**64 - 1
+_COUNTED_DOWN = re.compile(r"\d{20}\.manifest")
+"""Name of a version's file: its number taken from the last there can be, so that the newest comes first."""
 
 
 class LanceTable:
     """The table of an index; one object is used by one thread at a time."""
 
-    def __init__(self, table: Any, folder: Place, dim: int) -> None:
-        self._table = table
+    def __init__(self, folder: Place, dim: int) -> None:
         self._folder = folder
         self._dim = dim
 
@@ -57,31 +64,63 @@ class LanceTable:
             StoreError: when it cannot be written.
         """
         with _store_errors(folder, "could not be made"):
-            made = _lance().write_dataset(_schema(dim).empty_table(), _file(folder), mode="create")
-            return cls(made, folder, dim)
+            made = cls(folder, dim)
+            made._table = _lance().write_dataset(_schema(dim).empty_table(), _file(folder), mode="create")
+            return made
 
     @classmethod
     def open(cls, folder: Place, dim: int) -> LanceTable:
-        """Open the newest version; Lance reads a table in object storage where it lies.
+        """Open a table; Lance reads one in object storage where it lies.
+
+        Whatever reads it later raises a ``StoreError`` where it is damaged, or of another shape.
 
         Raises:
-            StoreError: when the table is missing, damaged, or of another shape.
+            StoreError: when it is missing.
         """
-        file = _file(folder)
-        if not file.is_dir():
-            raise damaged(file, "it is missing")
+        if not _file(folder).is_dir():
+            raise damaged(_file(folder), "it is missing")
+        return cls(folder, dim)
+
+    @cached_property
+    def _table(self) -> Any:
+        file = _file(self._folder)
         try:
             options = lance_options(file.scheme) if isinstance(file, Remote) else None
             table = _lance().dataset(str(file), storage_options=options)
             schema = table.schema
+        except StoreError:
+            raise
         except Exception as error:
             # Lance raises many kinds: ValueError, OSError, RuntimeError and its own.
             raise damaged(file, _first_line(error)) from error
-        types, wanted = dict(zip(schema.names, schema.types, strict=True)), _schema(dim)
+        types, wanted = dict(zip(schema.names, schema.types, strict=True)), _schema(self._dim)
         # A table of an older format lacks the newest columns; they come with the next rows.
         if dict.fromkeys(_NEWER, pa.string()) | types != dict(zip(wanted.names, wanted.types, strict=True)):
             raise damaged(file, f"its columns are {', '.join(f'{c.name} {c.type}' for c in schema)}")
-        return cls(table, folder, dim)
+        return table
+
+    def newest_without_lance(self) -> int | None:
+        """The newest version; None where its files do not tell, as in object storage."""
+        file = _file(self._folder)
+        if isinstance(file, Remote):
+            return None
+        try:
+            names = [one.name for one in (file / _VERSIONS).iterdir() if one.suffix == ".manifest"]
+        except OSError:
+            return None
+        told = names and all(_COUNTED_DOWN.fullmatch(name) for name in names)
+        return _LAST - int(min(names).partition(".")[0]) if told else None
+
+    def mark(self, version: int) -> str | None:
+        """What tells a version of this table from those of all others; None where ``newest_without_lance`` is."""
+        file = _file(self._folder)
+        if isinstance(file, Remote):
+            return None
+        try:
+            # It names the files of the rows, which are named by chance.
+            return hashlib.sha256((file / _VERSIONS / f"{_LAST - version:020}.manifest").read_bytes()).hexdigest()
+        except OSError:
+            return None
 
     @property
     def version(self) -> int:
@@ -162,6 +201,7 @@ class LanceTable:
         column = pa.FixedSizeListArray.from_arrays(flat, self._dim)
         rows = rows.append_column("vector", column).cast(_schema(self._dim))
         with self._writing():
+            self._table.checkout_latest()
             lacking = [name for name in _NEWER if name not in self._table.schema.names]
             if lacking:
                 self._table.add_columns(dict.fromkeys(lacking, "CAST(NULL AS STRING)"))
@@ -181,6 +221,7 @@ class LanceTable:
         """
         condition = compile_filter(which) if isinstance(which, BaseFilter) else _among("id", which)
         with self._writing():
+            self._table.checkout_latest()
             return int(self._table.delete(condition)["num_deleted_rows"])
 
     def fragments(self) -> int:
@@ -195,6 +236,7 @@ class LanceTable:
             StoreError: when it cannot be written; nothing is lost then.
         """
         with self._writing():
+            self._table.checkout_latest()
             self._table.optimize.compact_files()
             self._table.cleanup_old_versions(_OLD_VERSIONS)
 

@@ -5,8 +5,10 @@
     I/serving/000003/vectors.f32       M rows of d float32, mapped into memory
     I/serving/000003/lists.faiss       inverted lists, where there are some
     I/serving/000003/items.arrow       the items of the rows, mapped too; structures of older versions lack it
+    I/serving/000003/whole.json        which version of the table has exactly these rows, written where one has
 
-A structure is never changed: a new one is written beside it, all or nothing, under the next number.
+A structure is never changed: a new one is written beside it, all or nothing, under the next number. Of a table of
+the version in ``whole.json`` nothing need be read.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ ROWS = "rows.safetensors"
 VECTORS = "vectors.f32"
 LISTS = "lists.faiss"
 ITEMS = "items.arrow"
+WHOLE = "whole.json"
 BLOCK = 2**22
 KEPT = 2
 """Structures kept: the newest, and the one before, which a reader may be about to open."""
@@ -90,6 +93,23 @@ class Manifest(BaseModel):
     probes: tuple[Probe, ...] = ()
     seconds: float = 0.0
     files: dict[str, FileMark]
+
+
+class Whole(BaseModel):
+    """A version of a table that has exactly the rows of a structure; ``mark``: see ``LanceTable.mark``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    mark: str
+
+
+def read_whole(folder: Path) -> Whole | None:
+    """What a structure is known to be the whole of; None where nothing is known, or it cannot be read."""
+    try:
+        return Whole.model_validate(read_json(folder / WHOLE, StoreError))
+    except (StoreError, ValidationError):
+        return None
 
 
 def mark(file: Path) -> FileMark:
@@ -149,6 +169,8 @@ def folder_of(serving: Path, number: int) -> Path:
 
 def remove_old(serving: Path) -> int:
     """Remove structures that no reader opens any more, and what interrupted builds left; says how many."""
+    if not serving.is_dir():
+        return 0
     old = [folder_of(serving, number) for number in numbers(serving)[KEPT:]]
     left = [entry for entry in serving.iterdir() if entry.name.endswith((".tmp", ".old"))]
     for folder in (*old, *left):
