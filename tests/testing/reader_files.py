@@ -322,7 +322,7 @@ def index_away(stage: Stage, name: str) -> None:
 
 def running_job(stage: Stage, name: str) -> None:
     """A job that runs, in place of the one that the page cancels."""
-    for number in range(250):
+    for number in range(150):
         save(stage.desk / "many" / f"{number}.jpg", "dog", "photo", number)
     command = [*CROSSLENS, "embed", "many", "--out", "features/many", "--shard-size", "64"]
     subprocess.Popen(command, cwd=stage.desk, env=stage.environment, stderr=subprocess.DEVNULL)
@@ -376,7 +376,7 @@ def made_once(stage: Stage, name: str, command: str) -> None:
 
 MADE: dict[str, Callable[[Stage, str], None]] = {
     r".*\.(png|jpg)": one_picture,
-    r"pictures|PICTURES": two_looks,
+    r"pictures|PICTURES|pacs": two_looks,
     r"/.*": two_classes,
     r"more-pictures": more_pictures,
     r"/media/new-disk/pictures": moved,
@@ -388,7 +388,7 @@ MADE: dict[str, Callable[[Stage, str], None]] = {
     r"OFFICE_HOME": office_home,
     r"part-of-OFFICE_HOME": part_of_office_home,
     r"SKETCHY": sketchy,
-    r"PACS|PHOTOSKETCH|pacs": pacs,
+    r"PACS|PHOTOSKETCH": pacs,
     r"DomainNet": domainnet,
     r"whole\.csv": whole_and_parts,
     r"prices\.csv": prices,
