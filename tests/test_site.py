@@ -37,7 +37,6 @@ def test_searching_and_serving_take_no_pytorch():
     assert not listed & {"torch", "transformers", "sentence-transformers", "scikit-learn", "matplotlib", "pytest"}
 
 
-@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
     pytest.importorskip("material")
     pytest.importorskip("mkdocstrings")

@@ -11,7 +11,6 @@ import pytest
 import crosslens
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +73,11 @@ def test_it_works_away_from_its_source(wheel, tmp_path):
         " vectors = crosslens.load_encoder('lite').encode_images(Image.new('RGB', (300, 200), 'red'));"
         " assert abs(numpy.linalg.norm(vectors) - 1) < 1e-4",
     )
+    # And so are the pictures: the first step of the demo.
+    drawn = run(
+        str(python),
+        "-c",
+        "from crosslens.api.demo import demo_catalog; catalog = demo_catalog();"
+        " print(len(catalog), all(path.is_file() for path in catalog.paths))",
+    )
+    assert drawn.split() == ["1452", "True"]
