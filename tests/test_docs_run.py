@@ -60,7 +60,7 @@ HAS = {
     " shop.csv vectors.parquet /media/second-camera /media/new-disk/pictures https://milvus.example.org:19530",
     "how-to/search.md": "pictures photos.index sketch.png dog.png sketches",
     "how-to/serve.md": "pictures photos.index other-model.index sketch.png new.jpg shoe.jpg hat.jpg",
-    "how-to/universal-protocols.md": "DomainNet names.txt runs/tki",
+    "how-to/universal-protocols.md": "DomainNet names.txt runs/tki pictures-of-four-looks",
     "how-to/upgrading.md": "pictures photos.index milvus.index",
     "methods/clair.md": "pictures names.txt PATH",
     "methods/protoot.md": "pictures PACS PHOTOSKETCH",
@@ -206,6 +206,7 @@ CHECKS = {
     ("how-to/plug-in.md", "python"): _written("crosslens_median.py"),
     ("how-to/resume.md", "json"): _log,
     ("how-to/serve.md", "nginx"): _proxy,
+    ("how-to/universal-protocols.md", "yaml"): _written("split.yaml"),
 }
 """Blocks that are no program: what is done with them."""
 

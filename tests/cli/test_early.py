@@ -23,6 +23,8 @@ finally:
     ("command", "told"),
     [
         ("fit UNKNOWN . --out run", "there is no method 'UNKNOWN'"),
+        ("fit autoo . --out run", "did you mean 'auto'"),
+        ("fit tki --classes gone.txt --out run", "--classes gone.txt is no file; it is a text file"),
         ("fit ucdir gone --out run", "gone does not exist"),
         ("fit ucdir . --backbone ./gone --out run", "there is no backbone './gone'"),
         ("fit ucdir . --set typo=1 --out run", "ucdir has no setting 'typo'; it has epochs"),
