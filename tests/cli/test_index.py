@@ -5,7 +5,10 @@ import json
 import pytest
 from PIL import Image
 
+from crosslens.encoder import Encoder
+from crosslens.encoder.compiled import FOLDER
 from crosslens.search.index.index import Index
+from testing.tiny_backbone import TinyBackbone
 from testing.tiny_pictures import make_pictures
 
 
@@ -37,6 +40,17 @@ def test_add_delete_optimize_info(cli, index, pictures, tmp_path):
         status, text, _ = cli("index", command, index)
         assert status == 0
         assert "lance" in text
+
+
+def test_info_compiles_and_loads_no_network(cli, tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "cache"))
+    Index.create(tmp_path / "bare", Encoder(TinyBackbone())).close()
+    monkeypatch.delattr(Encoder, "load")
+    status, out, err = cli("index", "info", tmp_path / "bare")
+    assert status == 0, err
+    assert "backbone\ttiny\nanswers words\tno\n" in out
+    assert not (tmp_path / "bare" / "encoder" / FOLDER).exists()
+    assert not (tmp_path / "cache" / "encoders").exists()
 
 
 def test_an_item_that_is_deleted_for_its_image_is_named(cli, index, pictures):

@@ -64,6 +64,8 @@ Queries = Annotated[
     ),
 ]
 
+_ANSWERS = {True: "yes", False: "no", None: "known where PyTorch is installed"}
+
 
 @app.command()
 def build(
@@ -346,7 +348,7 @@ def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("folders", ", ".join(stats["roots"]) or "none"),
         ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
         ("backbone", stats["backbone"]),
-        ("answers words", "yes" if stats["text_queries"] else "no"),
+        ("answers words", _ANSWERS[stats["text_queries"]]),
         ("goal", _goal_row(stats)),
         ("store", structure),
         ("on disk", in_bytes(stats["bytes"])),
