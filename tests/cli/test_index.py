@@ -198,6 +198,7 @@ def test_build_names_what_it_skips_and_what_it_does_not_read(cli, pictures, tmp_
     assert "2 skipped, 1 file left out, being of formats that are not read (.psd 1)" in said
     for reason in ("dot.png is 1 x 1 pixels", "broken.png is not an image"):
         assert f"skipped: {pictures}/photo/{reason}" in said
+        assert said.count(reason) == 1
 
 
 def test_ids_that_no_item_has_are_named(cli, index):
