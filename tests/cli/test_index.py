@@ -221,6 +221,15 @@ def test_ids_that_no_item_has_are_named(cli, index):
     assert (status, "1 deleted, 95 left" in out, "not there: nosuch.jpg" in err) == (0, True, True)
 
 
+def test_an_id_that_is_mistyped_is_told_its_near_ones(cli, index):
+    status, _, err = cli("index", "delete", index, "photo/circle/00.pgn")
+    assert status == 1
+    assert "nothing was deleted; did you mean 'photo/circle/00.png'" in " ".join(err.split())
+    status, _, err = cli("index", "delete", index, "photos/circle/00.png", "sketch/circle/00.png")
+    assert status == 0
+    assert "not there: photos/circle/00.png; did you mean 'photo/circle/00.png'" in " ".join(err.split())
+
+
 def test_a_prefix_and_remote_addresses(cli, index, pictures, tmp_path):
     again = make_pictures(tmp_path / "phone", count=1, looks=("photo",), seed=4)
     status, _, err = cli("index", "add", index, again)

@@ -67,6 +67,8 @@ Queries = Annotated[
     ),
 ]
 
+_MISSING = 5
+"""Ids that no item has of which more is said."""
 _ANSWERS = {True: "yes", False: "no", None: "known where PyTorch is installed"}
 
 
@@ -249,6 +251,7 @@ def delete(
     """
     from crosslens.search.filters.text import parse_filter
     from crosslens.search.index.index import Index
+    from crosslens.search.index.stored_ids import near_ids
     from crosslens.support.errors import ConfigError, StoreError
 
     if bool(ids) == (where is not None):
@@ -256,13 +259,16 @@ def delete(
     opened = Index.open(index)
     missing = opened.missing(ids or [])
     if ids and len(missing) == len(ids):
-        raise StoreError(f"{index} has no item {', '.join(map(repr, missing[:5]))}; nothing was deleted")
+        near = near_ids(opened.store, missing[0])
+        named = ", ".join(map(repr, missing[:_MISSING]))
+        raise StoreError(f"{index} has no item {named}; nothing was deleted{near}")
     count = opened.delete(ids or [] if where is None else parse_filter(where))
     emit_json(json, {"deleted": count, "missing": missing, "items": len(opened)})
     if is_shown(quiet, json):
         echo(f"{count} deleted, {len(opened)} left")
-        for image in missing:
-            echo(f"not there: {image}", err=True)
+        for number, image in enumerate(missing):
+            near = near_ids(opened.store, image) if number < _MISSING else ""
+            echo(f"not there: {image}{near}", err=True)
 
 
 @app.command()
