@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crosslens.backbones import BACKBONES, load_backbone, require_kind
+from crosslens.backbones import BACKBONES, describe_backbones, load_backbone, require_kind
 from crosslens.support.errors import BackboneError
 
 
@@ -18,6 +18,12 @@ def test_unknown_names_list_the_known_ones(name: str) -> None:
     for kind, entry in BACKBONES.items():
         assert kind in str(caught.value)
         assert entry.about in str(caught.value)
+
+
+def test_description_names_each_kind_on_one_line() -> None:
+    told = describe_backbones()
+    assert "\n" not in told
+    assert [one.split()[0].partition(":")[0] for one in told.split("; ") if "(" in one] == list(BACKBONES)
 
 
 def test_a_path_that_leads_nowhere_is_said(tmp_path: Path) -> None:

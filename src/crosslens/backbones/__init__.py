@@ -168,9 +168,8 @@ def require_kind(name: str) -> None:
     """
     kind, _, source = name.partition(":")
     if kind not in BACKBONES:
-        forms = [f"{kind}:{entry.source}" if entry.source else kind for kind, entry in BACKBONES.items()]
         raise BackboneError(
-            f"there is no backbone {name!r}{did_you_mean(kind, BACKBONES)}; known: {', '.join(forms)}"
+            f"there is no backbone {name!r}{did_you_mean(kind, BACKBONES)}; known: {describe_backbones()}"
         )
     # Anything else may be an id of the hub.
     if is_place(source) and not Path(source.partition("?")[0]).exists():
@@ -180,3 +179,9 @@ def require_kind(name: str) -> None:
 def is_place(text: str) -> bool:
     """Whether a text can only be a path."""
     return text.startswith(("/", "./", "../", "~"))
+
+
+def describe_backbones() -> str:
+    """Every kind, as ``load_backbone`` takes it and what it is; FOLDER may also be a Hugging Face hub id."""
+    forms = {kind: f"{kind}:{entry.source}" if entry.source else kind for kind, entry in BACKBONES.items()}
+    return "; ".join(f"{forms[kind]} ({entry.about})" for kind, entry in BACKBONES.items())
