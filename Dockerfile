@@ -2,7 +2,7 @@
 FROM python:3.11-slim
 
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY requirements requirements
 COPY src src
 # "--no-deps -r requirements/search.txt ." does without PyTorch, and serves what was indexed elsewhere.

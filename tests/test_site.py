@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from testing.parsing import parsed
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,7 +37,6 @@ def test_searching_and_serving_take_no_pytorch():
     assert not listed & {"torch", "transformers", "sentence-transformers", "scikit-learn", "matplotlib", "pytest"}
 
 
-@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
     pytest.importorskip("material")
     pytest.importorskip("mkdocstrings")
@@ -43,19 +44,6 @@ def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "fonts.g" not in (tmp_path / "site" / "index.html").read_text()
-
-
-def parsed(words):
-    """Parse a call of crosslens; wrong options and values raise."""
-    from typer.main import get_command
-
-    from crosslens.cli.app import app
-
-    command, context = get_command(app), None
-    while hasattr(command, "resolve_command"):
-        context = command.make_context(command.name, list(words), parent=context)
-        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
-    return command.make_context(command.name, list(words), parent=context).params
 
 
 def test_compose_serves_as_caddy_asks():

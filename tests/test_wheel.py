@@ -1,6 +1,7 @@
 """What is installed without make: the wheel holds everything, and works away from its source."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,6 @@ import pytest
 import crosslens
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,18 @@ def test_it_holds_every_file_of_the_package(wheel):
     assert not expected - held
     assert "crosslens/backbones/drawings/ATTRIBUTION.md" in held
     assert wheel.stat().st_size < 15e6
+
+
+def test_its_readme_needs_no_files_beside_it(wheel):
+    """An index of packages shows the readme alone: no picture and no link that leads nowhere there."""
+    with zipfile.ZipFile(wheel) as held:
+        (name,) = (name for name in held.namelist() if name.endswith(".dist-info/METADATA"))
+        about = held.read(name).decode()
+    assert "crosslens open ~/Pictures" in about
+    assert "![" not in about
+    assert not re.findall(r"\]\((?!https://)[^)]*\)", about)
+    assert "https://openmoji.org" not in about.partition("## Start")[0], "a caption without its picture"
+    assert "Description-Content-Type: text/markdown" in about
 
 
 def test_it_works_away_from_its_source(wheel, tmp_path):
@@ -74,3 +86,11 @@ def test_it_works_away_from_its_source(wheel, tmp_path):
         " vectors = crosslens.load_encoder('lite').encode_images(Image.new('RGB', (300, 200), 'red'));"
         " assert abs(numpy.linalg.norm(vectors) - 1) < 1e-4",
     )
+    # And so are the pictures: the first step of the demo.
+    drawn = run(
+        str(python),
+        "-c",
+        "from crosslens.api.demo import demo_catalog; catalog = demo_catalog();"
+        " print(len(catalog), all(path.is_file() for path in catalog.paths))",
+    )
+    assert drawn.split() == ["1452", "True"]

@@ -23,6 +23,8 @@ finally:
     ("command", "told"),
     [
         ("fit UNKNOWN . --out run", "there is no method 'UNKNOWN'"),
+        ("fit autoo . --out run", "did you mean 'auto'"),
+        ("fit tki --classes gone.txt --out run", "--classes gone.txt is no file; it is a text file"),
         ("fit ucdir gone --out run", "gone does not exist"),
         ("fit ucdir . --backbone ./gone --out run", "there is no backbone './gone'"),
         ("fit ucdir . --set typo=1 --out run", "ucdir has no setting 'typo'; it has epochs"),
@@ -43,6 +45,7 @@ finally:
         ("embed . --decode quick --out f", "there is no way to decode called 'quick'"),
         ("embed .", "give ROOT and --out FOLDER"),
         ("evaluate lit .", "lit is no run, no encoder folder and no backbone"),
+        ("evaluate runs/gone .", "runs/gone is no run, no encoder folder and no backbone: there is no such place"),
         ("evaluate lite . --convention foo", "there is no convention 'foo'"),
         ("evaluate lite . --ties foo", "foo"),
         ("evaluate lite . --goal foo", "goal = 'foo'"),

@@ -1,6 +1,7 @@
 """``crosslens cache``, ``index list``, and names that are nearly right."""
 
 import json
+import os
 
 import pytest
 
@@ -32,6 +33,15 @@ def test_indexes_here_and_in_the_cache(cli, pictures, tmp_path, monkeypatch):
     status, text, err = cli("search", "a.index", "--image", drawing, "-k", 1)
     assert status == 0, err
     assert text.startswith("probability of a counterpart 0.")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is closed to this user")
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(cli, pictures, tmp_path):
+    Index.build(Catalog.open(pictures), "tiny", tmp_path / "open", store="exact")
+    (tmp_path / "closed").mkdir(mode=0)
+    status, text, err = cli("index", "list", tmp_path)
+    assert status == 0, err
+    assert "open" in text
 
 
 def test_an_index_that_is_there_is_given_queries(cli, pictures, tmp_path):

@@ -106,6 +106,16 @@ def test_fingerprints_tell_encoders_apart():
     assert len({e.fingerprint.digest for e in (plain, other, trained())}) == 3
 
 
+def test_an_encoder_that_has_the_name_of_one_that_reads_says_what_it_is(monkeypatch):
+    """As an index of an earlier version, whose lite was the photo network alone."""
+    encoder = Encoder(TinyBackbone())
+    with pytest.raises(BackboneError, match=r"^tiny does not understand text"):
+        encoder.encode_texts("a cat")
+    monkeypatch.setattr(type(encoder.backbone), "title", "tiny:photo")
+    with pytest.raises(BackboneError, match=r"^tiny \(its backbone is tiny:photo\) does not understand text"):
+        encoder.encode_texts("a cat")
+
+
 def test_text_needs_a_shared_space():
     with pytest.raises(BackboneError, match="does not understand text"):
         Encoder(TinyBackbone()).encode_texts("a cat")

@@ -11,19 +11,9 @@ import crosslens
 from crosslens.cli import main
 from crosslens.methods import METHODS, known_methods, method_class
 from crosslens.support.errors import ConfigError
+from testing.plug_ins import install
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "plug-in.md"
-
-
-def install(site: Path, name: str, points: dict[str, str], **modules: str) -> None:
-    """What pip leaves of a package in a folder of the path."""
-    info = site / f"{name.replace('-', '_')}-0.1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
-    lines = "\n".join(f"{key} = {value}" for key, value in points.items())
-    (info / "entry_points.txt").write_text(f"[crosslens.methods]\n{lines}\n")
-    for module, code in modules.items():
-        (site / f"{module}.py").write_text(code)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 
+from crosslens.data.catalog import Catalog
 from crosslens.report import Section, write_report
 from testing.browser import browsing
 
@@ -56,4 +57,30 @@ def test_a_point_of_the_map_shows_its_picture(browser, page):
     assert image.startswith('url("data:image/jpeg')
     # The page's own policy lets the picture through.
     assert told == []
+    tab.close()
+
+
+def test_without_labels_nothing_is_marked_and_maps_lie_side_by_side(browser, make_world, tmp_path):
+    world = make_world()
+    columns = ("id", "path", "domain")
+    rows = zip(*map(world.catalog.column, columns), strict=True)
+    bare = Catalog.from_rows([dict(zip(columns, row, strict=True)) for row in rows], world.catalog.root)
+    weak, strong = world.vectors(0.3), world.vectors(1.5)
+    page = write_report(
+        [],
+        tmp_path / "bare.html",
+        title="A page",
+        catalog=bare,
+        embeddings=world.embeddings(frozen=weak, ucdir=strong),
+    )
+    tab = browser.new_page(viewport={"width": 1300, "height": 900})
+    tab.goto(page.as_uri())
+    assert tab.query_selector_all(".unjudged")
+    assert not tab.query_selector_all(".unjudged .sign")
+    headings = [heading.inner_text() for heading in tab.query_selector_all(".example h5")]
+    assert set(headings) <= set(world.catalog.ids)
+    assert len(set(headings)) > 1
+    first, second = (image.bounding_box() for image in tab.query_selector_all("img.map"))
+    assert first["y"] == second["y"]
+    assert first["x"] + first["width"] < second["x"]
     tab.close()

@@ -100,6 +100,15 @@ def test_uploads_that_are_taken(served, kind):
     assert len(answer.json()["hits"]) == 3
 
 
+def test_what_is_no_picture_is_said_once(served):
+    said = {
+        kind: served.search(IMAGE, content).json()["detail"] for kind, content in (("no", b"hello"), ("", b""))
+    }
+    assert said["no"].count("JPEG 2000") == 1
+    assert said["no"].startswith("image 0 cannot be read: it is none of JPEG, PNG")
+    assert said[""] == "image 0 cannot be read: it is empty (0 bytes)"
+
+
 def test_a_turned_photo_is_searched_upright(served):
     rng = np.random.default_rng(1)
     upright = Image.fromarray(rng.integers(0, 256, (10, 10, 3), dtype=np.uint8)).resize((80, 80), 0)

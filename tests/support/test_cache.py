@@ -19,6 +19,7 @@ def cache(tmp_path, monkeypatch):
         "features/pictures-1/lite-v0/shards/0.json",
         "features/pictures-1/clip-v0/shards/0.json",
         "onnx/a.onnx",
+        "encoders/0123/compiled.json",
         "lite/class.safetensors",
         "thumbnails/ab/cd.webp",
         "emoji-3/line/1F408.png",
@@ -38,21 +39,31 @@ def kinds(things):
 
 def test_what_is_there(cache):
     found = list_cached()
-    assert kinds(found) == ["features", "features", "onnx", "lite", "thumbnails", "emoji", "indexes", "other"]
+    assert kinds(found) == [
+        "features",
+        "features",
+        "onnx",
+        "encoders",
+        "lite",
+        "thumbnails",
+        "emoji",
+        "indexes",
+        "other",
+    ]
     assert {one.size for one in found} == {10}
     assert found[-2].path == cache / "indexes" / "0123" / "Pictures"
 
 
 def test_what_took_hours_goes_only_when_it_is_named(cache):
     gone, kept = clean_cache(pretend=True)
-    assert kinds(gone) == ["features", "features", "onnx", "lite", "thumbnails"]
+    assert kinds(gone) == ["features", "features", "onnx", "encoders", "lite", "thumbnails"]
     assert not kept
-    assert len(list_cached()) == 8
+    assert len(list_cached()) == 9
     clean_cache()
     assert kinds(list_cached()) == ["emoji", "indexes", "other"]
     clean_cache(["indexes"])
     assert not (cache / "indexes").exists() or not any((cache / "indexes").rglob("index.json"))
-    with pytest.raises(ConfigError, match="feature"):
+    with pytest.raises(ConfigError, match="did you mean 'features'"):
         clean_cache(["feature"])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -144,3 +145,21 @@ def test_what_is_no_yaml_of_pairs_says_so(tmp_path, content, words):
 def test_a_yaml_file_that_is_missing_says_so(tmp_path):
     with pytest.raises(CrosslensError, match="is missing"):
         read_yaml(tmp_path / "gone.yaml")
+
+
+def test_a_full_disk_is_told_whoever_writes(tmp_path):
+    """What the writer of safetensors raises is no OSError, yet it is the disk that is full."""
+    from safetensors import SafetensorError
+
+    target = tmp_path / "features.safetensors"
+    told = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with (
+        pytest.raises(CrosslensError, match=f"could not write {re.escape(str(target))}: No space left on device$"),
+        atomic_path(target),
+    ):
+        raise SafetensorError(told)
+    with pytest.raises(SafetensorError, match="header"), atomic_path(target):
+        raise SafetensorError("Error while serializing: invalid header")
+    with pytest.raises(CrosslensError, match=r"^the store said: full .os error 28.$"), atomic_path(target):
+        raise CrosslensError("the store said: full (os error 28)")
+    assert not list(tmp_path.iterdir())

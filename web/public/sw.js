@@ -4,6 +4,8 @@
 const SCOPE = new URL("./", self.location.href).href;
 const SHELL = `crosslens-page ${SCOPE}`;
 const MARK = "<title>crosslens</title>";
+// What a proxy answers for a server that does not.
+const UNREACHED = [502, 503, 504];
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
@@ -18,30 +20,35 @@ self.addEventListener("fetch", (event) => {
   if (method !== "GET" || headers.has("Authorization") || !address.startsWith(SCOPE)) return;
   const path = address.slice(SCOPE.length);
   if (path === "") event.respondWith(page(event));
-  else if (/^(assets\/[^/]+|[^/]+\.(svg|webmanifest))$/.test(path)) event.respondWith(file(event.request));
+  else if (/^(assets\/[^/]+|[^/]+\.(svg|png|webmanifest))$/.test(path)) event.respondWith(file(event.request));
 });
 
 /** The page as the server has it now, or else as it was kept. */
 async function page(event) {
+  const response = await answerOr(event.request, () => caches.open(SHELL).then((shell) => shell.match(SCOPE)));
+  event.waitUntil(keep(response.clone()).catch(() => undefined));
+  return response;
+}
+
+/** What the server answers, or where it does not, what was kept; without that, the failure as it is. */
+async function answerOr(request, kept) {
+  let answer, failure;
   try {
-    const response = await fetch(event.request);
-    event.waitUntil(keep(response.clone()).catch(() => undefined));
-    return response;
+    answer = await fetch(request);
+    if (!UNREACHED.includes(answer.status)) return answer;
   } catch (error) {
-    const kept = await (await caches.open(SHELL)).match(SCOPE);
-    if (kept) return kept;
-    throw error;
+    failure = error;
   }
+  const instead = (await kept()) ?? answer;
+  if (instead) return instead;
+  throw failure;
 }
 
 /** A file of the page; the names of those in assets/ change with their content. */
 async function file(request) {
   const kept = await (await caches.open(SHELL)).match(request.url);
   if (kept && request.url.startsWith(`${SCOPE}assets/`)) return kept;
-  return fetch(request).catch((error) => {
-    if (kept) return kept;
-    throw error;
-  });
+  return answerOr(request, async () => kept);
 }
 
 /** Takes a page in place of the one before, once all it names is here. A login of a proxy, say, is no page of ours. */

@@ -194,7 +194,8 @@ def _searches(index: Index, catalog: Catalog, concepts: Catalog) -> list[tuple[s
     searcher = Searcher(index)
     for code in _SEARCHES:
         image = f"{QUERY}/{code}"
-        answer = SearchRequest.made_of(images=[paths[image]], domain=QUERY, top=5).put_to(searcher)
+        asked = SearchRequest.made_of(images=[paths[image]], domain=QUERY, top=5)
+        answer = searcher.answer_request(asked)
         hits = _named([found.hit for found in answer.hits], names)
         found.append((str(names[image]), hits))
     return found

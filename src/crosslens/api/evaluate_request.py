@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator
 
 from crosslens.data.source import Source
 from crosslens.evaluation.plan import Measuring
 from crosslens.evaluation.scenarios import Scenario, ScenarioDraw
+from crosslens.evaluation.universal_split import UniversalSplit
+
+KnownSplit = Annotated[UniversalSplit, BeforeValidator(UniversalSplit.of)]
 
 
 class EvaluateRequest(Measuring):
@@ -38,6 +43,10 @@ class EvaluateRequest(Measuring):
 
     generalised: bool = False
     """For ``zero-shot``: the gallery holds seen classes too."""
+
+    universal_split: KnownSplit | None = None
+    """For the protocols ``ucdr``, ``uccdr`` and ``udcdr`` on images of no published benchmark: which classes and
+    domains are unseen, as a file, a mapping or a ``UniversalSplit``."""
 
     seed: int = 0
     """Of the draw where ``unseen`` is a number."""

@@ -27,6 +27,7 @@ from crosslens.evaluation.protocols import PROTOCOLS
 from crosslens.evaluation.protocols.universal import UNIVERSAL, find_universal, learned_marks
 from crosslens.evaluation.protocols.zero_shot import unseen_classes
 from crosslens.evaluation.scenarios import KINDS, Scenario
+from crosslens.evaluation.universal_split import UniversalSplit
 from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
 from crosslens.support.errors import ConfigError, CrosslensError, EvaluationError
@@ -51,7 +52,8 @@ def evaluate(encoder: Encoder | Run | str | Path, on: Source | None = None, **op
         options: of an ``EvaluateRequest``.
 
     Raises:
-        ConfigError: for an unknown protocol, a domain named twice, or ``unseen`` with a protocol that has none.
+        ConfigError: for an unknown protocol, a domain named twice, ``unseen`` with a protocol that has none, or a
+            universal split that cannot be read.
         EvaluationError: when the protocol cannot be applied to these images.
     """
     return measure(_place(encoder), EvaluateRequest.of(on=on, **options))
@@ -90,6 +92,9 @@ def compare(
 def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluation:
     """What ``evaluate`` does, for a request."""
     run = None if isinstance(encoder, Encoder) else _run_at(encoder)
+    if run is None and request.on is None:
+        # Says first where there is no such encoder.
+        load_encoder(encoder)
     plan = _plan(run, request)
     result = _measured(load_encoder(encoder), plan)
     if plan.catalog.left_out:
@@ -148,6 +153,7 @@ def measure_and_compare(
 def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     """What a run, or another encoder for None, is measured on."""
     protocol, domains, scenario, only = asked.protocol, asked.domains, asked.scenario, asked.only
+    universal = asked.universal_split
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(
             f"there is no protocol {protocol!r}; known: {', '.join(PROTOCOLS)}{did_you_mean(protocol, PROTOCOLS)}"
@@ -163,13 +169,13 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
         raise ConfigError(f"a domain is named twice: {', '.join(domains)}")
     marks: list[str] = []
     own: Scenario | None = None
+    trained: tuple[str, ...] = ()
     if run is not None:
         fitted = FitRequest.of_run(run)
         trained = tuple(map(as_here, fitted.domains or ()))
         own = fitted.scenario if isinstance(fitted.scenario, Scenario) else None
         if own is not None and scenario is None:
             scenario, domains = _own_scenario(own, trained, protocol, domains)
-        domains = domains or trained or None
         unlearned = unlearned_ids(run, catalog)
         if unlearned is not None:
             only = frozenset(unlearned if only is None else only & unlearned)
@@ -181,6 +187,11 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     if protocol is None:
         left_out = asked.unseen is not None or asked.generalised or (run is not None and run.said("unseen"))
         protocol = scenario.kind if scenario else "zero-shot" if left_out else "pairs"
+        # What is given beside the images says more than what a run was for.
+        protocol = protocol if universal is None else universal.usual_protocol
+    if protocol not in UNIVERSAL:
+        # Those ask with domains that a run did not learn from; the split says which.
+        domains = domains or trained or None
     unseen: tuple[str, ...] | None = None
     if protocol == "zero-shot":
         unseen = _unseen(run, catalog, asked.unseen, asked.seed)
@@ -193,10 +204,14 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
             raise ConfigError(f"the scenario is {chosen.kind}, the protocol {protocol}; give one of the two")
     elif scenario is not None:
         raise ConfigError(f"the protocol {protocol} takes no scenario")
+    if universal is not None:
+        if protocol not in UNIVERSAL:
+            raise ConfigError(f"the protocol {protocol} takes no universal split; ucdr, uccdr and udcdr do")
+        find_universal(catalog, own=universal)
     if own is not None and chosen not in (own, own.mirrored):
         marks.append(f"trained on the classes of its {own.kind} scenario only")
     if run is not None:
-        marks += _universal_marks(run, protocol, catalog) if protocol in UNIVERSAL else []
+        marks += _universal_marks(run, protocol, catalog, universal) if protocol in UNIVERSAL else []
         marks += run_marks(run)
     here = [row for row, domain in enumerate(catalog.column("domain")) if domains is None or domain in domains]
     mixed = mixed_splits(catalog.take(here)) if asked.split is None else ""
@@ -209,16 +224,17 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
         scenario=chosen,
         unseen=unseen,
         generalised=asked.generalised,
+        universal=universal,
         marks=tuple(marks),
         notes=(mixed,) if mixed else (),
     )
 
 
-def _universal_marks(run: Run, protocol: str, catalog: Catalog) -> list[str]:
+def _universal_marks(run: Run, protocol: str, catalog: Catalog, own: UniversalSplit | None) -> list[str]:
     """Where the run's training knew, or may have known, what a universal protocol holds unseen."""
     config = run.config()
     setting, *more = protocol.split("-")
-    benchmark = find_universal(catalog, random_split="random" in more)
+    benchmark = find_universal(catalog, random_split="random" in more, own=own)
     told = learned_marks(benchmark, setting, classes=config.get("classes") or (), source="names")
     kind = method_class(config["method"])
     if not ("images" in kind.learns_from or (kind.words_domains and "source" in config)):
@@ -256,8 +272,8 @@ def _measured(encoder: Encoder, plan: Plan) -> Evaluation:
     aimed = (GOAL_MARK,) if plan.how.goal == "thing" else ()
     marks = tuple(dict.fromkeys((*plan.marks, *aimed, *encoder.trained.get("marks", ()))))
     result = PROTOCOLS[plan.protocol](encoder, replace(plan, marks=marks))
-    if plan.protocol not in UNIVERSAL:
-        # Those have their own cuts, which papers report.
+    if plan.protocol not in UNIVERSAL or plan.universal is not None:
+        # The published ones have their own cuts, which papers report.
         result = result.within_gallery()
     copies, copied = copied_queries(result.directions, plan.catalog)
     unmatched = unmatched_marks(result.directions) if plan.protocol in _ALL_MATCHED else []

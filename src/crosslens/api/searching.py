@@ -67,10 +67,11 @@ def search(
         **options,
     )
     if isinstance(index, Searcher):
-        return request.put_to(index)
+        return index.answer_request(request)
     opened = index if isinstance(index, Index) else Index.open(index)
     told = None if domain == AUTO else domain
-    return request.put_to(Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device))
+    searcher = Searcher(opened, unlabelled=queries, unlabelled_domain=told, device=device)
+    return searcher.answer_request(request)
 
 
 def _several(given: T | Sequence[T], kind: Any) -> Sequence[T]:

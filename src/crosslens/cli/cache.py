@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from crosslens.cli import completion
 from crosslens.cli.options import Json, Quiet, emit_json, is_free, is_shown
 from crosslens.support.cache import KEPT, KINDS, Cached, clean_cache, list_cached
 from crosslens.support.places import cache_folder
@@ -37,6 +38,7 @@ def clean(
         list[str] | None,
         typer.Argument(
             metavar="[KIND]...",
+            autocompletion=completion.CACHED,
             help=f"{', '.join(KINDS)}; by default all but {', '.join(KEPT)}, which go when they are named.",
         ),
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crosslens.cli import completion
 from crosslens.cli.options import Json, MaxPixels, Quiet, Split, emit_json, is_free, is_shown, split_names
 from crosslens.support.terminal import echo, print_table
 
@@ -21,7 +22,11 @@ def check(
     root: Annotated[str, typer.Argument(help="A folder of images, a manifest or a list.")],
     benchmark: Annotated[
         str | None,
-        typer.Option("--as", help="Compare with a benchmark's counts; 'crosslens data benchmarks' lists them."),
+        typer.Option(
+            "--as",
+            autocompletion=completion.BENCHMARKS,
+            help="Compare with a benchmark's counts; 'crosslens data benchmarks' lists them.",
+        ),
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image, to find damaged ones.")] = False,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="Compare contents, to find copies.")] = False,
@@ -60,7 +65,10 @@ def check(
 def write_list(
     root: Annotated[str, typer.Argument(help="A folder of images, a manifest or a list.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write, .csv or .parquet.")],
-    benchmark: Annotated[str | None, typer.Option("--as", help="Read ROOT in a benchmark's own layout.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option("--as", autocompletion=completion.BENCHMARKS, help="Read ROOT in a benchmark's own layout."),
+    ] = None,
     domains: Annotated[str | None, typer.Option("--domains", help="Only these domains: A,B.")] = None,
     split: Split = None,
     json: Json = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crosslens.cli import completion
 from crosslens.cli.early import require_encoders, require_name, require_sources
 from crosslens.cli.options import (
     Device,
@@ -42,6 +43,7 @@ Protocol = Annotated[
     str | None,
     typer.Option(
         "--protocol",
+        autocompletion=completion.PROTOCOLS,
         help="pairs (every two domains, both ways); close-set, partial, open-set; zero-shot; ucdr, uccdr, udcdr;"
         " by default what a run is for.",
     ),
@@ -49,14 +51,25 @@ Protocol = Annotated[
 Convention = Annotated[
     str,
     typer.Option(
-        "--convention", help="How metrics are defined: standard, second_table, ucdir, trec, zse, sempcyc."
+        "--convention",
+        autocompletion=completion.CONVENTIONS,
+        help="How metrics are defined: standard, second_table, ucdir, trec, zse, sempcyc.",
     ),
 ]
 Generalised = Annotated[bool, typer.Option("--generalised", help="zero-shot: the gallery holds seen classes too.")]
+UniversalSplitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--universal-split",
+        help="ucdr, uccdr and udcdr on images of your own: a YAML or JSON file with gallery, unseen_classes and"
+        " unseen_domains. See the docs (universal-protocols).",
+    ),
+]
 TiesOption = Annotated[
     str,
     typer.Option(
         "--ties",
+        autocompletion=completion.TIES,
         help="Items with equal scores: stable ranks them in the gallery's order, as the published codes do;"
         " expected takes the mean over all their orders.",
     ),
@@ -82,7 +95,10 @@ def _require_format(name: str | None) -> str | None:
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", callback=_require_format, help="Print the table as csv, md, latex or html, for other programs."
+        "--format",
+        callback=_require_format,
+        autocompletion=completion.FORMATS,
+        help="Print the table as csv, md, latex or html, for other programs.",
     ),
 ]
 
@@ -114,6 +130,7 @@ def evaluate(
     k: Ks = "1,5,15,50,100,200",
     unseen: Unseen = None,
     generalised: Generalised = False,
+    universal_split: UniversalSplitFile = None,
     split: Split = None,
     ties: TiesOption = "stable",
     goal: Goal = "kind",
@@ -151,6 +168,7 @@ def evaluate(
         device=device,
         unseen=unseen,
         generalised=generalised,
+        universal_split=universal_split,
         split=split,
         ties=ties,
         goal=goal,
@@ -186,6 +204,7 @@ def compare(
     domains: Domains = None,
     unseen: Unseen = None,
     generalised: Generalised = False,
+    universal_split: UniversalSplitFile = None,
     split: Split = None,
     ties: TiesOption = "stable",
     goal: Goal = "kind",
@@ -218,6 +237,7 @@ def compare(
         domains=split_names(domains),
         unseen=unseen,
         generalised=generalised,
+        universal_split=universal_split,
         split=split,
         ties=ties,
         goal=goal,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from crosslens.cli import completion
 from crosslens.cli.early import require_backbones, require_name, require_sources
 from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
@@ -69,7 +70,12 @@ def print_settings(ctx: typer.Context, wanted: bool) -> None:
 
 
 def fit(
-    method: Annotated[str, typer.Argument(help=f"auto, {', '.join(METHODS)}, or a plug-in's.", is_eager=True)],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help=f"auto, {', '.join(METHODS)}, or a plug-in's.", is_eager=True, autocompletion=completion.METHODS
+        ),
+    ],
     root: Annotated[
         str | None,
         typer.Argument(help="A folder root/<domain>/..., a manifest or a list; some methods need none."),
@@ -80,7 +86,12 @@ def fit(
     domains: Domains = None,
     backbone: Backbone = "lite",
     tune: Annotated[
-        str | None, typer.Option("--tune", help="head (minutes on a CPU), full (a GPU) or prompts (CLIP).")
+        str | None,
+        typer.Option(
+            "--tune",
+            autocompletion=completion.TUNES,
+            help="head (minutes on a CPU), full (a GPU) or prompts (CLIP).",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method, key=value; again for more.")
@@ -90,7 +101,12 @@ def fit(
         typer.Option("--settings", callback=print_settings, help="Print the settings of METHOD and leave."),
     ] = False,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="Such as ucdir-office-home or uem-domainnet, or a YAML file.")
+        str | None,
+        typer.Option(
+            "--recipe",
+            autocompletion=completion.RECIPES,
+            help="Such as ucdir-office-home or uem-domainnet, or a YAML file.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
     seeds: Annotated[
@@ -110,7 +126,9 @@ def fit(
     goal: Annotated[
         str | None,
         typer.Option(
-            "--goal", help="For auto: thing, the very same one in another look, or kind, more of a sort."
+            "--goal",
+            autocompletion=completion.GOALS,
+            help="For auto: thing, the very same one in another look, or kind, more of a sort.",
         ),
     ] = None,
     explain: Annotated[
@@ -147,8 +165,10 @@ def fit(
     Example: crosslens fit auto pictures/ --out runs/first
     """
     if method != AUTO:
-        require_name("method", method, known_methods())
-    require_sources(root, classes)
+        require_name("method", method, [AUTO, *known_methods()])
+    require_sources(root)
+    if classes is not None and not classes.is_file():
+        raise ConfigError(f"--classes {classes} is no file; it is a text file of class names, one a line")
     require_backbones(backbone)
     given = parse_settings(settings or [])
     from crosslens.api.fit_request import FitRequest

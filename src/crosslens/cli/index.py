@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from crosslens.cli import completion
 from crosslens.cli.early import require_encoders, require_sources
 from crosslens.cli.jobs import as_job
 from crosslens.cli.options import (
@@ -32,7 +34,10 @@ from crosslens.support.addresses import place_of
 from crosslens.support.terminal import echo, in_bytes, print_table
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder, or its address.")]
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="INDEX", help="An index folder, or its address.", autocompletion=completion.INDEXES),
+]
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="The images: a folder, a manifest or a list.")]
 Columns = Annotated[
     Path | None,
@@ -45,6 +50,7 @@ StoreName = Annotated[
     str,
     typer.Option(
         "--store",
+        autocompletion=completion.STORES,
         help=f"Where the items are kept: {describe_stores()}.",
     ),
 ]
@@ -286,7 +292,8 @@ def list_indexes(
     for folder in folders or [Path(), *(cache_folder() / "indexes").glob("*")]:
         places = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else ())]
         for place in places:
-            if not (place / "index.json").is_file():
+            # Not is_file, which raises where a folder may not be looked into.
+            if not os.path.isfile(place / "index.json"):
                 continue
             about: dict[str, object] = {"index": str(place), "bytes": size_of(place)}
             try:

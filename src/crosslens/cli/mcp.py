@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
+from crosslens.cli import completion
 from crosslens.cli.options import Device, MaxPixels
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo
 
 
 def mcp(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")],
+    index: Annotated[
+        Path, typer.Argument(metavar="INDEX", help="An index folder.", autocompletion=completion.INDEXES)
+    ],
     http: Annotated[
         bool, typer.Option("--http", help="Answer on HTTP, to this machine alone, instead of standard input.")
     ] = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from crosslens.cli import completion
 from crosslens.data.names import read_name
 from crosslens.support.errors import ConfigError
 from crosslens.support.terminal import echo, print_json
@@ -69,7 +70,13 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Decoding threads; one a processor by default.")
 ]
 Backbone = Annotated[
-    str, typer.Option("--backbone", "-b", help="lite (offline), or KIND:SOURCE such as clip:./clip-vit-b-32.")
+    str,
+    typer.Option(
+        "--backbone",
+        "-b",
+        autocompletion=completion.BACKBONES,
+        help="lite (offline), or KIND:SOURCE such as clip:./clip-vit-b-32.",
+    ),
 ]
 Domains = Annotated[
     str | None,
@@ -92,6 +99,7 @@ Goal = Annotated[
     str | None,
     typer.Option(
         "--goal",
+        autocompletion=completion.GOALS,
         help="thing: this very thing in another look, so that what is near every query counts less; kind: more of"
         " its kind. See the docs (goal).",
     ),
@@ -126,6 +134,7 @@ Decode = Annotated[
     typer.Option(
         "--decode",
         callback=_require_mode,
+        autocompletion=completion.DECODE_MODES,
         help="exact, or fast: scaled JPEG decoding, several times faster on large photos.",
     ),
 ]

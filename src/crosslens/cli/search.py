@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from crosslens.cli import completion
 from crosslens.cli.options import Device, Goal, Json, MaxPixels, Quiet, Where, emit_json, is_free
 from crosslens.cli.running import ask_running
 from crosslens.support.errors import ConfigError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    index: Annotated[Path, typer.Argument(help="An index folder.", autocompletion=completion.INDEXES)],
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture; again for more.")] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="Words, where the index knows text.")
@@ -72,7 +73,9 @@ def search(
     rerank: Annotated[
         str | None,
         typer.Option(
-            "--rerank", help="aqe, dba, k-reciprocal, diffusion, or mmr for different ones; see the docs."
+            "--rerank",
+            autocompletion=completion.RERANKERS,
+            help="aqe, dba, k-reciprocal, diffusion, or mmr for different ones; see the docs.",
         ),
     ] = None,
     sheet: Annotated[

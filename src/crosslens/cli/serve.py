@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from crosslens.cli import completion
 from crosslens.cli.options import Json, emit_json
 from crosslens.support.addresses import place_of
 from crosslens.support.errors import ConfigError
@@ -31,7 +32,12 @@ KeyFileOption = Annotated[Path, typer.Option("--file", "-f", help="The key file;
 
 @app.command(hidden=True)
 def start(
-    indexes: Annotated[list[Path], typer.Argument(metavar="INDEX...", help="Index folders, one or several.")],
+    indexes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INDEX...", help="Index folders, one or several.", autocompletion=completion.INDEXES
+        ),
+    ],
     host: Annotated[str, typer.Option("--host", help="Where to listen; 0.0.0.0 for everybody.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535)] = 8000,
     workers: Annotated[

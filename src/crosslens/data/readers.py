@@ -110,8 +110,8 @@ def _read_folder(root: Place) -> Listing:
     if not rows:
         detail = f" ({notes[0]})" if notes else ""
         raise CatalogError(
-            f"no image below {root}{detail}; expected {root}/<domain>/<class>/* or {root}/<domain>/*"
-            f" with one of {', '.join(sorted(SUFFIXES))}"
+            f"no image below {root}{detail}; they may lie in it, in {root}/<domain>/ or in"
+            f" {root}/<domain>/<class>/, and are told by their endings: {', '.join(sorted(SUFFIXES))}"
         )
     return Listing(rows, root, notes, dict(left_out))
 

@@ -29,7 +29,7 @@ from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.backbones.graphs import Engine, OnnxEngine, open_graph, run_graph
 from crosslens.backbones.reading import Reading, require_readable, unread
 from crosslens.data.names import Spelling
-from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images
+from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images, without_text
 from crosslens.images.decode import ImageSource
 from crosslens.images.preprocess import Preprocess
 from crosslens.nn.similarity import Similarity
@@ -188,9 +188,7 @@ class CompiledEncoder:
         if self.has_text and not self._facts.reader:
             return self._original.encode_texts(texts)
         if not self.has_text:
-            raise BackboneError(
-                f"{self.name} does not understand text; use one that does, such as lite, lite:joint or clip:PATH"
-            )
+            raise BackboneError(without_text(self))
         given = [texts] if isinstance(texts, str) else list(texts)
         require_utf8(given, "text")
         require_readable(self._reader, given, "text")

@@ -26,7 +26,7 @@ from crosslens.encoder.model_card import model_card
 from crosslens.encoder.parts import PARTS
 from crosslens.encoder.parts.base import AnyPart, Space
 from crosslens.encoder.parts.tensors import text_bytes
-from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images
+from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images, without_text
 from crosslens.images.decode import ImageSource
 from crosslens.images.preprocess import Preprocess
 from crosslens.nn.similarity import Similarity
@@ -299,9 +299,7 @@ class Encoder:
             ConfigError: naming the first text in which the text tower knows no word: all of these would be one.
         """
         if not self.has_text:
-            raise BackboneError(
-                f"{self.name} does not understand text; use one that does, such as lite, lite:joint or clip:PATH"
-            )
+            raise BackboneError(without_text(self))
         given = [texts] if isinstance(texts, str) else list(texts)
         require_utf8(given, "text")
         require_readable(self.backbone, given, "text")

@@ -120,6 +120,16 @@ class QueryEncoder(Protocol):
         ...
 
 
+def without_text(encoder: QueryEncoder) -> str:
+    """What is said where an encoder is asked with words and its space is not shared with them.
+
+    One of an earlier version may be called like one that reads: its backbone's title of today tells them apart.
+    """
+    named = encoder.name.partition("+")[0] == encoder.backbone_title
+    own = encoder.name if named else f"{encoder.name} (its backbone is {encoder.backbone_title})"
+    return f"{own} does not understand text; use one that does, such as lite, lite:joint or clip:PATH"
+
+
 def run_on_images(engine: Engine, preprocess: Preprocess, images: Sequence[ImageSource]) -> list[Array]:
     """The features of images, batch by batch; decoding of one runs beside the network on another.
 

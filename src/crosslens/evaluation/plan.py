@@ -13,6 +13,7 @@ from crosslens.backbones.devices import Device
 from crosslens.data.catalog import Catalog
 from crosslens.evaluation.conventions import DEFAULT_KS, Metric, Ties, convention_metrics
 from crosslens.evaluation.scenarios import Scenario
+from crosslens.evaluation.universal_split import UniversalSplit
 from crosslens.ops.hubs import DEFAULT_GOAL, Goal
 from crosslens.support.request import Request
 
@@ -69,6 +70,7 @@ class Plan:
         scenario: the classes of query and gallery, for a protocol that has them.
         unseen: classes that training did not see, for ``zero-shot``.
         generalised: whether the gallery of ``zero-shot`` holds seen classes too.
+        universal: what is unseen, for the universal protocols on images of no published benchmark.
         marks: what must be said beside the numbers.
         notes: what else should be known of the images.
     """
@@ -81,6 +83,7 @@ class Plan:
     scenario: Scenario | None = None
     unseen: tuple[str, ...] | None = None
     generalised: bool = False
+    universal: UniversalSplit | None = None
     marks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

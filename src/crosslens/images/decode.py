@@ -155,7 +155,7 @@ def open_picture(content: bytes) -> Picture:
     """
     kind = format_of(content[:HEAD])
     if kind is None:
-        raise ImageError(f"it is none of {NAMES}")
+        raise ImageError(f"it is none of {NAMES}" if content else "it is empty (0 bytes)")
     return _opened(content, kind)
 
 

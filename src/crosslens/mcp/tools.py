@@ -178,7 +178,7 @@ class IndexTools:
             top=min(offset + top + 1, MOST),
         )
         self._index.refresh()
-        answer = request.put_to(self._searcher)
+        answer = self._searcher.answer_request(request)
         page = answer.hits[offset : offset + top]
         has_more = len(answer.hits) > offset + len(page)
         return Found(

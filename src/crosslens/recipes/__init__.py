@@ -13,7 +13,7 @@ _FOLDER = Path(__file__).parent
 _KEYS = {"method", "tune", "settings"}
 
 
-def _recipe_names() -> list[str]:
+def recipe_names() -> list[str]:
     """The names of the recipes in the package."""
     return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
 
@@ -29,8 +29,8 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         file = _FOLDER / f"{name}.yaml"
     if not file.is_file():
         raise ConfigError(
-            f"there is no recipe {str(name)!r}; known: {', '.join(_recipe_names())}, or give a YAML file"
-            f"{did_you_mean(str(name), _recipe_names())}"
+            f"there is no recipe {str(name)!r}; known: {', '.join(recipe_names())}, or give a YAML file"
+            f"{did_you_mean(str(name), recipe_names())}"
         )
     content = read_yaml(file, ConfigError)
     if not set(content) <= _KEYS or "method" not in content:

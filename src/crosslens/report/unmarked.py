@@ -10,8 +10,6 @@ from crosslens.report.grids import Example, Grid, Hit, Picture, Strip
 from crosslens.report.maps import Embeddings
 from crosslens.report.thumbnails import Thumbnails
 
-KIND = "one of the queries"
-
 
 def draw_unmarked(
     embeddings: Embeddings, thumbnails: Thumbnails, *, queries: int, depth: int, pictures: int
@@ -53,7 +51,8 @@ def _example(embeddings: Embeddings, row: int, items: np.ndarray, depth: int, th
             Hit(_picture(embeddings.ids[items[place]], thumbnails), float(scores[place]), None) for place in best
         )
         strips.append(Strip(name, float("nan"), hits))
-    return Example(_picture(embeddings.ids[row], thumbnails), KIND, tuple(strips))
+    # Nothing but its name tells one such query from the others.
+    return Example(_picture(embeddings.ids[row], thumbnails), embeddings.ids[row], tuple(strips))
 
 
 def _picture(image: str, thumbnails: Thumbnails) -> Picture:

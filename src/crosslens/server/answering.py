@@ -11,8 +11,9 @@ from pydantic_core import to_json
 from crosslens.images.region import Region
 from crosslens.ops.calibration import LEAST
 from crosslens.search.filters.conditions import Eq
+from crosslens.search.query import search_request
 from crosslens.search.query.bound_options import bind_options
-from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart, SearchOptions
+from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
 from crosslens.server.collection import Collection, version_of
@@ -99,7 +100,7 @@ def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
         index = searcher.index
         # Taken before the search: what is found may be newer, and never older than it is said to be.
         items, version = len(index), version_of(index)
-        asked: dict[int, tuple[Sequence[QueryPart], SearchOptions, str | None]] = {}
+        asked: dict[int, search_request.SearchRequest] = {}
         for row, due in enumerate(round_):
             if due.searcher is searcher:
                 try:
@@ -116,7 +117,7 @@ def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
     return [made[row] for row in range(len(round_))]
 
 
-def _checked(due: _Due, items: int) -> tuple[Sequence[QueryPart], SearchOptions, str | None]:
+def _checked(due: _Due, items: int) -> search_request.SearchRequest:
     """What the searcher is asked.
 
     Raises:
@@ -133,7 +134,7 @@ def _checked(due: _Due, items: int) -> tuple[Sequence[QueryPart], SearchOptions,
     except ConfigError as error:
         place = "sort" if str(error).startswith("sort") else "where"
         raise Problem(422, str(error), errors=[{"where": place, "what": str(error)}]) from None
-    return request.parts, request.options, request.domain
+    return request
 
 
 def _json(due: _Due, result: Answer, items: int, version: str) -> bytes:
@@ -161,11 +162,10 @@ def _json(due: _Due, result: Answer, items: int, version: str) -> bytes:
     )
 
 
-def _unknown_item(due: _Due, asked: tuple[Sequence[QueryPart], SearchOptions, str | None]) -> Problem | None:
+def _unknown_item(due: _Due, asked: search_request.SearchRequest) -> Problem | None:
     """The problem of a request that names an item that is not there."""
-    parts, options, _ = asked
-    named = [str(part.value) for part in parts if part.kind == "like"]
-    for item in (*named, *options.liked, *options.disliked):
+    named = [str(part.value) for part in asked.parts if part.kind == "like"]
+    for item in (*named, *asked.options.liked, *asked.options.disliked):
         if not due.searcher.index.count(Eq(field="id", value=item)):
             return Problem(422, f"there is no item {item[:200]!r} in {due.collection.name}")
     return None

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from crosslens.images.decode import decode, open_picture
-from crosslens.images.formats import NAMES, Format
+from crosslens.images.formats import Format
 from crosslens.images.picture import Picture
 from crosslens.server.problems import Problem, wrong_values
 from crosslens.support.errors import ImageError
@@ -184,7 +184,7 @@ def checked_picture(content: bytes, position: int, max_pixels: int) -> Picture:
     except Image.DecompressionBombError:
         raise _too_many_pixels(position, max_pixels) from None
     except ImageError as error:
-        raise Problem(415, f"image {position} is none of {NAMES}: {error}") from None
+        raise Problem(415, f"image {position} cannot be read: {error}") from None
     width, height = picture.size
     if width * height > max_pixels:
         raise _too_many_pixels(position, max_pixels)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from crosslens.support.errors import ConfigError
 from crosslens.support.files import remove
+from crosslens.support.near_names import did_you_mean
 from crosslens.support.places import cache_folder
 
 KINDS = {
     "features": "features of pictures; embedded again when needed",
     "onnx": "backbones as ONNX graphs; exported again when needed",
+    "encoders": "encoders of indexes as ONNX graphs; compiled again when needed",
     "lite": "texts of lite's classes; embedded again when needed",
     "remote": "copies of files in object storage; fetched again when needed",
     "members": "where pictures lie in tar archives in object storage; looked up again when needed",
@@ -26,7 +28,7 @@ KINDS = {
 """Kinds of what is cached, and what they are."""
 KEPT = ("emoji", "indexes", "other")
 """Kinds that go only when they are named: others may point at them, or they took hours."""
-_DEPTHS = {"features": 2, "indexes": 2, "onnx": 1, "lite": 1, "remote": 1}
+_DEPTHS = {"features": 2, "indexes": 2, "onnx": 1, "encoders": 1, "lite": 1, "remote": 1}
 """How many folders below the cache one thing lies that goes as a whole; 0 elsewhere."""
 _JUST_NOW = 600
 """Seconds after its last change in which a thing counts as in use."""
@@ -78,7 +80,8 @@ def clean_cache(
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise ConfigError(f"there is no kind {unknown[0]!r} in the cache; there are {', '.join(KINDS)}")
+        near = did_you_mean(unknown[0], KINDS)
+        raise ConfigError(f"there is no kind {unknown[0]!r} in the cache; there are {', '.join(KINDS)}{near}")
     wanted = set(kinds) or set(KINDS) - set(KEPT)
     before = time.time() - older_than * 86400
     gone, kept = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -62,12 +63,24 @@ def atomic_path(target: Place, *, new: bool = False) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             os.replace(temporary, target)
         _sync_folder(target.parent)
-    except OSError as error:
-        raise CrosslensError(f"could not write {target}: {error.strerror or error}") from error
+    except Exception as error:
+        reason = _fault_of_system(error)
+        if reason is None:
+            raise
+        raise CrosslensError(f"could not write {target}: {reason}") from error
     finally:
         # What stopped the writing may stop this too; the first reason is the one to tell.
         with suppress(OSError):
             remove(temporary)
+
+
+def _fault_of_system(error: Exception) -> str | None:
+    """What the system refused, in its words; None where an exception says nothing of it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # Writers in Rust, such as that of safetensors, raise exceptions of their own.
+    told = None if isinstance(error, CrosslensError) else re.search(r"\(os error (\d+)\)", str(error))
+    return os.strerror(int(told[1])) if told else None
 
 
 def upload(source: Path, target: Remote, *, new: bool = False) -> None:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from crosslens.support.errors import CrosslensError
+
 
 def cache_folder() -> Path:
-    """``$CROSSLENS_CACHE``, else ``$XDG_CACHE_HOME/crosslens``, else ``~/.cache/crosslens``; made when missing."""
+    """``$CROSSLENS_CACHE``, else ``$XDG_CACHE_HOME/crosslens``, else ``~/.cache/crosslens``; made when missing.
+
+    Raises:
+        CrosslensError: when it cannot be made.
+    """
     chosen = os.environ.get("CROSSLENS_CACHE")
     base = (
         Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crosslens"
     )
-    base.mkdir(parents=True, exist_ok=True)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CrosslensError(
+            f"the cache folder {base} cannot be made: {error.strerror or error}; CROSSLENS_CACHE names another"
+        ) from error
     return base
 
 

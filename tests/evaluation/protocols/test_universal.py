@@ -312,7 +312,7 @@ class TestBadInput:
 
     def test_classes_too_small_for_their_share(self):
         images = catalog(per_class=3)
-        with pytest.raises(EvaluationError, match="no image of sketch is in the published classes"):
+        with pytest.raises(EvaluationError, match="no image of sketch is in the classes that it asks with"):
             lists(images, "udcdr", domains=["sketch"])
         with pytest.raises(EvaluationError, match="no image of sketch"):
             lists(catalog(unseen=()), "ucdr", domains=["sketch"])

@@ -1,5 +1,6 @@
 """``Index.add``: only what is new or changed is embedded, what is gone is removed, nothing is lost on the way."""
 
+import json
 import os
 import shutil
 
@@ -215,6 +216,26 @@ def test_domains_chosen_once_are_kept(encoder, pictures, tmp_path):
     # A chosen domain whose folder went away loses its items, if that is meant.
     shutil.rmtree(pictures / "sketch")
     assert counts(reopened.add(Catalog.open(pictures), force=True)) == (0, 0, 49, 48, 0)
+
+
+@pytest.mark.parametrize("way", ["itself", "its copy"])
+def test_domains_that_an_old_index_left_out_stay_out(encoder, pictures, tmp_path, capsys, way):
+    """Format 2 did not write down which domains were chosen: then they are those that it has."""
+    folder, root = tmp_path / "old", str(pictures.resolve())
+    Index.build(Catalog.open(pictures), encoder, folder, domains=["photo"])
+    told = json.loads((folder / "index.json").read_text())
+    assert told.pop("domains") == {root: ["photo"]}
+    (folder / "index.json").write_text(json.dumps(told | {"format": 2}))
+    if way == "its copy":
+        Index.open(folder).snapshot(tmp_path / "copy")
+        folder = tmp_path / "restored"
+        Index.restore(tmp_path / "copy", folder)
+    shutil.copy(pictures / "photo" / "circle" / "00.png", pictures / "photo" / "circle" / "new.png")
+    for expected in ((1, 0, 48, 0, 0), (0, 0, 49, 0, 0)):
+        assert counts(Index.open(folder).add(Catalog.open(pictures))) == expected
+        assert "sketch; name them with --domains" in capsys.readouterr().err
+    assert counts(Index.open(folder).add(Catalog.open(pictures), domains=["sketch"])) == (48, 0, 49, 0, 0)
+    assert Index.open(folder).domains_of(root) == ["photo", "sketch"]
 
 
 def test_an_index_of_everything_stays_one(index, pictures):

@@ -90,6 +90,8 @@ def test_an_index_in_a_bucket_is_searched_there(storage, away, pictures, encoder
     storage.seen.clear()
     assert hits(Index.open(place), here.vectors[:1]) == hits(here, here.vectors[:1])
     assert storage.count("GET", "/my.index/(serving|encoder)/") == 0
+    # Nor is a row of the table read.
+    assert storage.count("GET", "/my.index/table/.*/data/") == 0
 
 
 def test_an_index_in_a_bucket_is_not_changed(away, pictures, encoder):

@@ -19,7 +19,7 @@ def test_it_is_made_of_pictures_texts_and_ids_and_gives_the_searchers_answer(tin
         images=[picture], like=["photo/circle/00.png"], weights=[1, -0.5], top=3, where="domain = 'photo'"
     )
     assert request.parts == (QueryPart("image", picture), QueryPart("like", "photo/circle/00.png", -0.5))
-    found = request.put_to(searcher)
+    found = searcher.answer_request(request)
     assert found.hits == searcher.answer(request.parts, request.options).hits
     assert {one.hit.domain for one in found.hits} == {"photo"}
     assert SearchRequest(parts=request.parts).options == SearchOptions()

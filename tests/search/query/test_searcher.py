@@ -13,6 +13,7 @@ from crosslens.encoder.parts import Joint
 from crosslens.search.filters.conditions import Eq, Prefix
 from crosslens.search.index.index import Index
 from crosslens.search.query.query import QueryPart, SearchOptions, weighted_parts
+from crosslens.search.query.search_request import SearchRequest
 from crosslens.search.query.searcher import Searcher
 from crosslens.search.rerank.diffusion import diffuse
 from crosslens.search.rerank.graph import neighbour_graph
@@ -380,23 +381,24 @@ def shown(answer):
 def test_several_queries_at_once_have_the_answers_they_have_alone(index, pictures, monkeypatch):
     files = sorted((pictures / "sketch").rglob("*.png"))[:4]
     circles = Eq(field="label", value="circle")
+    made_of = SearchRequest.made_of
     asked = [
-        (weighted_parts(images=[files[0]]), SearchOptions(top=5), None),
-        (weighted_parts(images=[files[1]]), SearchOptions(top=5, where=circles), None),
-        (weighted_parts(like=["nobody"]), SearchOptions(), None),
-        (weighted_parts(images=[files[2]]), SearchOptions(top=3, rerank="diffusion", fold=0.9), None),
-        (weighted_parts(texts=["a cat"]), SearchOptions(), None),
-        (weighted_parts(images=[files[3]]), SearchOptions(top=5, min_match=1.0), None),
-        (weighted_parts(like=["photo/circle/00.png"]), SearchOptions(top=4, sort="label"), None),
-        (weighted_parts(images=[files[0]]), SearchOptions(top=5, goal="thing"), "sketch"),
-        ([], None, None),
+        made_of(images=[files[0]], top=5),
+        made_of(images=[files[1]], top=5, where=circles),
+        made_of(like=["nobody"]),
+        made_of(images=[files[2]], top=3, rerank="diffusion", fold=0.9),
+        made_of(texts=["a cat"]),
+        made_of(images=[files[3]], top=5, min_match=1.0),
+        made_of(like=["photo/circle/00.png"], top=4, sort="label"),
+        made_of(images=[files[0]], top=5, goal="thing", domain="sketch"),
+        made_of(),
     ]
     made = Searcher(index)
     made.match_estimator.prepare()
     alone = []
-    for parts, options, domain in asked:
+    for one in asked:
         try:
-            alone.append(made.answer(parts, options, domain))
+            alone.append(made.answer_request(one))
         except CrosslensError as error:
             alone.append(error)
     passes = []
@@ -408,7 +410,7 @@ def test_several_queries_at_once_have_the_answers_they_have_alone(index, picture
     assert [shown(one) for one in together] == [shown(one) for one in alone]
     assert [type(one) for one in together].count(StoreError) == 1
     passes.clear()
-    made.answer_all([(parts, SearchOptions(top=5), None) for parts, _, _ in asked[:2]])
+    made.answer_all([made_of(images=[file], top=5) for file in files[:2]])
     assert passes == [2]
 
 

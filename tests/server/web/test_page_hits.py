@@ -188,3 +188,36 @@ def test_a_part_of_a_picture(visit, animals):
     visit.settle()
     assert "region" not in visit.searches()[-1]["parts"][0]
     assert visit.scores()[0] > 0.95
+
+
+def test_a_button_folds_near_duplicates_and_unfolds_them(searched):
+    button = searched.page.get_by_role("button", name="Fold near-duplicates")
+    for pressed, fold in (("true", 0.97), ("false", None)):
+        button.click()
+        searched.settle()
+        assert searched.searches()[-1]["fold"] == fold
+        assert button.get_attribute("aria-pressed") == pressed
+
+
+def test_a_collection_of_one_look_names_it_nowhere(visit):
+    """A plain index of somebody's folder: the one domain is the folder's name, on every hit the same."""
+    page = visit.page
+
+    def alone(route):
+        answer = route.fetch()
+        told = [{**one, "domains": {"Pictures": one["items"]}} for one in answer.json()]
+        route.fulfill(response=answer, json=told)
+
+    told = "A drawing finds photos"
+    assert told in page.locator(".begin").inner_text()
+    assert page.get_by_role("group", name="Domains").count() == 1
+    page.route("**/api/v1/collections", alone)
+    page.reload()
+    page.locator(".begin").wait_for()
+    assert told not in page.locator(".begin").inner_text()
+    visit.open(SEARCHED)
+    page.reload()
+    page.locator(".hit").first.wait_for()
+    assert page.locator(".hit-score").count() == page.locator(".hit").count() > 0
+    assert page.locator(".hit-domain").count() == 0
+    assert page.get_by_role("group", name="Domains").count() == 0

@@ -9,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import crosslens.server
 
@@ -21,7 +22,16 @@ KEPT = """async () => {
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Sends files without their time, which tells two pages of one second not apart."""
+    """Sends files without their time, which tells two pages of one second not apart; or what a proxy sends while
+    the server behind it is gone."""
+
+    gone = False
+
+    def do_GET(self):
+        if Quiet.gone:
+            self.send_error(502)
+        else:
+            super().do_GET()
 
     def send_header(self, keyword, value):
         if keyword != "Last-Modified":
@@ -76,6 +86,23 @@ def test_it_opens_without_its_server_and_keeps_itself_alone(page, site):
     page.get_by_text("The server does not answer").wait_for()
 
 
+def test_it_opens_where_a_proxy_answers_for_the_server_that_does_not(page, site, monkeypatch):
+    """HTTPS mostly comes from a proxy, which goes on answering: 502 instead of the page."""
+    _, address, _ = site
+    page.goto(address)
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    page.reload()
+    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.get_by_text("No collection is served").wait_for()
+    monkeypatch.setattr(Quiet, "gone", True)
+    page.reload()
+    page.get_by_text("The server does not answer").wait_for()
+    assert page.evaluate("fetch('icon.svg').then((answer) => answer.status)") == 200
+    monkeypatch.setattr(Quiet, "gone", False)
+    # The page keeps trying by itself.
+    page.get_by_text("No collection is served").wait_for()
+
+
 def test_a_new_page_takes_the_place_of_the_old_one(page, site):
     folder, address, _ = site
     page.goto(address)
@@ -103,4 +130,9 @@ def test_the_manifest_stays_below_its_own_path():
         *(icon["src"] for icon in manifest["icons"]),
     ]
     assert not [place for place in places if place.startswith("/") or ":" in place]
-    assert all((WEB / icon["src"]).is_file() for icon in manifest["icons"])
+    for icon in manifest["icons"]:
+        if icon["sizes"] != "any":
+            with Image.open(WEB / icon["src"]) as picture:
+                assert "{}x{}".format(*picture.size) == icon["sizes"]
+        assert (WEB / icon["src"]).is_file()
+    assert {"192x192", "512x512"} <= {icon["sizes"] for icon in manifest["icons"]}

@@ -5,6 +5,7 @@ import type { Answer, Collection, Facet, Item, Job, Query } from "./types";
 
 const BASE = "api/v1";
 const KEY = "crosslens-key";
+const UNREACHED = [502, 503, 504];
 
 export function storedKey(): string | null {
   return sessionStorage.getItem(KEY);
@@ -28,6 +29,8 @@ async function request(path: string, init: RequestInit = {}): Promise<Response> 
   }
   if (response.ok) return response;
   const body: unknown = await response.json().catch(() => null);
+  // A proxy says so for a server that does not answer; the server itself gives its reason.
+  if (UNREACHED.includes(response.status) && problemDetail(body) === "") throw new ApiError(0, "");
   const wait = Number(response.headers.get("Retry-After"));
   throw new ApiError(response.status, problemDetail(body), wait > 0 ? Math.ceil(wait) : null);
 }

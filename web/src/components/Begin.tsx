@@ -21,7 +21,8 @@ export function Begin({ collection }: { collection: Collection }) {
     <section class="begin" aria-labelledby="begin-title">
       <h2 id="begin-title">{collection.text ? "Draw it, drop it or describe it" : "Draw it or drop it"}</h2>
       <p class="lead">
-        {collection.items.toLocaleString("en")} pictures in {collection.name}. A drawing finds photos, a photo finds drawings.
+        {collection.items.toLocaleString("en")} pictures in {collection.name}.
+        {Object.keys(collection.domains).length > 1 && " A drawing finds photos, a photo finds drawings."}
       </p>
       <ul class="ways">
         {WAYS.filter(([, title]) => title !== "Type" || collection.text).map(([icon, title, words]) => (

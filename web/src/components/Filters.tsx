@@ -16,7 +16,7 @@ export function Filters() {
     <>
       <section class="filters" aria-labelledby="filters-title">
         <h2 id="filters-title">Search in</h2>
-        {domains.length > 0 && (
+        {(domains.length > 1 || now.domains.length > 0) && (
           <fieldset class="chips">
             <legend>Domains</legend>
             {domains.map(([domain, count]) => (

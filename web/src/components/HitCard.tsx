@@ -5,7 +5,7 @@ import type { Hit } from "../api/types";
 import { addLike, judge, pick } from "../state/actions";
 import { isJudged } from "../state/judged";
 import { isPicked } from "../state/picks";
-import { judged, picks } from "../state/store";
+import { judged, picks, searched } from "../state/store";
 import { Icon } from "./icons";
 import { Picture } from "./Picture";
 
@@ -25,6 +25,8 @@ export function HitCard({ hit, rank, collection, focusable, elsewhere, onFocus, 
   const name = hit.label ?? hit.id;
   const tabIndex = focusable ? 0 : -1;
   const folded = hit.duplicates.length;
+  // Where there is one domain, every hit would say the same.
+  const hasLooks = searched.value.domains.length > 1;
   const verdict = isJudged(judged.value, collection, hit.id);
   return (
     <li class={elsewhere === null ? "hit" : "hit hit-both"} onFocusIn={onFocus}>
@@ -34,7 +36,7 @@ export function HitCard({ hit, rank, collection, focusable, elsewhere, onFocus, 
         <span class="hit-name">{name}</span>
         <span class="hit-facts">
           <span class="hit-score"><span class="sr">, score </span>{hit.score.toFixed(3)}</span>
-          {hit.domain && <span class="hit-domain"><span class="sr">, </span>{hit.domain}</span>}
+          {hit.domain && hasLooks && <span class="hit-domain"><span class="sr">, </span>{hit.domain}</span>}
         </span>
         {elsewhere !== null && (
           <span class="hit-tag"><Icon name="both" /><span><span class="sr">, </span>also #{elsewhere.rank}<span class="sr"> in {elsewhere.collection}</span></span></span>

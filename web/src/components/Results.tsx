@@ -94,13 +94,20 @@ function Gauge({ value }: { value: number }) {
   );
 }
 
+/** Cosine from which the button folds; Options has others. */
+const NEARLY_EQUAL = 0.97;
+
 /** What concerns all hits at once. */
 function Tools({ hits, from }: { hits: Hit[]; from: string }) {
-  const differing = options.value.rerank === "mmr";
+  const { fold, rerank } = options.value;
+  const differing = rerank === "mmr";
   return (
     <div class="tools-of-hits">
       <button type="button" class="button quiet" aria-pressed={differing} onClick={() => setOptions({ rerank: differing ? "" : "mmr" })}>
         Show different ones
+      </button>
+      <button type="button" class="button quiet" aria-pressed={fold !== null} onClick={() => setOptions({ fold: fold === null ? NEARLY_EQUAL : null })}>
+        Fold near-duplicates
       </button>
       <button type="button" class="button quiet" onClick={() => pickAll(from, hits)}>Select all</button>
     </div>

@@ -1,4 +1,4 @@
-"""Universal cross-domain retrieval: UCDR, UcCDR and UdCDR with the published class lists (SnMpNet, ProS).
+"""Universal cross-domain retrieval: UCDR, UcCDR and UdCDR with published class lists (SnMpNet, ProS) or one's own.
 
 Which of the query's domain and class a method has seen gives a setting its name. UCDR: neither. UcCDR: the class
 alone is unseen. UdCDR: the domain alone is unseen. A method that saw no image, such as TKI, has seen no domain, so
@@ -20,6 +20,7 @@ import numpy as np
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
+from crosslens.datasets.benchmark import Headline, Split
 from crosslens.datasets.domainnet import SPLIT as DOMAINNET
 from crosslens.datasets.recognise import recognise
 from crosslens.datasets.sketchy import SKETCHY
@@ -39,8 +40,8 @@ from crosslens.labels.wording import comparable
 from crosslens.support.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from crosslens.datasets.benchmark import Split
     from crosslens.encoder import Encoder
+    from crosslens.evaluation.universal_split import UniversalSplit
 
 Setting = Literal["ucdr", "uccdr", "udcdr"]
 _Invert = Literal["never", "protocol"]
@@ -83,7 +84,10 @@ class UniversalBenchmark:
         gallery: the domain that answers.
         queries: by setting, the domains that ask.
         inverted: domains whose pictures the published code inverts.
-        headline: what papers report.
+        headline: what papers report; empty where none do.
+        mixes: whether a gallery of seen and unseen classes is defined on it.
+        is_published: whether its lists are published: what is taken of seen classes is then drawn as the published
+            code does. Of one's own lists every image takes part.
     """
 
     name: str
@@ -92,6 +96,8 @@ class UniversalBenchmark:
     queries: dict[str, tuple[str, ...]]
     inverted: tuple[str, ...]
     headline: str
+    mixes: bool = False
+    is_published: bool = True
 
     @property
     def spelling(self) -> Spelling:
@@ -122,6 +128,7 @@ BENCHMARKS = {
         },
         _INVERTED,
         "map@200, p@200",
+        mixes=True,
     ),
     "sketchy": UniversalBenchmark(
         "Sketchy, 21 unseen classes", SKETCHY.splits["split2"], "photo", {"uccdr": ("sketch",)}, ("sketch",),
@@ -147,15 +154,18 @@ def _evaluate_universal(
     invert: _Invert = "never",
     random_split: bool = False,
 ) -> Evaluation:
-    """One setting of the universal protocol on DomainNet, Sketchy or TU-Berlin; which one, the classes tell.
+    """One setting of the universal protocol, on DomainNet, Sketchy or TU-Berlin (the classes tell which) or on
+    images with a split of their own.
 
     Args:
         encoder: what is measured.
-        plan: with the benchmark's domain names (``crosslens data list ROOT --as domainnet`` writes a manifest) and
-            the query domains to measure, all that are there by default. The convention ``standard`` gives
-            ``METRICS``, both conventions side by side; another gives its own.
+        plan: with the benchmark's domain names (``crosslens data list ROOT --as domainnet`` writes a manifest) or
+            a universal split, and the query domains to measure, all that are there by default. On a published
+            benchmark the convention ``standard`` gives ``METRICS``, both conventions side by side; another gives
+            its own.
         setting: see the module.
-        mixed: add the held-out images of the seen classes to the gallery (DomainNet only).
+        mixed: add images of the seen classes to the gallery: on DomainNet the held-out ones, with a split of one's
+            own all.
         invert: ``protocol`` inverts line drawings as the published code does.
         random_split: Sketchy's 25 random unseen classes in place of the 21 outside ImageNet.
 
@@ -164,13 +174,16 @@ def _evaluate_universal(
             the setting is not defined on it.
     """
     how = plan.how
-    benchmark = find_universal(plan.catalog, random_split=random_split)
+    benchmark = find_universal(plan.catalog, random_split=random_split, own=plan.universal)
+    if not benchmark.is_published and (invert == "protocol" or random_split):
+        name = _protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
+        raise EvaluationError(f"{name} is for the published benchmarks alone; {setting} is for a universal split")
     catalog = published_spelling(plan.catalog, benchmark)
     if plan.only is not None:
         catalog = catalog.with_ids(plan.only)
     catalog, unlabelled = labelled_part(catalog, ())
     lists = universal_lists(catalog, benchmark, setting, mixed=mixed, domains=plan.domains)
-    plain = how.convention == "standard"
+    plain = how.convention == "standard" and benchmark.is_published
     convention = BOTH if plain else how.convention
     metrics = how.metrics()
     if plain:
@@ -202,10 +215,12 @@ def _evaluate_universal(
     here = len({labels[row] for run in lists for row in run.queries})
     kind = f"{here} of {len(wanted)} {'seen' if setting == 'udcdr' else 'unseen'} classes"
     kind += " asking, seen and unseen ones answering" if mixed else ""
-    told = f"{benchmark.name}: gallery {benchmark.gallery}, {kind}; papers report {benchmark.headline}"
-    about = [*plan.marks, told]
+    told = f"{benchmark.name}: gallery {benchmark.gallery}, {kind}"
+    about = [*plan.marks, f"{told}; papers report {benchmark.headline}" if benchmark.headline else told]
     if here < len(wanted):
-        about.append(f"{len(wanted) - here} classes have no images here, so this is not the published benchmark")
+        lack = f"{len(wanted) - here} classes have no images"
+        published = f"{lack} here, so this is not the published benchmark"
+        about.append(published if benchmark.is_published else f"{lack} that ask")
     about += gallery_marks(
         wanted,
         [labels[row] for run in lists for row in run.queries],
@@ -217,17 +232,29 @@ def _evaluate_universal(
     if absent:
         about.append(f"not measured, since there are no images or they were not asked for: {', '.join(absent)}")
     name = _protocol_name(setting, mixed=mixed, random_split=random_split, invert=invert)
-    return ranked.evaluation(name, convention, encoder, marks=about, skipped=skipped, unlabelled=unlabelled)
+    extra = {} if plan.universal is None else {"universal_split": plan.universal.model_dump(mode="json")}
+    return ranked.evaluation(
+        name, convention, encoder, marks=about, skipped=skipped, unlabelled=unlabelled, extra=extra
+    )
 
 
-def find_universal(catalog: Catalog, *, random_split: bool = False) -> UniversalBenchmark:
+def find_universal(
+    catalog: Catalog, *, random_split: bool = False, own: UniversalSplit | None = None
+) -> UniversalBenchmark:
     """The benchmark that a catalog holds: the one that knows most of its classes and has its gallery's domain.
 
     Images of another benchmark whose classes are among them, such as PACS's, keep that one's name.
 
+    Args:
+        catalog: labelled images.
+        random_split: see ``_evaluate_universal``.
+        own: which classes and domains are unseen, where the images are of no published benchmark.
+
     Raises:
-        EvaluationError: when it is none.
+        EvaluationError: when it is none, or the split of one's own does not fit the images.
     """
+    if own is not None:
+        return _own_benchmark(catalog, own)
     labels, domains = catalog.classes, set(catalog.domains)
     best, known = None, 0
     for name, benchmark in BENCHMARKS.items():
@@ -241,19 +268,62 @@ def find_universal(catalog: Catalog, *, random_split: bool = False) -> Universal
         raise EvaluationError(
             "the universal protocols are defined on DomainNet, Sketchy and TU-Berlin, and these images are none of"
             " them (domain 'real' or 'photo' with the published class names). Write a manifest of a published"
-            " layout with: crosslens data list ROOT --as domainnet --out domainnet.parquet"
+            " layout with: crosslens data list ROOT --as domainnet --out domainnet.parquet. On images of your own,"
+            " say in a file which classes and domains are unseen: --universal-split FILE"
         )
-    own = recognise(labels, known=known, fewer=len(best.split.seen) + len(best.split.unseen))
-    if own is None:
+    other = recognise(labels, known=known, fewer=len(best.split.seen) + len(best.split.unseen))
+    if other is None:
         return best
     # Its classes are a part of the benchmark's, so it can be measured; but what is measured is not the benchmark.
-    name = f"{own.title}, by the classes of {best.name}"
+    name = f"{other.title}, by the classes of {best.name}"
     return replace(best, name=name, headline="no such numbers")
 
 
+def _own_benchmark(catalog: Catalog, own: UniversalSplit) -> UniversalBenchmark:
+    """What a universal split makes of these images, with names as the images have them."""
+    classes, domains = Spelling(catalog.classes), Spelling(catalog.domains)
+    unseen = classes.require(own.unseen_classes, "class", EvaluationError)
+    others = [name for name in catalog.classes if name not in unseen]
+    seen = others if own.seen_classes is None else classes.require(own.seen_classes, "class", EvaluationError)
+    (gallery,) = domains.require(own.gallery, "domain", EvaluationError)
+    strange = domains.require(own.unseen_domains, "domain", EvaluationError)
+    known = [name for name in catalog.domains if name not in strange]
+    known = known if own.seen_domains is None else [*domains.require(own.seen_domains, "domain", EvaluationError)]
+    for what, both in (("class", {*seen} & {*unseen}), ("domain", {*known} & {*strange})):
+        if both:
+            raise EvaluationError(
+                f"the universal split calls the {what} {', '.join(sorted(both))} seen and unseen"
+            )
+    if gallery in strange:
+        raise EvaluationError(
+            f"the universal split calls its gallery {gallery} an unseen domain; what answers is of a seen one"
+        )
+    if len(unseen) < 2:
+        raise EvaluationError(
+            "the universal split names fewer than two unseen classes: every answer would be right"
+        )
+    asking = {
+        "ucdr": strange,
+        "uccdr": tuple(name for name in known if name != gallery),
+        "udcdr": strange if seen else (),
+    }
+    return UniversalBenchmark(
+        name="your universal split",
+        split=Split("own", "own", tuple(seen), unseen, Headline((), "standard")),
+        gallery=gallery,
+        queries={setting: names for setting, names in asking.items() if names},
+        inverted=(),
+        headline="",
+        mixes=bool(seen),
+        is_published=False,
+    )
+
+
 def _asking_classes(benchmark: UniversalBenchmark, setting: Setting) -> tuple[str, ...]:
-    """The published classes of a setting's queries."""
-    return benchmark.split.seen[:_UDCDR_CLASSES] if setting == "udcdr" else benchmark.split.unseen
+    """The classes of a setting's queries."""
+    if setting != "udcdr":
+        return benchmark.split.unseen
+    return benchmark.split.seen[: _UDCDR_CLASSES if benchmark.is_published else None]
 
 
 def learned_marks(
@@ -311,11 +381,19 @@ def universal_lists(
     Raises:
         EvaluationError: see ``_evaluate_universal``.
     """
-    if setting not in benchmark.queries or (mixed and (setting == "udcdr" or benchmark.gallery != "real")):
+    defined = setting in benchmark.queries and not (mixed and (setting == "udcdr" or not benchmark.mixes))
+    if not defined and not benchmark.is_published:
+        name = _protocol_name(setting, mixed=mixed)
+        lacks = "another seen domain to ask with" if setting == "uccdr" else "an unseen domain to ask with"
+        lacks = "a seen class" if not benchmark.split.seen and (mixed or setting == "udcdr") else lacks
+        have = ", ".join(benchmark.queries) or "no protocol"
+        raise EvaluationError(f"{name} needs {lacks}, and the universal split names none; it does for {have}")
+    if not defined:
         raise EvaluationError(
             f"{benchmark.name} has no setting {_protocol_name(setting, mixed=mixed)}; it has"
             f" {', '.join(benchmark.queries)}. These images were taken for it by their class names; if they are"
-            " none of DomainNet, Sketchy and TU-Berlin, measure with --protocol pairs or zero-shot"
+            " none of DomainNet, Sketchy and TU-Berlin, say which classes and domains are unseen"
+            " (--universal-split FILE), or measure with --protocol pairs or zero-shot"
         )
     present = set(catalog.domains)
     domains = None if domains is None else [*map(Spelling(present), domains)]
@@ -332,23 +410,23 @@ def universal_lists(
         if setting == "udcdr":
             share = 0.1 if domain == "quickdraw" else 0.25
             classes = _asking_classes(benchmark, setting)
-            draw = partial(_drawn, share=share)
+            draw = partial(_drawn, share=share) if benchmark.is_published else _all
             queries = _each(classes, rows[domain], draw)
             gallery = _each(classes, rows[benchmark.gallery], draw)
         else:
             queries = _each(unseen, rows[domain], _all)
             gallery = _each(unseen, rows[benchmark.gallery], _all)
             if mixed:
-                gallery += _each(seen, rows[benchmark.gallery], _held_out)
+                gallery += _each(seen, rows[benchmark.gallery], _held_out if benchmark.is_published else _all)
         if not queries or not gallery:
             empty = domain if not queries else benchmark.gallery
             raise EvaluationError(
-                f"{setting} on {benchmark.name}: no image of {empty} is in the published classes"
+                f"{setting} on {benchmark.name}: no image of {empty} is in the classes that it asks with"
             )
         if len({catalog.labels[row] for row in gallery}) < 2:
             raise EvaluationError(
                 f"{setting} on {benchmark.name}: the gallery has one class, {catalog.labels[gallery[0]]}; then"
-                " every answer would be right; are these the images of that benchmark?"
+                " every answer would be right" + ("; are these its images?" if benchmark.is_published else "")
             )
         runs.append(UniversalLists(domain, benchmark.gallery, tuple(queries), tuple(gallery)))
     return runs

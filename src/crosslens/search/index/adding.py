@@ -62,6 +62,7 @@ def add_images(
     """Add the images that an index lacks; see ``Index.add``."""
     catalog, batch = request.images(), request.batch
     contents.refresh()
+    contents.recall_domains()
     root = resolve_root(catalog)
     domains = None if request.domains is None else catalog.domains_named(request.domains)
     catalog = select_gallery(_chosen(catalog, contents.domains_of(root), domains))

@@ -264,8 +264,26 @@ class Contents:
             self.description = read_description(self.folder)
             self._describe(list_root(self.description, root, domains, prefix))
 
+    def recall_domains(self) -> None:
+        """Let an index of format 2, which keeps no domains chosen of a folder, say what it has of each.
+
+        Else the domains that were left out when it was made would come in with the next addition.
+        """
+        if "domains" in self.description:
+            return
+        found: dict[str, set[str]] = {}
+        for root, domain in zip(
+            *(self.store.column(name).to_pylist() for name in ("root", "domain")), strict=True
+        ):
+            found.setdefault(root, set()).add(domain)
+        with self.writing():
+            self.description = read_description(self.folder)
+            chosen = {root: sorted(found[root]) for root in self.description["roots"] if root in found}
+            self._describe({"domains": chosen, **self.description})
+
     def move_roots(self, moves: Mapping[str, str]) -> None:
         """Remember that folders whose images were added lie elsewhere, old path to new."""
+        self.recall_domains()
         with self.writing():
             self.description = read_description(self.folder)
             self._describe(relist_roots(self.description, moves))

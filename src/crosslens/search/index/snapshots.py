@@ -102,6 +102,8 @@ def restore_snapshot(snapshot: Place, folder: Path, store: str) -> Contents:
         encoder, kind, settings, manifest.get("plain"), manifest.get("goal", DEFAULT_GOAL)
     )
     items, vectors = _read_items(snapshot, manifest, encoder)
+    # One of format 2 does not say which domains were chosen, and neither must the index of it; see recall_domains.
+    del description["domains"]
     for key in ("encoder", "roots", "domains", "columns", "prefixes", "gps"):
         if key in manifest:
             description[key] = manifest[key]

@@ -46,7 +46,7 @@ def answer_plainly(
     if min_match is None and not has_queries and len(searcher.index) < LEAST:
         # Kept queries alone ask for no probability that nobody could tell.
         request = request.model_copy(update={"options": request.options.model_copy(update={"min_match": None})})
-    answer = request.put_to(searcher)
+    answer = searcher.answer_request(request)
     if request.options.min_match is None:
         # A server may have one ready that nobody asked for.
         return replace(answer, match_probability=None)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import Field, InstanceOf
 
 from crosslens.images.decode import ImageSource
 from crosslens.search.query.query import QueryPart, SearchOptions, make_options, weighted_parts
 from crosslens.support.request import Request
-
-if TYPE_CHECKING:
-    from crosslens.search.query.query import Answer
-    from crosslens.search.query.searcher import Searcher
 
 
 class SearchRequest(Request):
@@ -47,7 +43,3 @@ class SearchRequest(Request):
         """
         parts = weighted_parts(images=images, texts=texts, like=like, weights=weights, regions=regions)
         return cls.of(parts=tuple(parts), options=make_options(**options), domain=domain)
-
-    def put_to(self, searcher: Searcher) -> Answer:
-        """The searcher's answer; see ``Searcher.answer``."""
-        return searcher.answer(self.parts, self.options, self.domain)

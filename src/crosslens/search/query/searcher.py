@@ -28,6 +28,7 @@ from crosslens.search.query.query import Answer, EmbeddedImage, FoldedHit, Query
 from crosslens.search.query.question import Course, Question
 from crosslens.search.query.reranking import Reranking
 from crosslens.search.query.resolve_domain import resolve_domain
+from crosslens.search.query.search_request import SearchRequest
 from crosslens.search.rerank.graph_cache import GRAPH_LIMIT, GraphCache
 from crosslens.support.errors import StoreError, unless_error
 from crosslens.support.near_names import did_you_mean
@@ -134,20 +135,21 @@ class Searcher:
             BackboneError: for text where the encoder knows none.
             StoreError: for an unknown id or a vector of the wrong length.
         """
-        return unless_error(self.answer_all([(parts, options, domain)])[0])
+        return self.answer_request(
+            SearchRequest(parts=tuple(parts), options=options or SearchOptions(), domain=domain)
+        )
 
-    def answer_all(
-        self, asked: Sequence[tuple[Sequence[QueryPart], SearchOptions | None, str | None]]
-    ) -> list[Answer | Exception]:
+    def answer_request(self, asked: SearchRequest) -> Answer:
+        """Answer a query that stands as one value; see ``answer``."""
+        return unless_error(self.answer_all([asked])[0])
+
+    def answer_all(self, asked: Sequence[SearchRequest]) -> list[Answer | Exception]:
         """Answer several queries, which share their passes over the vectors.
-
-        Args:
-            asked: parts, options and domain of each; see ``answer``.
 
         Returns:
             For each its answer, or what ``answer`` raises for it.
         """
-        return self._on_one_version([self._embed(*one) for one in asked])
+        return self._on_one_version([self._embed(one) for one in asked])
 
     def answer_vector(
         self,
@@ -175,16 +177,16 @@ class Searcher:
         question = Question(asked, bound, frozenset(exclude), features, domain)
         return unless_error(self._on_one_version([_Way(course, lambda: question)])[0])
 
-    def _embed(self, parts: Sequence[QueryPart], options: SearchOptions | None, domain: str | None) -> _Way:
+    def _embed(self, asked: SearchRequest) -> _Way:
         course = Course()
         try:
-            bound = bind_options(options or SearchOptions(), self.index.columns)
-            domain, notes = resolve_domain(domain, self.encoder.domains, self.index)
+            bound = bind_options(asked.options, self.index.columns)
+            domain, notes = resolve_domain(asked.domain, self.encoder.domains, self.index)
             course.notes += notes
-            embedded = self._embedding.embed(parts, domain, course)
+            embedded = self._embedding.embed(asked.parts, domain, course)
         except Exception as error:
             return _Way(course, ended=error)
-        return _Way(course, lambda: self._embedding.mix(parts, embedded, bound, course))
+        return _Way(course, lambda: self._embedding.mix(asked.parts, embedded, bound, course))
 
     def _on_one_version(self, ways: Sequence[_Way]) -> list[Answer | Exception]:
         """Answers, made once more where the index changed meanwhile and lost what had been found."""

@@ -43,7 +43,6 @@ _NEWER = ("stamp", "own")
 _READ_AT_ONCE = 65_536
 _WRITTEN_AT_ONCE = 16_384
 _OLD_VERSIONS = timedelta(minutes=10)
-_VERSIONS = "_versions"
 _LAST = 2**64 - 1
 _COUNTED_DOWN = re.compile(r"\d{20}\.manifest")
 """Name of a version's file: its number taken from the last there can be, so that the newest comes first."""
@@ -100,12 +99,9 @@ class LanceTable:
         return table
 
     def newest_without_lance(self) -> int | None:
-        """The newest version; None where its files do not tell, as in object storage."""
-        file = _file(self._folder)
-        if isinstance(file, Remote):
-            return None
+        """The newest version; None where its files do not tell, as those of older tables."""
         try:
-            names = [one.name for one in (file / _VERSIONS).iterdir() if one.suffix == ".manifest"]
+            names = [one.name for one in self._versions.iterdir() if one.suffix == ".manifest"]
         except OSError:
             return None
         told = names and all(_COUNTED_DOWN.fullmatch(name) for name in names)
@@ -113,14 +109,15 @@ class LanceTable:
 
     def mark(self, version: int) -> str | None:
         """What tells a version of this table from those of all others; None where ``newest_without_lance`` is."""
-        file = _file(self._folder)
-        if isinstance(file, Remote):
-            return None
         try:
             # It names the files of the rows, which are named by chance.
-            return hashlib.sha256((file / _VERSIONS / f"{_LAST - version:020}.manifest").read_bytes()).hexdigest()
+            return hashlib.sha256((self._versions / f"{_LAST - version:020}.manifest").read_bytes()).hexdigest()
         except OSError:
             return None
+
+    @property
+    def _versions(self) -> Place:
+        return _file(self._folder) / "_versions"
 
     @property
     def version(self) -> int:
