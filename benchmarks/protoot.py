@@ -63,7 +63,7 @@ def main() -> None:
                     domains=domains,
                     backbone=options.backbone,
                     features=features,
-                    set=ROWS[row],
+                    set={"members": 1} | ROWS[row],
                     resume=True,
                 )
         print(crosslens.compare(runs, catalog, domains=domains, features=features).to_markdown(), flush=True)

@@ -91,7 +91,7 @@ def _make_smaller(patch):
     patch.setattr(demo, "_LEAST_MEMBERS", 5)
     fewer = {
         ClairConfig: {"epochs": 4, "members": 1},
-        ProtoOTConfig: {"epochs": 4, "cross_epoch": 2},
+        ProtoOTConfig: {"epochs": 4, "cross_epoch": 2, "members": 1},
         TKIConfig: {"words": 16, "steps": 15, "epochs": 4},
         UCDIRConfig: {"epochs": 4, "cluster_epoch": 1, "align_epoch": 2, "least_steps": 1, "members": 1},
         UEMConfig: {"epochs": 4, "align_epochs": 2, "members": 1},

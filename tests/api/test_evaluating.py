@@ -7,7 +7,7 @@ import pytest
 
 import crosslens
 from crosslens.evaluation.scenarios import Scenario
-from crosslens.support.errors import ConfigError, EvaluationError
+from crosslens.support.errors import BackboneError, ConfigError, EvaluationError
 from testing.published_models import save_clip
 from testing.tiny_backbone import register_tiny
 from testing.tiny_pictures import SHAPES, make_pictures
@@ -185,3 +185,10 @@ def test_a_wrong_metric_is_told_after_the_first_encoder(folders, tiny_world):
     with pytest.raises(EvaluationError, match="did you mean 'map@all'"):
         # The second would be refused too, were it looked at.
         crosslens.compare(["tiny", "gone"], folders["pictures"], metric="map@al", domains=ORDER)
+
+
+def test_an_encoder_that_is_not_there_is_told_before_the_images_that_lack():
+    with pytest.raises(BackboneError, match="runs/gone is no run, no encoder folder and no backbone"):
+        crosslens.evaluate("runs/gone")
+    with pytest.raises(ConfigError, match="only a run remembers its own"):
+        crosslens.evaluate("lite")

@@ -45,6 +45,7 @@ finally:
         ("embed . --decode quick --out f", "there is no way to decode called 'quick'"),
         ("embed .", "give ROOT and --out FOLDER"),
         ("evaluate lit .", "lit is no run, no encoder folder and no backbone"),
+        ("evaluate runs/gone .", "runs/gone is no run, no encoder folder and no backbone: there is no such place"),
         ("evaluate lite . --convention foo", "there is no convention 'foo'"),
         ("evaluate lite . --ties foo", "foo"),
         ("evaluate lite . --goal foo", "goal = 'foo'"),

@@ -92,6 +92,9 @@ def compare(
 def measure(encoder: Encoder | str | Path, request: EvaluateRequest) -> Evaluation:
     """What ``evaluate`` does, for a request."""
     run = None if isinstance(encoder, Encoder) else _run_at(encoder)
+    if run is None and request.on is None:
+        # Says first where there is no such encoder.
+        load_encoder(encoder)
     plan = _plan(run, request)
     result = _measured(load_encoder(encoder), plan)
     if plan.catalog.left_out:

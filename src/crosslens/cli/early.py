@@ -76,7 +76,7 @@ def require_encoders(*names: str) -> None:
         if is_address(name) or Path(name).expanduser().exists():
             continue
         told = f"{name} is no run, no encoder folder and no backbone"
-        if is_place(name):
+        if is_place(name) or ("/" in name and ":" not in name):
             raise BackboneError(f"{told}: there is no such place{near_folder(name)}")
         if name in METHODS:
             fitted = f"'crosslens fit {name} PICTURES --out RUN'"

@@ -62,6 +62,9 @@ class ProtoOTConfig(TwoViewConfig):
     of the first epoch, in whatever order; another domain's prototype has the share of the own domain's one of the
     same number; across domains the negatives, but not the positive, are divided by the length of their row."""
 
+    # What this project adds.
+    members: int = Field(3, ge=1)
+
 
 class Prototypes(NamedTuple):
     """One domain's prototypes at one count.
