@@ -164,13 +164,15 @@ class TestOpening:
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS]
 )
-def test_a_folder_says_what_its_encoder_is_before_anything_is_compiled(kind, tmp_path):
+def test_a_folder_says_what_its_encoder_is_before_anything_is_compiled(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "empty"))
     encoder = KINDS[kind](tmp_path)
     encoder.save(tmp_path / "e")
     assert describe_encoder(tmp_path / "e") == (encoder.backbone_title, encoder.has_text)
 
 
 def test_without_pytorch_a_folder_that_was_not_compiled_says_what_it_can(tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "empty"))
     encoder = KINDS["joint, centred"](tmp_path)
     encoder.save(tmp_path / "e")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
