@@ -5,7 +5,10 @@ import json
 import pytest
 from PIL import Image
 
+from crosslens.encoder import Encoder
+from crosslens.encoder.compiled import FOLDER
 from crosslens.search.index.index import Index
+from testing.tiny_backbone import TinyBackbone
 from testing.tiny_pictures import make_pictures
 
 
@@ -37,6 +40,17 @@ def test_add_delete_optimize_info(cli, index, pictures, tmp_path):
         status, text, _ = cli("index", command, index)
         assert status == 0
         assert "lance" in text
+
+
+def test_info_compiles_and_loads_no_network(cli, tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "cache"))
+    Index.create(tmp_path / "bare", Encoder(TinyBackbone())).close()
+    monkeypatch.delattr(Encoder, "load")
+    status, out, err = cli("index", "info", tmp_path / "bare")
+    assert status == 0, err
+    assert "backbone\ttiny\nanswers words\tno\n" in out
+    assert not (tmp_path / "bare" / "encoder" / FOLDER).exists()
+    assert not (tmp_path / "cache" / "encoders").exists()
 
 
 def test_an_item_that_is_deleted_for_its_image_is_named(cli, index, pictures):
@@ -184,6 +198,19 @@ def test_build_names_what_it_skips_and_what_it_does_not_read(cli, pictures, tmp_
     assert "2 skipped, 1 file left out, being of formats that are not read (.psd 1)" in said
     for reason in ("dot.png is 1 x 1 pixels", "broken.png is not an image"):
         assert f"skipped: {pictures}/photo/{reason}" in said
+        assert said.count(reason) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [([], True), (["--plain"], False), (["--domains", "2019,2020-05"], False)]
+)
+def test_folders_of_years_are_no_looks_in_silence(cli, tiny_world, tmp_path, options, told):
+    pictures = make_pictures(tmp_path / "pictures", count=1, looks=("2019", "2020-05"))
+    status, _, err = cli(
+        "index", "build", pictures, "-e", "tiny", "-o", tmp_path / "i", "--store", "exact", *options
+    )
+    assert status == 0, err
+    assert ("named like dates or cameras (2019, 2020-05)" in err and "with --plain" in err) == told, err
 
 
 def test_ids_that_no_item_has_are_named(cli, index):
@@ -192,6 +219,15 @@ def test_ids_that_no_item_has_are_named(cli, index):
     assert "has no item 'nosuch.jpg'; nothing was deleted" in " ".join(err.split())
     status, out, err = cli("index", "delete", index, "nosuch.jpg", "photo/circle/00.png")
     assert (status, "1 deleted, 95 left" in out, "not there: nosuch.jpg" in err) == (0, True, True)
+
+
+def test_an_id_that_is_mistyped_is_told_its_near_ones(cli, index):
+    status, _, err = cli("index", "delete", index, "photo/circle/00.pgn")
+    assert status == 1
+    assert "nothing was deleted; did you mean 'photo/circle/00.png'" in " ".join(err.split())
+    status, _, err = cli("index", "delete", index, "photos/circle/00.png", "sketch/circle/00.png")
+    assert status == 0
+    assert "not there: photos/circle/00.png; did you mean 'photo/circle/00.png'" in " ".join(err.split())
 
 
 def test_a_prefix_and_remote_addresses(cli, index, pictures, tmp_path):

@@ -39,6 +39,13 @@ def test_wrong_places_are_told_before_the_work(cli, pictures, tmp_path):
     assert "nowhere" in err
 
 
+def test_what_is_skipped_is_named_once(cli, pictures):
+    (pictures / "photo" / "circle" / "00.png").write_bytes(b"broken")
+    status, _, err = cli("match", pictures, "-e", "tiny")
+    assert status == 0
+    assert err.count("is not an image") == 1, err
+
+
 def test_few_pictures_have_rough_probabilities(cli, tiny_world, tmp_path):
     few = make_pictures(tmp_path / "few", count=1)
     status, out, err = cli("match", few, "-e", "tiny", "--min-match", 0)

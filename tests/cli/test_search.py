@@ -161,6 +161,7 @@ def test_bad_queries(cli, index, tmp_path):
         (("--image", tmp_path / "huge.png"), "more than the limit"),
         (("--text", "a cat"), "does not understand text"),
         (("--like", "nobody"), "nobody"),
+        (("--like", A.replace("circle", "cirle")), f"did you mean '{A}'"),
         (("--like", A, "-w", 1, "-w", 2), "1 queries need 1 weights, not 2"),
         (("--like", A, "--like", A, "-w", 1, "-w", -1), "cancel"),
         (("--like", A, "--where", "domain ="), "at character 9"),

@@ -14,6 +14,7 @@ from crosslens.backbones import load_backbone
 from crosslens.encoder import Encoder
 from crosslens.encoder.compiled import FACTS, FOLDER, CompiledEncoder, source_digest
 from crosslens.encoder.compiling import compile_folder
+from crosslens.encoder.described import describe_encoder
 from crosslens.encoder.opening import compile_in_place, open_query_encoder
 from crosslens.encoder.parts import Centre, Joint, Looks
 from crosslens.support.errors import BackboneError, ConfigError
@@ -158,3 +159,21 @@ class TestOpening:
         assert np.allclose(found.encode_features(rows, names), encoder.encode_features(rows, names), atol=2e-6)
         assert found.encode_features(rows[:0]).shape == (0, 64)
         assert found.image_features([]).shape == (0, 64)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS]
+)
+def test_a_folder_says_what_its_encoder_is_before_anything_is_compiled(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "empty"))
+    encoder = KINDS[kind](tmp_path)
+    encoder.save(tmp_path / "e")
+    assert describe_encoder(tmp_path / "e") == (encoder.backbone_title, encoder.has_text)
+
+
+def test_without_pytorch_a_folder_that_was_not_compiled_says_what_it_can(tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSLENS_CACHE", str(tmp_path / "empty"))
+    encoder = KINDS["joint, centred"](tmp_path)
+    encoder.save(tmp_path / "e")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert describe_encoder(tmp_path / "e") == (encoder.backbone_title, None)

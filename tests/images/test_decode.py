@@ -235,8 +235,27 @@ def test_eps_is_never_opened() -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="does not exist"):
         decode(tmp_path / "no.png")
-    with pytest.raises(ImageError, match="cannot be decoded"):
+    with pytest.raises(ImageError, match="cannot be read: Is a directory"):
         decode(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (PermissionError(13, "Permission denied"), "may not be read: permission denied"),
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_no_damaged_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError, told: str
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise fault
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ImageError) as caught:
+        decode(tmp_path / "shut.png")
+    assert str(caught.value) == f"{tmp_path / 'shut.png'} {told}"
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

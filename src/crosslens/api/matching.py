@@ -68,7 +68,11 @@ def match_pictures(request: MatchRequest) -> Matches:
     for which, catalog in zip("AB", sides, strict=True):
         try:
             found = features_of_encoder(
-                catalog, encoder, folder=folder_for(encoder, request.features), device=request.device
+                catalog,
+                encoder,
+                folder=folder_for(encoder, request.features),
+                device=request.device,
+                tell=False,
             )
         except NothingEmbeddedError as error:
             raise NothingEmbeddedError(f"side {which}: {error}", error.reasons) from error

@@ -182,11 +182,11 @@ class LiteBackbone(SentenceBackbone):
         preprocess: another than the published one.
     """
 
+    name = "lite"
     holds_text = True
 
     def __init__(self, preprocess: Preprocess | None = None) -> None:
         photo = PhotoBackbone(preprocess)
-        self.name = "lite"
         self.preprocess = photo.preprocess
         tower = LiteTower().eval()
         load_weights(tower, _tower_state(photo), str(DRAWINGS))

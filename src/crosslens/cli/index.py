@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,8 +30,11 @@ from crosslens.cli.options import (
     tell_skipped,
 )
 from crosslens.search.stores import describe_stores, parse_store
-from crosslens.support.addresses import place_of
+from crosslens.support.addresses import Place, place_of
 from crosslens.support.terminal import echo, in_bytes, print_table
+
+if TYPE_CHECKING:
+    from crosslens.data.catalog import Catalog
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[
@@ -63,6 +66,10 @@ Queries = Annotated[
         " query has a match, and what is near every query (--goal thing).",
     ),
 ]
+
+_MISSING = 5
+"""Ids that no item has of which more is said."""
+_ANSWERS = {True: "yes", False: "no", None: "known where PyTorch is installed"}
 
 
 @app.command()
@@ -131,6 +138,8 @@ def build(
     )
     from crosslens.search.index.index import Index
 
+    if domains is None and not plain:
+        _doubt_looks(catalog, place_of(root))
     with as_job("index build", out):
         made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
@@ -140,6 +149,18 @@ def build(
         echo(f"{len(made)} images indexed in {place_of(out)}, {len(skipped)} skipped{told}")
         tell_skipped(skipped)
         echo(f"search with: crosslens search {place_of(out)} --image PICTURE")
+
+
+def _doubt_looks(catalog: Catalog, root: Place) -> None:
+    """Say where folders are taken as looks that may be none; whoever wrote a manifest means its domains."""
+    from crosslens.data.plain_folders import doubt_of_looks
+    from crosslens.data.readers import manifest_in
+    from crosslens.support.progress import note
+
+    if not root.is_dir() or manifest_in(root) is not None:
+        return
+    if (doubt := doubt_of_looks(catalog.counts())) is not None:
+        note(f"{doubt.told}; they are taken as looks now, with --plain as plain folders", "yellow")
 
 
 @app.command()
@@ -230,6 +251,7 @@ def delete(
     """
     from crosslens.search.filters.text import parse_filter
     from crosslens.search.index.index import Index
+    from crosslens.search.index.stored_ids import near_ids
     from crosslens.support.errors import ConfigError, StoreError
 
     if bool(ids) == (where is not None):
@@ -237,13 +259,16 @@ def delete(
     opened = Index.open(index)
     missing = opened.missing(ids or [])
     if ids and len(missing) == len(ids):
-        raise StoreError(f"{index} has no item {', '.join(map(repr, missing[:5]))}; nothing was deleted")
+        near = near_ids(opened.store, missing[0])
+        named = ", ".join(map(repr, missing[:_MISSING]))
+        raise StoreError(f"{index} has no item {named}; nothing was deleted{near}")
     count = opened.delete(ids or [] if where is None else parse_filter(where))
     emit_json(json, {"deleted": count, "missing": missing, "items": len(opened)})
     if is_shown(quiet, json):
         echo(f"{count} deleted, {len(opened)} left")
-        for image in missing:
-            echo(f"not there: {image}", err=True)
+        for number, image in enumerate(missing):
+            near = near_ids(opened.store, image) if number < _MISSING else ""
+            echo(f"not there: {image}{near}", err=True)
 
 
 @app.command()
@@ -346,7 +371,7 @@ def _info_rows(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("folders", ", ".join(stats["roots"]) or "none"),
         ("encoder", f"{stats['encoder']}, {stats['dim']} numbers a vector, fingerprint {stats['fingerprint']}"),
         ("backbone", stats["backbone"]),
-        ("answers words", "yes" if stats["text_queries"] else "no"),
+        ("answers words", _ANSWERS[stats["text_queries"]]),
         ("goal", _goal_row(stats)),
         ("store", structure),
         ("on disk", in_bytes(stats["bytes"])),

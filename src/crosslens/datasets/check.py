@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import spelt_apart, told_apart
+from crosslens.data.plain_folders import doubt_of_looks
 from crosslens.datasets import find_benchmark
 from crosslens.datasets.benchmark import Benchmark, DomainCount, Split
 from crosslens.datasets.inspect_files import FileState, inspect_files
@@ -28,7 +29,7 @@ class Problem:
             as a difference from an unverified count).
         kind: a word to sort by: ``count``, ``domain-missing``, ``domain-unknown``, ``class-missing``,
             ``class-unknown``, ``class-spelling``, ``domain-spelling``, ``class-in-one-domain``,
-            ``no-common-class``, ``unlabelled``,
+            ``no-common-class``, ``folder-names``, ``unlabelled``,
             ``split``, ``missing``, ``empty``, ``unreadable``, ``undecodable``, ``duplicate``, ``duplicate-label``,
             ``duplicate-domain``, ``note``.
         message: one sentence with the names and numbers.
@@ -152,16 +153,13 @@ def _label_problems(counts: Counts) -> Iterator[Problem]:
         yield Problem("warning", "class-spelling", f"{told_apart(same)} look like one class in two spellings")
     for same in spelt_apart(counts):
         yield Problem("warning", "domain-spelling", f"{told_apart(same)} look like one domain in two spellings")
+    if (doubt := doubt_of_looks(counts)) is not None:
+        advice = "'crosslens open' and 'crosslens index build --plain' take them as plain folders"
+        yield Problem("warning", doubt.kind, f"{doubt.told}; {advice}")
+        return
     if len(labelled) < 2:
         return
     having_class = {name: [domain for domain, row in labelled.items() if name in row] for name in classes}
-    if len(classes) > 1 and all(len(having) == 1 for having in having_class.values()):
-        message = (
-            "no class occurs in two domains, so these folders may be no looks and classes, but years or places;"
-            " 'crosslens open' and 'crosslens index build --plain' take them as plain folders"
-        )
-        yield Problem("warning", "no-common-class", message)
-        return
     for name, having in having_class.items():
         if len(having) == 1:
             others = ", ".join(domain for domain in labelled if domain not in having)

@@ -21,10 +21,10 @@ from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.backbones.graphs import Engine
 from crosslens.backbones.reading import require_readable, unread
 from crosslens.data.names import Spelling
-from crosslens.encoder.header import FORMAT, Header, collect_settings, from_json, to_json
+from crosslens.encoder.header import FORMAT, Header, collect_settings, from_json, to_json, vectors_have_text
 from crosslens.encoder.model_card import model_card
 from crosslens.encoder.parts import PARTS
-from crosslens.encoder.parts.base import AnyPart, Space
+from crosslens.encoder.parts.base import AnyPart
 from crosslens.encoder.parts.tensors import text_bytes
 from crosslens.encoder.querying import encode_by_chunks, find_nearest_domain, run_on_images, without_text
 from crosslens.images.decode import ImageSource
@@ -105,10 +105,7 @@ class Encoder:
     @property
     def has_text(self) -> bool:
         """Whether texts can be encoded too: where the vectors lie in a space that texts share."""
-        space = Space.HELD if self.backbone.holds_text else Space.OWN
-        for part in self.parts:
-            space = part.space_after(space)
-        return space.has_text
+        return vectors_have_text(self.backbone.holds_text, collect_settings(self.parts))
 
     @property
     def embeds_by_domain(self) -> bool:

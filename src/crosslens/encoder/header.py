@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.encoder.parts import PARTS
-from crosslens.encoder.parts.base import AnyPart, PartSettings
+from crosslens.encoder.parts.base import AnyPart, PartSettings, Space
 
 FORMAT = 1
 
@@ -43,12 +43,31 @@ def collect_settings(parts: Iterable[AnyPart]) -> PartsSettings:
     return {kind: present.get(kind, kind.Settings()) for kind in PARTS}
 
 
+def is_there(settings: PartSettings) -> bool:
+    """Whether an encoder has the part that these are the settings of."""
+    return settings != type(settings)()
+
+
+def vectors_have_text(holds_text: bool, settings: PartsSettings) -> bool:
+    """Whether the vectors of an encoder lie in a space that texts share.
+
+    Args:
+        holds_text: see ``Backbone``.
+        settings: of all known parts.
+    """
+    space = features = Space.HELD if holds_text else Space.OWN
+    for kind, own in settings.items():
+        if is_there(own):
+            space = kind.space_after(own, space, features)
+    return space.has_text
+
+
 def to_json(header: Header, settings: PartsSettings) -> dict[str, Any]:
     """What is written: the keys of the header and of the parts that there are, side by side."""
     value = header.model_dump(mode="json", exclude={"trained"})
     for part in settings.values():
         # Left out, what is not there: an older crosslens reads an encoder without the parts it does not know.
-        value |= part.model_dump(mode="json") if part != type(part)() else {}
+        value |= part.model_dump(mode="json") if is_there(part) else {}
     return value | header.model_dump(mode="json", include={"trained"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,6 +107,7 @@ def features_of(
     folder: Place | None = None,
     workers: int | None = None,
     device: str | None = None,
+    tell: bool = True,
 ) -> Features:
     """Features of every image of ``catalog``: read from the cache, embedded first where they are missing.
 
@@ -118,6 +120,7 @@ def features_of(
         folder: a feature folder made by ``crosslens embed``; by default one in the cache, kept per root folder,
             fingerprint and revision of the decoder.
         workers, device: see ``embed_catalog``.
+        tell: note how many images were skipped; not for who names each of them.
 
     Raises:
         NothingEmbeddedError: when no image could be embedded.
@@ -125,6 +128,8 @@ def features_of(
         FeatureError: when ``folder`` holds views that were drawn in another way or from another seed.
     """
     store, kept, skipped = _embedded(catalog, backbone, views, augmentation, seed, folder, workers, device)
+    if tell:
+        _tell(skipped)
     return Features(kept, store.gather(kept.table.column("id"), views), backbone.fingerprint, skipped)
 
 
@@ -141,6 +146,7 @@ def stored_features_of(
 ) -> StoredFeatures:
     """What ``features_of`` gives, with vectors that stay on disk; arguments and errors are the same."""
     store, kept, skipped = _embedded(catalog, backbone, views, augmentation, seed, folder, workers, device)
+    _tell(skipped)
     return StoredFeatures(kept, store.stored(kept.table.column("id"), views), backbone.fingerprint, skipped)
 
 
@@ -169,9 +175,6 @@ def _embedded(
     report, store = embed_and_open(
         catalog, backbone, place, made, retry=False, wait=True, runner=OnThreads(workers, device)
     )
-    if report.skipped:
-        first = report.skipped[0]
-        note(f"{len(report.skipped)} image(s) skipped, the first: {first.reason}", "yellow")
     # A file that changed and can no longer be read still has the row of what it was: that is not asked for.
     if len(report.skipped) == len(catalog):
         reason = f"; the first: {report.skipped[0].reason}" if report.skipped else ""
@@ -181,6 +184,11 @@ def _embedded(
         )
     kept = catalog.where(~catalog.is_in("id", [entry.id for entry in report.skipped]))
     return store, kept, tuple(report.skipped)
+
+
+def _tell(skipped: Sequence[Skipped]) -> None:
+    if skipped:
+        note(f"{len(skipped)} image(s) skipped, the first: {skipped[0].reason}", "yellow")
 
 
 def _of_domain(catalog: Catalog, domain: str) -> NDArray[np.bool_]:

@@ -26,7 +26,12 @@ def folder_for(encoder: Encoder, features: Place | None) -> Place | None:
 
 
 def features_of_encoder(
-    catalog: Catalog, encoder: Encoder, *, folder: Place | None = None, device: str | None = None
+    catalog: Catalog,
+    encoder: Encoder,
+    *,
+    folder: Place | None = None,
+    device: str | None = None,
+    tell: bool = True,
 ) -> Features:
     """Features of ``catalog`` as ``encoder.encode_features`` takes them, in the catalog's order.
 
@@ -35,17 +40,18 @@ def features_of_encoder(
         encoder: its prompts, if any, are chosen by each image's domain.
         folder: a feature folder of the backbone; an encoder with prompts has features of its own in the cache.
         device: see ``crosslens.backbones.engine.make_engine``.
+        tell: see ``features_of``.
 
     Raises:
         NothingEmbeddedError: when no image could be embedded.
     """
     if not encoder.embeds_by_domain:
-        return features_of(catalog, encoder.backbone, folder=folder, device=device)
+        return features_of(catalog, encoder.backbone, folder=folder, device=device, tell=tell)
     parts, skipped = [], []
     for domain in catalog.domains:
         chosen = catalog.select(domains=[domain])
         try:
-            part = features_of(chosen, encoder.backbone_of(domain), device=device)
+            part = features_of(chosen, encoder.backbone_of(domain), device=device, tell=tell)
         except NothingEmbeddedError as error:
             # The other domains go on, and every image of this one is named.
             lost = zip(chosen.ids, chosen.paths, strict=True)

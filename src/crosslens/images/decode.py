@@ -131,8 +131,13 @@ def read_encoded(place: str | Path | Remote) -> bytes:
         raise ImageError(str(error)) from error
     except FileNotFoundError:
         raise ImageError(f"{place}: {NOT_READ}" if is_unread(place) else f"{place} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{place} cannot be decoded: {error or type(error).__name__}") from error
+    except PermissionError as error:
+        raise ImageError(f"{place} may not be read: permission denied") from error
+    except OSError as error:
+        # Nothing was decoded yet: the disk or the system is at fault, not the picture.
+        raise ImageError(f"{place} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ImageError(f"{place} cannot be read: {error}") from error
 
 
 def _of_array(pixels: np.ndarray) -> Image.Image:

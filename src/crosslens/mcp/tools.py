@@ -109,7 +109,7 @@ class IndexTools:
             items=len(self._index),
             domains=stats["domains"],
             columns={name: str(kind) for name, kind in self._index.columns.items()},
-            understands_text=stats["text_queries"],
+            understands_text=self._searcher.encoder.has_text,
             encoder=stats["encoder"],
             goal=stats["goal"],
             goals=stats["goals"],

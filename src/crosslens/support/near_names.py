@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _NEAR = 0.65
@@ -13,11 +13,20 @@ _NEAR = 0.65
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = _NEAR) -> str:
     """``; did you mean 'sketch'?``, with at most three known names that are near ``name``; else the empty text."""
+    return in_question(near_names(name, known, cutoff))
+
+
+def in_question(names: Sequence[str]) -> str:
+    """``; did you mean 'sketch'?``; the empty text without names."""
+    return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
+
+
+def near_names(name: str, known: Iterable[str], cutoff: float = _NEAR) -> list[str]:
+    """At most three known names that are near ``name``, the nearest first."""
     by_key: dict[str, str] = {}
     for own in known:
         by_key.setdefault(_folded(own), own)
-    near = difflib.get_close_matches(_folded(name), by_key, n=3, cutoff=cutoff)
-    return f"; did you mean {' or '.join(repr(by_key[key]) for key in near)}?" if near else ""
+    return [by_key[key] for key in difflib.get_close_matches(_folded(name), by_key, n=3, cutoff=cutoff)]
 
 
 def near_folder(path: str | Path) -> str:

@@ -426,7 +426,7 @@ def test_bad_queries_are_named(searcher, tmp_path):
         (weighted_parts(images=[tmp_path / "broken.png"]), ImageError, "broken.png"),
         (weighted_parts(images=[tmp_path / "empty.png"]), ImageError, "is empty"),
         (weighted_parts(images=[tmp_path / "huge.png"]), ImageError, "12000 x 12000 pixels"),
-        (weighted_parts(images=[tmp_path]), ImageError, "cannot be decoded"),
+        (weighted_parts(images=[tmp_path]), ImageError, "cannot be read: Is a directory"),
         (weighted_parts(texts=["a cat"]), BackboneError, "does not understand text"),
         (weighted_parts(like=["nobody"]), StoreError, "nobody"),
         (weighted_parts(like=[a, a], weights=[1, -1]), ConfigError, "cancel"),

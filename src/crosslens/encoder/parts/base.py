@@ -149,8 +149,15 @@ class Part(Generic[S]):
         """The length of its rows when those that come in have length ``dim``."""
         return dim
 
-    def space_after(self, space: Space) -> Space:
-        """Where its rows lie when those that come in lie in ``space``."""
+    @classmethod
+    def space_after(cls, settings: S, space: Space, features: Space) -> Space:
+        """Where the rows of a part of these settings lie, which an encoder's ``config.json`` thus tells.
+
+        Args:
+            settings: of a part that is there.
+            space: where the rows that come in lie.
+            features: where the backbone's features lie.
+        """
         return space
 
 

@@ -79,6 +79,7 @@ class Centre(Part[CentreSettings]):
         """Rows ``(N, d)`` without their domains' means."""
         return difference(rows, pick_means(self.means, names))
 
-    def space_after(self, space: Space) -> Space:
+    @classmethod
+    def space_after(cls, settings: CentreSettings, space: Space, features: Space) -> Space:
         """Images leave the place where texts lie; texts are not moved."""
         return Space.SHIFTED if space.has_text else space

@@ -82,6 +82,7 @@ class Heads(Part[HeadsSettings]):
         """The length of a joined vector."""
         return self.group.dim
 
-    def space_after(self, space: Space) -> Space:
+    @classmethod
+    def space_after(cls, settings: HeadsSettings, space: Space, features: Space) -> Space:
         """Only training can say that texts are still at home there."""
-        return Space.SHARED if self.text else Space.OWN
+        return Space.SHARED if settings.text else Space.OWN

@@ -73,6 +73,7 @@ class Joint(Part[JointSettings]):
         """J."""
         return self.backbone.joint_dim or 0
 
-    def space_after(self, space: Space) -> Space:
+    @classmethod
+    def space_after(cls, settings: JointSettings, space: Space, features: Space) -> Space:
         """The shared one."""
         return Space.SHARED

@@ -78,6 +78,7 @@ class ProjectionHead(Part[ProjectionHeadSettings]):
         """The length of a stored row."""
         return self.projection.dim
 
-    def space_after(self, space: Space) -> Space:
+    @classmethod
+    def space_after(cls, settings: ProjectionHeadSettings, space: Space, features: Space) -> Space:
         """Texts pass with the images, unless those were moved away from them before."""
         return Space.SHARED if space is Space.SHARED else Space.OWN

@@ -108,6 +108,7 @@ class Untrained(Part[UntrainedSettings]):
         """Both lengths together."""
         return dim + self.backbone.dim
 
-    def space_after(self, space: Space) -> Space:
+    @classmethod
+    def space_after(cls, settings: UntrainedSettings, space: Space, features: Space) -> Space:
         """Where centred features lie."""
-        return Space.SHIFTED if self.backbone.holds_text else Space.OWN
+        return Space.SHIFTED if features.has_text else Space.OWN

@@ -21,6 +21,7 @@ import pyarrow as pa
 from crosslens.backbones.fingerprint import Fingerprint
 from crosslens.data.columns import ColumnType
 from crosslens.data.source import Source, open_catalog
+from crosslens.encoder.described import describe_encoder
 from crosslens.encoder.opening import compile_in_place
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.nn.similarity import Similarity
@@ -434,7 +435,8 @@ class Index:
         write_snapshot(self.contents, place_of(target))
 
     def stats(self) -> dict[str, Any]:
-        """Size, encoder, domains and store, as plain values."""
+        """Size, encoder, domains and store, as plain values; no network is loaded for it."""
+        encoder = describe_encoder(self.folder / ENCODER)
         return {
             "items": len(self),
             "dim": self.fingerprint.dim,
@@ -442,8 +444,8 @@ class Index:
             "fingerprint": self.fingerprint.digest,
             "domains": count_domains(self.store),
             "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
-            "backbone": self.query_encoder.backbone_title,
-            "text_queries": self.query_encoder.has_text,
+            "backbone": encoder.backbone_title,
+            "text_queries": encoder.has_text,
             "version": self.version,
             "roots": [str(root) for root in self.roots],
             "columns": self.columns,

@@ -40,7 +40,6 @@ from crosslens.search.stores import parse_store, store_class, store_entries
 from crosslens.support.addresses import Place
 from crosslens.support.errors import ConfigError, FeatureError, NothingEmbeddedError, StoreError
 from crosslens.support.files import atomic_path, read_json, remove, upload, write_json
-from crosslens.support.progress import note
 from crosslens.support.remote import ExistingError, PlaceError, Remote
 
 if TYPE_CHECKING:
@@ -294,7 +293,7 @@ def embed_items(
             )
         made_by = FeatureStore.open(folder).config.fingerprint
         made_by.require(encoder.backbone.fingerprint, f"the feature folder {folder}")
-    features = features_of_encoder(catalog, encoder, folder=folder, device=device)
+    features = features_of_encoder(catalog, encoder, folder=folder, device=device, tell=False)
     vectors = encoder.encode_features(features.centre, features.catalog.column("domain"))
     faults = find_faults(vectors)
     if not faults:
@@ -310,7 +309,6 @@ def embed_items(
             f"none of the {len(catalog)} images could be embedded; the first: {skipped[0].reason}",
             {entry.id: entry.reason for entry in skipped},
         )
-    note(f"{len(unfit)} image(s) left out, the first: {unfit[0].reason}")
     kept = [row for row in range(len(vectors)) if row not in faults]
     return take_items(items, [ids[row] for row in kept]), vectors[kept], skipped
 
