@@ -179,7 +179,9 @@ def _proxy(stage, block):
 
 def _kinds(stage, block):
     """Every kind of backbone is told, and no other."""
-    assert {line.partition(":")[0].split()[0] for line in block.text.splitlines()} == {*BACKBONES}
+    # Other tests may have left kinds of their own.
+    kinds = {kind for kind, entry in BACKBONES.items() if entry.load.__module__.startswith("crosslens.")}
+    assert {line.partition(":")[0].split()[0] for line in block.text.splitlines()} == kinds
 
 
 def _rows(folder, encoder="lite"):
