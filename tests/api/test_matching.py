@@ -110,7 +110,7 @@ def test_what_cannot_be_read_is_skipped(sides):
     found = crosslens.match(a, b, encoder="tiny", min_match=0)
     assert len(found.pairs) == 20
     assert len(found.skipped) == 1
-    assert "broken.png" in found.skipped[0]
+    assert found.skipped[0].count("broken.png") == 1
     for file in a.rglob("*.png"):
         file.write_bytes(b"no picture")
     with pytest.raises(NothingEmbeddedError, match="side A"):

@@ -79,7 +79,7 @@ def match_pictures(request: MatchRequest) -> Matches:
         kept = found.catalog
         vectors.append(encoder.encode_features(found.centre, kept.column("domain")))
         pictures.append([Picture(i, str(path)) for i, path in zip(kept.ids, kept.paths, strict=True)])
-        skipped += [f"{one.path}: {one.reason}" for one in found.skipped]
+        skipped += [one.told for one in found.skipped]
     return _paired(encoder, pictures, vectors, skipped, request)
 
 

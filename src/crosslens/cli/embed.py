@@ -148,7 +148,7 @@ def embed(
             ),
         ],
     )
-    tell_skipped([f"{entry.path}: {entry.reason}" for entry in result.skipped])
+    tell_skipped([entry.told for entry in result.skipped])
     if chosen is not None:
         _tell_parts(out)
 
@@ -168,7 +168,7 @@ def _join(folder: Path, json: Path | None, quiet: bool) -> None:
         echo(
             f"{result.folder}: {result.parts} parts joined, {result.images} images, {len(result.skipped)} skipped"
         )
-        tell_skipped([f"{entry.path}: {entry.reason}" for entry in result.skipped])
+        tell_skipped([entry.told for entry in result.skipped])
 
 
 def _tell_parts(folder: Path) -> None:

@@ -92,6 +92,11 @@ class Skipped:
     reason: str
     stamp: str
 
+    @property
+    def told(self) -> str:
+        """The reason, with the image's name before it where it does not begin with that."""
+        return self.reason if self.reason.startswith(self.path) else f"{self.path}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class _Shard:
