@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -15,89 +16,30 @@ _PLAIN = re.compile(r"[\w./@%+=:,~-]+")
 """Names that need no quotes; the others are left to the shell, which knows how to write them."""
 
 
-def _offers(names: Callable[[], Iterable[str]]) -> _Completion:
-    def begun(incomplete: str) -> list[str]:
-        return [name for name in names() if name.startswith(incomplete)]
-
-    return begun
+def _begun(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
 
 
-def _methods() -> list[str]:
+def _offers(module: str, name: str) -> _Completion:
+    """What a module, imported when TAB is pressed, calls ``name``: a table, a ``Literal`` or what lists names."""
+
+    def offered(incomplete: str) -> list[str]:
+        known = getattr(import_module(f"crosslens.{module}"), name)
+        # A Literal can be called too, to no good.
+        names = get_args(known) or (known() if callable(known) else known)
+        return _begun(names, incomplete)
+
+    return offered
+
+
+def _methods(incomplete: str) -> list[str]:
     from crosslens.methods import AUTO, known_methods
 
-    return [AUTO, *known_methods()]
+    return _begun([AUTO, *known_methods()], incomplete)
 
 
-def _protocols() -> Iterable[str]:
-    from crosslens.evaluation.protocol_names import PROTOCOL_NAMES
-
-    return PROTOCOL_NAMES
-
-
-def _conventions() -> Iterable[str]:
-    from crosslens.evaluation.conventions import CONVENTIONS
-
-    return CONVENTIONS
-
-
-def _ties() -> Iterable[str]:
-    from crosslens.evaluation.conventions import Ties
-
-    return get_args(Ties)
-
-
-def _goals() -> Iterable[str]:
-    from crosslens.ops.hubs import Goal
-
-    return get_args(Goal)
-
-
-def _rerankers() -> Iterable[str]:
-    from crosslens.search.rerank import RERANKERS
-
-    return RERANKERS
-
-
-def _tunes() -> Iterable[str]:
-    from crosslens.methods.tune import Tune
-
-    return get_args(Tune)
-
-
-def _recipes() -> Iterable[str]:
-    from crosslens.recipes import recipe_names
-
-    return recipe_names()
-
-
-def _benchmarks() -> Iterable[str]:
-    from crosslens.datasets import BENCHMARKS
-
-    return BENCHMARKS
-
-
-def _backbones() -> Iterable[str]:
-    from crosslens.backbones import BACKBONES
-
-    return BACKBONES
-
-
-def _stores() -> Iterable[str]:
-    from crosslens.search.stores import STORES
-
-    return STORES
-
-
-def _cached() -> Iterable[str]:
-    from crosslens.support.cache import KINDS
-
-    return KINDS
-
-
-def _decode_modes() -> Iterable[str]:
-    from crosslens.images.picture import DecodeMode
-
-    return get_args(DecodeMode)
+def _formats(incomplete: str) -> list[str]:
+    return _begun(("csv", "md", "latex", "html"), incomplete)
 
 
 def _indexes(incomplete: str) -> list[str]:
@@ -112,18 +54,18 @@ def _indexes(incomplete: str) -> list[str]:
     return [name for name in begun if (Path(name).expanduser() / "index.json").is_file()]
 
 
-METHODS = _offers(_methods)
-PROTOCOLS = _offers(_protocols)
-CONVENTIONS = _offers(_conventions)
-TIES = _offers(_ties)
-GOALS = _offers(_goals)
-RERANKERS = _offers(_rerankers)
-TUNES = _offers(_tunes)
-RECIPES = _offers(_recipes)
-BENCHMARKS = _offers(_benchmarks)
-BACKBONES = _offers(_backbones)
-STORES = _offers(_stores)
-CACHED = _offers(_cached)
-DECODE_MODES = _offers(_decode_modes)
-FORMATS = _offers(lambda: ("csv", "md", "latex", "html"))
+METHODS: _Completion = _methods
+PROTOCOLS = _offers("evaluation.protocol_names", "PROTOCOL_NAMES")
+CONVENTIONS = _offers("evaluation.conventions", "CONVENTIONS")
+TIES = _offers("evaluation.conventions", "Ties")
+GOALS = _offers("ops.hubs", "Goal")
+RERANKERS = _offers("search.rerank", "RERANKERS")
+TUNES = _offers("methods.tune", "Tune")
+RECIPES = _offers("recipes", "recipe_names")
+BENCHMARKS = _offers("datasets", "BENCHMARKS")
+BACKBONES = _offers("backbones", "BACKBONES")
+STORES = _offers("search.stores", "STORES")
+CACHED = _offers("support.cache", "KINDS")
+DECODE_MODES = _offers("images.picture", "DecodeMode")
+FORMATS: _Completion = _formats
 INDEXES: _Completion = _indexes

@@ -318,11 +318,12 @@ class LanceStore:
 
     def _unread(self, structure: Structure | None) -> View | None:
         """The newest version, where a structure is known to be the whole of it: nothing is read of the table."""
-        newest = self._table.newest_without_lance()
-        if structure is None or structure.items is None or newest is None:
+        whole = None if structure is None else read_whole(structure.folder)
+        if structure is None or structure.items is None or whole is None:
             return None
-        whole = read_whole(structure.folder)
-        if whole is None or whole.version != newest or whole.mark != self._table.mark(newest):
+        # Asked last: in a bucket each is a request.
+        newest = self._table.newest_without_lance()
+        if newest != whole.version or self._table.mark(newest) != whole.mark:
             return None
         tail = np.empty((0, self._context.dim), np.float32)
         return View(newest, structure.seqs, structure.items, structure, tail, self._context.folder)
