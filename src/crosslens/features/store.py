@@ -94,8 +94,8 @@ class Skipped:
 
     @property
     def told(self) -> str:
-        """The reason, with the image's name before it where it does not begin with that."""
-        return self.reason if self.reason.startswith(self.path) else f"{self.path}: {self.reason}"
+        """The image and the reason, which may begin with the image's name."""
+        return f"{self.path}: {self.reason.removeprefix(self.path).lstrip(' :')}"
 
 
 @dataclass(frozen=True)
