@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from pathlib import Path
@@ -31,6 +32,13 @@ def _heard(monkeypatch):
         monkeypatch.setattr(progress, patience, float("inf"))
     yield
     progress.set_quiet(False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_loop_left():
+    """An event loop that a file's tests leave running, as a browser's driver does, stops those of other files."""
+    yield
+    assert asyncio._get_running_loop() is None, "an event loop still runs in this thread"
 
 
 @pytest.fixture

@@ -57,13 +57,21 @@ CAT: Sequence[Line] = (
 """The strokes of a cat's face on a unit square."""
 
 
-@contextmanager
-def browsing() -> Iterator[Any]:
-    """The system's Chromium, without a window; skips the test where there is none."""
+def need_browser() -> Any:
+    """Playwright; skips the test where it or Chromium is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
+    return playwright
+
+
+@contextmanager
+def browsing() -> Iterator[Any]:
+    """The system's Chromium, without a window; skips the test where there is none.
+
+    Until the block ends, an event loop runs in this thread, so that nothing else can start one there.
+    """
+    with need_browser().sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
         yield started
         started.close()

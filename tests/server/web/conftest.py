@@ -1,4 +1,4 @@
-"""One server over the built-in animals and one browser for all tests of the page."""
+"""One server over the built-in animals for all tests of the page, and a browser for each file of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from testing.browser import Visit, browsing, serving
+from testing.browser import Visit, browsing, need_browser, serving
 
 CACHE = os.environ.get("CROSSLENS_CACHE")
 
@@ -53,7 +53,14 @@ def indexes(animals, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def address(browser, indexes):
+def _needed():
+    """What every test of the page needs is there, before anything is made for them."""
+    pytest.importorskip("fastapi", reason="the server's packages are not installed (crosslens[serve])")
+    need_browser()
+
+
+@pytest.fixture(scope="session")
+def address(_needed, indexes):
     """Address of a running ``crosslens serve`` over both indexes."""
     with ExitStack() as stack:
         with own_cache():
@@ -72,10 +79,9 @@ def wait_until_calibrated(address):
     raise AssertionError("the server was not calibrated within minutes")
 
 
-@pytest.fixture(scope="session")
-def browser():
+@pytest.fixture(scope="module")
+def browser(_needed):
     """The system's Chromium, without a window."""
-    pytest.importorskip("fastapi", reason="the server's packages are not installed (crosslens[serve])")
     with browsing() as started:
         yield started
 
