@@ -67,6 +67,10 @@ def test_every_door_says_what_it_leaves_out(cli, mixed, tmp_path, door):
     assert status == 0, err
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["left_out"] == LEFT_OUT
+    if door == "fit":
+        # Other files that nothing is learned from do not keep a run from going on.
+        (mixed / "photo" / "circle" / "y.psd").write_bytes(b"whatever")
+        assert cli(*commands(mixed, tmp_path)[door], "--resume")[0] == 0
     if door != "check":
         said = " ".join(err.split())
         assert "4 pictures of formats that are not read: .psd 2, .jxl 1, .pdf 1" in said
