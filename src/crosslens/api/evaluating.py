@@ -12,6 +12,7 @@ from crosslens.api.fit_request import FitRequest
 from crosslens.api.training_images import scenario_for
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
+from crosslens.data.plain_folders import tell_doubt
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
@@ -160,7 +161,10 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     source = run.catalog() if asked.on is None and run is not None else asked.on
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
-    catalog = select_splits(open_catalog(source), asked.split)
+    catalog = open_catalog(source)
+    if domains is None and run is None:
+        tell_doubt(catalog, source)
+    catalog = select_splits(catalog, asked.split)
     # What the universal protocols do not find here they leave out and say so.
     as_here = Spelling(catalog.domains)
     domains = None if domains is None else tuple(map(as_here, domains))
