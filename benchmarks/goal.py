@@ -34,12 +34,13 @@ from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.metrics import average_precision
 from crosslens.features.load import Features, features_of
 from crosslens.ops.hubs import MOST_ITEMS, MOST_QUERIES, bank_potentials, csls_numbers, softmax_numbers
-from crosslens.search.rerank import RERANKERS
-from crosslens.search.rerank.base import RERANK_TOP, Candidates, Gallery
+from crosslens.search.rerank import Rerank
+from crosslens.search.rerank.base import RERANK_TOP
 from crosslens.search.rerank.graph import neighbour_graph
+from rerank import ranked, show, summary
 
 TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.1)
-RERANKED = ("aqe", "dba", "k-reciprocal", "diffusion")
+RERANKED: tuple[Rerank, ...] = ("aqe", "dba", "k-reciprocal", "diffusion")
 METRICS = ("r1", "mrr", "map")
 WORLDS = ("emoji", "emoji-kind", "grocery", "pacs", "photosketch")
 ONE_TO_ONE = ("emoji", "grocery")
@@ -116,7 +117,7 @@ def measure(world: str, catalog: Catalog, kind: str, options: argparse.Namespace
                 direction.setdefault(row, []).append(values)
         for row, parts in direction.items():
             rows.setdefault(row, []).append({m: float(np.mean([part[m] for part in parts])) for m in METRICS})
-    return summary(rows)
+    return summary(rows, lambda row: "plain, few queries" if row in RERANKED else "plain")
 
 
 def trials(
@@ -164,8 +165,8 @@ def measured_rows(trial: Trial, options: argparse.Namespace) -> Iterator[tuple[s
     few = trial._replace(queries=trial.queries[drawn], asked=trial.asked[drawn])
     yield "plain, few queries", judged(few, scores[drawn])
     for name in RERANKED:
-        orders = np.stack([reranked(name, query, few.gallery, graph) for query in few.queries])
-        yield name, judged_orders(few, orders)
+        orders = ranked(few.queries, few.gallery, graph, name, RERANK_TOP)
+        yield name, judged_orders(few, np.stack(list(orders)))
 
 
 def banks(trial: Trial) -> Iterator[tuple[str, np.ndarray]]:
@@ -176,17 +177,6 @@ def banks(trial: Trial) -> Iterator[tuple[str, np.ndarray]]:
     own = trial.gallery[drawn] @ trial.gallery.T
     own[np.arange(len(drawn)), drawn] = -1
     yield " gallery", own
-
-
-def reranked(name: Any, query: np.ndarray, gallery: np.ndarray, graph: Any) -> np.ndarray:
-    reranker, scores = RERANKERS[name], gallery @ query
-    before = np.argsort(-scores, kind="stable")
-    if reranker.expands:
-        first = before[: reranker.expands]
-        return np.argsort(-(gallery @ reranker.expand(query, gallery[first], scores[first])), kind="stable")
-    head = before[:RERANK_TOP]
-    order = reranker.order(query, Candidates(gallery[head], scores[head], Gallery(head, gallery, graph)))
-    return np.concatenate([head[order], before[RERANK_TOP:]])
 
 
 def judged(trial: Trial, scores: np.ndarray) -> dict[str, float]:
@@ -203,23 +193,6 @@ def judged_orders(trial: Trial, orders: np.ndarray) -> dict[str, float]:
         "mrr": float((1 / (first + 1)).mean()),
         "map": float(np.nanmean(average_precision(relevance[counts], count[counts]))),
     }
-
-
-def summary(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for row, entries in rows.items():
-        base = rows["plain, few queries" if row in RERANKED else "plain"]
-        table[row] = {metric: float(np.mean([entry[metric] for entry in entries])) for metric in METRICS}
-        table[row]["better"] = {m: sum(e[m] > o[m] for e, o in zip(entries, base, strict=True)) for m in METRICS}
-        table[row]["directions"] = len(entries)
-    return table
-
-
-def show(key: str, table: dict[str, Any]) -> None:
-    print(f"\n{key}: mean over {table['plain']['directions']} directions (directions that gained)")
-    for row, entry in table.items():
-        figures = "  ".join(f"{m} {entry[m]:.4f} ({entry['better'][m]})" for m in METRICS)
-        print(f"  {row:28} {figures}", flush=True)
 
 
 if __name__ == "__main__":

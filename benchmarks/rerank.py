@@ -35,7 +35,6 @@ from crosslens.search.rerank import RERANKERS, Rerank
 from crosslens.search.rerank.base import RERANK_TOP, Candidates, Gallery
 from crosslens.search.rerank.graph import Neighbours, neighbour_graph
 
-METRICS = ("map@all", "map@200", "p@10")
 ENCODERS = ("frozen", "centred", "ucdir")
 # Row: which re-ranker, and the graph it has.
 ROWS: dict[str, tuple[Rerank | None, str]] = {
@@ -129,7 +128,7 @@ def measure(
                 }
                 entry = {metric: float(np.nanmean(v)) for metric, v in measured.items()} | {"ms": milliseconds}
                 scored.setdefault(f"{key} {kind}", {}).setdefault(row, []).append(entry)
-    return {key: summary(rows) for key, rows in scored.items()}
+    return {key: summary(rows, lambda _: "none") for key, rows in scored.items()}
 
 
 def ranked(
@@ -162,21 +161,24 @@ def judged(
         yield "emoji-concept", (concepts[0][drawn], concepts[1])
 
 
-def summary(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    base = rows["none"]
+def summary(rows: dict[str, list[dict[str, float]]], base_of: Callable[[str], str]) -> dict[str, Any]:
+    """Of each row the means over its directions, and in how many of these it is better than its base."""
     table: dict[str, Any] = {}
     for row, entries in rows.items():
-        table[row] = {m: float(np.mean([e[m] for e in entries])) for m in (*METRICS, "ms")}
-        table[row]["better"] = {m: sum(e[m] > o[m] for e, o in zip(entries, base, strict=True)) for m in METRICS}
+        pairs = list(zip(entries, rows[base_of(row)], strict=True))
+        table[row] = {m: float(np.mean([e[m] for e in entries])) for m in entries[0]}
+        table[row]["better"] = {m: sum(e[m] > o[m] for e, o in pairs) for m in entries[0] if m != "ms"}
         table[row]["directions"] = len(entries)
     return table
 
 
 def show(key: str, table: dict[str, Any]) -> None:
-    print(f"\n{key}: mean over {table['none']['directions']} directions (directions that gained)")
+    directions = next(iter(table.values()))["directions"]
+    print(f"\n{key}: mean over {directions} directions (directions that gained)")
     for row, entry in table.items():
-        figures = "  ".join(f"{m} {entry[m]:.3f} ({entry['better'][m]:2})" for m in METRICS)
-        print(f"  {row:24} {figures}  {entry['ms']:.1f} ms", flush=True)
+        figures = "  ".join(f"{m} {entry[m]:.4f} ({count:2})" for m, count in entry["better"].items())
+        took = f"  {entry['ms']:.1f} ms" if "ms" in entry else ""
+        print(f"  {row:28} {figures}{took}", flush=True)
 
 
 if __name__ == "__main__":

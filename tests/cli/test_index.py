@@ -201,18 +201,6 @@ def test_build_names_what_it_skips_and_what_it_does_not_read(cli, pictures, tmp_
         assert said.count(reason) == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "told"), [([], True), (["--plain"], False), (["--domains", "2019,2020-05"], False)]
-)
-def test_folders_of_years_are_no_looks_in_silence(cli, tiny_world, tmp_path, options, told):
-    pictures = make_pictures(tmp_path / "pictures", count=1, looks=("2019", "2020-05"))
-    status, _, err = cli(
-        "index", "build", pictures, "-e", "tiny", "-o", tmp_path / "i", "--store", "exact", *options
-    )
-    assert status == 0, err
-    assert ("named like dates or cameras (2019, 2020-05)" in err and "with --plain" in err) == told, err
-
-
 def test_ids_that_no_item_has_are_named(cli, index):
     status, _, err = cli("index", "delete", index, "nosuch.jpg")
     assert status != 0

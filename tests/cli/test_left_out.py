@@ -67,12 +67,48 @@ def test_every_door_says_what_it_leaves_out(cli, mixed, tmp_path, door):
     assert status == 0, err
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["left_out"] == LEFT_OUT
+    if door == "fit":
+        # Other files that nothing is learned from do not keep a run from going on.
+        (mixed / "photo" / "circle" / "y.psd").write_bytes(b"whatever")
+        assert cli(*commands(mixed, tmp_path)[door], "--resume")[0] == 0
     if door != "check":
         said = " ".join(err.split())
         assert "4 pictures of formats that are not read: .psd 2, .jxl 1, .pdf 1" in said
         assert "1 film beside the pictures: .mov 1" in said
         assert "3 pictures left out for the ends of their names: .jpg_large 1, .part 1, no suffix 1" in said
         assert "Thumbs.db" not in said
+
+
+YEARS = "2019,2020-05"
+LOOKED = [
+    ("build", [], True),
+    ("build", ["--plain"], False),
+    ("build", ["--domains", YEARS], False),
+    ("fit", [], True),
+    ("fit", ["--domains", YEARS], False),
+    ("evaluate", [], True),
+    ("evaluate", ["--domains", YEARS], False),
+    ("check", [], True),
+]
+
+
+@pytest.mark.parametrize(("door", "options", "told"), LOOKED)
+def test_folders_of_years_are_no_looks_in_silence(cli, tiny_world, tmp_path, door, options, told):
+    root = make_pictures(tmp_path / "pictures", count=1, looks=YEARS.split(","))
+
+    def said(made):
+        # The domains that a command names there are of other pictures.
+        asked = [part for part in commands(root, made)[door] if part not in ("--domains", "sketch,photo")]
+        status, out, err = cli(*asked, *options)
+        assert status == 0, err
+        return " ".join((out + err).split())
+
+    first = said(tmp_path)
+    assert first.count("named like dates or cameras (2019, 2020-05), so they may be no looks") == told
+    assert ("index build --plain" in first) == told
+    # Whoever writes a manifest means its domains.
+    cli("data", "list", root, "--out", root / "manifest.csv")
+    assert "may be no looks" not in said(tmp_path / "again") or door == "check"
 
 
 def test_every_format_is_indexed(cli, mixed, tmp_path):

@@ -4,9 +4,10 @@ import re
 
 import numpy as np
 import pytest
+import resvg_py
 from PIL import Image
 
-from crosslens.search.grid import Tile, make_tile, picture_tile, write_grid
+from crosslens.search.grid import SIDE, Tile, draw_grid, make_tile, picture_tile, write_grid
 from crosslens.search.index.items import Hit
 from crosslens.search.query.query import FoldedHit
 from crosslens.support.errors import ConfigError, CrosslensError
@@ -58,6 +59,23 @@ def test_a_page_holds_its_pictures_and_escapes_names(tmp_path):
     shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(s)))).mean((0, 1)) for s in sources]
     assert np.allclose(shown, COLOURS, atol=6)
     assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_letters_are_those_of_the_system_where_it_has_fonts(monkeypatch):
+    fonts = pytest.importorskip("matplotlib.font_manager")
+    draw, names = resvg_py.svg_to_bytes, ("Σκύλος", "άλογοι", "<Щ>&" + "Щ" * 40)
+
+    def pictures(**given):
+        monkeypatch.setattr(resvg_py, "svg_to_bytes", lambda svg: draw(svg, skip_system_fonts=True, **given))
+        return [draw_grid([], [Tile(None, name, (name, "photo")), Tile(None)]) for name in names]
+
+    boxes = pictures()
+    assert boxes[0] == boxes[1]
+    letters = pictures(font_files=[fonts.findfont("DejaVu Sans")], sans_serif_family="DejaVu Sans")
+    assert len({*letters, *boxes}) == 5
+    # What is too long ends before the next tile.
+    wide = np.asarray(Image.open(io.BytesIO(letters[2])))
+    assert (wide[SIDE + 26 : SIDE + 56, SIDE + 24 :] == 255).all()
 
 
 def test_nothing_found_is_said(tmp_path):

@@ -152,7 +152,13 @@ def test_unknown_places_and_methods(served):
     is_problem(served.ask({"parts": [{"text": "x"}]}, name="nothing"), 404)
     is_problem(served.client.get("/api/v1/nothing"), 404)
     is_problem(served.client.get("/api/v1/jobs/nothing"), 404)
-    is_problem(served.client.get("/api/v1/collections/pictures.index/item", params={"id": "nothing"}), 404)
+    place, near = "/api/v1/collections/pictures.index", {"id": "photo/cirle/00.png"}
+    is_problem(served.client.get(f"{place}/item", params={"id": "nothing"}), 404)
+    told = is_problem(served.client.get(f"{place}/item", params=near), 404)["detail"]
+    assert "did you mean" in told
+    assert "'photo/circle/00.png'" in told
+    # The pictures of many items may be asked for at once.
+    assert "did you mean" not in is_problem(served.client.get(f"{place}/image", params=near), 404)["detail"]
     is_problem(served.client.put("/api/v1/collections"), 405)
     is_problem(served.client.get("/api/v1/collections/pictures.index/search"), 405)
 

@@ -114,10 +114,13 @@ def test_a_goal_that_a_re_ranker_contradicts_is_refused(centred):
 
 @pytest.mark.parametrize("field", ["liked", "disliked"])
 def test_feedback_on_an_unknown_item_is_refused(centred, field):
-    query = {"parts": [{"like": LIKE}], field: ["nothere.png"]}
-    answer = centred.client.post("/api/v1/collections/centred.index/search", json=query)
-    assert answer.status_code == 422
-    assert "no item 'nothere.png'" in answer.json()["detail"]
+    for wrong, near in (("nothere.png", ""), (LIKE + "?", f"; did you mean '{LIKE}' or"), ("x" * 5000, "")):
+        query = {"parts": [{"like": LIKE}], field: [wrong]}
+        answer = centred.client.post("/api/v1/collections/centred.index/search", json=query)
+        assert answer.status_code == 422
+        told = answer.json()["detail"]
+        assert told.startswith(f"there is no item '{wrong[:200]}' in centred.index{near}")
+        assert ("did you mean" in told) == bool(near)
 
 
 def test_the_domains_that_the_encoder_knows_are_listed(centred, served, searcher, picture):

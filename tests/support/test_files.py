@@ -122,6 +122,10 @@ def test_yaml_is_read_as_pairs(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text("name: größe\nlist: [1, 2]\n", encoding="utf-8")
     assert read_yaml(file) == {"name": "größe", "list": [1, 2]}
+    assert read_yaml(file, as_text=True) == {"name": "größe", "list": ["1", "2"]}
+    # As Windows' editors write it.
+    file.write_bytes(b"\xef\xbb\xbfname: 007\n")
+    assert read_yaml(file, as_text=True) == {"name": "007"}
 
 
 @pytest.mark.parametrize(

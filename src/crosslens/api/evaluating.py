@@ -12,6 +12,7 @@ from crosslens.api.fit_request import FitRequest
 from crosslens.api.training_images import scenario_for
 from crosslens.data.catalog import Catalog
 from crosslens.data.names import Spelling
+from crosslens.data.plain_folders import tell_doubt
 from crosslens.data.source import Source, open_catalog
 from crosslens.data.splits import mixed_splits, select_splits
 from crosslens.encoder import Encoder, load_encoder
@@ -24,10 +25,9 @@ from crosslens.evaluation.learned import learned_images, own_images, unlearned_i
 from crosslens.evaluation.measured import Evaluation
 from crosslens.evaluation.plan import Plan
 from crosslens.evaluation.protocols import PROTOCOLS
-from crosslens.evaluation.protocols.universal import UNIVERSAL, find_universal, learned_marks
+from crosslens.evaluation.protocols.universal import UNIVERSAL, UniversalBenchmark, find_universal, learned_marks
 from crosslens.evaluation.protocols.zero_shot import unseen_classes
 from crosslens.evaluation.scenarios import KINDS, Scenario
-from crosslens.evaluation.universal_split import UniversalSplit
 from crosslens.labels.wording import same_class
 from crosslens.methods import method_class
 from crosslens.support.errors import ConfigError, CrosslensError, EvaluationError
@@ -161,7 +161,10 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     source = run.catalog() if asked.on is None and run is not None else asked.on
     if source is None:
         raise ConfigError("give the images to evaluate on; only a run remembers its own")
-    catalog = select_splits(open_catalog(source), asked.split)
+    catalog = open_catalog(source)
+    if domains is None and run is None:
+        tell_doubt(catalog, source)
+    catalog = select_splits(catalog, asked.split)
     # What the universal protocols do not find here they leave out and say so.
     as_here = Spelling(catalog.domains)
     domains = None if domains is None else tuple(map(as_here, domains))
@@ -204,14 +207,15 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
             raise ConfigError(f"the scenario is {chosen.kind}, the protocol {protocol}; give one of the two")
     elif scenario is not None:
         raise ConfigError(f"the protocol {protocol} takes no scenario")
-    if universal is not None:
-        if protocol not in UNIVERSAL:
-            raise ConfigError(f"the protocol {protocol} takes no universal split; ucdr, uccdr and udcdr do")
-        find_universal(catalog, own=universal)
+    benchmark: UniversalBenchmark | None = None
+    if protocol in UNIVERSAL:
+        benchmark = find_universal(catalog, random_split="random" in protocol, own=universal)
+    elif universal is not None:
+        raise ConfigError(f"the protocol {protocol} takes no universal split; ucdr, uccdr and udcdr do")
     if own is not None and chosen not in (own, own.mirrored):
         marks.append(f"trained on the classes of its {own.kind} scenario only")
     if run is not None:
-        marks += _universal_marks(run, protocol, catalog, universal) if protocol in UNIVERSAL else []
+        marks += [] if benchmark is None else _universal_marks(run, protocol, benchmark)
         marks += run_marks(run)
     here = [row for row, domain in enumerate(catalog.column("domain")) if domains is None or domain in domains]
     mixed = mixed_splits(catalog.take(here)) if asked.split is None else ""
@@ -230,11 +234,10 @@ def _plan(run: Run | None, asked: EvaluateRequest) -> Plan:
     )
 
 
-def _universal_marks(run: Run, protocol: str, catalog: Catalog, own: UniversalSplit | None) -> list[str]:
+def _universal_marks(run: Run, protocol: str, benchmark: UniversalBenchmark) -> list[str]:
     """Where the run's training knew, or may have known, what a universal protocol holds unseen."""
     config = run.config()
-    setting, *more = protocol.split("-")
-    benchmark = find_universal(catalog, random_split="random" in more, own=own)
+    setting = protocol.partition("-")[0]
     told = learned_marks(benchmark, setting, classes=config.get("classes") or (), source="names")
     kind = method_class(config["method"])
     if not ("images" in kind.learns_from or (kind.words_domains and "source" in config)):

@@ -130,6 +130,7 @@ class FitRequest(Request):
             **root,
             "domains": list(self.domains or ()),
             "images": len(images),
+            "left_out": dict(images.left_out),
             "backbone": self.backbone,
             "fingerprint": fingerprint,
             "tune": self.tune,

@@ -174,8 +174,8 @@ def _as_begun(network: Backbone, run: Run) -> tuple[Backbone, str]:
 
 def _start(folder: Path, resolved: dict[str, Any], kind: type[Method[Any]], *, resume: bool, world: World) -> Run:
     def renewed(config: dict[str, Any]) -> dict[str, Any]:
-        # Who chose the method changes nothing of it.
-        config = config | {"auto": resolved.get("auto")}
+        # Who chose the method changes nothing of it, nor do files that nothing is learned from.
+        config = config | {key: resolved.get(key) for key in ("auto", "left_out")}
         if config.get("method") != kind.name:
             return config
         # What came since a run began has its default there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from crosslens.encoder.parts import Joint, TrainedTower
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.evaluation.without_labels import LEAST, Agreement, agree_without_labels
 from crosslens.features.of_encoder import features_of_encoder, folder_for
-from crosslens.methods import UNTRAINED, method_class
+from crosslens.methods import AUTO, UNTRAINED, method_class
 from crosslens.support.errors import CrosslensError
 from crosslens.training.run import Run
 
@@ -59,28 +60,39 @@ def judge_run(run: Run, features: Path | None = None, device: str | None = None)
     """A run held against ``centred`` without labels.
 
     Returns:
-        None for a run of which ``look_at_run`` gives nothing.
+        What was found when ``auto`` chose it, else anew; None for a run of which ``look_at_run`` gives nothing.
 
     Raises:
         CrosslensError: of the kind that fits when its images cannot be read or embedded.
     """
+    config = run.config()
+    found = config.get(AUTO, {}).get("agreement")
+    if found is not None and config["method"] not in UNTRAINED:
+        return Agreement(found["value"], found["centred"], found["error"])
+    sides = look_at_run(run, features, device)
+    return None if sides is None else hold_against_centred(run, sides)
+
+
+def hold_against_centred(run: Run, sides: Mapping[str, NDArray[np.float32]]) -> Agreement:
+    """The same of a run that was looked at.
+
+    Args:
+        run: finished.
+        sides: what ``look_at_run`` gave.
+    """
     encoder = Encoder.load(run.encoder_folder)
-    sides = look_at_run(run, encoder, features, device)
-    if sides is None:
-        return None
     plain = centred_encoder(encoder.backbone, sides, joint=encoder.part(Joint) is not None)
     vectors = [[one.encode_features(rows, domain) for domain, rows in sides.items()] for one in (encoder, plain)]
     return agree_without_labels(list(sides.values()), *vectors)
 
 
 def look_at_run(
-    run: Run, encoder: Encoder, features: Path | None = None, device: str | None = None
+    run: Run, features: Path | None = None, device: str | None = None
 ) -> dict[str, NDArray[np.float32]] | None:
     """Features of at most ``SAMPLE`` images of every domain that a run learned from, drawn without their labels.
 
     Args:
         run: finished.
-        encoder: the run's.
         features: a feature folder of the run's backbone; the cache by default.
         device: where to embed what is not there.
 
@@ -95,6 +107,7 @@ def look_at_run(
     domains = config["domains"]
     if config["method"] in UNTRAINED or len(domains) < 2 or "source" not in config:
         return None
+    encoder = Encoder.load(run.encoder_folder)
     if encoder.part(TrainedTower) is not None or encoder.embeds_by_domain:
         return None
     catalog = run.catalog().select(domains=domains).hide_labels()

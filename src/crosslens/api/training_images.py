@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crosslens.api.fit_request import FitRequest
 from crosslens.data.catalog import Catalog
+from crosslens.data.plain_folders import tell_doubt
 from crosslens.data.source import open_catalog
 from crosslens.data.splits import select_training
 from crosslens.evaluation.protocols.zero_shot import unseen_classes, without_classes
@@ -49,6 +50,8 @@ def select_images(asked: FitRequest) -> TrainingImages:
     if source is None and asked.scenario is not None:
         raise ConfigError("name the images too: the classes of a scenario are drawn from theirs")
     everything = Catalog.from_rows([], Path()) if source is None else open_catalog(source)
+    if source is not None and not asked.domains:
+        tell_doubt(everything, source)
     images, splits, left_aside = select_training(everything, asked.split)
     wanted = tuple(asked.domains or images.domains)
     domains = wanted if source is None else images.domains_named(wanted)

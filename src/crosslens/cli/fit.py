@@ -29,7 +29,6 @@ from crosslens.cli.options import (
     Unseen,
     Workers,
     emit_json,
-    left_out_of,
     parse_settings,
     scenario_draw,
     split_names,
@@ -229,8 +228,6 @@ def fit(
             ]
     values = [{"run": str(run.folder), "encoder": str(run.encoder_folder), **run.config()} for run in runs]
     value: dict[str, Any] = values[0] if seeds is None else {"group": str(out), "runs": values}
-    if json is not None and root is not None:
-        value["left_out"] = left_out_of(root)
     emit_json(json, value)
     if not quiet:
         # The last one stands for all: they differ in their seed alone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -30,11 +30,8 @@ from crosslens.cli.options import (
     tell_skipped,
 )
 from crosslens.search.stores import describe_stores, parse_store
-from crosslens.support.addresses import Place, place_of
+from crosslens.support.addresses import place_of
 from crosslens.support.terminal import echo, in_bytes, print_table
-
-if TYPE_CHECKING:
-    from crosslens.data.catalog import Catalog
 
 app = typer.Typer(help="Build and look after an index of images to search in.", no_args_is_help=True)
 Folder = Annotated[
@@ -113,6 +110,7 @@ def build(
     parse_store(store)
     require_sources(root, queries)
     require_encoders(encoder)
+    from crosslens.data.plain_folders import tell_doubt
     from crosslens.data.source import open_catalog
     from crosslens.search.index.index_request import BuildRequest
 
@@ -139,7 +137,7 @@ def build(
     from crosslens.search.index.index import Index
 
     if domains is None and not plain:
-        _doubt_looks(catalog, place_of(root))
+        tell_doubt(catalog, root)
     with as_job("index build", out):
         made, skipped = Index.from_request(request)
     left_out = dict(catalog.left_out)
@@ -149,18 +147,6 @@ def build(
         echo(f"{len(made)} images indexed in {place_of(out)}, {len(skipped)} skipped{told}")
         tell_skipped(skipped)
         echo(f"search with: crosslens search {place_of(out)} --image PICTURE")
-
-
-def _doubt_looks(catalog: Catalog, root: Place) -> None:
-    """Say where folders are taken as looks that may be none; whoever wrote a manifest means its domains."""
-    from crosslens.data.plain_folders import doubt_of_looks
-    from crosslens.data.readers import manifest_in
-    from crosslens.support.progress import note
-
-    if not root.is_dir() or manifest_in(root) is not None:
-        return
-    if (doubt := doubt_of_looks(catalog.counts())) is not None:
-        note(f"{doubt.told}; they are taken as looks now, with --plain as plain folders", "yellow")
 
 
 @app.command()

@@ -244,13 +244,6 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
     return f", {count} file{'s' * (count != 1)} left out, being of formats that are not read ({each})"
 
 
-def left_out_of(root: str) -> dict[str, int]:
-    """Pictures that the reader of a folder leaves out, by suffix."""
-    from crosslens.data.catalog import Catalog
-
-    return dict(Catalog.open(root).left_out)
-
-
 def is_shown(quiet: bool, json: Path | None) -> bool:
     """Whether it is told what was done: not with ``--quiet``, nor where the result's JSON goes to the screen."""
     return not quiet and is_free(json)

@@ -154,8 +154,7 @@ def _label_problems(counts: Counts) -> Iterator[Problem]:
     for same in spelt_apart(counts):
         yield Problem("warning", "domain-spelling", f"{told_apart(same)} look like one domain in two spellings")
     if (doubt := doubt_of_looks(counts)) is not None:
-        advice = "'crosslens open' and 'crosslens index build --plain' take them as plain folders"
-        yield Problem("warning", doubt.kind, f"{doubt.told}; {advice}")
+        yield Problem("warning", doubt.kind, doubt.told)
         return
     if len(labelled) < 2:
         return

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crosslens.support.errors import ConfigError
+from crosslens.support.files import read_yaml
 from crosslens.support.near_names import did_you_mean
 
 
@@ -55,22 +55,11 @@ class UniversalSplit(BaseModel):
         where = "the universal split"
         if isinstance(value, str | Path):
             where = f"the universal split {value}"
-            value = _read(Path(value))
+            value = read_yaml(Path(value), ConfigError, as_text=True)
         try:
             return cls.model_validate(value)
         except ValidationError as error:
             raise ConfigError(f"{where} is wrong: {_told(error)}") from error
-
-
-def _read(file: Path) -> Any:
-    try:
-        # Without its types: every scalar is text.
-        return yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"the universal split {file} does not exist") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"the universal split {file} cannot be read as YAML or JSON: {reason}") from error
 
 
 def _told(error: ValidationError) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image, ImageDraw, ImageFont
+from rich.cells import cell_len, chop_cells
 
 from crosslens.images.decode import ImageSource, decode
 from crosslens.support.addresses import place_of, whole_name
@@ -138,8 +139,7 @@ def _png(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> bytes:
     split = top + query_rows * height
     canvas = Image.new("RGB", (width, split + 2 * _GAP + max(hit_rows * height, 24)), "white")
     pen = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(13)
-    pen.text((_GAP, _GAP), _printable(title), fill=_INK, font=ImageFont.load_default(15))
+    _write(canvas, (_GAP, _GAP), _printable(title), _INK, width - 2 * _GAP, size=15)
     pen.line((_GAP, split, width - _GAP, split), fill=_DIM, width=1)
     for tiles, start in ((query, top), (hits, split + _GAP)):
         for number, tile in enumerate(tiles):
@@ -147,16 +147,54 @@ def _png(query: Sequence[Tile], hits: Sequence[Tile], title: str) -> bytes:
             thumbnail = _thumbnail(tile)
             if thumbnail is None:
                 pen.rectangle((x, y, x + SIDE, y + SIDE), fill=_EMPTY)
-                pen.multiline_text((x + 8, y + 8), _wrapped(tile.text), fill=_DIM, font=font)
+                for line, text in enumerate(_wrapped(tile.text)):
+                    _write(canvas, (x + 8, y + 8 + 17 * line), text, _DIM, SIDE - 8)
             else:
                 canvas.paste(thumbnail, (x + (SIDE - thumbnail.width) // 2, y + (SIDE - thumbnail.height) // 2))
             for line, text in enumerate(tile.caption):
-                pen.text((x, y + SIDE + 2 + 15 * line), _short(text), fill=_DIM if line else _INK, font=font)
+                _write(canvas, (x, y + SIDE + 2 + 15 * line), _short(text), _DIM if line else _INK, SIDE + _GAP)
     if not hits:
-        pen.text((_GAP, split + _GAP), "nothing was found", fill=_DIM, font=font)
+        _write(canvas, (_GAP, split + _GAP), "nothing was found", _DIM, width - 2 * _GAP)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _write(
+    canvas: Image.Image,
+    place: tuple[int, int],
+    text: str,
+    ink: tuple[int, int, int],
+    width: int,
+    *,
+    size: int = 13,
+) -> None:
+    """Draw a line of text; one that is not ASCII, which Pillow's own letters lack, in fonts of the system.
+
+    Where it has none, a box stands for such a letter.
+
+    Args:
+        canvas: is drawn on.
+        place: left and top of the line.
+        text: with nothing in it that cannot be printed.
+        ink: its colour.
+        width: in pixels, at which such letters are cut off.
+        size: of the letters in pixels.
+    """
+    # Pillow has the mark of what was cut off.
+    if not text.replace("…", "").isascii():
+        import resvg_py
+
+        svg = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{2 * size}"><text y="{size}"'
+            f' font-size="{size}" font-family="sans-serif" fill="rgb{ink}" xml:space="preserve">{escape(text)}'
+            "</text></svg>"
+        )
+        drawn = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg))), formats=("PNG",))
+        if drawn.getchannel("A").getbbox() is not None:
+            canvas.paste(drawn, place, drawn)
+            return
+    ImageDraw.Draw(canvas).text(place, text, fill=ink, font=ImageFont.load_default(size))
 
 
 def tiles_as_html(tiles: Sequence[Tile], note: str = "") -> str:
@@ -253,15 +291,17 @@ def _uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(_printable(text), 20)[:8])
+def _wrapped(text: str) -> list[str]:
+    printable = _printable(text)
+    # Letters of Japanese are as wide as two.
+    return textwrap.wrap(printable, 20 if cell_len(printable) == len(printable) else 10)[:8]
 
 
 def _short(text: str, most: int = 23) -> str:
     printable = _printable(text)
-    return printable if len(printable) <= most else printable[: most - 1] + "…"
+    return printable if cell_len(printable) <= most else chop_cells(printable, most - 1)[0] + "…"
 
 
 def _printable(text: str) -> str:
-    """What Pillow's built-in letters can draw on one line."""
+    """What can be drawn on one line."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

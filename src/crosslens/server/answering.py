@@ -11,7 +11,6 @@ from pydantic_core import to_json
 
 from crosslens.images.region import Region
 from crosslens.ops.calibration import LEAST
-from crosslens.search.filters.conditions import Eq
 from crosslens.search.query import search_request
 from crosslens.search.query.bound_options import bind_options
 from crosslens.search.query.embedding import PictureFeatures, encode_pictures
@@ -20,10 +19,10 @@ from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
 from crosslens.server.collection import Collection, version_of
 from crosslens.server.metrics import Meter
-from crosslens.server.problems import Problem
+from crosslens.server.problems import Problem, unknown_item
 from crosslens.server.schemas import ImagePart, LikePart, SearchRequest, TextPart
 from crosslens.server.service import Service
-from crosslens.support.errors import ConfigError, StoreError, unless_error
+from crosslens.support.errors import ConfigError, UnknownItemError, unless_error
 
 _MEASURED = {"search": "search", "match": "calibrate", "rerank": "rerank", "fold": "fold"}
 """Stages of the searcher, and the names they are measured under."""
@@ -114,8 +113,8 @@ def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
         for row, answer in zip(asked, searcher.answer_all(list(asked.values())), strict=True):
             try:
                 made[row] = _json(round_[row], unless_error(answer), items, version)
-            except StoreError as error:
-                made[row] = _unknown_item(round_[row], asked[row]) or error
+            except UnknownItemError as error:
+                made[row] = unknown_item(422, error.image, round_[row].collection.name, error.near)
             except Exception as error:
                 made[row] = error
     return [made[row] for row in range(len(round_))]
@@ -164,15 +163,6 @@ def _json(due: _Due, result: Answer, items: int, version: str) -> bytes:
             "notes": result.notes,
         }
     )
-
-
-def _unknown_item(due: _Due, asked: search_request.SearchRequest) -> Problem | None:
-    """The problem of a request that names an item that is not there."""
-    named = [str(part.value) for part in asked.parts if part.kind == "like"]
-    for item in (*named, *asked.options.liked, *asked.options.disliked):
-        if not due.searcher.index.count(Eq(field="id", value=item)):
-            return Problem(422, f"there is no item {item[:200]!r} in {due.collection.name}")
-    return None
 
 
 def _part(part: ImagePart | TextPart | LikePart, pictures: Sequence[EmbeddedImage]) -> QueryPart:

@@ -19,8 +19,9 @@ from crosslens.ops.calibration import LEAST
 from crosslens.search.index.index import Hit, Index
 from crosslens.search.index.items import count_domains
 from crosslens.search.index.making import UPLOADS, upload_of
+from crosslens.search.index.stored_ids import near_ids
 from crosslens.search.query.searcher import Searcher
-from crosslens.server.problems import Problem
+from crosslens.server.problems import Problem, unknown_item
 from crosslens.server.schemas import CollectionInfo
 from crosslens.support.addresses import Place, place_of, whole_name
 from crosslens.support.errors import CrosslensError, ReplacedIndexError, StoreError
@@ -139,8 +140,12 @@ class Collection:
         if not self.writable:
             raise Problem(403, f"{self.name} lies where the server may read and not write")
 
-    def item(self, image: str) -> Hit:
+    def item(self, image: str, offer: bool = True) -> Hit:
         """One item by id.
+
+        Args:
+            image: the id.
+            offer: look for ids that may have been meant, which takes up to a second.
 
         Raises:
             Problem: 404 when there is none.
@@ -149,7 +154,8 @@ class Collection:
         try:
             return self.index.get(image)[0]
         except StoreError:
-            raise Problem(404, f"there is no item {image[:200]!r} in {self.name}") from None
+            near = near_ids(self.index.store, image) if offer else ""
+            raise unknown_item(404, image, self.name, near) from None
 
     def original(self, image: str) -> Place:
         """The picture of an item, which lies under one of the roots, or is what a link led to when it was indexed.
@@ -159,7 +165,8 @@ class Collection:
         Raises:
             Problem: 404 when there is no such item, its file is gone or lies elsewhere.
         """
-        item = self.item(image)
+        # A page may ask for the pictures of many items that are gone.
+        item = self.item(image, offer=False)
         path = place_of(item.path)
         if isinstance(path, Remote):
             # Whether it is still there is seen when it is read, which spares a request.

@@ -108,6 +108,11 @@ def busy(detail: str, seconds: int = 1) -> Problem:
     return Problem(503, detail, headers={"Retry-After": str(seconds)})
 
 
+def unknown_item(status: int, image: str, collection: str, near: str = "") -> Problem:
+    """A problem that names an id and what may have been meant, both cut where they are long."""
+    return Problem(status, f"there is no item {image[:200]!r} in {collection}{near[:600]}")
+
+
 def wrong_values(errors: list[Any]) -> Problem:
     """A 422 from pydantic's list of errors."""
     faults = [

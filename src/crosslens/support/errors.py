@@ -67,6 +67,20 @@ class StoreError(CrosslensError):
     """An index that cannot be opened, read or written."""
 
 
+class UnknownItemError(StoreError):
+    """An id that no item of an index has.
+
+    Args:
+        image: the id.
+        index: its folder or name.
+        near: ids that may have been meant, as a question; empty where none is near.
+    """
+
+    def __init__(self, image: str, index: object, near: str) -> None:
+        super().__init__(f"there is no item {image!r} in {index}{near}")
+        self.image, self.near = image, near
+
+
 class ReplacedIndexError(StoreError):
     """An open index whose folder holds another index now; open it again."""
 

@@ -161,8 +161,15 @@ def read_json(path: Place, error: type[CrosslensError] = CrosslensError) -> dict
     return cast(dict[str, Any], value)
 
 
-def read_yaml(file: Path, error: type[CrosslensError] = CrosslensError) -> dict[str, Any]:
-    """Read a YAML file of key: value pairs.
+def read_yaml(
+    file: Path, error: type[CrosslensError] = CrosslensError, *, as_text: bool = False
+) -> dict[str, Any]:
+    """Read a YAML or JSON file of key: value pairs.
+
+    Args:
+        file: to read.
+        error: the kind of error to raise.
+        as_text: take every value as it is written, so that 007 and no are texts.
 
     Raises:
         CrosslensError: (or the subclass given) when the file is missing, unreadable or holds anything else.
@@ -170,7 +177,7 @@ def read_yaml(file: Path, error: type[CrosslensError] = CrosslensError) -> dict[
     import yaml
 
     try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+        value = yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader if as_text else yaml.SafeLoader)
     except FileNotFoundError:
         raise error(f"{file} is missing") from None
     except yaml.MarkedYAMLError as cause:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import create_model
 
 import crosslens
+from crosslens.api import summary
 from crosslens.api.auto import train_chosen as training
 from crosslens.encoder.parts import Untrained
 from crosslens.evaluation.without_labels import Agreement
@@ -26,7 +27,7 @@ def quick(monkeypatch, tiny_world):
 
 
 def says(monkeypatch, value):
-    monkeypatch.setattr(training, "judge_run", lambda *_: Agreement(value, 0.5, 0.01))
+    monkeypatch.setattr(training, "hold_against_centred", lambda *_: Agreement(value, 0.5, 0.01))
 
 
 def test_what_seems_better_is_kept(quick, pictures, tmp_path, monkeypatch):
@@ -47,6 +48,17 @@ def test_what_seems_better_is_kept(quick, pictures, tmp_path, monkeypatch):
         crosslens.fit("auto", pictures, out=run.folder, backbone="tiny")
 
 
+def test_pictures_are_looked_at_once_for_all_that_is_said_of_them(quick, pictures, tmp_path, monkeypatch):
+    looks = []
+    look = summary.features_of_encoder
+    monkeypatch.setattr(summary, "features_of_encoder", lambda *a, **k: looks.append(1) or look(*a, **k))
+    says(monkeypatch, 0.9)
+    run = crosslens.fit("auto", pictures, out=tmp_path / "run", backbone="tiny")
+    assert "seems better than 'centred'" in summary.summarise_fit(run)[1]
+    assert "0.90, with 'centred' 0.50" in summary.summarise_fit(run)[1]
+    assert len(looks) == 1
+
+
 def test_what_does_not_is_set_aside_for_centred(quick, pictures, tmp_path, monkeypatch, capsys):
     says(monkeypatch, 0.4)
     run = crosslens.fit("auto", pictures, out=tmp_path / "run", backbone="tiny")
@@ -62,9 +74,12 @@ def test_what_does_not_is_set_aside_for_centred(quick, pictures, tmp_path, monke
     plain = crosslens.fit("centred", pictures, out=tmp_path / "plain", backbone="tiny")
     found = [crosslens.evaluate(place.folder).metrics["map@all"] for place in (run, plain)]
     assert found[0] == found[1]
+    # What was found of uem says nothing of centred.
+    assert summary.judge_run(run) is None
+    assert summary.judge_run(aside).value == 0.4
     assert crosslens.evaluate(aside.folder).metrics["map@all"] > 0
     # Asked again, nothing is trained or judged anew.
-    monkeypatch.setattr(training, "judge_run", None)
+    monkeypatch.setattr(training, "hold_against_centred", None)
     assert crosslens.fit("auto", pictures, out=run.folder, backbone="tiny", resume=True).config() == config
 
 
@@ -76,7 +91,7 @@ def test_a_fit_that_was_stopped_goes_on(quick, pictures, tmp_path, monkeypatch, 
     says(monkeypatch, 0.4)
     with monkeypatch.context() as once:
         if stopped_at == "before the verdict":
-            once.setattr(training, "judge_run", stop)
+            once.setattr(training, "hold_against_centred", stop)
         elif stopped_at == "while it is set aside":
             once.setattr(Run, "set_aside", lambda run, name: (shutil.move(run.encoder_folder, tmp_path), stop()))
         else:
@@ -105,7 +120,7 @@ def test_explaining_writes_nothing(pictures, tiny_world, tmp_path):
 
 
 def test_a_goal_of_things_trains_nothing(pictures, tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "judge_run", None)
+    monkeypatch.setattr(training, "hold_against_centred", None)
     run = crosslens.fit("auto", pictures, out=tmp_path / "run", backbone="tiny", goal="thing")
     assert run.config()["method"] == "centred"
     assert run.config()["auto"]["facts"]["goal"] == "thing"

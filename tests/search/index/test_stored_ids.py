@@ -30,6 +30,7 @@ class Ids:
         ("elsewhere/dogs/rex.png", "a/rex.png"),
         ("photo/cat/zebra", None),
         ("nobody", None),
+        ("long/" * 200 + "0001.jpg", None),
     ],
 )
 def test_the_folder_and_the_file_tell(asked, meant):

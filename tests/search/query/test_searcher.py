@@ -19,7 +19,14 @@ from crosslens.search.rerank.diffusion import diffuse
 from crosslens.search.rerank.graph import neighbour_graph
 from crosslens.search.rerank.k_reciprocal import k_reciprocal
 from crosslens.search.rerank.query_expansion import expand_query
-from crosslens.support.errors import BackboneError, ConfigError, CrosslensError, ImageError, StoreError
+from crosslens.support.errors import (
+    BackboneError,
+    ConfigError,
+    CrosslensError,
+    ImageError,
+    StoreError,
+    UnknownItemError,
+)
 from testing.reading_backbone import register_talker
 
 
@@ -408,7 +415,7 @@ def test_several_queries_at_once_have_the_answers_they_have_alone(index, picture
     )
     together = made.answer_all(asked)
     assert [shown(one) for one in together] == [shown(one) for one in alone]
-    assert [type(one) for one in together].count(StoreError) == 1
+    assert [type(one) for one in together].count(UnknownItemError) == 1
     passes.clear()
     made.answer_all([made_of(images=[file], top=5) for file in files[:2]])
     assert passes == [2]
@@ -428,7 +435,7 @@ def test_bad_queries_are_named(searcher, tmp_path):
         (weighted_parts(images=[tmp_path / "huge.png"]), ImageError, "12000 x 12000 pixels"),
         (weighted_parts(images=[tmp_path]), ImageError, "cannot be read: Is a directory"),
         (weighted_parts(texts=["a cat"]), BackboneError, "does not understand text"),
-        (weighted_parts(like=["nobody"]), StoreError, "nobody"),
+        (weighted_parts(like=["nobody"]), UnknownItemError, "nobody"),
         (weighted_parts(like=[a, a], weights=[1, -1]), ConfigError, "cancel"),
         ([QueryPart("vector", np.ones(3, np.float32))], StoreError, "64 finite numbers"),
         ([QueryPart("vector", np.ones(64, np.float32))], StoreError, "length 1"),

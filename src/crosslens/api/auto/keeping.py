@@ -20,38 +20,36 @@ Shares from .35 to .65 of balanced scores were tried; more for the head gains on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
-from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import torch
 
-from crosslens.api.summary import look_at_run
 from crosslens.encoder import Encoder
 from crosslens.encoder.parts import Untrained, Whitened
 from crosslens.encoder.untrained import centred_encoder
 from crosslens.ops.whitening import balanced_share
 from crosslens.training.run import Run
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-def keep_untrained(run: Run, features: Path | None = None, device: str | None = None) -> float | None:
+
+def keep_untrained(run: Run, sides: Mapping[str, NDArray[np.float32]]) -> float | None:
     """Give a run's encoder the untrained features beside its head, so that both move scores alike.
 
     Args:
         run: finished.
-        features: a feature folder of the run's backbone; the cache by default.
-        device: where to embed what is not there.
+        sides: what ``look_at_run`` gave.
 
     Returns:
-        Their share of every score; None where the encoder stays as it is: it learned nothing, changed its
-        backbone, or has such a part already.
-
-    Raises:
-        CrosslensError: of the kind that fits, when its images cannot be read or embedded.
+        Their share of every score; None where the encoder stays as it is, since it has such a part already.
     """
     encoder = Encoder.load(run.encoder_folder)
-    sides = look_at_run(run, encoder, features, device)
-    if sides is None or encoder.part(Whitened) is not None or encoder.similarity.kind != "cosine":
+    if encoder.part(Whitened) is not None or encoder.similarity.kind != "cosine":
         return None
     trained = encoder.with_part(Untrained(encoder.backbone, {}, 0.0, 0))
     base = centred_encoder(encoder.backbone, sides)

@@ -9,10 +9,11 @@ from crosslens.api.auto.choice import KEPT, Choice, choose
 from crosslens.api.auto.keeping import keep_untrained
 from crosslens.api.auto.observation import observe
 from crosslens.api.fit_request import FitRequest
-from crosslens.api.summary import judge_run
+from crosslens.api.summary import hold_against_centred, look_at_run
 from crosslens.api.training_images import TrainingImages, select_images
 from crosslens.backbones import load_backbone
 from crosslens.data.class_names import read_class_names
+from crosslens.evaluation.without_labels import Agreement
 from crosslens.methods import AUTO, method_class
 from crosslens.methods.base import torch_device
 from crosslens.support.errors import ConfigError
@@ -70,21 +71,20 @@ def train_chosen(asked: FitRequest, train: TrainMethod) -> Run:
             note(sentence)
     if choice.instead_of is None:
         train(_request(asked, choice), selected, choice.to_json())
-        if choice.method != KEPT and choice.agreement is None:
-            share = keep_untrained(run, asked.features, asked.device)
+        untold = choice.method != KEPT and choice.agreement is None
+        sides = look_at_run(run, asked.features, asked.device) if untold else None
+        if sides is not None:
+            share = keep_untrained(run, sides)
             if share is not None:
                 note(f"the untrained features keep {share:.0%} of every score: they find what training loses")
-            choice = _judged(run, choice, asked)
+            choice = _judged(run, choice, hold_against_centred(run, sides))
     if choice.instead_of is not None:
         run.set_aside(choice.instead_of)
         train(_request(asked.model_copy(update={"resume": True}), choice), selected, choice.to_json())
     return run
 
 
-def _judged(run: Run, choice: Choice, asked: FitRequest) -> Choice:
-    found = judge_run(run, asked.features, asked.device)
-    if found is None:
-        return choice
+def _judged(run: Run, choice: Choice, found: Agreement) -> Choice:
     judged = choice.judged(found)
     run.amend({AUTO: judged.to_json()})
     if judged.instead_of is not None:

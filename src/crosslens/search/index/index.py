@@ -39,13 +39,13 @@ from crosslens.search.index.making import build_index, make_at, make_index
 from crosslens.search.index.numbering import is_numbering_due, number_items
 from crosslens.search.index.relocating import RelocateReport, relocate_roots
 from crosslens.search.index.snapshots import restore_snapshot, write_snapshot
-from crosslens.search.index.stored_ids import find_stored_ids
+from crosslens.search.index.stored_ids import find_stored_ids, near_ids
 from crosslens.search.stores import DEFAULT, parse_store
 from crosslens.search.stores.base import ITEM_SCHEMA, OpenStore
 from crosslens.search.stores.numbered import NumberedStore, with_weight
 from crosslens.search.stores.snapshot import gather
 from crosslens.support.addresses import Place, place_of
-from crosslens.support.errors import ConfigError, StoreError
+from crosslens.support.errors import ConfigError, StoreError, UnknownItemError
 from crosslens.support.request import takes
 
 if TYPE_CHECKING:
@@ -358,6 +358,23 @@ class Index:
             # Only now, since looking for another form costs as much again.
             rows, vectors = self.store.get(self.ids_of([image]))
         return make_hits(rows, [1.0])[0], vectors[0]
+
+    def vectors_of(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of items.
+
+        Args:
+            ids: as they are stored.
+
+        Raises:
+            UnknownItemError: naming the first id that is not there, and what may have been meant.
+        """
+        try:
+            return self.store.get(ids)[1]
+        except StoreError:
+            missing = self.missing(ids)
+            if not missing:
+                raise
+            raise UnknownItemError(missing[0], self.folder, near_ids(self.store, missing[0])) from None
 
     def ids_of(self, ids: Sequence[str]) -> list[str]:
         """The ids of items as they are stored, for ids in any form of Unicode; see ``find_stored_ids``."""

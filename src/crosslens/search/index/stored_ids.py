@@ -17,6 +17,8 @@ _LOOKED_AT = 1_000_000
 """Items of an index whose ids are looked at for one that was meant; of a larger one, nothing is offered."""
 _COMPARED = 2000
 """Ids that are compared, a second's work."""
+_LONGEST = 1000
+"""Letters of an id that is compared."""
 
 
 def find_stored_ids(store: OpenStore, ids: Sequence[str]) -> list[str]:
@@ -48,7 +50,7 @@ def near_ids(store: OpenStore, image: str) -> str:
 
     Only ids of the same folder are compared, or else those of the same file name in other ones.
     """
-    if store.count() > _LOOKED_AT:
+    if store.count() > _LOOKED_AT or len(image) > _LONGEST:
         return ""
     ids = store.column("id")
     folder, slash, name = image.rpartition("/")

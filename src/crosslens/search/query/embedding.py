@@ -16,7 +16,6 @@ import numpy as np
 from crosslens.encoder.querying import QueryEncoder
 from crosslens.images.decode import ImageSource, decode
 from crosslens.search.index.index import Index
-from crosslens.search.index.stored_ids import near_ids
 from crosslens.search.query.domain_detection import DomainDetector
 from crosslens.search.query.query import AUTO, MOST_LETTERS, EmbeddedImage, QueryPart, SearchOptions, mix
 from crosslens.search.query.question import Course, Question
@@ -184,7 +183,8 @@ class QueryEmbedding:
 
         Raises:
             ConfigError: without parts, or for weights that cancel.
-            StoreError: for an unknown id or a vector of the wrong length.
+            UnknownItemError: for an unknown id.
+            StoreError: for a vector of the wrong length.
         """
         pictures = embedded.pictures
         with course.stage("embed"):
@@ -192,7 +192,7 @@ class QueryEmbedding:
             likes = [n for n, part in enumerate(parts) if part.kind == "like"]
             ids = self._index.ids_of([str(parts[n].value) for n in likes])
             if ids:
-                rows |= zip(likes, self._vectors_of(ids), strict=True)
+                rows |= zip(likes, self._index.vectors_of(ids), strict=True)
             rows |= {n: self.checked_vector(part.value) for n, part in enumerate(parts) if part.kind == "vector"}
             ordered = np.array([rows[n] for n in range(len(parts))], np.float32)
             vector = mix(ordered, [part.weight for part in parts], self._index.similarity)
@@ -221,20 +221,6 @@ class QueryEmbedding:
         if abs(length - 1) > 1e-3:
             raise StoreError(f"a query vector must have length 1, not {length:.4g}")
         return vector
-
-    def _vectors_of(self, ids: Sequence[str]) -> Array:
-        """Vectors ``(n, d)`` of items.
-
-        Raises:
-            StoreError: naming an id that is not there, and what may have been meant.
-        """
-        try:
-            return self._index.store.get(ids)[1]
-        except StoreError as error:
-            missing = self._index.missing(ids)
-            if not missing:
-                raise
-            raise StoreError(f"{error}{near_ids(self._index.store, missing[0])}") from error
 
 
 def _image(part: QueryPart) -> ImageSource:

@@ -25,7 +25,7 @@ def move_query(question: Question, index: Index, course: Course) -> Question:
     """The question moved by what its options say was liked and disliked; disliked items are not found again.
 
     Raises:
-        StoreError: for an unknown id.
+        UnknownItemError: for an unknown id.
         ConfigError: where nothing is left of the query.
     """
     options = question.options
@@ -33,7 +33,7 @@ def move_query(question: Question, index: Index, course: Course) -> Question:
         return question
     with course.stage("feedback"):
         ids = index.ids_of([*options.liked, *options.disliked])
-        vectors = index.store.get(ids)[1]
+        vectors = index.vectors_of(ids)
         count = len(options.liked)
         moved = rocchio(question.vector, vectors[:count], vectors[count:], index.similarity)
     exclude = question.exclude | frozenset(ids[count:])

@@ -133,7 +133,8 @@ class Searcher:
             ConfigError: without parts, for weights that cancel, or options that do not fit the index's columns.
             ImageError: naming a picture that cannot be decoded.
             BackboneError: for text where the encoder knows none.
-            StoreError: for an unknown id or a vector of the wrong length.
+            UnknownItemError: for an unknown id.
+            StoreError: for a vector of the wrong length.
         """
         return self.answer_request(
             SearchRequest(parts=tuple(parts), options=options or SearchOptions(), domain=domain)
