@@ -117,9 +117,9 @@ class Embedding:
 
     def close(self) -> None:
         """Run what waits, then stop all threads."""
-        self._decoders.shutdown(cancel_futures=True)
         for batcher in self._batchers.values():
             batcher.close()
+        self._decoders.shutdown()
 
     async def _embedded(
         self,
