@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -28,8 +29,19 @@ class Network:
         return pixels.reshape(len(pixels), -1).sum(1, keepdims=True).astype(np.float32)
 
 
-def square(value):
-    return np.full((2, 2, 3), value, np.uint8)
+def picture(value):
+    """What decodes to a square of one value."""
+    return lambda: np.full((2, 2, 3), value, np.uint8)
+
+
+def submit(batcher, value):
+    (future,) = batcher.submit([picture(value)])
+    return future
+
+
+def wait_until_taken(batcher):
+    while batcher._queue:
+        time.sleep(0.001)
 
 
 @pytest.fixture
@@ -42,7 +54,7 @@ def make(network):
     made = []
 
     def call(**options):
-        settings = {"size": 4, "threads": 1, "wait": 0.0, "limit": 100, "meter": Meter()} | options
+        settings = {"size": 4, "threads": 1, "limit": 100, "meter": Meter()} | options
         made.append(Batcher(network, **settings))
         return made[-1]
 
@@ -57,85 +69,106 @@ def make(network):
     values=st.lists(st.integers(0, 254), min_size=1, max_size=60),
     size=st.integers(1, 9),
     threads=st.integers(1, 3),
+    side_by_side=st.booleans(),
 )
-def test_everybody_gets_their_own_answer(values, size, threads):
+def test_everybody_gets_their_own_answer(values, size, threads, side_by_side):
     network = Network()
-    batcher = Batcher(network, size=size, threads=threads, wait=0.001, limit=100, meter=Meter())
-    futures = [batcher.submit(square(value)) for value in values]
-    assert [future.result(120).features.tolist() for future in futures] == [[12.0 * value] for value in values]
+    with ThreadPoolExecutor(2) as pool:
+        decoders = pool if side_by_side else None
+        batcher = Batcher(network, size=size, threads=threads, limit=100, meter=Meter(), decoders=decoders)
+        futures = batcher.submit([picture(value) for value in values])
+        found = [future.result(120) for future in futures]
+        batcher.close()
+    assert [one.features.tolist() for one in found] == [[12.0 * value] for value in values]
+    assert [int(one.square[0, 0, 0]) for one in found] == values
+    assert all(min(one.waited, one.decoded, one.took) >= 0 for one in found)
     assert sum(network.sizes) == len(values)
     assert max(network.sizes) <= size
-    batcher.close()
 
 
 def test_what_gathers_behind_a_running_batch_runs_together(make, network):
     batcher = make()
     network.gate.clear()
-    first = batcher.submit(square(0))
-    while batcher._queue:
-        time.sleep(0.001)
-    rest = [batcher.submit(square(n)) for n in range(9)]
+    first = submit(batcher, 0)
+    wait_until_taken(batcher)
+    rest = [submit(batcher, n) for n in range(9)]
     network.gate.set()
     for future in [first, *rest]:
         future.result(120)
     assert network.sizes == [1, 4, 4, 1]
 
 
-def test_a_free_thread_leaves_nothing_for_one_that_is_busy(make, network):
-    batcher = make(threads=2, wait=60.0)
-    network.gate.clear()
-    first = batcher.submit(square(0))
-    while batcher._queue:
-        time.sleep(0.001)
-    with batcher.coming(4):
-        rest = [batcher.submit(square(n)) for n in range(4)]
-        while batcher._queue:
-            time.sleep(0.001)
-    network.gate.set()
-    for future in [first, *rest]:
+def test_a_batch_takes_what_arrives_while_it_decodes(make, network):
+    batcher, others = make(size=3), []
+
+    def decode():
+        others.extend(batcher.submit([picture(1), picture(2), picture(3)]))
+        return picture(0)()
+
+    (first,) = batcher.submit([decode])
+    for future in [first, *others]:
         future.result(120)
-    assert sorted(network.sizes) == [1, 4]
+    assert network.sizes == [3, 1]
 
 
-def test_it_waits_for_images_that_are_coming_but_not_for_ever(make, network):
-    batcher = make(wait=5.0)
-    with batcher.coming(2):
-        one = batcher.submit(square(1))
-        time.sleep(0.05)
-        two = batcher.submit(square(2))
-    assert one.result(120)
-    assert two.result(120)
+def test_free_threads_share_what_waits(make, network):
+    batcher, both = make(threads=2), threading.Barrier(2)
+
+    def decode():
+        both.wait(120)
+        return picture(1)()
+
+    for future in batcher.submit([decode, decode]):
+        future.result(120)
+    assert network.sizes == [1, 1]
+
+
+def test_decoders_work_side_by_side_on_one_batch(make, network):
+    with ThreadPoolExecutor(2) as pool:
+        batcher, both = make(decoders=pool), threading.Barrier(2)
+
+        def decode():
+            both.wait(120)
+            return picture(1)()
+
+        for future in batcher.submit([decode, decode]):
+            future.result(120)
     assert network.sizes == [2]
-    batcher = make(wait=0.05)
-    with batcher.coming(2):
-        began = time.monotonic()
-        batcher.submit(square(1)).result(120)
-        assert time.monotonic() - began < 60
+
+
+def test_what_cannot_be_decoded_fails_alone(make, network):
+    def decode():
+        raise Problem(422, "no picture")
+
+    good, bad, other = make().submit([picture(1), decode, picture(2)])
+    with pytest.raises(Problem, match="no picture"):
+        bad.result(120)
+    assert [one.result(120).features.tolist() for one in (good, other)] == [[12.0], [24.0]]
 
 
 def test_the_queue_is_bounded(make, network):
     batcher = make(limit=3)
     network.gate.clear()
-    batcher.submit(square(0))
-    while batcher._queue:
-        time.sleep(0.001)
+    submit(batcher, 0)
+    wait_until_taken(batcher)
     for _ in range(3):
-        batcher.submit(square(1))
+        submit(batcher, 1)
     with pytest.raises(Problem) as refused:
-        batcher.submit(square(2))
+        submit(batcher, 2)
     assert refused.value.status == 503
     assert refused.value.headers["Retry-After"]
-    with pytest.raises(Problem), batcher.coming(1):
-        pass
+    batcher = make(limit=3)
+    with pytest.raises(Problem):
+        batcher.submit([picture(1)] * 4)
+    assert not batcher._queue
 
 
 def test_cancelled_images_are_not_run(make, network):
     batcher = make()
     network.gate.clear()
-    first = batcher.submit(square(0))
-    while batcher._queue:
-        time.sleep(0.001)
-    futures = [batcher.submit(square(n)) for n in range(4)]
+    first = submit(batcher, 0)
+    wait_until_taken(batcher)
+    futures = [submit(batcher, n) for n in range(4)]
     assert all(future.cancel() for future in futures[:3])
     network.gate.set()
     first.result(120)
@@ -146,14 +179,14 @@ def test_cancelled_images_are_not_run(make, network):
 def test_an_error_reaches_its_batch_and_no_other(make, network):
     batcher = make(size=1)
     with pytest.raises(ValueError, match="white"):
-        batcher.submit(square(255)).result(120)
-    assert batcher.submit(square(1)).result(120).features.tolist() == [12.0]
+        submit(batcher, 255).result(120)
+    assert submit(batcher, 1).result(120).features.tolist() == [12.0]
 
 
 def test_closing_runs_what_waits_and_takes_nothing_more(make, network):
     batcher = make()
-    futures = [batcher.submit(square(n)) for n in range(6)]
+    futures = [submit(batcher, n) for n in range(6)]
     batcher.close()
     assert all(future.done() for future in futures)
     with pytest.raises(Problem):
-        batcher.submit(square(1))
+        submit(batcher, 1)

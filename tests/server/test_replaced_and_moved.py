@@ -103,8 +103,8 @@ def test_a_request_under_way_keeps_the_index_it_began_with(
     reached, allowed = threading.Event(), threading.Event()
     real = embedding.Embedding._embedded
 
-    async def slow(self, *arguments):
-        found = await real(self, *arguments)
+    async def slow(self, *arguments, **options):
+        found = await real(self, *arguments, **options)
         reached.set()
         while not allowed.is_set():
             await embedding.asyncio.sleep(0.01)

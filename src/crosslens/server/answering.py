@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from pydantic_core import to_json
@@ -12,6 +13,7 @@ from crosslens.images.region import Region
 from crosslens.ops.calibration import LEAST
 from crosslens.search.query import search_request
 from crosslens.search.query.bound_options import bind_options
+from crosslens.search.query.embedding import PictureFeatures, encode_pictures
 from crosslens.search.query.query import Answer, EmbeddedImage, QueryPart
 from crosslens.search.query.resolve_domain import resolve_domain
 from crosslens.search.query.searcher import Searcher
@@ -55,7 +57,7 @@ async def answer(
         await service.thread(collection.refresh)
     # Taken once: another index may stand here when the images are embedded, with another encoder.
     searcher = collection.searcher
-    pictures: list[EmbeddedImage] = []
+    pictures: list[PictureFeatures] = []
     if images:
         # What there is to say of the name, the searcher says in its answer.
         domain, _ = resolve_domain(asked.domain, searcher.encoder.domains)
@@ -76,13 +78,13 @@ async def answer(
 
 @dataclass(eq=False)
 class _Due:
-    """A search whose images are embedded."""
+    """A search whose images went through the network."""
 
     meter: Meter
     collection: Collection
     searcher: Searcher
     asked: SearchRequest
-    pictures: Sequence[EmbeddedImage]
+    pictures: Sequence[PictureFeatures]
     seconds: dict[str, float]
 
 
@@ -99,13 +101,15 @@ def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
         index = searcher.index
         # Taken before the search: what is found may be newer, and never older than it is said to be.
         items, version = len(index), version_of(index)
+        mine = {row: due for row, due in enumerate(round_) if due.searcher is searcher}
+        pictures = [picture for due in mine.values() for picture in due.pictures]
+        embedded = iter(encode_pictures(searcher.encoder, pictures))
         asked: dict[int, search_request.SearchRequest] = {}
-        for row, due in enumerate(round_):
-            if due.searcher is searcher:
-                try:
-                    asked[row] = _checked(due, items)
-                except Problem as problem:
-                    made[row] = problem
+        for row, due in mine.items():
+            try:
+                asked[row] = _checked(due, list(islice(embedded, len(due.pictures))), items)
+            except Problem as problem:
+                made[row] = problem
         for row, answer in zip(asked, searcher.answer_all(list(asked.values())), strict=True):
             try:
                 made[row] = _json(round_[row], unless_error(answer), items, version)
@@ -116,7 +120,7 @@ def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
     return [made[row] for row in range(len(round_))]
 
 
-def _checked(due: _Due, items: int) -> search_request.SearchRequest:
+def _checked(due: _Due, pictures: Sequence[EmbeddedImage], items: int) -> search_request.SearchRequest:
     """What the searcher is asked.
 
     Raises:
@@ -127,7 +131,7 @@ def _checked(due: _Due, items: int) -> search_request.SearchRequest:
         raise Problem(422, f"min_match: {items} items are too few to tell what is missing; {LEAST} are needed")
     if any(isinstance(part, TextPart) for part in asked.parts) and not encoder.has_text:
         raise Problem(422, f"{due.collection.name} does not understand text: its encoder is {encoder.name}")
-    request = asked.put([_part(part, due.pictures) for part in asked.parts])
+    request = asked.put([_part(part, pictures) for part in asked.parts])
     try:
         bind_options(request.options, index.columns)
     except ConfigError as error:

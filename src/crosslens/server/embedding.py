@@ -1,13 +1,13 @@
-"""From uploaded bytes to features: decoding in a pool, the network in batches shared by all requests."""
+"""From uploaded bytes to features: decoding and the network in batches shared by all requests."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -17,8 +17,8 @@ from crosslens.encoder.querying import QueryEncoder
 from crosslens.images.decode import decode
 from crosslens.images.preprocess import Preprocess
 from crosslens.images.region import Region
-from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
-from crosslens.search.query.query import AUTO, EmbeddedImage
+from crosslens.search.query.embedding import PictureFeatures, assign_domains, group_by_domain, needs_frozen
+from crosslens.search.query.query import AUTO
 from crosslens.server.batching import Batcher, Embedded
 from crosslens.server.bodies import checked_picture
 from crosslens.server.metrics import Meter
@@ -28,6 +28,9 @@ from crosslens.support.errors import BackboneError, ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+    Square = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,7 @@ class Embedding:
         seconds: dict[str, float],
         detect: Callable[[NDArray[np.float32]], list[str | None]],
         regions: Sequence[Region | None] = (),
-    ) -> list[EmbeddedImage]:
+    ) -> list[PictureFeatures]:
         """Uploaded images through the network.
 
         Args:
@@ -76,21 +79,26 @@ class Embedding:
         Raises:
             Problem: 413, 415 or 422 for an image that cannot be taken, 503 when too many wait.
         """
-        batcher, names = await self._ready_batcher(encoder, None, frozen=True), [domain] * len(images)
-        started = time.perf_counter()
-        with batcher.coming(len(images)):
-            squares = await self._squares(encoder.preprocess, images, regions or [None] * len(images))
-            seconds["decode"] = time.perf_counter() - started
-            is_needed = needs_frozen(encoder, names)
-            waiting = [batcher.submit(square) for square in squares] if is_needed else []
-        frozen = await self._embedded(waiting, seconds) if is_needed else None
-        assigned = await asyncio.to_thread(assign_domains, names, frozen, detect) if domain == AUTO else names
-        features: dict[str | None, NDArray[np.float32]] = {}
+        decode: list[Callable[[], Square]] = [
+            partial(self._square, encoder.preprocess, image, number, region)
+            for number, (image, region) in enumerate(zip(images, regions or [None] * len(images), strict=True))
+        ]
+        names: list[str | None] = [domain] * len(images)
+        frozen: Sequence[Array | None] = [None] * len(images)
+        if needs_frozen(encoder, names):
+            embedded = await self._embedded(encoder, None, decode, seconds, frozen=True)
+            frozen = features = [one.features for one in embedded]
+            if domain == AUTO:
+                names = await asyncio.to_thread(assign_domains, names, np.stack(features), detect)
+            # Another network is shown the squares that are there.
+            decode = [partial(np.asarray, one.square) for one in embedded]
         if encoder.embeds_by_domain:
-            for name, rows in group_by_domain(assigned).items():
-                batcher = await self._ready_batcher(encoder, name)
-                features[name] = await self._embedded([batcher.submit(squares[row]) for row in rows], seconds)
-        return encode_pictures(encoder, assigned, frozen, features)
+            features = [np.empty(0, np.float32)] * len(images)
+            for name, rows in group_by_domain(names).items():
+                embedded = await self._embedded(encoder, name, [decode[row] for row in rows], seconds)
+                for row, one in zip(rows, embedded, strict=True):
+                    features[row] = one.features
+        return [PictureFeatures(*one) for one in zip(names, features, frozen, strict=True)]
 
     def embed_squares(
         self, encoder: QueryEncoder, squares: Sequence[NDArray[np.uint8]], domain: str | None
@@ -103,41 +111,35 @@ class Embedding:
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(squares), batcher.size):
             part = squares[start : start + batcher.size]
-            rows.extend(future.result().features for future in [batcher.patiently(square) for square in part])
+            waiting = [batcher.patiently(partial(np.asarray, square)) for square in part]
+            rows += [future.result().features for future in waiting]
         return np.stack(rows)
 
     def close(self) -> None:
         """Run what waits, then stop all threads."""
-        self._decoders.shutdown(cancel_futures=True)
         for batcher in self._batchers.values():
             batcher.close()
-
-    async def _ready_batcher(self, encoder: QueryEncoder, domain: str | None, *, frozen: bool = False) -> Batcher:
-        ready = self._batchers.get(encoder.network_of(domain, frozen=frozen))
-        return await asyncio.to_thread(self._batcher, encoder, domain, frozen=frozen) if ready is None else ready
-
-    async def _squares(
-        self, preprocess: Preprocess, images: Sequence[BinaryIO], regions: Sequence[Region | None]
-    ) -> list[NDArray[np.uint8]]:
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(
-            *(
-                loop.run_in_executor(self._decoders, self._pixels, preprocess, image, number, region)
-                for number, (image, region) in enumerate(zip(images, regions, strict=True))
-            )
-        )
+        self._decoders.shutdown()
 
     async def _embedded(
-        self, waiting: Sequence[Future[Embedded]], seconds: dict[str, float]
-    ) -> NDArray[np.float32]:
-        embedded = await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
+        self,
+        encoder: QueryEncoder,
+        domain: str | None,
+        decode: Sequence[Callable[[], Square]],
+        seconds: dict[str, float],
+        *,
+        frozen: bool = False,
+    ) -> list[Embedded]:
+        batcher = self._batchers.get(encoder.network_of(domain, frozen=frozen))
+        if batcher is None:
+            batcher = await asyncio.to_thread(self._batcher, encoder, domain, frozen=frozen)
+        embedded = await asyncio.gather(*(asyncio.wrap_future(future) for future in batcher.submit(decode)))
+        seconds["decode"] = seconds.get("decode", 0.0) + max(one.decoded for one in embedded)
         self._meter.took("queue", max(one.waited for one in embedded), seconds)
         self._meter.took("embed", max(one.took for one in embedded), seconds)
-        return np.stack([one.features for one in embedded])
+        return embedded
 
-    def _pixels(
-        self, preprocess: Preprocess, image: BinaryIO, number: int, region: Region | None
-    ) -> NDArray[np.uint8]:
+    def _square(self, preprocess: Preprocess, image: BinaryIO, number: int, region: Region | None) -> Square:
         with self._meter.stage("decode"):
             content = image.read()
             picture = checked_picture(content, number, self._settings.max_pixels)
@@ -151,16 +153,15 @@ class Embedding:
         with self._making:
             if key not in self._batchers:
                 engine = encoder.engine_of(domain, frozen=frozen)
-                # A GPU runs one large batch after the other. On a CPU each core runs its own. An image takes as
-                # long in a small one as in a large one, but those that come together are searched for and
-                # answered together, which costs hardly more for eight than for one.
+                # On a CPU each core runs batches of its own. A GPU runs one after the other, as large as there are
+                # images, while the next one is decoded on all cores.
                 on_cpu = engine.name == "onnxruntime"
                 self._batchers[key] = Batcher(
                     engine.run,
                     size=engine.batch_size,
-                    threads=self._threads if on_cpu else 1,
-                    wait=self._settings.batch_wait,
+                    threads=self._threads if on_cpu else 2,
                     limit=self._settings.queue,
                     meter=self._meter,
+                    decoders=None if on_cpu else self._decoders,
                 )
             return self._batchers[key]

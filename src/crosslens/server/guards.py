@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crosslens.server.problems import Problem
@@ -26,6 +26,10 @@ SAFE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
 }
+_ADDED = [
+    (name.lower().encode(), value.encode())
+    for name, value in (SAFE_HEADERS | {"Cache-Control": "no-store"}).items()
+]
 
 
 class SafeHeaders:
@@ -42,10 +46,9 @@ class SafeHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
+                sent = [*message.get("headers", ())]
+                names = {name for name, _ in sent}
+                message["headers"] = [*sent, *(header for header in _ADDED if header[0] not in names)]
             await send(message)
 
         await self.app(scope, receive, with_headers)

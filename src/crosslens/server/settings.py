@@ -36,7 +36,6 @@ class ServerSettings(BaseModel):
         body_timeout: seconds a request's body may take to arrive.
         connections: open connections of one worker.
         queue: images waiting for the encoder before further ones are refused.
-        batch_wait: seconds to wait for a batch to fill while further images are being decoded.
         thumbnail_bytes: size of the thumbnail cache on disk.
         page: whether ``/`` shows the page.
     """
@@ -63,7 +62,6 @@ class ServerSettings(BaseModel):
     body_timeout: float = Field(30.0, gt=0)
     connections: int = Field(512, ge=1)
     queue: int = Field(256, ge=1)
-    batch_wait: float = Field(0.004, ge=0, le=1)
     thumbnail_bytes: int = Field(512 << 20, ge=1 << 20)
     page: bool = True
 

@@ -3,7 +3,13 @@
 import numpy as np
 
 from crosslens.encoder import Encoder
-from crosslens.search.query.embedding import assign_domains, encode_pictures, group_by_domain, needs_frozen
+from crosslens.search.query.embedding import (
+    PictureFeatures,
+    assign_domains,
+    encode_pictures,
+    group_by_domain,
+    needs_frozen,
+)
 from testing.tiny_backbone import TinyBackbone
 
 
@@ -17,7 +23,6 @@ def test_domains_are_detected_where_asked_for_alone():
     frozen = np.zeros((3, 4), np.float32)
     assert assign_domains(["auto", None, "auto"], frozen, detect) == ["sketch", None, None]
     assert assign_domains(["a", None, "b"], frozen, detect) == ["a", None, "b"]
-    assert assign_domains([None], None, detect) == [None]
     assert asked == [3]
 
 
@@ -30,8 +35,9 @@ def test_one_network_for_all_domains_needs_its_features_alone(tiny_world):
     encoder = Encoder(TinyBackbone())
     frozen = np.random.default_rng(0).normal(size=(3, encoder.backbone.dim)).astype(np.float32)
     assert needs_frozen(encoder, ["photo"])
-    made = encode_pictures(encoder, ["photo", None, "sketch"], frozen, {})
-    assert [picture.domain for picture in made] == ["photo", None, "sketch"]
+    domains = ["photo", None, "sketch"]
+    made = encode_pictures(encoder, [PictureFeatures(*one) for one in zip(domains, frozen, frozen, strict=True)])
+    assert [picture.domain for picture in made] == domains
     assert np.array_equal(np.stack([picture.features for picture in made]), frozen)
     assert np.array_equal(np.stack([picture.vector for picture in made]), encoder.encode_features(frozen))
 
@@ -41,9 +47,8 @@ def test_networks_of_each_domain_have_features_of_their_own(prompted):
     assert needs_frozen(prompted, ["photo", "auto"])
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(3, prompted.backbone.dim)).astype(np.float32)
-    made = encode_pictures(
-        prompted, ["photo", "sketch", "photo"], None, {"photo": rows[[0, 2]], "sketch": rows[[1]]}
-    )
-    expected = prompted.encode_features(rows, ["photo", "sketch", "photo"])
+    domains = ["photo", "sketch", "photo"]
+    made = encode_pictures(prompted, [PictureFeatures(*one, None) for one in zip(domains, rows, strict=True)])
+    expected = prompted.encode_features(rows, domains)
     assert np.allclose(np.stack([picture.vector for picture in made]), expected, atol=1e-6)
     assert all(picture.features is None for picture in made)

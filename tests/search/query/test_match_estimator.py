@@ -65,6 +65,12 @@ def test_it_is_calibrated_once_for_each_version_of_the_index(index, monkeypatch)
     assert fits == [50, 50]
 
 
+def test_an_index_that_was_moved_away_leaves_no_folder_behind(index):
+    index.folder.rename(index.folder.with_name("away"))
+    MatchEstimator(index).prepare()
+    assert not index.folder.exists()
+
+
 def test_prompts_are_used_where_the_index_answers_with_its_own_vectors(prompted, pictures, tmp_path):
     """Unlabelled queries must pass the tower that the indexed images passed: the one with prompts."""
     catalog = Catalog.open(pictures)

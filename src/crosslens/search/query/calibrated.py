@@ -83,8 +83,12 @@ def write_calibrated(index: Index, made: Calibrated, **made_from: Any) -> None:
         "ids": made.items.column("id").to_pylist(),
         "among_ids": bool(made.ids),
     }
-    with suppress(CrosslensError, OSError), atomic_path(_file(index, made_from)) as temporary:
-        save_file(arrays, temporary, {"calibration": json.dumps(about)})
+    file = _file(index, made_from)
+    with suppress(CrosslensError, OSError):
+        # Not the folder of the index too, which may have been moved away meanwhile.
+        file.parent.mkdir(exist_ok=True)
+        with atomic_path(file) as temporary:
+            save_file(arrays, temporary, {"calibration": json.dumps(about)})
 
 
 def read_calibrated(index: Index, version: str, **made_from: Any) -> Calibrated | None:

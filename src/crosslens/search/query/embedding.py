@@ -6,7 +6,7 @@ query needs, and what is made of their results, is the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -34,16 +34,16 @@ def needs_frozen(encoder: QueryEncoder, domains: Sequence[str | None]) -> bool:
 
 
 def assign_domains(
-    domains: Sequence[str | None], frozen: Array | None, detect: Callable[[Array], list[str | None]]
+    domains: Sequence[str | None], frozen: Array, detect: Callable[[Array], list[str | None]]
 ) -> list[str | None]:
     """The domain of each picture: as it was names, or detected where that is ``auto``.
 
     Args:
         domains: N names.
-        frozen: features of the frozen backbone ``(N, D)``; None where nothing is to be detected.
+        frozen: features of the frozen backbone ``(N, D)``.
         detect: tells domains from such features.
     """
-    if frozen is None or AUTO not in domains:
+    if AUTO not in domains:
         return list(domains)
     return [made if name == AUTO else name for name, made in zip(domains, detect(frozen), strict=True)]
 
@@ -53,31 +53,28 @@ def group_by_domain(domains: Sequence[str | None]) -> dict[str | None, list[int]
     return {name: [row for row, other in enumerate(domains) if other == name] for name in dict.fromkeys(domains)}
 
 
-def encode_pictures(
-    encoder: QueryEncoder,
-    domains: Sequence[str | None],
-    frozen: Array | None,
-    features: Mapping[str | None, Array],
-) -> list[EmbeddedImage]:
-    """Pictures after the network.
+@dataclass(frozen=True)
+class PictureFeatures:
+    """A picture after the network.
 
-    Args:
-        encoder: makes their vectors.
-        domains: of N pictures, none of them ``auto``.
-        frozen: of the frozen backbone ``(N, D)``, where they are there.
-        features: of each domain's own network, where an encoder has those; in the order of ``group_by_domain``.
+    Attributes:
+        domain: told or detected; None where unknown.
+        features: of the network that the encoder has for its domain, ``(D,)``.
+        frozen: of the frozen backbone ``(D,)``; None where nobody needed them.
     """
-    if encoder.embeds_by_domain:
-        vectors = np.empty((len(domains), encoder.dim), np.float32)
-        for name, rows in group_by_domain(domains).items():
-            vectors[rows] = encoder.encode_features(features[name], name)
-    else:
-        assert frozen is not None
-        vectors = encoder.encode_features(frozen, domains)
-    return [
-        EmbeddedImage(vectors[row], name, None if frozen is None else frozen[row])
-        for row, name in enumerate(domains)
-    ]
+
+    domain: str | None
+    features: Array
+    frozen: Array | None
+
+
+def encode_pictures(encoder: QueryEncoder, pictures: Sequence[PictureFeatures]) -> list[EmbeddedImage]:
+    """Pictures with their vectors, all made in one step."""
+    if not pictures:
+        return []
+    features, domains = np.stack([one.features for one in pictures]), [one.domain for one in pictures]
+    vectors = encoder.encode_features(features, domains)
+    return [EmbeddedImage(row, one.domain, one.frozen) for row, one in zip(vectors, pictures, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -129,15 +126,19 @@ class QueryEmbedding:
         names = [resolve_domain(name, encoder.domains)[0] for name in names]
         if not images:
             return []
-        frozen: Array | None = None
+        frozen: Sequence[Array | None] = [None] * len(images)
         if self._keeps_features or needs_frozen(encoder, names):
-            frozen = encoder.image_features(images, frozen=True, device=self._device)
-        assigned = assign_domains(names, frozen, self._detect)
-        features: dict[str | None, Array] = {}
+            frozen = features = list(encoder.image_features(images, frozen=True, device=self._device))
+            names = assign_domains(names, np.stack(features), self._detect)
         if encoder.embeds_by_domain:
-            for name, rows in group_by_domain(assigned).items():
-                features[name] = encoder.image_features([images[row] for row in rows], name, device=self._device)
-        return encode_pictures(encoder, assigned, frozen, features)
+            features = [np.empty(0, np.float32)] * len(images)
+            for name, rows in group_by_domain(names).items():
+                made = encoder.image_features([images[row] for row in rows], name, device=self._device)
+                for row, one in zip(rows, made, strict=True):
+                    features[row] = one
+        return encode_pictures(
+            encoder, [PictureFeatures(*one) for one in zip(names, features, frozen, strict=True)]
+        )
 
     def texts(self, texts: Sequence[str]) -> Array:
         """Words to unit vectors ``(T, d)``; see ``Searcher.embed_texts``."""
