@@ -12,6 +12,9 @@ gets as many items by further ones, which are those that are there with a little
 
     python benchmarks/server.py PICTURES --images 512 --clients 16 --json server.json
     python benchmarks/server.py PICTURES --index pictures.index --items 100000
+    python benchmarks/server.py PICTURES --index pictures.index --before OLDER_CHECKOUT
+
+With ``--before`` the server of another checkout takes turns with this one's.
 """
 
 from __future__ import annotations
@@ -122,9 +125,17 @@ def over_http(requests: list[bytes], port: int, clients: int) -> tuple[float, li
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time of a process so far; other programs on the machine do not count. Not that of its workers."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time of a process and its workers so far; other programs on the machine do not count."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # What stands before the bracket is the number and name of the process, behind it its parent's number.
+            fields = file.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if str(pid) in (file.parent.name, fields[1]):
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def wait_until_ready(port: int, pid: int) -> None:
@@ -167,6 +178,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="lite")
     parser.add_argument("--index", type=Path, help="search this one instead of one of the pictures")
     parser.add_argument("--items", type=int, default=0, help="items to search through, by copies with noise")
+    parser.add_argument("--before", type=Path, help="another checkout, whose server takes turns with this one's")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -200,64 +212,115 @@ def grow(folder: Path, items: int) -> None:
     index.close()
 
 
+class Served:
+    """A server in a process of its own, and what was measured of it."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path, source: Path | None) -> None:
+        self.port, self._clients = free_port(), options.clients
+        serve = [sys.executable, "-m", "crosslens", "serve", str(folder), "--port", str(self.port)]
+        environment = os.environ | ({} if source is None else {"PYTHONPATH": str(source / "src")})
+        with open(folder.with_suffix(f".{self.port}.log"), "wb") as log:
+            self._process = subprocess.Popen(
+                [*serve, "--rate", "1000000", "--workers", str(options.workers)],
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        self.rates: list[float] = []
+        self._latencies: list[float] = []
+        self._work = self._of_clients = 0.0
+        self._requests: list[bytes] = []
+
+    def begin(self, images: list[Path], name: str, top: int) -> None:
+        """Wait until it answers, and ask it a first time."""
+        wait_until_ready(self.port, self._process.pid)
+        self._requests = [request(path.read_bytes(), self.port, name, top) for path in images]
+        over_http(self._requests[:64], self.port, self._clients)
+
+    def ask(self) -> None:
+        """One round of all searches."""
+        before, of_clients = processor_seconds(self._process.pid), time.process_time()
+        rate, seconds = over_http(self._requests, self.port, self._clients)
+        self._of_clients += time.process_time() - of_clients
+        self._work += processor_seconds(self._process.pid) - before
+        self.rates.append(rate)
+        self._latencies += seconds
+
+    def told(self, own: list[float], work: float) -> dict[str, Any]:
+        """What was measured, beside the encoder's images a second of each round and its seconds of a processor."""
+        shares = [served / alone for served, alone in zip(self.rates, own, strict=True)]
+        single = over_http(self._requests[:64], self.port, 1)[1]
+        searches = len(self._requests) * len(self.rates)
+        return {
+            "searches_per_second": statistics.median(self.rates),
+            "share": statistics.median(shares),
+            "shares": shares,
+            "processor_share": work / self._work,
+            "processor_ms_per_search": 1e3 * self._work / searches,
+            "clients_processor_ms_per_search": 1e3 * self._of_clients / searches,
+            "p50_ms": 1e3 * statistics.median(self._latencies),
+            "p99_ms": 1e3 * statistics.quantiles(self._latencies, n=100)[98],
+            "one_client_p50_ms": 1e3 * statistics.median(single),
+            "one_client_p99_ms": 1e3 * statistics.quantiles(single, n=100)[98],
+        }
+
+    def end(self) -> None:
+        """Stop it."""
+        self._process.terminate()
+        self._process.wait(60)
+
+
 def measure(options: argparse.Namespace, chosen: list[Path], folder: Path) -> dict[str, Any]:
-    crosslens = [sys.executable, "-m", "crosslens"]
     if options.index is None:
-        build = [*crosslens, "index", "build", str(options.root), "--encoder", options.encoder]
+        build = [
+            sys.executable,
+            "-m",
+            "crosslens",
+            "index",
+            "build",
+            str(options.root),
+            "--encoder",
+            options.encoder,
+        ]
         subprocess.run([*build, "--out", str(folder), "--quiet"], check=True)
     else:
         shutil.copytree(options.index, folder)
     if options.items:
         grow(folder, options.items)
-    port = free_port()
-    serve = ["serve", str(folder), "--port", str(port), "--rate", "1000000", "--workers", str(options.workers)]
-    with open(folder.with_suffix(".log"), "wb") as log:
-        server = subprocess.Popen([*crosslens, *serve], stdout=log, stderr=log)
+    served = {"server": Served(options, folder, None)}
+    if options.before is not None:
+        served["before"] = Served(options, folder, options.before)
     child = [sys.executable, __file__, str(options.root), "--images", str(options.images), "--child", str(folder)]
     encoder = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert encoder.stdin is not None
     assert encoder.stdout is not None
+    own, work = [], 0.0
     try:
-        wait_until_ready(port, server.pid)
+        for one in served.values():
+            one.begin(chosen, folder.name, options.top)
         assert encoder.stdout.readline() == "ready\n"
-        requests = [request(path.read_bytes(), port, folder.name, options.top) for path in chosen]
-        over_http(requests[:64], port, options.clients)
-        own, served, latencies = [], [], []
-        work = {"encoder": 0.0, "server": 0.0, "clients": 0.0}
-        for _ in range(options.repeats):
+        for number in range(options.repeats):
             before = processor_seconds(encoder.pid)
             encoder.stdin.write("\n")
             encoder.stdin.flush()
             own.append(float(encoder.stdout.readline()))
-            work["encoder"] += processor_seconds(encoder.pid) - before
-            before, of_clients = processor_seconds(server.pid), time.process_time()
-            rate, seconds = over_http(requests, port, options.clients)
-            work["clients"] += time.process_time() - of_clients
-            work["server"] += processor_seconds(server.pid) - before
-            served.append(rate)
-            latencies += seconds
-        single = over_http(requests[:64], port, 1)[1]
+            work += processor_seconds(encoder.pid) - before
+            # Whoever comes second finds another machine than the first: they change places.
+            for one in list(served.values())[:: 1 if number % 2 else -1]:
+                one.ask()
+        told = {name: one.told(own, work) for name, one in served.items()}
     finally:
         encoder.stdin.close()
         encoder.wait(30)
-        server.terminate()
-        server.wait(60)
+        for one in served.values():
+            one.end()
     return {
         "images": len(chosen),
         "clients": options.clients,
         "workers": options.workers,
         "encoder_images_per_second": statistics.median(own),
-        "server_images_per_second": statistics.median(served),
-        "share": statistics.median(a / b for a, b in zip(served, own, strict=True)),
-        "shares": [a / b for a, b in zip(served, own, strict=True)],
-        "processor_share": work["encoder"] / work["server"],
-        "encoder_processor_ms_per_image": 1e3 * work["encoder"] / options.repeats / len(chosen),
-        "server_processor_ms_per_search": 1e3 * work["server"] / options.repeats / len(chosen),
-        "clients_processor_ms_per_search": 1e3 * work["clients"] / options.repeats / len(chosen),
-        "p50_ms": 1e3 * statistics.median(latencies),
-        "p99_ms": 1e3 * statistics.quantiles(latencies, n=100)[98],
-        "one_client_p50_ms": 1e3 * statistics.median(single),
-        "one_client_p99_ms": 1e3 * statistics.quantiles(single, n=100)[98],
+        "encoder_processor_ms_per_image": 1e3 * work / options.repeats / len(chosen),
+        **told,
     }
 
 
