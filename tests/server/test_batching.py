@@ -1,7 +1,6 @@
 """The batcher: answers in their places, full batches, a bounded queue, nothing done for who has gone."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,10 +17,11 @@ class Network:
     """Sums pixels; keeps the sizes of its batches and waits at a gate."""
 
     def __init__(self):
-        self.sizes, self.gate = [], threading.Event()
+        self.sizes, self.gate, self.begun = [], threading.Event(), threading.Event()
         self.gate.set()
 
     def __call__(self, pixels):
+        self.begun.set()
         self.gate.wait(120)
         self.sizes.append(len(pixels))
         if (pixels == 255).all((1, 2, 3)).any():
@@ -37,11 +37,6 @@ def picture(value):
 def submit(batcher, value):
     (future,) = batcher.submit([picture(value)])
     return future
-
-
-def wait_until_taken(batcher):
-    while batcher._queue:
-        time.sleep(0.001)
 
 
 @pytest.fixture
@@ -90,7 +85,7 @@ def test_what_gathers_behind_a_running_batch_runs_together(make, network):
     batcher = make()
     network.gate.clear()
     first = submit(batcher, 0)
-    wait_until_taken(batcher)
+    assert network.begun.wait(120)
     rest = [submit(batcher, n) for n in range(9)]
     network.gate.set()
     for future in [first, *rest]:
@@ -150,7 +145,7 @@ def test_the_queue_is_bounded(make, network):
     batcher = make(limit=3)
     network.gate.clear()
     submit(batcher, 0)
-    wait_until_taken(batcher)
+    assert network.begun.wait(120)
     for _ in range(3):
         submit(batcher, 1)
     with pytest.raises(Problem) as refused:
@@ -167,7 +162,7 @@ def test_cancelled_images_are_not_run(make, network):
     batcher = make()
     network.gate.clear()
     first = submit(batcher, 0)
-    wait_until_taken(batcher)
+    assert network.begun.wait(120)
     futures = [submit(batcher, n) for n in range(4)]
     assert all(future.cancel() for future in futures[:3])
     network.gate.set()

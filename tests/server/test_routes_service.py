@@ -57,7 +57,16 @@ def test_metrics_count_stages_and_requests(served):
     assert not any("coffee" in part or "nothing" in part or "BREW" in part for label in labels for part in label)
 
 
-def test_requests_at_once_share_batches(served):
+def test_requests_at_once_share_batches(served, monkeypatch):
+    (batcher,) = served.service.embedding._batchers.values()
+    real = batcher._run
+
+    def slow(pixels):
+        # A network of its size; the tiny one is done before the next picture is there.
+        time.sleep(0.05)
+        return real(pixels)
+
+    monkeypatch.setattr(batcher, "_run", slow)
     before = metrics(served)
     pictures = [plain((n, 2 * n, 200)) for n in range(32)]
     with ThreadPoolExecutor(16) as pool:
@@ -69,7 +78,7 @@ def test_requests_at_once_share_batches(served):
     batches = after["crosslens_batch_images_count",] - before["crosslens_batch_images_count",]
     images = after["crosslens_batch_images_sum",] - before["crosslens_batch_images_sum",]
     assert images == 32
-    assert batches < 32
+    assert batches < 24
 
 
 def test_a_client_that_left_is_not_worked_for(own_index):
