@@ -159,9 +159,8 @@ def test_peak_memory_does_not_depend_on_the_number_of_queries() -> None:
             tracemalloc.stop()
 
     for judge in (False, True):
-        peaks = [peak(count, judge) for count in (1100, 3300)]
-        assert max(peaks) < budget
-        assert peaks[1] < 1.3 * peaks[0]
+        # The scores of all these queries would take nine times the budget.
+        assert peak(9900, judge) < budget
 
 
 @pytest.mark.parametrize(
