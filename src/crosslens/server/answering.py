@@ -103,7 +103,12 @@ def _answer_all(round_: Sequence[_Due]) -> list[bytes | Exception]:
         items, version = len(index), version_of(index)
         mine = {row: due for row, due in enumerate(round_) if due.searcher is searcher}
         pictures = [picture for due in mine.values() for picture in due.pictures]
-        embedded = iter(encode_pictures(searcher.encoder, pictures))
+        try:
+            embedded = iter(encode_pictures(searcher.encoder, pictures))
+        except Exception as error:
+            # It ends the searches of this encoder, and none of other collections.
+            made |= dict.fromkeys(mine, error)
+            continue
         asked: dict[int, search_request.SearchRequest] = {}
         for row, due in mine.items():
             try:

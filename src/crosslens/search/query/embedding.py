@@ -128,8 +128,9 @@ class QueryEmbedding:
             return []
         frozen: Sequence[Array | None] = [None] * len(images)
         if self._keeps_features or needs_frozen(encoder, names):
-            frozen = features = list(encoder.image_features(images, frozen=True, device=self._device))
-            names = assign_domains(names, np.stack(features), self._detect)
+            everything = encoder.image_features(images, frozen=True, device=self._device)
+            names = assign_domains(names, everything, self._detect)
+            frozen = features = list(everything)
         if encoder.embeds_by_domain:
             features = [np.empty(0, np.float32)] * len(images)
             for name, rows in group_by_domain(names).items():
